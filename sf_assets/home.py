@@ -1,0 +1,136 @@
+"""The folder everything is written to: its layout, its marker, its first use."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from sf_assets import __version__
+from sf_assets.settings import Settings, SettingsError
+
+HOME_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below SF_ASSETS_HOME. Building one touches no disk; `ensure` does."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        return self.root / "home.json"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "handles.yaml"
+
+    @property
+    def landing(self) -> Path:
+        return self.root / "landing"
+
+    @property
+    def archive(self) -> Path:
+        return self.root / "archive"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.root / "warehouse" / "sf_assets.duckdb"
+
+    @property
+    def dagster(self) -> Path:
+        return self.root / "dagster"
+
+    @property
+    def generations(self) -> Path:
+        return self.root / "published"
+
+    @property
+    def published(self) -> Path:
+        return self.root / "sf_assets.duckdb"
+
+    @property
+    def deliveries(self) -> Path:
+        return self.root / "alerts.jsonl"
+
+    def start_date(self, settings: Settings) -> date:
+        """First day of the grid: the setting, else the day of first use, else today.
+
+        Raises SettingsError where the home was made by a newer version.
+        """
+        marker = self._read_marker()
+        if settings.start_date is not None:
+            return settings.start_date
+        if marker is not None:
+            return date.fromisoformat(marker["start_date"])
+        return settings.day()
+
+    def ensure(self, settings: Settings) -> Home:
+        """Make the home on first use; return it.
+
+        Raises SettingsError where it cannot be written or was made by a newer version.
+        """
+        if self._read_marker() is None:
+            start = settings.start_date or settings.day()
+            try:
+                self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.chmod(self.root, 0o700)  # lists of people: for this user's eyes only
+                marker = {
+                    "format": HOME_FORMAT,
+                    "start_date": start.isoformat(),
+                    "created_by": __version__,
+                }
+                write_atomically(self.marker, json.dumps(marker) + "\n")
+            except OSError as error:
+                raise self._unwritable(error) from None
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise self._unwritable("no permission to write there")
+        return self
+
+    def _unwritable(self, why: object) -> SettingsError:
+        return SettingsError(
+            f"SF_ASSETS_HOME: {self.root} cannot be written ({why}); nothing was fetched. "
+            "Give write permission or point SF_ASSETS_HOME to another folder"
+        )
+
+    def _read_marker(self) -> dict[str, str] | None:
+        try:
+            text = self.marker.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SettingsError(f"SF_ASSETS_HOME: {self.marker} cannot be read ({error})") from None
+        try:
+            marker = json.loads(text)
+            made_as = int(marker["format"])
+            date.fromisoformat(marker["start_date"])
+        except (ValueError, KeyError, TypeError):
+            raise SettingsError(
+                f"SF_ASSETS_HOME: {self.marker} is not a marker of ours; restore it or choose "
+                "another folder"
+            ) from None
+        if made_as > HOME_FORMAT:
+            raise SettingsError(
+                f"SF_ASSETS_HOME: {self.root} has format {made_as}, made by a newer sf_assets "
+                f"({marker.get('created_by', 'unknown')}); this one ({__version__}) knows formats "
+                f"up to {HOME_FORMAT}. Upgrade sf_assets; nothing was changed"
+            )
+        return dict(marker)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader or a crash sees the old one or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

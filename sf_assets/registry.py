@@ -1,0 +1,247 @@
+"""Which handles are tracked: `handles.yaml`, read with line numbers, edited with comments kept."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sf_assets.home import write_atomically
+from sf_assets.settings import RELATIONS, Relation, SettingsError
+
+_HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
+
+
+class RegistryError(SettingsError):
+    """`handles.yaml` or a handle is wrong; the list last read stays in force."""
+
+
+def normalise_handle(text: str) -> str:
+    """`@Bob ` -> `bob`. Letters a-z, digits, `_` and `.`, 1 to 128 characters, no `.` at an end.
+
+    Raises RegistryError for anything else, because a handle becomes a partition key and a path.
+    """
+    handle = text.strip().removeprefix("@").lower()
+    if not _HANDLE.fullmatch(handle):
+        shown = text if len(text) <= 60 else text[:57] + "…"
+        raise RegistryError(
+            f"{shown!r} is not a TikTok handle: use 1 to 128 letters a-z, digits, underscores and "
+            "periods, without a period at either end"
+        )
+    return handle
+
+
+class PageDepth(BaseModel):
+    """Read at most this many pages of a list a day."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pages: int = Field(ge=1)
+
+
+class HandleSettings(BaseModel):
+    """What may be said of a handle, or of all of them under `defaults:`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    relations: tuple[Relation, ...] = RELATIONS
+    depth: Literal["full"] | PageDepth = "full"
+    priority: int = 0
+    user_id: str | None = Field(default=None, pattern=r"^[0-9]{1,20}$")
+    tags: tuple[str, ...] = ()
+
+    @property
+    def max_pages(self) -> int | None:
+        """Pages to read of a list, None for all of them."""
+        return None if self.depth == "full" else self.depth.pages
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The tracked handles, in the order of the file."""
+
+    handles: dict[str, HandleSettings] = field(default_factory=dict)
+
+    def settings_of(self, handle: str) -> HandleSettings:
+        return self.handles.get(handle, HandleSettings())
+
+    def closest(self, handle: str) -> str | None:
+        """A tracked handle that looks like this one, for "did you mean"."""
+        return next(iter(difflib.get_close_matches(handle, self.handles, n=1)), None)
+
+
+def read_registry(path: Path) -> Registry:
+    """Parse `handles.yaml`.
+
+    A file that is not there is an empty registry only to a new user: callers that remove
+    partitions must treat it as unreadable. Raises RegistryError with file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Registry()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RegistryError(f"{path}: cannot be read ({error})") from None
+    return parse_registry(text, path.name)
+
+
+def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
+    """The text of `handles.yaml` as a Registry. Raises RegistryError with file and line."""
+    try:
+        # Composed, not loaded: scalars stay text, so that 007 and `on` remain handles.
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{name}:{mark.line + 1}" if mark else name
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise RegistryError(f"{where}: {problem}") from None
+    if root is None:
+        return Registry()
+    top = _mapping(root, name, "the file", {"defaults", "handles"})
+    defaults = _plain(top["defaults"], name) if "defaults" in top else {}
+    if defaults in ("", None):
+        defaults = {}
+    if not isinstance(defaults, dict):
+        raise _at(top["defaults"], name, "defaults: must be a mapping")
+    _settings(defaults, top.get("defaults", root), name, "defaults")
+    handles: dict[str, HandleSettings] = {}
+    for key, own in _entries(top.get("handles"), name):
+        try:
+            handle = normalise_handle(key.value)
+        except RegistryError as error:
+            raise _at(key, name, str(error)) from None
+        if handle in handles:
+            raise _at(key, name, f"{handle} is listed twice")
+        value = _plain(own, name) if own is not None else {}
+        if value in ("", None):
+            value = {}
+        if not isinstance(value, dict):
+            raise _at(own, name, f"{handle}: settings must be a mapping")
+        handles[handle] = _settings({**defaults, **value}, own or key, name, handle)
+    return Registry(handles)
+
+
+def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None) -> list[str]:
+    """Add handles to the file, comments kept; returns those that were new.
+
+    Raises RegistryError before anything is written.
+    """
+    wanted = list(dict.fromkeys(normalise_handle(handle) for handle in handles))
+    known = read_registry(path).handles
+    new = [handle for handle in wanted if handle not in known]
+    if settings:
+        _settings(settings, None, path.name, "track")
+    if new or settings:
+        document, editor = _open_for_editing(path)
+        entries = document.get("handles")
+        if entries is None:
+            entries = document["handles"] = {}
+        if isinstance(entries, list) and settings:
+            entries = document["handles"] = {str(entry): None for entry in entries}
+        for handle in wanted if settings else new:
+            if isinstance(entries, list):
+                entries.append(handle)
+            else:
+                key = _spelling(entries, handle)
+                entries[key] = {**(entries.get(key) or {}), **settings} if settings else None
+        _save(path, document, editor)
+    return new
+
+
+def untrack(path: Path, handles: list[str]) -> list[str]:
+    """Take handles out of the file, comments kept; returns those that were in it.
+
+    What was stored of them stays. Raises RegistryError before anything is written.
+    """
+    wanted = {normalise_handle(handle) for handle in handles}
+    known = [handle for handle in read_registry(path).handles if handle in wanted]
+    if known:
+        document, editor = _open_for_editing(path)
+        entries = document["handles"]
+        if isinstance(entries, list):
+            for index in reversed(range(len(entries))):
+                if normalise_handle(str(entries[index])) in wanted:
+                    del entries[index]
+        else:
+            for handle in known:
+                del entries[_spelling(entries, handle)]
+        _save(path, document, editor)
+    return known
+
+
+def _spelling(entries: Any, handle: str) -> Any:
+    return next((key for key in entries if normalise_handle(str(key)) == handle), handle)
+
+
+def _open_for_editing(path: Path) -> tuple[Any, Any]:
+    from ruamel.yaml import YAML  # only edits pay for it
+
+    editor = YAML()
+    editor.indent(mapping=2, sequence=4, offset=2)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return editor.load(text) or {}, editor
+
+
+def _save(path: Path, document: Any, editor: Any) -> None:
+    buffer = io.StringIO()
+    editor.dump(document, buffer)
+    parse_registry(buffer.getvalue(), path.name)  # never write what could not be read again
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def _at(node: yaml.Node | None, name: str, problem: str) -> RegistryError:
+    return RegistryError(f"{name}:{node.start_mark.line + 1 if node else 1}: {problem}")
+
+
+def _mapping(node: yaml.Node, name: str, what: str, allowed: set[str]) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _at(node, name, f"{what} must be a mapping with {' and '.join(sorted(allowed))}")
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if key.value not in allowed:
+            raise _at(key, name, f"unknown key {key.value!r}; known: {', '.join(sorted(allowed))}")
+        found[key.value] = value
+    return found
+
+
+def _entries(node: yaml.Node | None, name: str) -> list[tuple[Any, yaml.Node | None]]:
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
+        return []
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            if not isinstance(entry, yaml.ScalarNode):
+                raise _at(entry, name, "a list entry must be a handle; use a mapping for settings")
+        return [(entry, None) for entry in node.value]
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _at(key, name, "a handle must be plain text")
+        return list(node.value)
+    raise _at(node, name, "handles: must be a list or a mapping")
+
+
+def _plain(node: yaml.Node, name: str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): _plain(value, name) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(value, name) for value in node.value]
+    if isinstance(node, yaml.ScalarNode):
+        return None if node.value in ("", "null", "~") and not node.style else node.value
+    raise _at(node, name, "not understood")
+
+
+def _settings(
+    value: dict[str, Any], node: yaml.Node | None, name: str, what: str
+) -> HandleSettings:
+    try:
+        return HandleSettings.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _at(node, name, f"{what}: {place}: {first['msg']}") from None

@@ -1,0 +1,163 @@
+"""Environment variables as one typed object; nothing else in the package reads the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import model_validator as _model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Relation = Literal["followers", "following"]
+RELATIONS: tuple[Relation, ...] = ("followers", "following")
+
+DEFAULT_BASE_URL = "https://api.socialfetch.dev"
+
+
+class SfAssetsError(Exception):
+    """Root of the errors that a person can mend; the message is one clear sentence."""
+
+
+class SettingsError(SfAssetsError):
+    """A setting, the registry or the home is wrong. Nothing was written."""
+
+
+def is_loopback(url: str) -> bool:
+    """True where the URL's host is this machine (127.0.0.0/8, ::1 or localhost)."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _env(name: str) -> Any:
+    return AliasChoices(name, name.lower())
+
+
+class Settings(BaseSettings):
+    """What the environment says. Build it with `load_settings`, which words the errors."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    api_key: SecretStr | None = Field(default=None, validation_alias=_env("SOCIALFETCH_API_KEY"))
+    api_key_file: Path | None = Field(
+        default=None, validation_alias=_env("SOCIALFETCH_API_KEY_FILE")
+    )
+    base_url: str = Field(
+        default=DEFAULT_BASE_URL, validation_alias=_env("SOCIALFETCH_BASE_URL"), min_length=1
+    )
+    home: Path = Field(default=Path("data"), validation_alias=_env("SF_ASSETS_HOME"))
+    start_date: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_START_DATE"))
+    cron: str = Field(default="0 6 * * *", validation_alias=_env("SF_ASSETS_CRON"))
+    concurrency: int = Field(
+        default=32, ge=1, le=500, validation_alias=_env("SF_ASSETS_CONCURRENCY")
+    )
+    daily_credits: int | None = Field(
+        default=None, ge=0, validation_alias=_env("SF_ASSETS_DAILY_CREDITS")
+    )
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), validation_alias=_env("SF_ASSETS_ALERT_URLS")
+    )
+    today: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_TODAY"))
+
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError(
+                "needs five fields: minute hour day month weekday, for example 0 6 * * *"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("needs an origin such as https://api.socialfetch.dev")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must be a bare origin, without user, query or fragment")
+        if parts.scheme == "http" and not is_loopback(value):
+            # The key would travel in the clear.
+            raise ValueError("plain http is allowed for loopback only; use https")
+        return value.rstrip("/")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @_model_validator(mode="after")
+    def _pretend_day_needs_loopback(self) -> Settings:
+        if self.today is not None and not is_loopback(self.base_url):
+            raise ValueError(
+                "SF_ASSETS_TODAY is honoured only while SOCIALFETCH_BASE_URL is loopback: "
+                "the real API knows only now, so its answer would be stored under a wrong day"
+            )
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """True while the API is on this machine."""
+        return is_loopback(self.base_url)
+
+    def day(self) -> date:
+        """The UTC day a snapshot asked for now belongs to."""
+        return self.today or datetime.now(timezone.utc).date()
+
+    def key(self) -> SecretStr | None:
+        """The vendor key, from the variable or the file it may be kept in.
+
+        Raises SettingsError where the file cannot be read.
+        """
+        if self.api_key is not None or self.api_key_file is None:
+            return self.api_key
+        try:
+            text = self.api_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"SOCIALFETCH_API_KEY_FILE: {self.api_key_file} cannot be read ({error})"
+            ) from None
+        return SecretStr(text) if text else None
+
+    def require_key(self) -> SecretStr:
+        """The vendor key. Raises SettingsError where there is none."""
+        key = self.key()
+        if key is None:
+            raise SettingsError(
+                "SOCIALFETCH_API_KEY is not set: put the vendor's key (sfk_…) into it, "
+                "or try everything without a key with `sf-assets demo`"
+            )
+        if not key.get_secret_value().isascii() or not key.get_secret_value().isprintable():
+            raise SettingsError("SOCIALFETCH_API_KEY holds characters a header cannot carry")
+        return key
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises SettingsError naming each variable that is wrong, and why."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _sentence(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    place = ".".join(str(part) for part in item["loc"])
+    return f"{place}: {message}" if place else message

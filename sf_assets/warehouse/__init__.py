@@ -1,0 +1,1 @@
+"""DuckDB: what is loaded, derived and published."""

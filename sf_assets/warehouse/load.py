@@ -1,0 +1,97 @@
+"""From finished landings to rows of `snapshots`, in batches, each in one short transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from sf_assets.landing import Landed, SnapshotKey
+from sf_assets.warehouse.archive import SnapshotRow, write_batch
+from sf_assets.warehouse.connection import sql, transaction, writing
+
+
+@dataclass(frozen=True)
+class LoadFailure:
+    """A snapshot whose landed pages could not be loaded; they are kept."""
+
+    key: SnapshotKey
+    reason: str
+
+
+def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> list[SnapshotRow]:
+    """The rows of `snapshots` that are there for these keys."""
+    wanted = pa.Table.from_pylist(
+        [{"relation": k.relation, "handle": k.handle, "day": k.day} for k in keys],
+        schema=pa.schema(
+            [("relation", pa.string()), ("handle", pa.string()), ("day", pa.date32())]
+        ),
+    )
+    con.register("wanted", wanted)
+    rows = con.execute(sql("loaded")).fetchall()
+    con.unregister("wanted")
+    return [SnapshotRow(*row) for row in rows]
+
+
+def load(
+    warehouse: Path, archive: Path, landings: Sequence[Landed], wait_seconds: float
+) -> tuple[list[SnapshotRow], list[LoadFailure]]:
+    """Archive and load finished landings of any days; a batch's bad page fails only its own list.
+
+    Re-loading replaces the day. Raises WarehouseBusy where the warehouse stays locked: the archive
+    files are then orphans, which the next load of the same landings supersedes.
+    """
+    rows: list[SnapshotRow] = []
+    failures: list[LoadFailure] = []
+    by_day: dict[object, list[Landed]] = {}
+    for landed in landings:
+        by_day.setdefault(landed.key.day, []).append(landed)
+    for batch in by_day.values():
+        written, failed = _archive(archive, batch)
+        rows += written
+        failures += failed
+    if rows:
+        with writing(warehouse, wait_seconds) as con, transaction(con):
+            record(con, rows)
+    return rows, failures
+
+
+def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
+    """Put rows into `snapshots`, in the place of what is there for the same list and day."""
+    columns = {
+        field.name: [getattr(row, field.name) for row in rows] for field in fields(SnapshotRow)
+    }
+    con.register("incoming", pa.table(columns, schema=_schema()))
+    con.execute(
+        "DELETE FROM internal.snapshots USING incoming AS i WHERE snapshots.relation = i.relation "
+        "AND snapshots.handle = i.handle AND snapshots.snapshot_date = i.snapshot_date"
+    )
+    con.execute(
+        "INSERT INTO internal.snapshots BY NAME "
+        "SELECT * REPLACE (CAST(started_at AS TIMESTAMPTZ) AS started_at, "
+        "CAST(finished_at AS TIMESTAMPTZ) AS finished_at) FROM incoming "
+        "ORDER BY relation, handle, snapshot_date"
+    )
+    con.unregister("incoming")
+
+
+def _archive(archive: Path, batch: Sequence[Landed]) -> tuple[list[SnapshotRow], list[LoadFailure]]:
+    try:
+        return write_batch(archive, batch), []
+    except duckdb.Error as error:
+        if len(batch) == 1:
+            return [], [LoadFailure(batch[0].key, str(error).splitlines()[0])]
+    # One unreadable page must not keep the others out: halve until it stands alone.
+    middle = len(batch) // 2
+    left, right = _archive(archive, batch[:middle]), _archive(archive, batch[middle:])
+    return left[0] + right[0], left[1] + right[1]
+
+
+def _schema() -> pa.Schema:
+    kinds = {"date": pa.date32(), "int": pa.int64(), "int | None": pa.int64()}
+    return pa.schema(
+        [(field.name, kinds.get(str(field.type), pa.string())) for field in fields(SnapshotRow)]
+    )

@@ -1,0 +1,12 @@
+-- Empty everything derived of the series in `forgotten`, to replay them from the archive.
+
+DELETE FROM internal.comparisons USING forgotten AS f
+WHERE comparisons.relation = f.relation AND comparisons.handle = f.handle;
+DELETE FROM internal.presences USING forgotten AS f
+WHERE presences.relation = f.relation AND presences.handle = f.handle;
+DELETE FROM internal.churn USING forgotten AS f
+WHERE churn.relation = f.relation AND churn.handle = f.handle;
+DELETE FROM internal.healings USING forgotten AS f
+WHERE healings.relation = f.relation AND healings.handle = f.handle;
+DELETE FROM internal.renames USING forgotten AS f
+WHERE renames.relation = f.relation AND renames.handle = f.handle;

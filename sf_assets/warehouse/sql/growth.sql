@@ -1,0 +1,79 @@
+-- follower_growth of the handles in `touched`, anew: one row is one handle-day.
+
+DELETE FROM main.follower_growth USING touched AS t WHERE follower_growth.handle = t.handle;
+
+INSERT INTO main.follower_growth
+WITH days AS (
+    SELECT handle, snapshot_date FROM internal.snapshots SEMI JOIN touched USING (handle)
+    GROUP BY ALL
+),
+totals AS (
+    SELECT d.handle, d.snapshot_date, f.completeness, c.previous_date,
+        coalesce(f.reported_total, CASE WHEN f.completeness = 'complete' THEN f.listed END)
+            AS followers_total,
+        coalesce(g.reported_total, CASE WHEN g.completeness = 'complete' THEN g.listed END)
+            AS following_total
+    FROM days AS d
+    LEFT JOIN internal.snapshots AS f
+        ON f.handle = d.handle AND f.snapshot_date = d.snapshot_date AND f.relation = 'followers'
+    LEFT JOIN internal.snapshots AS g
+        ON g.handle = d.handle AND g.snapshot_date = d.snapshot_date AND g.relation = 'following'
+    LEFT JOIN internal.comparisons AS c
+        ON c.handle = d.handle AND c.snapshot_date = d.snapshot_date AND c.relation = 'followers'
+),
+-- Averages look back by days, not by rows: gaps are normal.
+changes AS (
+    SELECT *,
+        followers_total - lag(followers_total IGNORE NULLS) OVER past AS followers_net,
+        lag(followers_total IGNORE NULLS) OVER past AS total_before,
+        CASE WHEN followers_total IS NOT NULL THEN snapshot_date
+            - lag(CASE WHEN followers_total IS NOT NULL THEN snapshot_date END IGNORE NULLS)
+                OVER past - 1 END AS gap_days,
+        first_value(followers_total IGNORE NULLS) OVER week AS total_7d,
+        first_value(CASE WHEN followers_total IS NOT NULL THEN snapshot_date END IGNORE NULLS)
+            OVER week AS date_7d,
+        first_value(followers_total IGNORE NULLS) OVER month AS total_28d,
+        first_value(CASE WHEN followers_total IS NOT NULL THEN snapshot_date END IGNORE NULLS)
+            OVER month AS date_28d
+    FROM totals
+    WINDOW past AS (PARTITION BY handle ORDER BY snapshot_date),
+        week AS (PARTITION BY handle ORDER BY snapshot_date
+            RANGE BETWEEN INTERVAL 7 DAYS PRECEDING AND CURRENT ROW),
+        month AS (PARTITION BY handle ORDER BY snapshot_date
+            RANGE BETWEEN INTERVAL 28 DAYS PRECEDING AND CURRENT ROW)
+),
+claimed AS (
+    SELECT handle, snapshot_date,
+        count(*) FILTER (change IN ('gained', 'returned')) AS gained,
+        count(*) FILTER (change = 'lost' AND state <> 'retracted') AS lost
+    FROM internal.churn SEMI JOIN touched USING (handle)
+    WHERE relation = 'followers' GROUP BY ALL
+),
+revealed AS (
+    SELECT handle, first_seen AS snapshot_date, count(*) AS accounts
+    FROM internal.presences SEMI JOIN touched USING (handle)
+    WHERE relation = 'followers' AND start_kind = 'revealed' GROUP BY ALL
+),
+beyond AS (
+    SELECT handle, last_seen AS previous_date, count(*) AS accounts
+    FROM internal.presences SEMI JOIN touched USING (handle)
+    WHERE relation = 'followers' AND end_kind = 'beyond' GROUP BY ALL
+)
+SELECT t.handle, t.snapshot_date, t.followers_total, t.following_total, t.followers_net,
+    CASE WHEN compared THEN coalesce(c.gained, 0) END,
+    CASE WHEN compared THEN coalesce(c.lost, 0) END,
+    CASE WHEN compared THEN coalesce(r.accounts, 0) + coalesce(b.accounts, 0) END,
+    CASE WHEN compared
+        THEN t.followers_net - (coalesce(c.gained, 0) - coalesce(c.lost, 0)) END,
+    CASE WHEN t.total_before > 0 THEN t.followers_net / t.total_before END,
+    CASE WHEN t.followers_total IS NOT NULL AND t.date_7d < t.snapshot_date
+        THEN (t.followers_total - t.total_7d) / (t.snapshot_date - t.date_7d) END,
+    CASE WHEN t.followers_total IS NOT NULL AND t.date_28d < t.snapshot_date
+        THEN (t.followers_total - t.total_28d) / (t.snapshot_date - t.date_28d) END,
+    t.gap_days, t.completeness
+FROM (SELECT *, previous_date IS NOT NULL AS compared FROM changes) AS t
+LEFT JOIN claimed AS c ON c.handle = t.handle AND c.snapshot_date = t.snapshot_date
+LEFT JOIN revealed AS r
+    ON r.handle = t.handle AND r.snapshot_date = t.snapshot_date AND t.compared
+LEFT JOIN beyond AS b ON b.handle = t.handle AND b.previous_date = t.previous_date
+ORDER BY t.handle, t.snapshot_date;

@@ -1,0 +1,150 @@
+-- The warehouse: what people query in schema main, what it is derived with in schema internal.
+-- No keys, indexes or sequences, so that the same statements also make a DuckLake.
+
+CREATE SCHEMA IF NOT EXISTS internal;
+
+-- One row: the format of this file.
+CREATE TABLE IF NOT EXISTS internal.warehouse_format (format INTEGER);
+
+-- One row is one relation of one handle on one UTC day, as loaded.
+CREATE TABLE IF NOT EXISTS internal.snapshots (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    lookup_status VARCHAR,
+    end_reason VARCHAR,
+    completeness VARCHAR,
+    listed BIGINT,
+    reported_total BIGINT,
+    pages INTEGER,
+    credits_charged INTEGER,
+    started_at TIMESTAMPTZ,
+    finished_at TIMESTAMPTZ,
+    run_id VARCHAR,
+    attempt INTEGER,
+    archive_file VARCHAR
+);
+
+-- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
+-- which claims it allows, and why. A snapshot without such a row is still to be derived.
+CREATE TABLE IF NOT EXISTS internal.comparisons (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    attempt INTEGER,
+    pages INTEGER,
+    previous_date DATE,
+    common BIGINT,
+    chain BIGINT,
+    order_agreement DOUBLE,
+    losses VARCHAR,
+    gains VARCHAR,
+    reason VARCHAR
+);
+
+-- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
+-- higher up. account_handle and sec_key identify the account on days without its numeric id.
+CREATE TABLE IF NOT EXISTS internal.presences (
+    relation VARCHAR,
+    handle VARCHAR,
+    account_id VARCHAR,
+    first_seen DATE,
+    last_seen DATE,
+    start_kind VARCHAR,
+    end_kind VARCHAR,
+    place DOUBLE,
+    account_handle VARCHAR,
+    sec_key UBIGINT
+);
+
+-- One row is one claim: an account came, came back or left between two snapshots.
+CREATE TABLE IF NOT EXISTS internal.churn (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    previous_date DATE,
+    account_id VARCHAR,
+    account_handle VARCHAR,
+    change VARCHAR,
+    state VARCHAR
+);
+
+-- One row is one absence that turned out to be none: not listed from missed_from to missed_to.
+CREATE TABLE IF NOT EXISTS internal.healings (
+    relation VARCHAR,
+    handle VARCHAR,
+    account_id VARCHAR,
+    missed_from DATE,
+    missed_to DATE
+);
+
+-- One row is an id that turned out to be another account's, within a list and a span of days.
+CREATE TABLE IF NOT EXISTS internal.aliases (
+    relation VARCHAR,
+    handle VARCHAR,
+    alias_id VARCHAR,
+    account_id VARCHAR,
+    from_date DATE,
+    to_date DATE
+);
+
+-- One row is one handle an account was seen under in a list, for account_renames.
+CREATE TABLE IF NOT EXISTS internal.renames (
+    relation VARCHAR,
+    handle VARCHAR,
+    account_id VARCHAR,
+    from_handle VARCHAR,
+    to_handle VARCHAR,
+    seen_on DATE
+);
+
+-- One row is the newest known profile of an account.
+CREATE TABLE IF NOT EXISTS internal.profiles (
+    account_id VARCHAR,
+    account_handle VARCHAR,
+    platform_user_id VARCHAR,
+    sec_uid VARCHAR,
+    display_name VARCHAR,
+    bio VARCHAR,
+    verified BOOLEAN,
+    private_account BOOLEAN,
+    followers BIGINT,
+    following BIGINT,
+    posts BIGINT,
+    avatar_url VARCHAR,
+    avatar_urls STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR),
+    profile_url VARCHAR,
+    region VARCHAR,
+    "language" VARCHAR,
+    account_created_at TIMESTAMPTZ,
+    details VARCHAR
+);
+
+-- One row is one handle-day of growth.
+CREATE TABLE IF NOT EXISTS main.follower_growth (
+    handle VARCHAR,
+    snapshot_date DATE,
+    followers_total BIGINT,
+    following_total BIGINT,
+    followers_net BIGINT,
+    followers_gained BIGINT,
+    followers_lost BIGINT,
+    followers_unknown BIGINT,
+    net_unexplained BIGINT,
+    growth_rate DOUBLE,
+    avg_7d DOUBLE,
+    avg_28d DOUBLE,
+    gap_days INTEGER,
+    completeness VARCHAR
+);
+
+-- One row is one change of a lookup status between two snapshots of one list.
+CREATE TABLE IF NOT EXISTS main.status_changes (
+    relation VARCHAR,
+    handle VARCHAR,
+    from_status VARCHAR,
+    to_status VARCHAR,
+    changed_on DATE,
+    previous_date DATE,
+    change_id VARCHAR
+);

@@ -1,0 +1,10 @@
+-- Note what was compared; from here on these snapshots count as derived.
+INSERT INTO internal.comparisons
+SELECT w.relation, w.handle, w.snapshot_date, w.attempt, w.pages, w.previous_date,
+    CASE WHEN w.previous_date IS NOT NULL THEN j.common END,
+    CASE WHEN w.previous_date IS NOT NULL THEN j.chain END,
+    CASE WHEN j.common > 0 THEN j.chain / j.common END,
+    j.losses, j.gains, j.reason
+FROM wave AS w
+JOIN judged AS j USING (series)
+ORDER BY w.series;
