@@ -1,0 +1,315 @@
+"""Reading the lists of a day: every page landed before the next one is asked for.
+
+Touches the vendor and the landing, no database and no Dagster. Each list ends as finished (its
+landing has an end) or unfinished (its pages stay landed, and the next attempt goes on from there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from sf_assets.landing import (
+    Landed,
+    Landing,
+    LandingDamaged,
+    Page,
+    SnapshotKey,
+    SnapshotLog,
+    wait_a_little,
+)
+from sf_assets.social_fetch import (
+    Answer,
+    ContractViolation,
+    EndReason,
+    InsufficientCredits,
+    ListWalk,
+    LookupStatus,
+    SocialFetchClient,
+    SocialFetchError,
+    StopEverything,
+    parse_page,
+)
+
+
+@dataclass(frozen=True)
+class ListToRead:
+    """One list of the day's plan. `status_before` is its lookup status when last seen."""
+
+    key: SnapshotKey
+    max_pages: int | None = None
+    user_id: str | None = None
+    priority: int = 0
+    status_before: str | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of one list.
+
+    `finished` means that `landed` can be loaded; otherwise `reason` says why not. `bought` and
+    `credits` are the pages and credits of this attempt alone. `stopped` is set where the vendor
+    refused us altogether, `permanent` where trying again would not help.
+    """
+
+    key: SnapshotKey
+    finished: bool
+    landed: Landed | None = None
+    bought: int = 0
+    credits: int = 0
+    reason: str | None = None
+    permanent: bool = False
+    stopped: Literal["unauthorized", "credits"] | None = None
+
+
+@dataclass
+class Budget:
+    """Credits left to spend today; None is no cap. Taken before a page, so it is never overrun."""
+
+    limit: int | None
+    spent: int = 0
+    _promised: int = field(default=0, repr=False)
+
+    def take(self) -> bool:
+        """Reserve a credit for a page; False where the cap is reached."""
+        if self.limit is not None and self.spent + self._promised >= self.limit:
+            return False
+        self._promised += 1
+        return True
+
+    def settle(self, credits: int) -> None:
+        """The page came (or did not, with 0): the reservation becomes what was charged."""
+        self._promised -= 1
+        self.spent += credits
+
+
+def spent_on(landing: Landing, day: date) -> int:
+    """Credits charged for all landed answers of a day."""
+    total = 0
+    for key in landing.keys(day):
+        with contextlib.suppress(LandingDamaged):
+            landed = landing.read(key)
+            total += landed.credits if landed else 0
+    return total
+
+
+async def collect(
+    lists: Sequence[ListToRead],
+    *,
+    client: SocialFetchClient,
+    landing: Landing,
+    budget: Budget,
+    concurrency: int,
+    run_id: str,
+    refresh: str | None = None,
+    progress: Callable[[SnapshotKey, ListWalk], None] | None = None,
+) -> AsyncIterator[Collected]:
+    """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
+
+    What is finished for the day is not read again, unless `refresh` names a new intent: then it is
+    walked anew once, however often the run is retried.
+    """
+    turns = asyncio.Semaphore(concurrency)
+
+    async def read(wanted: ListToRead) -> Collected:
+        async with turns:
+            return await _Reader(wanted, client, landing, budget, run_id, refresh, progress).run()
+
+    ordered = sorted(lists, key=lambda wanted: (-wanted.priority, wanted.key))
+    tasks = [asyncio.ensure_future(read(wanted)) for wanted in ordered]
+    try:
+        for ended in asyncio.as_completed(tasks):
+            yield await ended
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Reader:
+    """Reads one list to its end, or to the error that stops it."""
+
+    def __init__(
+        self,
+        wanted: ListToRead,
+        client: SocialFetchClient,
+        landing: Landing,
+        budget: Budget,
+        run_id: str,
+        refresh: str | None,
+        progress: Callable[[SnapshotKey, ListWalk], None] | None,
+    ) -> None:
+        self.wanted, self.key = wanted, wanted.key
+        self.client, self.landing, self.budget = client, landing, budget
+        self.run_id, self.refresh, self.progress = run_id, refresh, progress
+        self.bought = 0
+        self.credits = 0
+
+    async def run(self) -> Collected:
+        try:
+            with await self._open() as log:
+                if not self._needs_reading(log):
+                    return self._finished(log)
+                return await self._read(log)
+        except LandingDamaged as error:
+            return self._unfinished(str(error), permanent=True)
+        except OSError as error:
+            return self._unfinished(
+                f"{self.key}: pages cannot be landed ({error}); free some space or mend the disk, "
+                "then run the day again"
+            )
+
+    async def _open(self) -> SnapshotLog:
+        attempt = 0
+        # Another run reads this list just now: wait for its pages instead of buying them twice.
+        while (log := self.landing.open(self.key)) is None:
+            await asyncio.sleep(wait_a_little(attempt))
+            attempt += 1
+        return log
+
+    def _needs_reading(self, log: SnapshotLog) -> bool:
+        last = log.last
+        if last is None:
+            log.begin(self.refresh or "", self.run_id)
+            return True
+        if self.refresh is not None:
+            if last.settled and last.token != self.refresh:
+                log.begin(self.refresh, self.run_id)
+                return True
+            return not last.settled
+        return not log.settled
+
+    async def _read(self, log: SnapshotLog) -> Collected:
+        relation, handle = self.key.relation, self.key.handle
+        walk = ListWalk(relation, handle, max_pages=self.wanted.max_pages)
+        for page in log.pages():
+            walk.update(parse_page(relation, page.body))
+        walk.reopen()
+        try:
+            while walk.has_next_page:
+                if not self.budget.take():
+                    walk.stop(EndReason.BUDGET)
+                    break
+                answer = await self._ask(walk, log)
+                if answer is not None:
+                    walk.update(answer.response)
+                    if self.progress is not None:
+                        self.progress(self.key, walk)
+        except InsufficientCredits as error:
+            if not walk.pages:
+                return self._unfinished(str(error), permanent=True, stopped="credits")
+            walk.stop(EndReason.OUT_OF_CREDITS)
+            return self._finish(log, walk, reason=str(error), stopped="credits")
+        except ContractViolation as error:
+            place = self.landing.quarantine(self.key, walk.pages + 1, error.reason, error.body)
+            return self._unfinished(f"{error} The answer is kept in {place}", permanent=True)
+        except StopEverything as error:
+            return self._unfinished(str(error), permanent=True, stopped="unauthorized")
+        except SocialFetchError as error:
+            return self._unfinished(
+                f"{error} {walk.pages} pages are landed; the next attempt goes on from there"
+            )
+        if walk.lookup_status is None:
+            return self._unfinished(
+                f"{self.key}: the daily budget of {self.budget.limit} credits was spent before its "
+                "first page; raise SF_ASSETS_DAILY_CREDITS or its priority",
+                permanent=True,
+            )
+        return self._finish(log, walk)
+
+    async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
+        """Buy and land the next page; None where its status is doubted and is to be asked again."""
+        params = walk.request_params()
+        charged = 0
+        try:
+            answer = await self.client.list_page(
+                self.key.relation,
+                self.key.handle,
+                user_id=self.wanted.user_id if self.key.relation == "followers" else None,
+                **params,
+            )
+            charged = answer.credits_charged
+        finally:
+            self.budget.settle(charged)
+        doubted = self._doubtful(walk, log, answer)
+        log.add_page(
+            Page(
+                number=params["page"],
+                cursor=params["cursor"],
+                received_at=answer.received_at.isoformat(timespec="milliseconds").replace(
+                    "+00:00", "Z"
+                ),
+                request_id=answer.request_id,
+                credits=charged,
+                cached=answer.cached,
+                tries=answer.tries,
+                body=answer.body,
+            ),
+            doubted=doubted,
+        )
+        self.bought += 1
+        self.credits += charged
+        return None if doubted else answer
+
+    def _doubtful(self, walk: ListWalk, log: SnapshotLog, answer: Answer) -> bool:
+        """A list that turns private, hidden or missing is asked once more before it is believed.
+
+        The way back needs no second question: a list that came is its own proof.
+        """
+        status = answer.response.data.lookup_status
+        last = log.last
+        if status is LookupStatus.FOUND or (last is not None and last.doubted):
+            return False
+        before = "found" if walk.pages else self.wanted.status_before
+        return before is not None and before != status.value
+
+    def _finish(
+        self,
+        log: SnapshotLog,
+        walk: ListWalk,
+        *,
+        reason: str | None = None,
+        stopped: Literal["credits"] | None = None,
+    ) -> Collected:
+        if walk.lookup_status is None:
+            raise ValueError("a walk without pages has no outcome")
+        log.finish(
+            walk.lookup_status.value,
+            walk.end_reason.value if walk.end_reason else None,
+            self.run_id,
+        )
+        return self._finished(log, reason=reason, stopped=stopped)
+
+    def _finished(
+        self,
+        log: SnapshotLog,
+        *,
+        reason: str | None = None,
+        stopped: Literal["credits"] | None = None,
+    ) -> Collected:
+        landed = Landed(self.key, log.path, tuple(log.attempts), 0)
+        return Collected(
+            self.key, True, landed, self.bought, self.credits, reason=reason, stopped=stopped
+        )
+
+    def _unfinished(
+        self,
+        reason: str,
+        *,
+        permanent: bool = False,
+        stopped: Literal["unauthorized", "credits"] | None = None,
+    ) -> Collected:
+        return Collected(
+            self.key,
+            False,
+            None,
+            self.bought,
+            self.credits,
+            reason=reason,
+            permanent=permanent,
+            stopped=stopped,
+        )

@@ -1,0 +1,499 @@
+"""The HTTP side of Social Fetch: one client, many lists at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+import random
+import time
+import urllib.request
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import quote
+
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from pydantic import BaseModel, SecretStr, ValidationError
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
+
+from sf_assets import __version__
+
+from .errors import (
+    ContractViolation,
+    InsufficientCredits,
+    SchemaViolation,
+    SocialFetchError,
+    StopEverything,
+    TemporarilyUnavailable,
+    TransientError,
+    TransportFailed,
+    UnreadableBody,
+    error_for,
+)
+from .models import (
+    Balance,
+    BalanceResponse,
+    FollowersResponse,
+    FollowingResponse,
+    Health,
+    Relation,
+    User,
+    WhoamiResponse,
+    parse,
+    parse_page,
+)
+
+__all__ = ["DEFAULT_BASE_URL", "DEFAULT_TIMEOUT", "Answer", "SocialFetchClient"]
+
+DEFAULT_BASE_URL = "https://api.socialfetch.dev"
+
+# No pool timeout: a list that waits for its turn has not failed. Turns are the semaphore's matter.
+DEFAULT_TIMEOUT = httpx.Timeout(connect=10, read=60, write=10, pool=None)
+
+MAX_ERROR_BODY = 64 * 1024
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which list and page a request is for; all None for the free routes."""
+
+    handle: str | None = None
+    relation: Relation | None = None
+    page: int | None = None
+
+
+@dataclass(frozen=True)
+class _Raw:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+    whole: bool
+
+
+@dataclass(frozen=True)
+class _Got(Generic[_Value]):
+    raw: _Raw
+    value: _Value
+    received_at: datetime
+    tries: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One page as it came, and as it was read."""
+
+    response: FollowersResponse | FollowingResponse
+    body: bytes
+    """Exactly what came, after content decoding."""
+    received_at: datetime
+    """UTC."""
+    tries: int
+    """Requests sent until this answer came; the failed ones may have been charged too."""
+    seconds: float
+    """How long the request that worked took."""
+    age: int | None
+    """Seconds in the vendor's cache, where it says so."""
+
+    @property
+    def request_id(self) -> str:
+        return self.response.meta.request_id
+
+    @property
+    def credits_charged(self) -> int:
+        return self.response.meta.credits_charged
+
+    @property
+    def cached(self) -> bool:
+        return bool(self.response.meta.cached)
+
+
+class _OneRequestATry(AiohttpTransport):
+    """aiohttp sends a GET once more by itself when a connection breaks off before the answer.
+
+    Here a request may cost a credit, so every one is ours to count, and none follows a stop.
+    """
+
+    def get_client(self) -> Any:
+        session = super().get_client()
+        # There is no public switch. Should this one go, the tests that count requests will tell.
+        session._retry_connection = False
+        return session
+
+
+class SocialFetchClient:
+    """Asks Social Fetch, waits where it is busy, and stops where asking on is of no use.
+
+    Use it as an async context manager. `concurrency` requests are under way at most; the vendor
+    suggests to stay under 500. What is transient is tried `max_tries` times in all, with pauses of
+    up to `max_wait` seconds. An answer must be whole within `deadline` seconds and
+    `max_body_bytes`. After a refused key or spent credits no list is asked for again, by no task.
+
+    The key travels in the header `x-api-key` only. A proxy named in the environment is used,
+    except towards this machine itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: SecretStr | None,
+        base_url: str = DEFAULT_BASE_URL,
+        timeout: httpx.Timeout = DEFAULT_TIMEOUT,
+        deadline: float = 120,
+        max_tries: int = 6,
+        max_wait: float = 60,
+        max_body_bytes: int = 16 * 1024 * 1024,
+        concurrency: int = 32,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        url = httpx.URL(base_url)
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+            raise ValueError("base_url must look like https://api.socialfetch.dev")
+        if max_tries < 1 or concurrency < 1:
+            raise ValueError("max_tries and concurrency must be at least 1")
+        self._base_url = str(url).rstrip("/")
+        self._key = _checked(api_key)
+        self._timeout = timeout
+        self._deadline = deadline
+        self._max_tries = max_tries
+        self._max_wait = max_wait
+        self._max_body_bytes = max_body_bytes
+        self._concurrency = concurrency
+        self._headers = dict(headers or {})
+        self._transport = transport
+        self._sleep = sleep
+        self._http: httpx.AsyncClient | None = None
+        self._turns = asyncio.Semaphore(concurrency)
+        self._stopped = asyncio.Event()
+        self._stop_error: StopEverything | None = None
+
+    def __repr__(self) -> str:
+        return f"SocialFetchClient(base_url={self._base_url!r})"
+
+    async def __aenter__(self) -> SocialFetchClient:
+        if self._http is not None:
+            raise RuntimeError("this SocialFetchClient is already open")
+        # httpx logs a line per request at INFO: thousands a day that say nothing.
+        log = logging.getLogger("httpx")
+        if log.level == logging.NOTSET:
+            log.setLevel(logging.WARNING)
+        headers = httpx.Headers(
+            {"user-agent": f"sf_assets/{__version__}", "accept": "application/json"}
+        )
+        headers.update(self._headers)
+        if self._key is not None:
+            headers["x-api-key"] = self._key
+        self._http = httpx.AsyncClient(
+            headers=headers,
+            timeout=self._timeout,
+            follow_redirects=False,
+            transport=self._transport or self._default_transport(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._http is not None:
+            http, self._http = self._http, None
+            await http.aclose()
+
+    async def list_page(
+        self,
+        relation: Relation,
+        handle: str,
+        *,
+        cursor: str | None = None,
+        user_id: str | None = None,
+        trim: bool = False,
+        page: int = 1,
+    ) -> Answer:
+        """Buy one page of a list: 1 credit, also when it is private, hidden, missing or empty.
+
+        `cursor` is the page before's `next_cursor`, None for the first page. `page` only serves
+        error messages. `trim` drops the stable ids of followers. Raises `SocialFetchError`.
+        """
+        if relation not in ("followers", "following"):
+            raise ValueError(f"relation must be 'followers' or 'following', not {relation!r}")
+        if handle.strip(".") == "":
+            # "." and ".." would climb up the URL's path.
+            raise ValueError("handle must not be empty or made of periods")
+        if cursor == "" or user_id == "":
+            raise ValueError("leave cursor and user_id out instead of passing an empty text")
+        params = {"cursor": cursor, "userId": user_id, "trim": "true" if trim else None}
+        if relation == "following" and user_id is not None:
+            raise ValueError("the API takes no userId for a following list")
+        got = await self._get(
+            f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
+            lambda body: parse_page(relation, body),
+            params={name: value for name, value in params.items() if value is not None},
+            place=_Place(handle, relation, page),
+        )
+        return Answer(
+            response=got.value,
+            body=got.raw.body,
+            received_at=got.received_at,
+            tries=got.tries,
+            seconds=got.seconds,
+            age=_age(got.raw.headers),
+        )
+
+    async def followers(
+        self,
+        handle: str,
+        *,
+        cursor: str | None = None,
+        user_id: str | None = None,
+        trim: bool = False,
+        page: int = 1,
+    ) -> Answer:
+        """One page of the accounts that follow `handle`; see `list_page`."""
+        return await self.list_page(
+            "followers", handle, cursor=cursor, user_id=user_id, trim=trim, page=page
+        )
+
+    async def following(
+        self, handle: str, *, cursor: str | None = None, trim: bool = False, page: int = 1
+    ) -> Answer:
+        """One page of the accounts that `handle` follows; see `list_page`."""
+        return await self.list_page("following", handle, cursor=cursor, trim=trim, page=page)
+
+    async def balance(self) -> Balance:
+        """Credits left. Free, and still possible after the credits are spent."""
+        return (await self._free("/v1/balance", BalanceResponse)).data
+
+    async def whoami(self) -> User:
+        """Whose key this is. Free."""
+        return (await self._free("/v1/whoami", WhoamiResponse)).data.user
+
+    async def health(self) -> Health:
+        """Whether the API is up. Free, and needs no key."""
+        return await self._free("/health", Health)
+
+    async def _free(self, path: str, model: type[_Model]) -> _Model:
+        return (await self._get(path, lambda body: parse(model, body))).value
+
+    async def _get(
+        self,
+        path: str,
+        read: Callable[[bytes], _Value],
+        *,
+        params: Mapping[str, str] | None = None,
+        place: _Place | None = None,
+    ) -> _Got[_Value]:
+        metered = place is not None
+        place = place or _Place()
+        tries = 0
+        unreadable = 0
+
+        def worth_another_try(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, UnreadableBody):
+                # It was a 200 and so most likely charged: see once whether it heals.
+                nonlocal unreadable
+                unreadable += 1
+                return unreadable <= 1
+            return isinstance(error, TransientError)
+
+        async def once() -> _Got[_Value]:
+            nonlocal tries
+            async with self._turns:
+                self._refuse_if_stopped(place, metered, tries)
+                tries += 1
+                began = time.monotonic()
+                try:
+                    raw = await self._send(path, params or {}, place)
+                    received_at = datetime.now(timezone.utc)
+                    seconds = time.monotonic() - began
+                    value = self._value(raw, read, place)
+                except SocialFetchError as error:
+                    error.tries = tries
+                    if isinstance(error, StopEverything) and self._stop_error is None:
+                        self._stop_error = error
+                        self._stopped.set()
+                    raise
+            return _Got(raw, value, received_at, tries, seconds)
+
+        async def pause(seconds: float) -> None:
+            await (self._pause(seconds) if metered else self._sleep(seconds))
+            self._refuse_if_stopped(place, metered, tries)
+
+        return await AsyncRetrying(
+            retry=worth_another_try,
+            stop=stop_after_attempt(self._max_tries),
+            wait=self._wait,
+            sleep=pause,
+            reraise=True,
+        )(once)
+
+    async def _send(self, path: str, params: Mapping[str, str], place: _Place) -> _Raw:
+        if self._http is None:
+            raise RuntimeError("open the client first: async with SocialFetchClient(...) as client")
+        # Built outside the try: what is wrong with our own arguments is not the network's fault.
+        request = self._http.build_request("GET", self._base_url + path, params=params)
+        try:
+            return await asyncio.wait_for(self._receive(self._http, request), self._deadline)
+        except httpx.DecodingError:
+            failure: SocialFetchError = UnreadableBody(
+                "the content encoding is broken", status=200, **vars(place)
+            )
+        except asyncio.TimeoutError:
+            failure = TransportFailed(
+                f"no whole answer within {self._deadline:g} seconds", **vars(place)
+            )
+        except Exception as error:
+            # Wide, because httpx_aiohttp lets some of aiohttp's own exceptions through.
+            text = f"{type(error).__name__}: {error}".encode(errors="replace")
+            failure = TransportFailed(self._without_key(text).decode().rstrip(": "), **vars(place))
+        # Raised outside the except blocks and so without a context: aiohttp's exceptions hold
+        # the request with its headers, the key among them.
+        raise failure
+
+    async def _receive(self, http: httpx.AsyncClient, request: httpx.Request) -> _Raw:
+        response = await http.send(request, stream=True)
+        try:
+            limit = self._max_body_bytes if response.status_code == 200 else MAX_ERROR_BODY
+            body = bytearray()
+            stream = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+            async with contextlib.aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > limit:
+                        break
+        finally:
+            await response.aclose()
+        whole = len(body) <= limit
+        return _Raw(response.status_code, response.headers, bytes(body[:limit]), whole)
+
+    def _value(self, raw: _Raw, read: Callable[[bytes], _Value], place: _Place) -> _Value:
+        if raw.status != 200:
+            raise error_for(
+                raw.status,
+                self._without_key(raw.body),
+                retry_after=_retry_after(raw.headers),
+                **vars(place),
+            )
+        kind: type[ContractViolation] = UnreadableBody
+        reason = f"the body is larger than {self._max_body_bytes:,} bytes"
+        if raw.whole:
+            try:
+                return read(raw.body)
+            except ValidationError as error:
+                kind, reason = _explained(error)
+        violation = kind(
+            self._without_key(reason.encode()).decode(),
+            status=raw.status,
+            request_id=_request_id(raw.body) if kind is SchemaViolation else None,
+            **vars(place),
+        )
+        violation.keep(self._without_key(raw.body))
+        raise violation
+
+    def _refuse_if_stopped(self, place: _Place, metered: bool, tries: int) -> None:
+        error = self._stop_error
+        # The balance is free, and of interest exactly when the credits are spent.
+        if error is not None and (metered or not isinstance(error, InsufficientCredits)):
+            raise error.at(**vars(place), tries=tries)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but wake up when another task learns that asking on is of no use."""
+        tasks = [
+            asyncio.ensure_future(self._sleep(seconds)),
+            asyncio.ensure_future(self._stopped.wait()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, TemporarilyUnavailable) and error.retry_after is not None:
+            # The same second is told to every list: spread them over the one after it.
+            return min(self._max_wait, error.retry_after + random.random())
+        return wait_random_exponential(multiplier=1, max=self._max_wait)(state)
+
+    def _without_key(self, text: bytes) -> bytes:
+        return text.replace(self._key.encode(), b"***") if self._key else text
+
+    def _default_transport(self) -> httpx.AsyncBaseTransport:
+        """A third of the processor time a page that httpx's own transport takes."""
+        return _OneRequestATry(
+            limits=httpx.Limits(max_connections=self._concurrency, keepalive_expiry=15),
+            proxy=_proxy_for(httpx.URL(self._base_url)),
+        )
+
+
+def _checked(api_key: SecretStr | None) -> str | None:
+    if api_key is None:
+        return None
+    key = api_key.get_secret_value()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        # Found here, because the libraries below would quote the key in their errors.
+        raise ValueError("the API key is empty or has characters that no key has")
+    return key
+
+
+def _explained(error: ValidationError) -> tuple[type[ContractViolation], str]:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        return UnreadableBody, f"not JSON: {faults[0]['msg']}"
+    told = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:3]]
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return SchemaViolation, "; ".join(told) + more
+
+
+def _request_id(body: bytes) -> str | None:
+    """The id of an answer that is JSON, though not the JSON it should be."""
+    try:
+        found = json.loads(body)["meta"]["requestId"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds to wait. The vendor does not say which of the two forms it uses."""
+    text = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(text)
+        except (TypeError, ValueError, IndexError, OverflowError):
+            return None
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=timezone.utc)
+        seconds = (until - datetime.now(timezone.utc)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _age(headers: httpx.Headers) -> int | None:
+    text = headers.get("age", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
+    """httpx reads the environment's proxies for its own transport only."""
+    if url.host in ("127.0.0.1", "::1", "localhost") or urllib.request.proxy_bypass(url.host):
+        return None
+    proxies = urllib.request.getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all")
+    return httpx.Proxy(address) if address else None

@@ -1,0 +1,345 @@
+"""What Social Fetch answers, as typed values.
+
+Names and types follow the vendor's OpenAPI description of 2026-09-16; Python names are the
+snake_case of the API's camelCase. Three rules hold for every model:
+
+* A required field must be there, and may be null only where the API says so.
+* The API never declares an optional field nullable, but JSON writers are seldom that strict: a
+  null in an *optional* field is read as "absent". Absent is `None` here.
+* Unknown fields break nothing and are kept in `model_extra`.
+
+Wrong types are errors: `true` is no integer, `5` is no string. Integers are 0 to 2**63 - 1, so
+that they fit a database's BIGINT.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
+from pydantic.alias_generators import to_camel
+
+__all__ = [
+    "AccountKey",
+    "AvatarUrls",
+    "Balance",
+    "BalanceResponse",
+    "ErrorBody",
+    "ErrorDetail",
+    "FollowedAccount",
+    "FollowedAccountMetrics",
+    "Follower",
+    "FollowerMetrics",
+    "FollowersData",
+    "FollowersResponse",
+    "FollowingData",
+    "FollowingResponse",
+    "Health",
+    "LookupStatus",
+    "Meta",
+    "Page",
+    "Relation",
+    "Subscription",
+    "User",
+    "WhoamiData",
+    "WhoamiResponse",
+    "parse",
+    "parse_page",
+]
+
+Relation: TypeAlias = Literal["followers", "following"]
+
+AccountKey: TypeAlias = tuple[Literal["id", "sec_uid", "handle"], str]
+"""What tells one account from another, and which of its three names that is."""
+
+Count = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
+Text = Annotated[StrictStr, Field(min_length=1)]
+
+# 9999-12-31T23:59:59Z, the last second a Python datetime can hold.
+_LAST_SECOND = 253_402_300_799
+
+
+def _seconds_or_iso(value: object) -> object:
+    """Older pages of the vendor give Unix seconds, the present description an ISO date-time."""
+    if isinstance(value, bool):
+        raise ValueError("expected a date-time or Unix seconds, found a boolean")
+    if isinstance(value, int):
+        if not 0 <= value <= _LAST_SECOND:
+            raise ValueError("expected Unix seconds, found a number out of their range")
+        return datetime.fromtimestamp(value, tz=timezone.utc)
+    if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
+        # Left to itself pydantic would read "1612325106" and "2021-02-03" as date-times too.
+        raise ValueError("expected an ISO 8601 date-time such as 2021-02-03T04:05:06Z")
+    if not isinstance(value, (str, datetime)):
+        raise ValueError("expected a date-time or Unix seconds")
+    return value
+
+
+def _as_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
+    return value.astimezone(timezone.utc)
+
+
+UtcDatetime = Annotated[datetime, BeforeValidator(_seconds_or_iso), AfterValidator(_as_utc)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="allow",
+        frozen=True,
+        hide_input_in_errors=True,  # they go to logs, and names and bios do not belong there
+    )
+
+
+_AnyModel = TypeVar("_AnyModel", bound=BaseModel)
+
+
+class LookupStatus(str, Enum):
+    """Whether the list could be read. All four come with HTTP 200, and all four cost a credit."""
+
+    FOUND = "found"
+    HIDDEN = "hidden"
+    PRIVATE = "private"
+    NOT_FOUND = "not_found"
+
+
+class Meta(_Model):
+    """Request and billing facts of one successful answer."""
+
+    request_id: Text
+    credits_charged: Count
+    version: Literal["v1"]
+    cached: StrictBool | None = None
+    """True when a shared cache answered; billed like a fresh answer."""
+
+
+class Page(_Model):
+    """Paging state: go on only while `has_more` is true and `next_cursor` is not empty."""
+
+    next_cursor: StrictStr | None
+    """Opaque. Pass it back as it is."""
+    has_more: StrictBool
+
+
+class AvatarUrls(_Model):
+    """Signed anew every day, so of no use in comparisons."""
+
+    large: StrictStr | None = None
+    medium: StrictStr | None = None
+    thumb: StrictStr | None = None
+
+
+class FollowerMetrics(_Model):
+    """Counts of accounts."""
+
+    followers: Count
+    following: Count
+
+
+class FollowedAccountMetrics(_Model):
+    """Counts of accounts, and of posts."""
+
+    followers: Count
+    following: Count
+    posts: Count
+
+
+class _Account(_Model):
+    handle: Text
+    """Username without `@`. People rename themselves, and freed handles get new owners."""
+    display_name: StrictStr | None
+    avatar_url: StrictStr | None
+    bio: StrictStr | None
+    verified: StrictBool
+    platform_user_id: StrictStr | None = None
+    """Numeric TikTok id as text; optional on every account and every day."""
+    sec_uid: StrictStr | None = None
+
+    @property
+    def key(self) -> AccountKey:
+        """The steadiest name the account came with: user id, else secUid, else handle."""
+        if self.platform_user_id:
+            return ("id", self.platform_user_id)
+        if self.sec_uid:
+            return ("sec_uid", self.sec_uid)
+        return ("handle", self.handle.lower())
+
+
+class Follower(_Account):
+    """One account in a follower list. The API does not say when it followed."""
+
+    avatar_urls: AvatarUrls | None = None
+    private_account: StrictBool
+    metrics: FollowerMetrics
+
+
+class FollowedAccount(_Account):
+    """One account in a following list."""
+
+    profile_url: Text
+    private_account: StrictBool | None = None
+    region: StrictStr | None = None
+    language: StrictStr | None = None
+    account_created_at: UtcDatetime | None = None
+    details: dict[str, Any] | None = None
+    """Whatever else the source had; any content."""
+    metrics: FollowedAccountMetrics
+
+
+class FollowersData(_Model):
+    """One page of followers; `accounts` is the API's `followers`, `total` its `totalFollowers`."""
+
+    lookup_status: LookupStatus
+    accounts: list[Follower] = Field(alias="followers")
+    page: Page
+    total: Count | None = Field(alias="totalFollowers")
+    """Live count, which also counts accounts that are not listed; null where there is no list."""
+
+
+class FollowingData(_Model):
+    """One page of followed accounts; `total` is the API's `totalAccounts`."""
+
+    lookup_status: LookupStatus
+    accounts: list[FollowedAccount]
+    page: Page
+    total: Count | None = Field(alias="totalAccounts")
+    """Live count, which also counts accounts that are not listed; null where there is no list."""
+
+
+class FollowersResponse(_Model):
+    """`GET /v1/tiktok/profiles/{handle}/followers`"""
+
+    data: FollowersData
+    meta: Meta
+
+
+class FollowingResponse(_Model):
+    """`GET /v1/tiktok/profiles/{handle}/following`"""
+
+    data: FollowingData
+    meta: Meta
+
+
+class Subscription(_Model):
+    """The plan; pay-as-you-go accounts have none."""
+
+    tier: StrictStr
+    status: StrictStr
+    period_end: StrictStr
+
+
+class Balance(_Model):
+    """Credits left.
+
+    Older pages of the vendor have only `balance`, so only that is required. The states are plain
+    text here: a new one must not keep anybody from seeing the balance.
+    """
+
+    balance: Count
+    """Credits that can be spent."""
+    payg: Count | None = None
+    payg_spendable: Count | None = None
+    grace_debt_credits: Count | None = None
+    refill_state: StrictStr | None = None
+    """`healthy`, `grace`, `exhausted`, or null."""
+    billing_alert: StrictStr | None = None
+    """`none`, `payment_action_required` or `suspended`."""
+    subscription_included_remaining: Count | None = None
+    subscription_included_total: Count | None = None
+    subscription: Subscription | None = None
+    collection_status: StrictStr | None = None
+    """`current`, `base_past_due` or `suspended`."""
+
+
+class BalanceResponse(_Model):
+    """`GET /v1/balance`"""
+
+    data: Balance
+    meta: Meta
+
+
+class User(_Model):
+    """Whose key this is."""
+
+    id: StrictStr
+    name: StrictStr | None
+    email: StrictStr | None
+
+
+class WhoamiData(_Model):
+    """The envelope's content on `/v1/whoami`."""
+
+    user: User
+
+
+class WhoamiResponse(_Model):
+    """`GET /v1/whoami`"""
+
+    data: WhoamiData
+    meta: Meta
+
+
+class Health(_Model):
+    """`GET /health`, which has no envelope."""
+
+    status: Literal["ok"]
+
+
+class ErrorDetail(_Model):
+    """Branch on `code`; `message` is for people and may change."""
+
+    code: StrictStr
+    message: StrictStr
+    request_id: StrictStr
+    checkout_url: StrictStr | None = None
+
+
+class ErrorBody(_Model):
+    """The body of every answer that is not a success. It has no `meta`, so no charge either."""
+
+    error: ErrorDetail
+
+
+def parse(model: type[_AnyModel], body: bytes) -> _AnyModel:
+    """Read a body; raises `pydantic.ValidationError` when it is not what the contract says."""
+    # by_name=False: the API's names only, or `accounts` would pass for `followers`.
+    return model.model_validate_json(_mend_surrogates(body), by_alias=True, by_name=False)
+
+
+def parse_page(relation: Relation, body: bytes) -> FollowersResponse | FollowingResponse:
+    """Read the body of one list answer, fresh or stored; raises like `parse`."""
+    if relation == "followers":
+        return parse(FollowersResponse, body)
+    return parse(FollowingResponse, body)
+
+
+_SURROGATES = re.compile(
+    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def _mend_surrogates(body: bytes) -> bytes:
+    r"""Put U+FFFD in place of half an emoji.
+
+    A name cut in the middle of an emoji leaves a lone surrogate, which JavaScript writes as
+    `\ud83d`. It is no Unicode text, and one such name must not cost a whole list.
+    """
+    if b"\\ud" not in body and b"\\uD" not in body:
+        return body
+    return _SURROGATES.sub(lambda match: match[1] or rb"\ufffd", body)

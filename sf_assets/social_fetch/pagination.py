@@ -1,0 +1,156 @@
+"""How one list is read, page by page, and when to stop. No I/O happens here.
+
+    walk = ListWalk("followers", "nasa")
+    while walk.has_next_page:
+        answer = await client.list_page("followers", "nasa", **walk.request_params())
+        walk.update(answer.response)
+
+Replaying stored pages through `update`, in their order, gives the state they were read in, so a
+walk can go on in another process.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypedDict
+
+from .models import AccountKey, FollowersResponse, FollowingResponse, LookupStatus, Relation
+
+__all__ = ["EndReason", "ListWalk", "PageParams"]
+
+MAX_BARREN_PAGES = 3
+
+
+class EndReason(str, Enum):
+    """Why a list that could be read was read no further."""
+
+    EXHAUSTED = "exhausted"
+    """The API said there is no more."""
+    PAGE_LIMIT = "page_limit"
+    """`max_pages` was reached, and there was more."""
+    BUDGET = "budget"
+    """Our own cap on credits was reached."""
+    OUT_OF_CREDITS = "out_of_credits"
+    """The API asked for payment."""
+    STALLED = "stalled"
+    """The API said that there is more, but did not bring it."""
+
+
+# These are our doing, or our purse's: the list itself goes on.
+_RESUMABLE = frozenset({EndReason.PAGE_LIMIT, EndReason.BUDGET, EndReason.OUT_OF_CREDITS})
+
+# Other vendors of the same lists give these where TikTok's cap is reached. They are no positions.
+_NO_CURSORS = frozenset({"-1", "0"})
+
+
+class PageParams(TypedDict):
+    """What `SocialFetchClient.list_page` needs to know about the next page."""
+
+    cursor: str | None
+    page: int
+
+
+class ListWalk:
+    """The state of one walk through one list.
+
+    `lookup_status` is None before the first page. `end_reason` is None while there is more to
+    read, and stays None where the list turned out hidden, private or missing, at whichever page.
+    `pages` counts pages, `listed` distinct accounts. `reported_total` is what the last page that
+    gave a total said, `first_total` what the first one did: totals move while a list is read.
+    `last_cursor` is where the next page starts. `max_pages` may be changed before `reopen`.
+    """
+
+    def __init__(self, relation: Relation, handle: str, *, max_pages: int | None = None) -> None:
+        if max_pages is not None and max_pages < 1:
+            raise ValueError("max_pages must be at least 1")
+        self.relation = relation
+        self.handle = handle
+        self.max_pages = max_pages
+        self.lookup_status: LookupStatus | None = None
+        self.end_reason: EndReason | None = None
+        self.pages = 0
+        self.credits_charged = 0
+        self.reported_total: int | None = None
+        self.first_total: int | None = None
+        self.last_cursor: str | None = None
+        self._cursors: set[str] = set()
+        self._accounts: set[int | AccountKey] = set()
+        self._barren_pages = 0
+
+    @property
+    def listed(self) -> int:
+        return len(self._accounts)
+
+    @property
+    def has_next_page(self) -> bool:
+        return self.end_reason is None and self.lookup_status in (None, LookupStatus.FOUND)
+
+    def request_params(self) -> PageParams:
+        """What to ask for next."""
+        if not self.has_next_page:
+            raise ValueError(f"the walk through {self.relation} of @{self.handle} has ended")
+        return PageParams(cursor=self.last_cursor, page=self.pages + 1)
+
+    def update(self, response: FollowersResponse | FollowingResponse) -> None:
+        """Take in the next page.
+
+        A walk that only our own limits ended takes further pages, and goes on with them: a replay
+        may hold more pages than a limit that was lowered since.
+        """
+        if self.end_reason in _RESUMABLE:
+            self.end_reason = None
+        if not self.has_next_page:
+            raise ValueError(f"the walk through {self.relation} of @{self.handle} has ended")
+        data = response.data
+        self.pages += 1
+        self.credits_charged += response.meta.credits_charged
+        self.lookup_status = data.lookup_status
+        if data.total is not None:
+            self.reported_total = data.total
+            if self.first_total is None:
+                self.first_total = data.total
+        if data.lookup_status is not LookupStatus.FOUND:
+            return
+        before = self.listed
+        self._accounts.update(_compact(account.key) for account in data.accounts)
+        self._barren_pages = 0 if self.listed > before else self._barren_pages + 1
+        self.end_reason = self._end(data.page.has_more, data.page.next_cursor)
+        if self.end_reason is None and data.page.next_cursor:
+            self.last_cursor = data.page.next_cursor
+            self._cursors.add(self.last_cursor)
+            self._apply_page_limit()
+
+    def stop(self, reason: EndReason) -> None:
+        """End the walk from outside, for `budget` or `out_of_credits`; an ended one stays so."""
+        if reason not in (EndReason.BUDGET, EndReason.OUT_OF_CREDITS):
+            raise ValueError(f"{reason.value} is for the walk itself to find")
+        if self.has_next_page:
+            self.end_reason = reason
+
+    def reopen(self) -> None:
+        """Go on after `budget`, `out_of_credits` or, with a larger `max_pages`, `page_limit`."""
+        if self.end_reason in _RESUMABLE:
+            self.end_reason = None
+            self._apply_page_limit()
+
+    def _end(self, has_more: bool, cursor: str | None) -> EndReason | None:
+        if not has_more or cursor in _NO_CURSORS:
+            return EndReason.EXHAUSTED
+        if not cursor or cursor in self._cursors:
+            return EndReason.STALLED
+        # One page without anybody new is legal: pages may be empty, overlap, or come twice.
+        if self._barren_pages >= MAX_BARREN_PAGES:
+            return EndReason.STALLED
+        return None
+
+    def _apply_page_limit(self) -> None:
+        if self.max_pages is not None and self.pages >= self.max_pages:
+            self.end_reason = EndReason.PAGE_LIMIT
+
+
+def _compact(key: AccountKey) -> int | AccountKey:
+    """A number takes a third of the memory, and lists have 10,000 accounts and more."""
+    kind, value = key
+    if kind == "id" and value.isascii() and value.isdigit() and value[0] != "0":
+        return int(value) if len(value) <= 20 else key
+    return key
