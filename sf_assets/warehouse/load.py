@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -11,7 +13,10 @@ import pyarrow as pa
 
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
-from sf_assets.warehouse.connection import sql, transaction, writing
+from sf_assets.warehouse.connection import sql, transaction
+
+# Opens the warehouse for writing, for the length of a `with` block.
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,28 @@ def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> 
     return [SnapshotRow(*row) for row in rows]
 
 
+def statuses_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], str]:
+    """(relation, handle) -> the lookup status of its latest snapshot before `day`."""
+    rows = con.execute(
+        "SELECT relation, handle, arg_max(lookup_status, snapshot_date) FROM internal.snapshots "
+        "WHERE snapshot_date < ? GROUP BY ALL",
+        [day],
+    ).fetchall()
+    return {(relation, handle): status for relation, handle, status in rows}
+
+
 def load(
-    warehouse: Path, archive: Path, landings: Sequence[Landed], wait_seconds: float
+    connect: Connect, archive: Path, landings: Sequence[Landed]
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     """Archive and load finished landings of any days; a batch's bad page fails only its own list.
 
+    `connect` opens the warehouse; it is held only for one short transaction, at the end.
     Re-loading replaces the day. Raises WarehouseBusy where the warehouse stays locked: the archive
     files are then orphans, which the next load of the same landings supersedes.
     """
     rows: list[SnapshotRow] = []
     failures: list[LoadFailure] = []
-    by_day: dict[object, list[Landed]] = {}
+    by_day: dict[date, list[Landed]] = {}
     for landed in landings:
         by_day.setdefault(landed.key.day, []).append(landed)
     for batch in by_day.values():
@@ -54,7 +70,7 @@ def load(
         rows += written
         failures += failed
     if rows:
-        with writing(warehouse, wait_seconds) as con, transaction(con):
+        with connect() as con, transaction(con):
             record(con, rows)
     return rows, failures
 

@@ -1,0 +1,1 @@
+"""The assets: snapshots on the grid, and what is derived of them by day."""

@@ -1,0 +1,67 @@
+"""The grid: a UTC day times a tracked handle; and the days alone, for what is derived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+HANDLES = "handles"
+
+handles_partitions = dg.DynamicPartitionsDefinition(name=HANDLES)
+
+
+def days_partitions(start: date) -> dg.DailyPartitionsDefinition:
+    """UTC days from `start` up to and including today."""
+    # A daily definition ends at yesterday; the API knows only today.
+    return dg.DailyPartitionsDefinition(start.isoformat(), timezone="UTC", end_offset=1)
+
+
+def grid_partitions(start: date) -> dg.MultiPartitionsDefinition:
+    """`date` times `handle`; keys read `2026-11-22|bob`, dimensions ordered by name."""
+    return dg.MultiPartitionsDefinition(
+        {"date": days_partitions(start), "handle": handles_partitions}
+    )
+
+
+def grid_key(day: date, handle: str) -> str:
+    return f"{day.isoformat()}|{handle}"
+
+
+def split_grid_key(key: str) -> tuple[date, str]:
+    day, _, handle = key.partition("|")
+    return date.fromisoformat(day), handle
+
+
+@dataclass(frozen=True)
+class HandleRange:
+    """Handles next to each other in the order of their registration, as one run covers them."""
+
+    first: str
+    last: str
+    size: int
+
+    def tags(self, day: date) -> dict[str, str]:
+        """The run tags that make this range of one day the run's partitions."""
+        return {
+            "dagster/asset_partition_range_start": grid_key(day, self.first),
+            "dagster/asset_partition_range_end": grid_key(day, self.last),
+        }
+
+
+def handle_ranges(registered: Sequence[str], wanted: set[str], chunk: int) -> list[HandleRange]:
+    """Cover `wanted` with runs of at most `chunk` neighbours among the `registered` handles.
+
+    Ranges follow the order of registration, so a handle that is not wanted ends one.
+    """
+    ranges: list[HandleRange] = []
+    run: list[str] = []
+    for handle in [*registered, None]:
+        if run and (handle is None or handle not in wanted or len(run) == chunk):
+            ranges.append(HandleRange(run[0], run[-1], len(run)))
+            run = []
+        if handle is not None and handle in wanted:
+            run.append(handle)
+    return ranges

@@ -1,0 +1,79 @@
+"""A Social Fetch of our own on loopback: contract-true answers from a seeded, invented world.
+
+    with background(preset="demo") as simulator:
+        print(simulator.base_url, simulator.api_key)
+
+It knows nothing of the pipeline. `world` says who follows whom on which day, `presets` has ready
+worlds, `faults` says what goes wrong, `app` speaks HTTP, `serve` runs it.
+"""
+
+from sf_assets.simulator.app import Options, SimulatedApi
+from sf_assets.simulator.faults import KINDS, RANDOM_KINDS, FaultKind, Faults, QueuedFault
+from sf_assets.simulator.presets import (
+    PRESETS,
+    Preset,
+    bench_profiles,
+    demo_profiles,
+    preset_world,
+    worst_month,
+)
+from sf_assets.simulator.serve import (
+    API_KEY,
+    RunningSimulator,
+    SimulatorProcess,
+    background,
+    in_thread,
+    run,
+)
+from sf_assets.simulator.world import (
+    QUIRK_KINDS,
+    RELATIONS,
+    Changes,
+    ListSpec,
+    ListTruth,
+    LookupStatus,
+    PageAnswer,
+    ProfileSpec,
+    Purge,
+    Quirk,
+    QuirkKind,
+    Relation,
+    Status,
+    World,
+)
+
+__all__ = [
+    "API_KEY",
+    "KINDS",
+    "PRESETS",
+    "QUIRK_KINDS",
+    "RANDOM_KINDS",
+    "RELATIONS",
+    "Changes",
+    "FaultKind",
+    "Faults",
+    "ListSpec",
+    "ListTruth",
+    "LookupStatus",
+    "Options",
+    "PageAnswer",
+    "Preset",
+    "ProfileSpec",
+    "Purge",
+    "QueuedFault",
+    "Quirk",
+    "QuirkKind",
+    "Relation",
+    "RunningSimulator",
+    "SimulatedApi",
+    "SimulatorProcess",
+    "Status",
+    "World",
+    "background",
+    "bench_profiles",
+    "demo_profiles",
+    "in_thread",
+    "preset_world",
+    "run",
+    "worst_month",
+]
