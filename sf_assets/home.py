@@ -99,7 +99,7 @@ class Home:
 
     def _read_marker(self) -> dict[str, str] | None:
         try:
-            text = self.marker.read_text(encoding="utf-8")
+            text = self.marker.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
         except OSError as error:

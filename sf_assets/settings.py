@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,12 @@ Relation = Literal["followers", "following"]
 RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
+
+_CRON_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_CRON_PART = re.compile(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?")
+_CRON_NAMES = re.compile(
+    r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)\b"
+)
 
 
 class SfAssetsError(Exception):
@@ -76,10 +83,22 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("start_date", "today", mode="before")
+    @classmethod
+    def _day(cls, value: object) -> object:
+        # Left to itself pydantic would read "0" as seconds since 1970.
+        if isinstance(value, str) and not re.fullmatch(
+            r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value.strip()
+        ):
+            raise ValueError("needs a day written as YYYY-MM-DD, for example 2026-11-22")
+        return value.strip() if isinstance(value, str) else value
+
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, value: str) -> str:
-        if len(value.split()) != 5:
+        # Found here, because Dagster would refuse the whole code location for it.
+        fields = value.split()
+        if len(fields) != 5 or not all(map(_is_cron_field, fields, _CRON_FIELDS)):
             raise ValueError(
                 "needs five fields: minute hour day month weekday, for example 0 6 * * *"
             )
@@ -88,14 +107,16 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _origin(cls, value: str) -> str:
+        value = value.strip()
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
             raise ValueError("needs an origin such as https://api.socialfetch.dev")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must be a bare origin, without user, query or fragment")
         if parts.scheme == "http" and not is_loopback(value):
             # The key would travel in the clear.
             raise ValueError("plain http is allowed for loopback only; use https")
+        _ = parts.port  # raises ValueError where it is no port
         return value.rstrip("/")
 
     @field_validator("home")
@@ -144,9 +165,21 @@ class Settings(BaseSettings):
                 "SOCIALFETCH_API_KEY is not set: put the vendor's key (sfk_…) into it, "
                 "or try everything without a key with `sf-assets demo`"
             )
-        if not key.get_secret_value().isascii() or not key.get_secret_value().isprintable():
+        text = key.get_secret_value()
+        if not text.isascii() or not text.isprintable() or " " in text:
             raise SettingsError("SOCIALFETCH_API_KEY holds characters a header cannot carry")
         return key
+
+
+def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:
+    low, high = bounds
+    if (low == 1 and high == 12) or high == 7:
+        text = _CRON_NAMES.sub(str(low), text.lower())
+    return all(
+        _CRON_PART.fullmatch(part)
+        and all(low <= int(number) <= high for number in re.findall(r"[0-9]+", part.split("/")[0]))
+        for part in text.split(",")
+    )
 
 
 def load_settings() -> Settings:

@@ -5,8 +5,6 @@ changes later ones too, so their partitions are reported as well. What each asse
 in its own module.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import date
 

@@ -4,8 +4,6 @@ One run reads all lists of its partitions at once, loads them in batches while o
 being read, and materializes each handle by itself: a handle that fails does not fail the others.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import queue
@@ -29,6 +27,7 @@ from sf_assets.landing import (
     drop_days_before,
 )
 from sf_assets.partitions import grid_partitions, split_grid_key
+from sf_assets.progress import report
 from sf_assets.registry import Registry, read_registry
 from sf_assets.resources import Warehouse
 from sf_assets.settings import RELATIONS, Relation, Settings, load_settings
@@ -281,6 +280,7 @@ class _Run:
                 concurrency=settings.concurrency,
                 run_id=self.context.run_id,
                 refresh=self._intent(),
+                progress=report,
             ):
                 results.put(ended)
 

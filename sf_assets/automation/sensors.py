@@ -1,0 +1,170 @@
+"""The sensors: the registry becomes partitions, what is loaded gets derived, changes get told.
+
+They read files and the published database, never the warehouse, so they wait for nobody. A sensor
+that asks for a run which then fails asks again, later and later.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+
+import dagster as dg
+
+from sf_assets import alerts
+from sf_assets.automation.jobs import (
+    ALERT_TAG,
+    DERIVE_TAG,
+    alert_job,
+    derive_job,
+)
+from sf_assets.home import Home
+from sf_assets.partitions import HANDLES, handles_partitions
+from sf_assets.registry import RegistryError, parse_registry
+from sf_assets.warehouse.connection import reading, sql
+
+IN_PROGRESS = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+SECONDS = 30
+ALERTS_A_TICK = 20
+
+
+def build_sensors(home: Home, start: date) -> list[dg.SensorDefinition]:
+    """All of them, on by default."""
+    return [_registry_sensor(home), _derivation_sensor(home, start), _alert_sensor(home)]
+
+
+def _registry_sensor(home: Home) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="registry",
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Keeps the handle partitions equal to handles.yaml.",
+    )
+    def registry(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        registered = set(context.instance.get_dynamic_partitions(HANDLES))
+        # A failed read must never look like an empty list: the partitions then stay as they are.
+        try:
+            text = home.registry.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            return dg.SkipReason(f"{home.registry} cannot be read ({error}); partitions stay")
+        if not text.strip():
+            return dg.SkipReason(f"{home.registry} is empty; partitions stay")
+        try:
+            tracked = parse_registry(text, home.registry.name).handles
+        except RegistryError as error:
+            return dg.SkipReason(f"{error}; the {len(registered)} partitions stay as they are")
+        known = set(json.loads(context.cursor)) if context.cursor else set()
+        new = [handle for handle in tracked if handle not in registered]
+        # Only what was in the file and is taken out leaves; what others registered stays.
+        gone = sorted((known - tracked.keys()) & registered)
+        if gone and context.instance.get_runs_count(dg.RunsFilter(statuses=IN_PROGRESS)):
+            # Deleting a key while a run holds it loses the run's end.
+            context.log.info(f"{', '.join(gone)}: removed when no run is in progress")
+            gone = []
+            keep = known | tracked.keys()
+        else:
+            keep = set(tracked)
+        cursor = json.dumps(sorted(keep))
+        if not new and not gone:
+            context.update_cursor(cursor)
+            return dg.SkipReason(f"{len(tracked)} handles, unchanged")
+        requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+        if new:
+            requests.append(handles_partitions.build_add_request(new))
+        if gone:
+            requests.append(handles_partitions.build_delete_request(gone))
+        return dg.SensorResult(dynamic_partitions_requests=requests, cursor=cursor)
+
+    return registry
+
+
+def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="derivation",
+        job=derive_job,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Derives churn, growth and status whenever snapshots of a day have landed.",
+    )
+    def derivation(
+        context: dg.SensorEvaluationContext,
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        try:
+            with reading(home.published) as con:
+                first, last, marker = con.execute(sql("pending_days")).fetchall()[0]
+        except FileNotFoundError:
+            yield dg.SkipReason("nothing is loaded yet")
+            return
+        if first is None:
+            yield dg.SkipReason("everything that is loaded is derived")
+            return
+        attempt = _next_attempt(context.instance, DERIVE_TAG, marker)
+        if attempt is None:
+            yield dg.SkipReason(f"deriving {first} to {last} is under way or waits for a retry")
+            return
+        yield dg.RunRequest(
+            run_key=f"derive/{marker}/{attempt}",
+            tags={
+                "dagster/asset_partition_range_start": max(first, start).isoformat(),
+                "dagster/asset_partition_range_end": max(last, start).isoformat(),
+                DERIVE_TAG: marker,
+            },
+        )
+
+    return derivation
+
+
+def _alert_sensor(home: Home) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="alerts",
+        job=alert_job,
+        minimum_interval_seconds=SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Turns each change to private, hidden, not_found and back into an alert.",
+    )
+    def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        try:
+            with reading(home.published) as con:
+                waiting = alerts.undelivered(alerts.alerts(con), alerts.delivered(home))
+        except FileNotFoundError:
+            waiting = []
+        if not waiting:
+            yield dg.SkipReason("no status change is untold")
+            return
+        for one in waiting[:ALERTS_A_TICK]:
+            attempt = _next_attempt(context.instance, ALERT_TAG, one.id)
+            if attempt is None:
+                # Oldest first: the later ones wait until this one is out.
+                yield dg.SkipReason(f"{one.id} is under way or waits for a retry")
+                return
+            yield dg.RunRequest(
+                run_key=one.id if attempt == 0 else f"{one.id}#{attempt}",
+                tags={ALERT_TAG: one.id},
+                run_config=dg.RunConfig(ops={"post_alert": {"config": {"change_id": one.id}}}),
+            )
+
+    return alert
+
+
+def _next_attempt(instance: dg.DagsterInstance, tag: str, value: str) -> int | None:
+    """0 where no run was asked for yet; the number of failed ones where it is time for another.
+
+    None while one is in progress, or so soon after a failure (1, 2, 4 … 60 minutes).
+    """
+    records = instance.get_run_records(dg.RunsFilter(tags={tag: value}), limit=100)
+    if not records:
+        return 0
+    if any(record.dagster_run.status in IN_PROGRESS for record in records):
+        return None
+    latest = max(record.update_timestamp for record in records)
+    pause = timedelta(minutes=min(60, 2 ** (len(records) - 1)))
+    return len(records) if datetime.now(timezone.utc) - _aware(latest) >= pause else None
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

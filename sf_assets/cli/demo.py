@@ -1,0 +1,103 @@
+"""`sf-assets demo`: a month of history, made day by day through the real pipeline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import click
+
+from sf_assets import alerts
+from sf_assets.cli.runs import Runner, dagster_instance, failure_of
+from sf_assets.cli.up import run_up
+from sf_assets.home import Home
+from sf_assets.registry import track
+from sf_assets.settings import RELATIONS, SettingsError, load_settings
+from sf_assets.simulator import background
+from sf_assets.warehouse.connection import reading
+
+MARKER = "This folder belongs to `sf-assets demo`, which empties it.\n"
+
+
+def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
+    """Make the history, show where it is, open the UI; returns the exit code."""
+    marker = home / "DEMO"
+    if home.exists() and any(home.iterdir()) and not marker.exists():
+        raise SettingsError(f"{home} is not a demo's folder; choose another with --home")
+    today = datetime.now(timezone.utc).date()
+    first = today - timedelta(days=days - 1)
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True, mode=0o700)
+    marker.write_text(MARKER, encoding="utf-8")
+    with background(preset="demo", today=today) as simulator:
+        environment = {
+            "SF_ASSETS_HOME": str(home),
+            "SF_ASSETS_START_DATE": first.isoformat(),
+            "SOCIALFETCH_BASE_URL": simulator.base_url,
+            "SOCIALFETCH_API_KEY": simulator.api_key,
+        }
+        os.environ.update(environment)
+        # What the user has set for the real thing must not reach into the demo, nor it out.
+        for name in ("SF_ASSETS_DAILY_CREDITS", "SOCIALFETCH_API_KEY_FILE"):
+            os.environ.pop(name, None)
+        settings = load_settings()
+        place = Home(settings.home).ensure(settings)
+        handles = list(simulator.world.handles)
+        track(place.registry, handles)
+        unfinished = _make_history(place, handles, first, today)
+        simulator.set_day(None)
+        _tell(place, handles, first, today, unfinished)
+        if not ui:
+            return 0
+        os.environ.pop("SF_ASSETS_TODAY", None)
+        return run_up(place, port)
+
+
+def _make_history(home: Home, handles: list[str], first: date, today: date) -> list[str]:
+    days = [first + timedelta(days=number) for number in range((today - first).days + 1)]
+    unfinished: list[str] = []
+    with dagster_instance(home) as instance:
+        runner = Runner(instance)
+        with click.progressbar(
+            days, label=f"{len(days)} days of {len(handles)} handles", file=sys.stderr
+        ) as bar:
+            for day in bar:
+                os.environ["SF_ASSETS_TODAY"] = day.isoformat()
+                for result in runner.snapshot(day, handles, RELATIONS, refresh=False):
+                    if not result.success:
+                        unfinished.append(f"{day}: {failure_of(result)[0]}")
+        derived = runner.derive(first, today)
+        if not derived.success:
+            raise SettingsError(f"demo: {failure_of(derived)[0]}")
+    # Old news of an invented month wakes nobody; what happens today does.
+    with reading(home.published) as con:
+        for alert in alerts.alerts(con):
+            if alert.changed_on < today:
+                alerts.note_delivered(home, alert.change_ids, "demo history")
+    return unfinished
+
+
+def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: list[str]) -> None:
+    with reading(home.published) as con:
+        snapshots, accounts, credits = con.execute(
+            "SELECT count(*), sum(listed), sum(credits_charged) FROM snapshots"
+        ).fetchall()[0]
+        churn = dict(
+            con.execute(
+                "SELECT change, count(*) FROM internal.churn WHERE state <> 'retracted' "
+                "GROUP BY ALL"
+            ).fetchall()
+        )
+        changes = con.execute("SELECT count(*) FROM status_changes").fetchall()[0][0]
+    click.echo(
+        f"{first} to {today}: {snapshots:,} snapshots, {accounts:,} accounts listed, "
+        f"{credits:,} credits (simulated); {churn.get('gained', 0):,} gained, "
+        f"{churn.get('returned', 0):,} returned, {churn.get('lost', 0):,} lost, "
+        f"{changes} status changes"
+    )
+    for line in unfinished:
+        click.echo(line, err=True)
+    click.echo(f'Ask it:  SF_ASSETS_HOME={home.root} sf-assets query "FROM follower_growth"')

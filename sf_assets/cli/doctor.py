@@ -1,0 +1,173 @@
+"""`sf-assets doctor`: one line a check, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import click
+import duckdb
+import httpx
+
+from sf_assets import __version__
+from sf_assets.home import Home
+from sf_assets.registry import RegistryError, read_registry
+from sf_assets.settings import Settings, SettingsError, load_settings
+from sf_assets.social_fetch import Balance, SocialFetchClient, SocialFetchError, User
+from sf_assets.warehouse.connection import reading
+
+_Answer = TypeVar("_Answer")
+
+MIN_FREE_BYTES = 2 * 1024**3
+MAX_GRID_KEYS = 100_000
+MAX_SKEW_SECONDS = 120
+
+
+class Problem(Exception):
+    """A check that failed, with what to do; `refused` where the vendor said no."""
+
+    def __init__(self, text: str, *, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
+
+
+def run_doctor() -> int:
+    """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        _say("settings", False, str(error))
+        return 2
+    _say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
+    home = Home(settings.home)
+    checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
+        ("key", _key),
+        ("balance", _balance),
+        ("clock", _clock),
+        ("home", _home),
+        ("disk", _disk),
+        ("handles", _handles),
+        ("duckdb", _duckdb),
+        ("grid", _grid),
+    ]
+    code = 0
+    for name, check in checks:
+        try:
+            _say(name, True, check(settings, home))
+        except Problem as problem:
+            _say(name, False, str(problem))
+            code = 3 if problem.refused else max(code, 1)
+        except SettingsError as error:
+            _say(name, False, str(error))
+            code = max(code, 2)
+    return code
+
+
+def _say(name: str, fine: bool, text: str) -> None:
+    click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
+
+
+def _client(settings: Settings) -> SocialFetchClient:
+    key = settings.key() if settings.simulated else settings.require_key()
+    return SocialFetchClient(api_key=key, base_url=settings.base_url, max_tries=2, max_wait=5)
+
+
+def _key(settings: Settings, home: Home) -> str:
+    async def ask() -> User:
+        async with _client(settings) as client:
+            return await client.whoami()
+
+    user = _asked(ask)
+    return f"belongs to {user.name or user.email or user.id}"
+
+
+def _balance(settings: Settings, home: Home) -> str:
+    async def ask() -> Balance:
+        async with _client(settings) as client:
+            return await client.balance()
+
+    left = _asked(ask).balance
+    if left == 0:
+        raise Problem("0 credits left: top up before the next run", refused=True)
+    return f"{left:,} credits left; a page of about 20 accounts costs 1"
+
+
+def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
+    try:
+        return asyncio.run(ask())
+    except SocialFetchError as error:
+        raise Problem(str(error), refused=error.status in (401, 402)) from None
+
+
+def _clock(settings: Settings, home: Home) -> str:
+    try:
+        answer = httpx.get(f"{settings.base_url}/health", timeout=10)
+        there = parsedate_to_datetime(answer.headers["date"])
+    except (httpx.HTTPError, KeyError, ValueError):
+        return "the API told no time to compare with"
+    skew = abs((datetime.now(timezone.utc) - there).total_seconds())
+    if skew > MAX_SKEW_SECONDS:
+        raise Problem(
+            f"{skew:.0f} s off the API's: snapshots could fall on the wrong UTC day; set up NTP"
+        )
+    return f"within {skew:.0f} s of the API's"
+
+
+def _home(settings: Settings, home: Home) -> str:
+    start = home.start_date(settings)
+    if not home.root.exists():
+        return f"{home.root} will be made on first use"
+    home.ensure(settings)
+    return f"{home.root}, first day {start}"
+
+
+def _disk(settings: Settings, home: Home) -> str:
+    folder = home.root
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        raise Problem(f"only {free / 1024**3:.1f} GiB free at {folder}: make room")
+    return f"{free / 1024**3:.0f} GiB free"
+
+
+def _handles(settings: Settings, home: Home) -> str:
+    try:
+        tracked = read_registry(home.registry).handles
+    except RegistryError as error:
+        raise Problem(f"{error}; the last good list stays in force until it is mended") from None
+    if not tracked:
+        raise Problem("none is tracked yet: sf-assets track HANDLE")
+    return f"{len(tracked)} tracked"
+
+
+def _duckdb(settings: Settings, home: Home) -> str:
+    try:
+        with reading(home.published) as con:
+            days, last = con.execute(
+                "SELECT count(DISTINCT snapshot_date), max(snapshot_date) FROM snapshots"
+            ).fetchall()[0]
+    except FileNotFoundError:
+        return f"{duckdb.__version__}; nothing is published yet"
+    except duckdb.Error as error:
+        raise Problem(f"{home.published} cannot be read ({error}): run sf-assets rebuild") from None
+    return f"{duckdb.__version__}; {days} days published, the last is {last}"
+
+
+def _grid(settings: Settings, home: Home) -> str:
+    days = (settings.day() - home.start_date(settings)).days + 1
+    try:
+        handles = len(read_registry(home.registry).handles)
+    except RegistryError:
+        handles = 0
+    keys = days * handles
+    if keys > MAX_GRID_KEYS:
+        raise Problem(
+            f"{keys:,} partitions ({days} days x {handles} handles); over {MAX_GRID_KEYS:,} the UI "
+            "gets slow: set SF_ASSETS_START_DATE to a later day, what is stored stays"
+        )
+    return f"{keys:,} partitions ({days} days x {handles} handles)"

@@ -1,0 +1,330 @@
+"""The commands. Heavy imports happen inside them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sf_assets import __version__
+
+FINE, SOME_FAILED, WRONG_USAGE, REFUSED = 0, 1, 2, 3
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_EPILOG = """
+\b
+Exit codes: 0 fine; 1 some handles failed, the rest is stored; 2 wrong usage or
+settings; 3 the vendor refused us (key or credits).
+"""
+
+
+def _said_clearly(command: _Command) -> _Command:
+    """Errors a person can mend become one sentence and an exit code, not a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from sf_assets.settings import SettingsError, SfAssetsError
+
+        try:
+            return command(*args, **kwargs)
+        except SettingsError as error:
+            _stop(str(error), WRONG_USAGE)
+        except SfAssetsError as error:
+            _stop(str(error), SOME_FAILED)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _stop(message: str, code: int) -> None:
+    click.echo(f"sf-assets: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+    help="Daily TikTok follower and following snapshots in DuckDB: who came, who left, and is the "
+    "profile still open?",
+)
+@click.version_option(__version__, prog_name="sf-assets")
+def main() -> None:
+    # Lists of people: whatever we write is for this user's eyes.
+    os.umask(0o077)
+
+
+@main.command(
+    help="Simulator, a month of history through the real pipeline, then the Dagster UI.",
+    epilog="Example: sf-assets demo --days 14 --no-ui",
+)
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 90))
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--no-ui", is_flag=True, help="Stop when the history is made.")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("sf_assets_demo"),
+    show_default=True,
+    help="Folder of the demo; made anew each time.",
+)
+@_said_clearly
+def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
+    from sf_assets.cli.demo import run_demo
+
+    sys.exit(run_demo(days=days, port=port, ui=not no_ui, home=home.absolute()))
+
+
+@main.command(
+    help="The real thing: Dagster webserver and daemon on this home, for this machine only.",
+    epilog="Example: SOCIALFETCH_API_KEY=sfk_… sf-assets up --port 3000",
+)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@_said_clearly
+def up(port: int) -> None:
+    from sf_assets.cli.up import run_up
+    from sf_assets.home import Home
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    if not settings.simulated:
+        settings.require_key()
+    home = Home(settings.home).ensure(settings)
+    sys.exit(run_up(home, port))
+
+
+@main.command(
+    help="Track handles: adds them to handles.yaml.",
+    epilog="Example: sf-assets track @nasa esa --relation followers",
+)
+@click.argument("handles", nargs=-1, required=True)
+@click.option("--relation", type=click.Choice(["followers", "following", "both"]))
+@click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
+@click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
+@_said_clearly
+def track(
+    handles: tuple[str, ...], relation: str | None, pages: int | None, priority: int | None
+) -> None:
+    from sf_assets.home import Home
+    from sf_assets.registry import normalise_handle, track
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    own: dict[str, Any] = {}
+    if relation is not None:
+        own["relations"] = ["followers", "following"] if relation == "both" else [relation]
+    if pages is not None:
+        own["depth"] = {"pages": pages}
+    if priority is not None:
+        own["priority"] = priority
+    # Checked before the home is made: a typing error must not leave a folder behind.
+    wanted = [normalise_handle(handle) for handle in handles]
+    home = Home(settings.home).ensure(settings)
+    new = track(home.registry, wanted, own)
+    for handle in dict.fromkeys(wanted):
+        click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+    click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+
+
+@main.command(
+    help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
+    epilog="Example: sf-assets untrack esa",
+)
+@click.argument("handles", nargs=-1, required=True)
+@_said_clearly
+def untrack(handles: tuple[str, ...]) -> None:
+    from sf_assets.home import Home
+    from sf_assets.registry import normalise_handle, read_registry, untrack
+    from sf_assets.settings import SettingsError, load_settings
+
+    home = Home(load_settings().home)
+    registry = read_registry(home.registry)
+    for handle in handles:
+        if normalise_handle(handle) not in registry.handles:
+            raise SettingsError(_not_tracked(normalise_handle(handle), registry))
+    for handle in untrack(home.registry, list(handles)):
+        click.echo(f"{handle}: no longer tracked; what is stored stays")
+
+
+@main.command(
+    help="Show the tracked handles with their latest snapshots.",
+    epilog="Example: sf-assets handles",
+)
+@_said_clearly
+def handles() -> None:
+    from sf_assets.cli.tables import latest_snapshots, print_table
+    from sf_assets.home import Home
+    from sf_assets.registry import read_registry
+    from sf_assets.settings import load_settings
+
+    home = Home(load_settings().home)
+    registry = read_registry(home.registry)
+    if not registry.handles:
+        click.echo("no handle is tracked yet: sf-assets track HANDLE")
+        return
+    latest = latest_snapshots(home)
+    rows = []
+    for handle, own in registry.handles.items():
+        depth = "full" if own.max_pages is None else f"{own.max_pages} pages"
+        for relation in own.relations:
+            last = latest.get((relation, handle), {})
+            rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
+    columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
+    print_table(columns, [[row.get(name) for name in columns] for row in rows])
+
+
+@main.command(
+    help="Snapshot today's lists now, through the same assets as the schedule, churn and growth "
+    "included. No handle named: all tracked ones. What is finished for the day is not bought "
+    "again.",
+    epilog="Example: sf-assets snapshot nasa --relation followers",
+)
+@click.argument("handles", nargs=-1)
+@click.option(
+    "--relation",
+    type=click.Choice(["followers", "following", "both"]),
+    default="both",
+    show_default=True,
+)
+@click.option("--refresh", is_flag=True, help="Walk finished lists again; buys their pages again.")
+@click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
+@_said_clearly
+def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bool) -> None:
+    from sf_assets.cli.runs import run_snapshot
+    from sf_assets.home import Home
+    from sf_assets.registry import normalise_handle, read_registry
+    from sf_assets.settings import RELATIONS, SettingsError, load_settings
+
+    settings = load_settings()
+    if not settings.simulated:
+        settings.require_key()
+    home = Home(settings.home)
+    home.start_date(settings)  # refuses a newer home before anything else is said
+    registry = read_registry(home.registry)
+    wanted = [normalise_handle(handle) for handle in handles] or list(registry.handles)
+    if not wanted:
+        raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
+    for handle in wanted:
+        if handle not in registry.handles:
+            raise SettingsError(_not_tracked(handle, registry))
+    relations = [one for one in RELATIONS if relation in (one, "both")]
+    home.ensure(settings)
+    sys.exit(run_snapshot(settings, home, wanted, relations, refresh=refresh, verbose=verbose))
+
+
+@main.command(
+    help="Ask the published database. Without SQL: list its tables.",
+    epilog='Example: sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv',
+)
+@click.argument("sql", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
+@click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
+@_said_clearly
+def query(sql: str | None, as_json: bool, as_csv: bool, parquet: Path | None) -> None:
+    from sf_assets.cli.tables import run_query
+    from sf_assets.home import Home
+    from sf_assets.settings import load_settings
+
+    if (as_json + as_csv + (parquet is not None)) > 1:
+        raise click.UsageError("choose one of --json, --csv and --parquet")
+    form = "json" if as_json else "csv" if as_csv else "table"
+    run_query(Home(load_settings().home), sql, form, parquet)
+
+
+@main.command(
+    help="Only the simulator: a Social Fetch of our own on loopback, with an invented world.",
+    epilog="Example: sf-assets simulate --port 8899 --seed 7",
+)
+@click.option("--port", default=8899, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--seed", default=1, show_default=True)
+@click.option("--preset", type=click.Choice(["demo", "small", "worst", "bench"]), default="demo")
+@click.option("--handles", type=click.IntRange(min=1), help="Number of profiles (worst, bench).")
+@click.option("--accounts", type=click.IntRange(min=1), help="Followers of each (worst, bench).")
+@click.option("--page-size", default=20, show_default=True, type=click.IntRange(1, 200))
+@click.option("--latency-ms", default=0.0, show_default=True)
+@click.option("--balance", default=1_000_000, show_default=True, help="Credits of the account.")
+@click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
+@click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
+@_said_clearly
+def simulate(
+    port: int,
+    seed: int,
+    preset: str,
+    handles: int | None,
+    accounts: int | None,
+    page_size: int,
+    latency_ms: float,
+    balance: int,
+    fault_rate: float,
+    today: Any,
+) -> None:
+    from datetime import datetime, timezone
+    from typing import cast
+
+    from sf_assets.settings import SettingsError
+    from sf_assets.simulator import Options, Preset, preset_world, run
+
+    day = today.date() if today else None
+    try:
+        world = preset_world(
+            cast(Preset, preset),
+            today=day or datetime.now(timezone.utc).date(),
+            seed=seed,
+            handles=handles,
+            accounts=accounts,
+        )
+        options = Options(
+            page_size=page_size,
+            latency_ms=latency_ms,
+            balance=balance,
+            fault_rate=fault_rate,
+            day=day,
+        )
+        run(world, options, port=port)
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"simulate: {error}") from None
+
+
+@main.command(
+    help="Check key, balance, home, disk, DuckDB, grid and clock; say what to do.",
+    epilog="Example: sf-assets doctor",
+)
+@_said_clearly
+def doctor() -> None:
+    from sf_assets.cli.doctor import run_doctor
+
+    sys.exit(run_doctor())
+
+
+@main.command(
+    help="Make the warehouse anew from the archive and the landed pages; nothing is bought. The "
+    "old file is kept beside it.",
+    epilog="Example: sf-assets rebuild",
+)
+@_said_clearly
+def rebuild() -> None:
+    from sf_assets.home import Home
+    from sf_assets.settings import load_settings
+    from sf_assets.warehouse.rebuild import rebuild
+
+    settings = load_settings()
+    home = Home(settings.home).ensure(settings)
+    made = rebuild(home)
+    click.echo(
+        f"{made.snapshots} snapshots replayed into {home.warehouse}; published as {home.published}"
+        + (f". The old warehouse is kept as {made.old}" if made.old else "")
+    )
+    for problem in made.problems:
+        click.echo(f"not replayed: {problem}", err=True)
+    sys.exit(SOME_FAILED if made.problems else FINE)
+
+
+def _not_tracked(handle: str, registry: Any) -> str:
+    closest = registry.closest(handle)
+    hint = f"did you mean {closest}?" if closest else f"track it with: sf-assets track {handle}"
+    return f"{handle} is not tracked; {hint}"

@@ -1,0 +1,186 @@
+"""Running the assets from the command line: the same jobs as the daemon's, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sf_assets.home import Home, write_atomically
+from sf_assets.settings import Relation, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
+
+
+def prepare_dagster_home(home: Home) -> None:
+    """Give Dagster its folder and settings in the home, and point this process at it."""
+    home.dagster.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target = home.dagster / "dagster.yaml"
+    if not target.exists():  # who edited it keeps his own
+        shutil.copyfile(_packaged("dagster.yaml"), target)
+    workspace = {"module_name": "sf_assets.definitions", "location_name": "sf_assets"}
+    write_atomically(
+        home.dagster / "workspace.yaml",
+        "load_from:\n  - python_module:\n"
+        + "".join(f"      {name}: {value}\n" for name, value in workspace.items()),
+    )
+    os.environ["DAGSTER_HOME"] = str(home.dagster)
+    os.environ["SF_ASSETS_HOME"] = str(home.root)
+
+
+def _packaged(name: str) -> Path:
+    """A file that stands at the top of a checkout and inside the package when installed."""
+    inside = Path(str(resources.files("sf_assets"))) / name
+    return inside if inside.exists() else inside.parents[1] / name
+
+
+@contextlib.contextmanager
+def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of this home."""
+    prepare_dagster_home(home)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import dagster as dg
+    if not verbose:
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+class Runner:
+    """Runs the jobs of the definitions in this process and records them in the instance."""
+
+    def __init__(self, instance: dg.DagsterInstance, *, verbose: bool = False) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from sf_assets.definitions import defs
+        self.instance, self.defs, self.verbose = instance, defs, verbose
+
+    def register(self, handles: Sequence[str]) -> list[str]:
+        """Make partitions of handles that have none yet; returns all in their order."""
+        from sf_assets.partitions import HANDLES
+
+        known = set(self.instance.get_dynamic_partitions(HANDLES))
+        new = [handle for handle in handles if handle not in known]
+        if new:
+            self.instance.add_dynamic_partitions(HANDLES, new)
+        return list(self.instance.get_dynamic_partitions(HANDLES))
+
+    def snapshot(
+        self, day: date, handles: Sequence[str], relations: Sequence[Relation], *, refresh: bool
+    ) -> list[dg.ExecuteInProcessResult]:
+        """Runs over the handles of a day, in chunks of neighbours."""
+        from sf_assets.assets.snapshots import ASSET_OF
+        from sf_assets.automation.jobs import DAY_TAG, SNAPSHOTS_JOB
+        from sf_assets.automation.schedules import CHUNK
+        from sf_assets.partitions import handle_ranges
+
+        registered = self.register(handles)
+        return [
+            self._run(
+                SNAPSHOTS_JOB,
+                {**chunk.tags(day), DAY_TAG: day.isoformat()},
+                [ASSET_OF[relation] for relation in relations],
+                {"ops": {"snapshots": {"config": {"refresh": refresh}}}},
+            )
+            for chunk in handle_ranges(registered, set(handles), CHUNK)
+        ]
+
+    def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
+        """Derive what is loaded, reporting the days from `first` to `last`."""
+        from sf_assets.automation.jobs import DERIVE_JOB, DERIVE_TAG
+
+        return self._run(
+            DERIVE_JOB,
+            {
+                "dagster/asset_partition_range_start": first.isoformat(),
+                "dagster/asset_partition_range_end": last.isoformat(),
+                DERIVE_TAG: f"command line {os.getpid()}",
+            },
+            None,
+            {},
+        )
+
+    def _run(
+        self,
+        job: str,
+        tags: dict[str, str],
+        assets: list[str] | None,
+        config: dict[str, Any],
+    ) -> dg.ExecuteInProcessResult:
+        import dagster as dg
+
+        level = "DEBUG" if self.verbose else "CRITICAL"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.defs.resolve_job_def(job).execute_in_process(
+                run_config={**config, "loggers": {"console": {"config": {"log_level": level}}}},
+                instance=self.instance,
+                tags={**tags, **LAUNCHED_HERE},
+                asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
+                raise_on_error=False,
+            )
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """What a failed run says; and whether the vendor refused: `unauthorized`, `credits` or ``."""
+    import dagster as dg
+
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            if data.user_failure_data is not None:
+                refused = data.user_failure_data.metadata.get("refused_by_vendor")
+                return data.user_failure_data.description or "", str(
+                    refused.value if refused else ""
+                )
+            if data.error is not None:
+                cause = data.error
+                while cause.cause is not None:
+                    cause = cause.cause
+                return cause.message.strip(), ""
+    return "the run failed; see it in the Dagster UI or add --verbose", ""
+
+
+def run_snapshot(
+    settings: Settings,
+    home: Home,
+    handles: list[str],
+    relations: list[Relation],
+    *,
+    refresh: bool,
+    verbose: bool,
+) -> int:
+    """Snapshot, derive, show what there is now; returns the exit code."""
+    from sf_assets.cli.main import FINE, REFUSED, SOME_FAILED
+    from sf_assets.cli.progress import reading_progress
+    from sf_assets.cli.tables import print_table, snapshots_of
+
+    day = settings.day()
+    with dagster_instance(home, verbose=verbose) as instance:
+        runner = Runner(instance, verbose=verbose)
+        with reading_progress():
+            results = runner.snapshot(day, handles, relations, refresh=refresh)
+        derived = runner.derive(day, day)
+    columns, rows = snapshots_of(home, day, handles, relations)
+    print_table(columns, rows)
+    code = FINE
+    for result in [*results, derived]:
+        if result.success:
+            continue
+        said, refused = failure_of(result)
+        click.echo(f"sf-assets: {said}", err=True)
+        code = REFUSED if refused or code == REFUSED else SOME_FAILED
+    return code

@@ -1,0 +1,31 @@
+"""Everything Dagster sees, on one page.
+
+handles.yaml -> partitions (date x handle)
+Social Fetch -> landing -> follower_snapshots, following_snapshots      once a day, in chunks
+             -> churn, growth, status changes -> alerts              whenever something landed
+"""
+
+import dagster as dg
+
+from sf_assets.assets.derived import build_derived
+from sf_assets.assets.snapshots import build_snapshots
+from sf_assets.automation.jobs import alert_job, derive_job, snapshots_job
+from sf_assets.automation.schedules import build_daily_schedule
+from sf_assets.automation.sensors import build_sensors
+from sf_assets.home import Home
+from sf_assets.resources import Warehouse
+from sf_assets.settings import load_settings
+
+settings = load_settings()
+home = Home(settings.home)
+start = home.start_date(settings)
+
+defs = dg.Definitions(
+    assets=[build_snapshots(start), build_derived(start)],
+    jobs=[snapshots_job, derive_job, alert_job],
+    schedules=[build_daily_schedule(settings, home)],
+    sensors=build_sensors(home, start),
+    resources={"warehouse": Warehouse(database=str(home.warehouse))},
+    # A run is one process: its lists are read concurrently inside it.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,95 @@
+"""The warehouse anew, from archive and landing; nothing is bought."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sf_assets.home import Home
+from sf_assets.landing import Landed, Landing, LandingDamaged
+from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, transaction, writing
+from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.load import load, record
+from sf_assets.warehouse.publish import publish
+
+
+@dataclass
+class Rebuilt:
+    """How many snapshots were replayed, where the old file is, and what could not be read."""
+
+    snapshots: int = 0
+    old: Path | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
+    """Replay all snapshots of the archive, then what is landed and not archived, and publish.
+
+    The old warehouse is moved aside, not deleted. Damaged landings are left out and named.
+    Raises ArchiveDamaged before anything is touched, WarehouseBusy while another process writes.
+    """
+    made = Rebuilt()
+    rows = _newest(home.archive)
+    with locked(home.warehouse, wait_seconds):
+        if home.warehouse.exists():
+            made.old = home.warehouse.with_name(
+                f"{home.warehouse.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.old"
+            )
+            home.warehouse.rename(made.old)
+            wal = home.warehouse.with_name(f"{home.warehouse.name}.wal")
+            if wal.exists():
+                wal.rename(made.old.with_name(f"{made.old.name}.wal"))
+    connect = partial(writing, home.warehouse, wait_seconds)
+    with connect() as con, transaction(con):
+        if rows:
+            record(con, list(rows.values()))
+    landings = _not_archived(home, rows, made.problems)
+    loaded, failures = load(connect, home.archive, landings)
+    made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
+    with connect() as con:
+        derive(con, home.archive)
+    publish(home, wait_seconds)
+    made.snapshots = len(rows) + len(loaded)
+    return made
+
+
+def _newest(archive: Path) -> dict[tuple[str, str, object], SnapshotRow]:
+    newest: dict[tuple[str, str, object], SnapshotRow] = {}
+    for row in read_archive(archive):
+        key = (row.relation, row.handle, row.snapshot_date)
+        known = newest.get(key)
+        if known is None or _rank(row) > _rank(known):
+            newest[key] = row
+    return newest
+
+
+def _rank(row: SnapshotRow) -> tuple[int, int, str]:
+    # A later attempt, or the same one read further, stands for the day.
+    return row.attempt, row.pages, row.archive_file
+
+
+def _not_archived(
+    home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
+) -> list[Landed]:
+    landing = Landing(home.landing)
+    found = []
+    for day in landing.days():
+        for key in landing.keys(day):
+            try:
+                landed = landing.read(key)
+            except LandingDamaged as error:
+                problems.append(str(error))
+                continue
+            best = landed.to_load if landed else None
+            if landed is None or best is None:
+                continue
+            row = rows.get((key.relation, key.handle, key.day))
+            if row is None or (row.attempt, row.pages) < (best.number, best.pages):
+                found.append(landed)
+    return found
+
+
+__all__ = ["ArchiveDamaged", "Rebuilt", "rebuild"]
