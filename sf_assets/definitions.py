@@ -1,8 +1,8 @@
 """Everything Dagster sees, on one page.
 
 handles.yaml -> partitions (date x handle)
-Social Fetch -> landing -> follower_snapshots, following_snapshots      once a day, in chunks
-             -> churn, growth, status changes -> alerts              whenever something landed
+Social Fetch -> landing -> follower_snapshots, following_snapshots    once a day, in chunks
+             -> churn, growth, status changes -> alerts      whenever something has landed
 """
 
 import dagster as dg
@@ -14,18 +14,25 @@ from sf_assets.automation.schedules import build_daily_schedule
 from sf_assets.automation.sensors import build_sensors
 from sf_assets.home import Home
 from sf_assets.resources import Warehouse
-from sf_assets.settings import load_settings
+from sf_assets.settings import Settings, load_settings
 
-settings = load_settings()
-home = Home(settings.home)
-start = home.start_date(settings)
 
-defs = dg.Definitions(
-    assets=[build_snapshots(start), build_derived(start)],
-    jobs=[snapshots_job, derive_job, alert_job],
-    schedules=[build_daily_schedule(settings, home)],
-    sensors=build_sensors(home, start),
-    resources={"warehouse": Warehouse(database=str(home.warehouse))},
-    # A run is one process: its lists are read concurrently inside it.
-    executor=dg.in_process_executor,
-)
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """The code location of one home. Reads its marker, writes nothing.
+
+    Raises SettingsError where the home was made by a newer version.
+    """
+    home = Home(settings.home)
+    start = home.start_date(settings)
+    return dg.Definitions(
+        assets=[build_snapshots(start), build_derived(start)],
+        jobs=[snapshots_job, derive_job, alert_job],
+        schedules=[build_daily_schedule(settings, home)],
+        sensors=build_sensors(home, start),
+        resources={"warehouse": Warehouse(database=str(home.warehouse))},
+        # A run is one process: its lists are read concurrently inside it.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions(load_settings())

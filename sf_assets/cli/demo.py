@@ -60,7 +60,7 @@ def _make_history(home: Home, handles: list[str], first: date, today: date) -> l
     days = [first + timedelta(days=number) for number in range((today - first).days + 1)]
     unfinished: list[str] = []
     with dagster_instance(home) as instance:
-        runner = Runner(instance)
+        runner = Runner(instance, load_settings())
         with click.progressbar(
             days, label=f"{len(days)} days of {len(handles)} handles", file=sys.stderr
         ) as bar:

@@ -62,11 +62,15 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
 class Runner:
     """Runs the jobs of the definitions in this process and records them in the instance."""
 
-    def __init__(self, instance: dg.DagsterInstance, *, verbose: bool = False) -> None:
+    def __init__(
+        self, instance: dg.DagsterInstance, settings: Settings, *, verbose: bool = False
+    ) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from sf_assets.definitions import defs
-        self.instance, self.defs, self.verbose = instance, defs, verbose
+            warnings.simplefilter("ignore")  # what we use of Dagster's betas is no user's concern
+            from sf_assets.definitions import build_definitions
+
+            self.defs = build_definitions(settings)
+        self.instance, self.verbose = instance, verbose
 
     def register(self, handles: Sequence[str]) -> list[str]:
         """Make partitions of handles that have none yet; returns all in their order."""
@@ -170,7 +174,7 @@ def run_snapshot(
 
     day = settings.day()
     with dagster_instance(home, verbose=verbose) as instance:
-        runner = Runner(instance, verbose=verbose)
+        runner = Runner(instance, settings, verbose=verbose)
         with reading_progress():
             results = runner.snapshot(day, handles, relations, refresh=refresh)
         derived = runner.derive(day, day)

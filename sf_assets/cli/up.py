@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 
 import click
 
@@ -16,7 +15,7 @@ from sf_assets.home import Home
 HOST = "127.0.0.1"
 
 
-def run_up(home: Home, port: int, environment: Mapping[str, str] | None = None) -> int:
+def run_up(home: Home, port: int) -> int:
     """Serve until Ctrl-C; returns the exit code."""
     prepare_dagster_home(home)
     command = [
@@ -29,7 +28,8 @@ def run_up(home: Home, port: int, environment: Mapping[str, str] | None = None) 
     # In a group of its own: Ctrl-C reaches us alone, and we pass it on once.
     process = subprocess.Popen(
         command,
-        env={**os.environ, **(environment or {})},
+        # Dagster's notes on its own betas are no user's concern.
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
         cwd=home.dagster,
         start_new_session=True,
     )

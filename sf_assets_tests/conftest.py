@@ -1,0 +1,71 @@
+"""A home of one's own for every test, and the pipeline run on it as the command line does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sf_assets.cli.runs import Runner, dagster_instance
+from sf_assets.home import Home
+from sf_assets.registry import track
+from sf_assets.settings import RELATIONS, Relation, load_settings
+from sf_assets.warehouse.connection import reading
+
+_OURS = ("SF_ASSETS_", "SOCIALFETCH_", "DAGSTER_HOME")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the developer has set, and what a test sets, must not reach the next test."""
+    before = dict(os.environ)
+    for name in list(os.environ):
+        if name.startswith(_OURS):
+            del os.environ[name]
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Pipeline:
+    """The real pipeline on a home, against a server on loopback, one pretended day at a time."""
+
+    def __init__(self, root: Path, base_url: str, key: str, start: date) -> None:
+        os.environ.update(
+            SF_ASSETS_HOME=str(root),
+            SF_ASSETS_START_DATE=start.isoformat(),
+            SF_ASSETS_TODAY=start.isoformat(),
+            SOCIALFETCH_BASE_URL=base_url,
+            SOCIALFETCH_API_KEY=key,
+        )
+        self.settings = load_settings()
+        self.home = Home(root).ensure(self.settings)
+
+    def track(self, *handles: str, **settings: object) -> None:
+        track(self.home.registry, list(handles), settings)
+
+    def snapshot(
+        self,
+        day: date,
+        *handles: str,
+        relations: Sequence[Relation] = RELATIONS,
+        refresh: bool = False,
+        derive: bool = True,
+    ) -> list[dg.ExecuteInProcessResult]:
+        """Snapshots of `handles` on a pretended day, then what is derived of them."""
+        os.environ["SF_ASSETS_TODAY"] = day.isoformat()
+        with dagster_instance(self.home) as instance:
+            runner = Runner(instance, load_settings())
+            results = runner.snapshot(day, handles, relations, refresh=refresh)
+            if derive:
+                assert runner.derive(day, day).success
+            return results
+
+    def ask(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Rows from the published file."""
+        with reading(self.home.published) as con:
+            return con.execute(sql, list(parameters)).fetchall()
