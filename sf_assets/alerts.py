@@ -7,8 +7,11 @@ old alerts again.
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -104,15 +107,19 @@ def send(alert: Alert, settings: Settings) -> int:
         return 0
     import apprise  # heavy, and only needed where an alert goes out
 
-    failed = 0
+    posts = []
     for number, url in enumerate(settings.alert_urls, start=1):
         post = apprise.Apprise()
-        if not post.add(url.get_secret_value()):
+        with _adding_quietly():
+            added = post.add(url.get_secret_value())
+        if not added:
+            # Before anything is sent: else the good addresses get it again with every try.
             raise DeliveryFailed(
                 f"address {number} of SF_ASSETS_ALERT_URLS is no Apprise URL; see the list of "
                 "services in Apprise's documentation"
             )
-        failed += not post.notify(title=title(alert), body=body(alert))
+        posts.append(post)
+    failed = sum(not post.notify(title=title(alert), body=body(alert)) for post in posts)
     if failed:
         raise DeliveryFailed(
             f"{failed} of {len(settings.alert_urls)} alert addresses did not take the message "
@@ -121,17 +128,35 @@ def send(alert: Alert, settings: Settings) -> int:
     return len(settings.alert_urls)
 
 
+@contextmanager
+def _adding_quietly() -> Iterator[None]:
+    """Apprise logs an address it does not understand as it is, tokens included."""
+    log = logging.getLogger("apprise")
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
+    try:
+        with warnings.catch_warnings():
+            # It loads all its services here; one of them asks for a module that Python 3.13 drops.
+            warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+            yield
+    finally:
+        log.removeFilter(nothing)
+
+
 def delivered(home: Home) -> set[str]:
     """Ids of changes whose alert has gone out."""
     try:
-        lines = home.deliveries.read_text(encoding="utf-8").splitlines()
+        lines = home.deliveries.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return set()
     ids: set[str] = set()
     for line in lines:
         try:
             ids.add(json.loads(line)["change_id"])
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue  # torn while it was written: the alert goes out again, at least once
     return ids
 
@@ -140,9 +165,13 @@ def note_delivered(home: Home, change_ids: Iterable[str], how: str) -> None:
     """Remember that these changes are told, and how."""
     lines = [json.dumps({"change_id": one, "at": now(), "how": how}) for one in change_ids]
     with os.fdopen(
-        os.open(home.deliveries, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a"
+        os.open(home.deliveries, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b"
     ) as file:
-        file.write("".join(f"{line}\n" for line in lines))
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")  # the line before is torn: it must not tear this one too
+        file.write("".join(f"{line}\n" for line in lines).encode())
         file.flush()
         os.fsync(file.fileno())
 

@@ -180,6 +180,8 @@ class _Reader:
             if last.settled and last.token != self.refresh:
                 log.begin(self.refresh, self.run_id)
                 return True
+            if not last.settled and last.token != self.refresh:
+                log.adopt(self.refresh)  # else a retry of this run would walk the list once more
             return not last.settled
         return not log.settled
 
@@ -233,6 +235,9 @@ class _Reader:
                 **params,
             )
             charged = answer.credits_charged
+        except ContractViolation:
+            charged = 1  # a 200 is most likely charged, whatever is in it
+            raise
         finally:
             self.budget.settle(charged)
         doubted = self._doubtful(walk, log, answer)
@@ -262,7 +267,7 @@ class _Reader:
         """
         status = answer.response.data.lookup_status
         last = log.last
-        if status is LookupStatus.FOUND or (last is not None and last.doubted):
+        if status is LookupStatus.FOUND or (last and last.doubted_at == walk.pages + 1):
             return False
         before = "found" if walk.pages else self.wanted.status_before
         return before is not None and before != status.value

@@ -1,10 +1,10 @@
 """Pages on disk, exactly as they came, before anything else is asked for.
 
 One append-only file a snapshot: `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line.
-`start` opens an attempt, each `page` carries the request and the untouched body, `end` says how the
-walk ended. Every line begins with a CRC of the rest, because a page is paid for once and a day
-cannot be fetched again: a torn last line is cut off and its page asked for again, a damaged line in
-the middle is an error that names file and line.
+`start` opens an attempt, `adopt` names a later intent that goes on with it, each `page` carries the
+request and the untouched body, `end` says how the walk ended. Every line begins with a CRC of the
+rest, because a page is paid for once and a day cannot be fetched again: a torn last line is cut off
+and its page asked for again, a damaged line in the middle is an error that names file and line.
 """
 
 from __future__ import annotations
@@ -73,7 +73,10 @@ class End:
 
 @dataclass
 class Attempt:
-    """One walk of a list: its pages so far and, once it ended, its end."""
+    """One walk of a list: its pages so far and, once it ended, its end.
+
+    `doubted` answers were not believed; `doubted_at` is the page the last of them was for.
+    """
 
     number: int
     token: str
@@ -84,6 +87,7 @@ class Attempt:
     cached: int = 0
     retries: int = 0
     doubted: int = 0
+    doubted_at: int = 0
     end: End | None = None
     request_ids: list[str] = field(default_factory=list)
 
@@ -157,7 +161,6 @@ class Landing:
             SnapshotKey(day, path.name.removesuffix(".jsonl"), relation)
             for relation in RELATIONS
             for path in (self.root / day.isoformat() / relation).glob("*.jsonl")
-            if not path.name.endswith(".quarantine.jsonl")
         )
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
@@ -170,9 +173,13 @@ class Landing:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
         try:
             portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        except (portalocker.LockException, portalocker.AlreadyLocked):
+        except portalocker.AlreadyLocked:
             file.close()
             return None
+        except portalocker.LockException as error:
+            file.close()
+            # Waiting would never end: some network file systems have no locks.
+            raise OSError(f"{path} cannot be locked: {error}") from None
         try:
             return SnapshotLog(key, path, file)
         except BaseException:
@@ -181,7 +188,7 @@ class Landing:
 
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
         """Keep a body that breaks the contract beside the landing, with the reason."""
-        path = self.path(key).with_suffix(".quarantine.jsonl")
+        path = _quarantine(self.path(key))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         record = {
             "received_at": now(),
@@ -242,6 +249,12 @@ class SnapshotLog:
         )
         self.attempts.append(attempt)
         return attempt
+
+    def adopt(self, token: str) -> None:
+        """Make the open attempt this intent's: what it buys from here on is bought for it."""
+        attempt = self.attempts[-1]
+        self._append({"kind": "adopt", "attempt": attempt.number, "token": token, "at": now()})
+        attempt.token = token
 
     def add_page(self, page: Page, *, doubted: bool = False) -> None:
         """Land one answer. A `doubted` one is evidence and cost, but not a page of the list."""
@@ -330,7 +343,7 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
             if key not in keep:
                 path = landing.path(key)
                 path.unlink(missing_ok=True)
-                path.with_suffix(".quarantine.jsonl").unlink(missing_ok=True)
+                _quarantine(path).unlink(missing_ok=True)
                 removed += 1
         for folder in (*((landing.root / old.isoformat()) / name for name in RELATIONS),):
             if folder.is_dir() and not any(folder.iterdir()):
@@ -339,6 +352,11 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
         if not any(parent.iterdir()):
             parent.rmdir()
     return removed
+
+
+def _quarantine(path: Path) -> Path:
+    # No handle's own file ends so; `bob.quarantine` is a handle like any other.
+    return path.with_name(f"{path.name}.quarantine")
 
 
 def _count(attempt: Attempt, head: dict[str, Any]) -> None:
@@ -351,6 +369,7 @@ def _count(attempt: Attempt, head: dict[str, Any]) -> None:
         attempt.pages += 1
     else:
         attempt.doubted += 1
+        attempt.doubted_at = head["page"]
 
 
 def _read(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
@@ -365,6 +384,8 @@ def _read(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
                     f"{path}: landed by a newer sf_assets (format {head['format']}); upgrade it"
                 )
             attempts.append(Attempt(head["attempt"], head["token"], head["run_id"], head["at"]))
+        elif kind == "adopt":
+            attempts[-1].token = head["token"]
         elif kind == "end":
             attempts[-1].end = End(
                 head["lookup_status"], head["end_reason"], head["at"], head["run_id"]

@@ -15,6 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sf_assets.home import write_atomically
 from sf_assets.settings import RELATIONS, Relation, SettingsError
 
+# Where pydantic would explain each branch of a union instead.
+_EXPECTED = {
+    "depth": "must be full, or {pages: N} with N of at least 1",
+    "relations": "must be a list with followers, following or both",
+}
+
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
 
@@ -28,7 +34,8 @@ def normalise_handle(text: str) -> str:
     Raises RegistryError for anything else, because a handle becomes a partition key and a path.
     """
     handle = text.strip().removeprefix("@").lower()
-    if not _HANDLE.fullmatch(handle):
+    # Asked of the text as it came: the Kelvin sign's lower case is an ordinary k.
+    if not text.strip().isascii() or not _HANDLE.fullmatch(handle):
         shown = text if len(text) <= 60 else text[:57] + "…"
         raise RegistryError(
             f"{shown!r} is not a TikTok handle: use 1 to 128 letters a-z, digits, underscores and "
@@ -97,8 +104,9 @@ def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{name}:{mark.line + 1}" if mark else name
-        problem = getattr(error, "problem", None) or "not YAML"
+        line = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))
+        where = f"{name}:{line + 1}"
+        problem = getattr(error, "problem", None) or "a character that YAML does not allow"
         raise RegistryError(f"{where}: {problem}") from None
     if root is None:
         return Registry()
@@ -142,14 +150,19 @@ def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None
         if entries is None:
             entries = document["handles"] = {}
         if isinstance(entries, list) and settings:
-            entries = document["handles"] = {str(entry): None for entry in entries}
+            entries = document["handles"] = _as_map(entries)
         for handle in wanted if settings else new:
             if isinstance(entries, list):
                 entries.append(handle)
             else:
                 key = _spelling(entries, handle)
-                entries[key] = {**(entries.get(key) or {}), **settings} if settings else None
-        _save(path, document, editor)
+                if not settings:
+                    entries[key] = None
+                elif isinstance(entries.get(key), dict):
+                    entries[key].update(_as_text(settings))
+                else:
+                    entries[key] = _as_text(settings)
+        _save(path, _written(document, editor))
     return new
 
 
@@ -159,40 +172,123 @@ def untrack(path: Path, handles: list[str]) -> list[str]:
     What was stored of them stays. Raises RegistryError before anything is written.
     """
     wanted = {normalise_handle(handle) for handle in handles}
-    known = [handle for handle in read_registry(path).handles if handle in wanted]
+    before = read_registry(path).handles
+    known = [handle for handle in before if handle in wanted]
     if known:
-        document, editor = _open_for_editing(path)
-        entries = document["handles"]
-        if isinstance(entries, list):
-            for index in reversed(range(len(entries))):
-                if normalise_handle(str(entries[index])) in wanted:
-                    del entries[index]
-        else:
-            for handle in known:
-                del entries[_spelling(entries, handle)]
-        _save(path, document, editor)
+        left = {handle: own for handle, own in before.items() if handle not in wanted}
+        text = _without_lines(path.read_text(encoding="utf-8"), wanted, path.name)
+        if text is None or not _reads_as(text, left):
+            document, editor = _open_for_editing(path)
+            entries = document["handles"]
+            if isinstance(entries, list):
+                entries[:] = [entry for entry in entries if normalise_handle(entry) not in wanted]
+            else:
+                for handle in known:
+                    del entries[_spelling(entries, handle)]
+            text = _written(document, editor)
+        _save(path, text)
     return known
 
 
+def _reads_as(text: str, handles: dict[str, HandleSettings]) -> bool:
+    try:
+        return parse_registry(text).handles == handles
+    except RegistryError:
+        return False  # an anchor went with its lines, for example
+
+
+def _without_lines(text: str, wanted: set[str], name: str) -> str | None:
+    """The file without the lines of these handles, None where entries share lines.
+
+    ruamel takes the comment above the next handle for a part of this one and would drop it.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = _mapping(root, name, "the file", {"defaults", "handles"})["handles"] if root else None
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style:
+        return None
+    lines = text.splitlines(keepends=True)
+    for key, own in reversed(_entries(node, name)):
+        if normalise_handle(key.value) in wanted:
+            del lines[key.start_mark.line : _last_line(own or key) + 1]
+    return "".join(lines)
+
+
+def _last_line(node: yaml.Node) -> int:
+    """A block ends where the next token begins, after all comments; what is in it knows better."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _last_line(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.line)
+
+
 def _spelling(entries: Any, handle: str) -> Any:
-    return next((key for key in entries if normalise_handle(str(key)) == handle), handle)
+    return next((key for key in entries if normalise_handle(key) == handle), handle)
 
 
 def _open_for_editing(path: Path) -> tuple[Any, Any]:
     from ruamel.yaml import YAML  # only edits pay for it
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.nodes import ScalarNode
+    from ruamel.yaml.resolver import VersionedResolver
+    from ruamel.yaml.tag import Tag
+
+    none_is = [""]
+
+    class AllText(VersionedResolver):  # type: ignore[misc, unused-ignore]
+        """Reads 007, null and 1_0 as the text they are, as `parse_registry` does."""
+
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is ScalarNode and implicit[0]:
+                return Tag(suffix=f"tag:yaml.org,2002:{'null' if value in none_is else 'str'}")
+            return super().resolve(kind, value, implicit)
 
     editor = YAML()
+    editor.Resolver = AllText
+    editor.preserve_quotes = True
     editor.indent(mapping=2, sequence=4, offset=2)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return editor.load(text) or {}, editor
+    document = editor.load(text)
+    none_is.append("null")  # how an empty value is written between braces
+    if document is None:
+        document = CommentedMap()
+        if text.strip():  # nothing but comments so far
+            lines = [line.strip().removeprefix("#").removeprefix(" ") for line in text.splitlines()]
+            document.yaml_set_start_comment("\n".join(lines))
+    return document, editor
 
 
-def _save(path: Path, document: Any, editor: Any) -> None:
+def _written(document: Any, editor: Any) -> str:
     buffer = io.StringIO()
     editor.dump(document, buffer)
-    parse_registry(buffer.getvalue(), path.name)  # never write what could not be read again
+    return buffer.getvalue()
+
+
+def _save(path: Path, text: str) -> None:
+    parse_registry(text, path.name)  # never write what could not be read again
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path.resolve(), text)  # a link to a file kept elsewhere stays a link
+
+
+def _as_map(entries: Any) -> Any:
+    """A list of handles as the map that can hold settings, each with its comment."""
+    from ruamel.yaml.comments import CommentedMap
+
+    found = CommentedMap()
+    for index, entry in enumerate(entries):
+        found[entry] = None
+        comment = entries.ca.items.get(index)
+        if comment and comment[0]:
+            found.ca.items[entry] = [None, None, comment[0], None]
+    return found
+
+
+def _as_text(value: Any) -> Any:
+    """Settings as they are written: all text, like what is read."""
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_text(one) for one in value]
+    return str(value)
 
 
 def _at(node: yaml.Node | None, name: str, problem: str) -> RegistryError:
@@ -204,8 +300,10 @@ def _mapping(node: yaml.Node, name: str, what: str, allowed: set[str]) -> dict[s
         raise _at(node, name, f"{what} must be a mapping with {' and '.join(sorted(allowed))}")
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
-        if key.value not in allowed:
+        if not isinstance(key, yaml.ScalarNode) or key.value not in allowed:
             raise _at(key, name, f"unknown key {key.value!r}; known: {', '.join(sorted(allowed))}")
+        if key.value in found:
+            raise _at(key, name, f"{key.value}: is there twice; put both under one")
         found[key.value] = value
     return found
 
@@ -228,7 +326,12 @@ def _entries(node: yaml.Node | None, name: str) -> list[tuple[Any, yaml.Node | N
 
 def _plain(node: yaml.Node, name: str) -> Any:
     if isinstance(node, yaml.MappingNode):
-        return {str(key.value): _plain(value, name) for key, value in node.value}
+        plain: dict[str, Any] = {}
+        for key, value in node.value:
+            if str(key.value) in plain:
+                raise _at(key, name, f"{key.value}: is set twice")
+            plain[str(key.value)] = _plain(value, name)
+        return plain
     if isinstance(node, yaml.SequenceNode):
         return [_plain(value, name) for value in node.value]
     if isinstance(node, yaml.ScalarNode):
@@ -244,4 +347,6 @@ def _settings(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        if first["loc"][0] in _EXPECTED:
+            place, first["msg"] = str(first["loc"][0]), _EXPECTED[str(first["loc"][0])]
         raise _at(node, name, f"{what}: {place}: {first['msg']}") from None

@@ -1,0 +1,737 @@
+"""Reading the lists of a day over real HTTP: no page is bought twice, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from sf_assets.collect import Budget, Collected, ListToRead, collect, spent_on
+from sf_assets.landing import Landed, Landing, SnapshotKey
+from sf_assets.settings import Relation
+from sf_assets.social_fetch import ListWalk, SocialFetchClient
+
+from .loopback import RESET, Reply, Request, Wait
+from .served_lists import KEY, ListServer, account, error_body, followed
+
+DAY = date(2026, 3, 4)
+
+
+@pytest.fixture
+def server() -> Iterator[ListServer]:
+    with ListServer() as server:
+        yield server
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Landing:
+    return Landing(tmp_path / "landing")
+
+
+def key_of(handle: str, relation: Relation = "followers") -> SnapshotKey:
+    return SnapshotKey(DAY, handle, relation)
+
+
+def to_read(handle: str, relation: Relation = "followers", **more: Any) -> ListToRead:
+    return ListToRead(key_of(handle, relation), **more)
+
+
+async def at_once(_: float) -> None:
+    """Stands for asyncio.sleep between tries."""
+    await asyncio.sleep(0)
+
+
+async def collected(
+    lists: Sequence[ListToRead],
+    server: ListServer,
+    landing: Landing,
+    *,
+    budget: Budget | None = None,
+    concurrency: int = 8,
+    max_tries: int = 2,
+    run_id: str = "run-1",
+    **more: Any,
+) -> list[Collected]:
+    async with SocialFetchClient(
+        api_key=SecretStr(KEY),
+        base_url=server.url,
+        concurrency=concurrency,
+        max_tries=max_tries,
+        sleep=at_once,
+    ) as client:
+        return [
+            ended
+            async for ended in collect(
+                lists,
+                client=client,
+                landing=landing,
+                budget=budget or Budget(None),
+                concurrency=concurrency,
+                run_id=run_id,
+                **more,
+            )
+        ]
+
+
+def read(
+    lists: Sequence[ListToRead], server: ListServer, landing: Landing, **more: Any
+) -> dict[SnapshotKey, Collected]:
+    """What became of each list."""
+    ended = asyncio.run(collected(lists, server, landing, **more))
+    found = {one.key: one for one in ended}
+    assert sorted(found) == sorted(one.key for one in ended) == sorted(one.key for one in lists)
+    return found
+
+
+def read_one(wanted: ListToRead, server: ListServer, landing: Landing, **more: Any) -> Collected:
+    return read([wanted], server, landing, **more)[wanted.key]
+
+
+def landed(landing: Landing, key: SnapshotKey) -> Landed:
+    found = landing.read(key)
+    assert found is not None
+    return found
+
+
+def end_of(landing: Landing, key: SnapshotKey) -> tuple[str, str | None] | None:
+    """How the walk that stands for the day ended."""
+    attempt = landed(landing, key).to_load
+    if attempt is None or attempt.end is None:
+        return None
+    return attempt.end.lookup_status, attempt.end.end_reason
+
+
+def listed(landing: Landing, key: SnapshotKey) -> list[str]:
+    """Handles on the pages of the last attempt, in order."""
+    log = landing.open(key)
+    assert log is not None
+    many = "followers" if key.relation == "followers" else "accounts"
+    with log:
+        return [a["handle"] for p in log.pages() for a in json.loads(p.body)["data"][many]]
+
+
+def asked(server: ListServer) -> list[str]:
+    """Each request as handle, relation and the place in the list it asked for."""
+    found = []
+    for request in server.requests:
+        handle, relation = request.path.split("/")[4:]
+        cursor = request.query.get("cursor")
+        place = bytes.fromhex(cursor).decode().rsplit("/")[-1] if cursor else "0"
+        found.append(f"{handle} {relation} {place}")
+    return found
+
+
+def fans(count: int) -> list[dict[str, Any]]:
+    return [account(n) for n in range(count)]
+
+
+def is_page_two(request: Request) -> bool:
+    return "cursor" in request.query
+
+
+# --- whole lists ----------------------------------------------------------------------------------
+
+
+def test_whole_lists_land_at_a_credit_a_page(server: ListServer, landing: Landing) -> None:
+    server.set("nasa", "followers", fans(45))
+    server.set("nasa", "following", [followed(n) for n in range(20)])
+    lists = [to_read("nasa"), to_read("nasa", "following")]
+    ended = read(lists, server, landing)
+    followers, following = ended[lists[0].key], ended[lists[1].key]
+    assert (followers.finished, followers.bought, followers.credits) == (True, 3, 3)
+    assert (following.finished, following.bought, following.credits) == (True, 1, 1)
+    assert server.credits == 4 == len(server.requests)
+    assert spent_on(landing, DAY) == 4
+    assert listed(landing, followers.key) == [f"fan.{n}" for n in range(45)]
+    assert listed(landing, following.key) == [f"creator.{n}" for n in range(20)]
+    assert end_of(landing, followers.key) == ("found", "exhausted")
+
+
+def test_what_is_handed_over_is_what_a_reader_of_the_file_finds(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(45))
+    ended = read_one(to_read("nasa"), server, landing)
+    assert ended.landed is not None
+    assert ended.landed.attempts == landed(landing, ended.key).attempts
+    assert ended.landed.path == landing.path(ended.key)
+
+
+def test_the_bodies_land_as_they_came(server: ListServer, landing: Landing) -> None:
+    odd = account(1, displayName='Tab\t, "quotes", \u2028 and 🎉', newField={"of": ["tomorrow"]})
+    server.set("nasa", "followers", [odd])
+    read_one(to_read("nasa"), server, landing)
+    log = landing.open(key_of("nasa"))
+    assert log is not None
+    with log:
+        (page,) = log.pages()
+    assert json.loads(page.body)["data"]["followers"] == [odd]
+    assert (page.number, page.cursor, page.credits, page.tries) == (1, None, 1, 1)
+    assert page.request_id.startswith("req_")
+
+
+def test_a_page_is_landed_before_the_next_one_is_asked_for(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(60))
+    pages_landed = []
+
+    def look(request: Request) -> None:
+        found = landing.read(key_of("nasa"))
+        pages_landed.append(found.attempts[0].pages if found else None)
+
+    server.fault = look
+    read_one(to_read("nasa"), server, landing)
+    assert pages_landed == [0, 1, 2]
+
+
+def test_an_empty_list_is_a_list(server: ListServer, landing: Landing) -> None:
+    server.set("new", "followers", [])
+    assert read_one(to_read("new"), server, landing).finished
+    assert end_of(landing, key_of("new")) == ("found", "exhausted")
+
+
+@pytest.mark.parametrize("status", ["private", "hidden", "not_found"])
+def test_a_list_that_cannot_be_read_is_an_observation_of_one_credit(
+    server: ListServer, landing: Landing, status: str
+) -> None:
+    server.set("shy", "followers", status=status)
+    ended = read_one(to_read("shy"), server, landing)
+    assert (ended.finished, ended.bought, ended.stopped) == (True, 1, None)
+    assert end_of(landing, ended.key) == (status, None)
+
+
+def test_a_list_is_read_no_further_than_its_depth(server: ListServer, landing: Landing) -> None:
+    server.set("nasa", "followers", fans(100))
+    ended = read_one(to_read("nasa", max_pages=2), server, landing)
+    assert (ended.finished, server.credits) == (True, 2)
+    assert end_of(landing, ended.key) == ("found", "page_limit")
+
+
+def test_the_user_id_is_sent_for_followers_only(server: ListServer, landing: Landing) -> None:
+    read([to_read("nasa", r, user_id="42") for r in ("followers", "following")], server, landing)
+    sent = {
+        request.path.rsplit("/")[-1]: request.query.get("userId") for request in server.requests
+    }
+    assert sent == {"followers": "42", "following": None}
+
+
+def test_lists_of_high_priority_come_first(server: ListServer, landing: Landing) -> None:
+    lists = [to_read("a"), to_read("b", priority=-1), to_read("c", priority=5), to_read("d")]
+    read(lists, server, landing, concurrency=1)
+    assert [line.split()[0] for line in asked(server)] == ["c", "a", "d", "b"]
+
+
+def test_progress_is_told_page_by_page(server: ListServer, landing: Landing) -> None:
+    server.set("nasa", "followers", fans(45))
+    told: list[tuple[SnapshotKey, int, int]] = []
+
+    def progress(key: SnapshotKey, walk: ListWalk) -> None:
+        told.append((key, walk.pages, walk.listed))
+
+    read_one(to_read("nasa"), server, landing, progress=progress)
+    assert told == [(key_of("nasa"), 1, 20), (key_of("nasa"), 2, 40), (key_of("nasa"), 3, 45)]
+
+
+# --- again, and going on --------------------------------------------------------------------------
+
+
+def test_a_finished_list_is_not_asked_for_again_that_day(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(45))
+    read_one(to_read("nasa"), server, landing)
+    again = read_one(to_read("nasa"), server, landing, run_id="run-2")
+    assert (again.finished, again.bought, again.credits) == (True, 0, 0)
+    assert again.landed is not None
+    assert again.landed.to_load is not None
+    assert server.credits == 3
+
+
+def test_after_a_failure_in_the_middle_only_the_missing_pages_are_bought(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(60))
+    server.set("bob", "followers", fans(5))
+
+    def fails(request: Request) -> Reply | None:
+        broken = request.query.get("cursor") == b"followers/nasa/40".hex()
+        return Reply(502, json=error_body("lookup_failed")) if broken else None
+
+    server.fault = fails
+    ended = read([to_read("nasa"), to_read("bob")], server, landing)
+    broken = ended[key_of("nasa")]
+    assert (broken.finished, broken.permanent, broken.bought) == (False, False, 2)
+    assert "2 pages are landed; the next attempt goes on from there" in str(broken.reason)
+    assert ended[key_of("bob")].finished
+    assert end_of(landing, key_of("nasa")) is None
+
+    server.fault = None
+    server.requests.clear()
+    ended = read([to_read("nasa"), to_read("bob")], server, landing, run_id="run-2")
+    assert ended[key_of("nasa")].finished
+    assert asked(server) == ["nasa followers 40"]
+    assert listed(landing, key_of("nasa")) == [f"fan.{n}" for n in range(60)]
+    assert server.credits == 4
+
+
+def test_a_connection_that_breaks_is_tried_again(server: ListServer, landing: Landing) -> None:
+    server.set("nasa", "followers", fans(5))
+    answers: list[Any] = [[RESET], None]
+    server.fault = lambda request: answers.pop(0)
+    assert read_one(to_read("nasa"), server, landing).finished
+    (attempt,) = landed(landing, key_of("nasa")).attempts
+    assert attempt.retries == 1
+
+
+def test_a_walk_whose_end_was_not_noted_is_ended_without_a_request(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(45))
+    read_one(to_read("nasa"), server, landing)
+    path = landing.path(key_of("nasa"))
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    ended = read_one(to_read("nasa"), server, landing, run_id="run-2")
+    assert (ended.finished, ended.bought) == (True, 0)
+    assert end_of(landing, key_of("nasa")) == ("found", "exhausted")
+    assert server.credits == 3
+
+
+def test_a_torn_page_is_bought_again_and_no_other(server: ListServer, landing: Landing) -> None:
+    server.set("nasa", "followers", fans(45))
+    read_one(to_read("nasa"), server, landing)
+    path = landing.path(key_of("nasa"))
+    start, first, second, *_ = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(start + first + second[:-5])
+    server.requests.clear()
+    assert read_one(to_read("nasa"), server, landing).finished
+    assert asked(server) == ["nasa followers 20", "nasa followers 40"]
+
+
+def test_a_damaged_landing_fails_its_own_list_only(server: ListServer, landing: Landing) -> None:
+    for handle in ("nasa", "bob"):
+        server.set(handle, "followers", fans(45))
+    read_one(to_read("nasa"), server, landing)
+    path = landing.path(key_of("nasa"))
+    path.write_bytes(b"x" + path.read_bytes())
+    ended = read([to_read("nasa"), to_read("bob")], server, landing)
+    assert (ended[key_of("nasa")].finished, ended[key_of("nasa")].permanent) == (False, True)
+    assert "nasa.jsonl:1: damaged line" in str(ended[key_of("nasa")].reason)
+    assert ended[key_of("bob")].finished
+    assert server.credits == 6
+
+
+def test_a_landing_that_cannot_be_written_fails_its_own_list_and_buys_nothing(
+    server: ListServer, landing: Landing
+) -> None:
+    landing.path(key_of("nasa")).mkdir(parents=True)
+    ended = read([to_read("nasa"), to_read("bob")], server, landing)
+    assert "pages cannot be landed" in str(ended[key_of("nasa")].reason)
+    assert not ended[key_of("nasa")].finished
+    assert ended[key_of("bob")].finished
+    assert asked(server) == ["bob followers 0"]
+
+
+def test_whoever_stops_listening_stops_the_reading_and_keeps_what_was_landed(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("fast", "followers", fans(5))
+    server.set("slow", "followers", fans(60))
+    third = b"followers/slow/40".hex()
+    server.fault = lambda r: [Wait(30)] if r.query.get("cursor") == third else None
+
+    async def first_only() -> Collected:
+        async with SocialFetchClient(api_key=SecretStr(KEY), base_url=server.url) as client:
+            ended = collect(
+                [to_read("fast"), to_read("slow")],
+                client=client,
+                landing=landing,
+                budget=Budget(None),
+                concurrency=2,
+                run_id="run-1",
+            )
+            first = await anext_(ended)
+            while landed(landing, key_of("slow")).credits < 2:  # noqa: ASYNC110 - it is a file
+                await asyncio.sleep(0.005)
+            await ended.aclose()  # type: ignore[attr-defined]
+            return first
+
+    assert asyncio.run(first_only()).key == key_of("fast")
+    server.fault = None
+    server.requests.clear()
+    assert read_one(to_read("slow"), server, landing).finished
+    assert asked(server) == ["slow followers 40"]
+
+
+async def anext_(ended: Any) -> Collected:
+    found = await ended.__anext__()
+    assert isinstance(found, Collected)
+    return found
+
+
+# --- money ----------------------------------------------------------------------------------------
+
+
+def test_when_credits_run_out_the_reading_stops_and_later_goes_on(
+    server: ListServer, landing: Landing
+) -> None:
+    handles = ["a", "b", "c"]
+    for handle in handles:
+        server.set(handle, "followers", fans(60))
+    lists = [to_read(handle) for handle in handles]
+    server.credits_left = 5
+    ended = read(lists, server, landing, concurrency=1)
+    a, b, c = (ended[key_of(handle)] for handle in handles)
+    assert (a.finished, a.stopped) == (True, None)
+    assert (b.finished, b.stopped, b.bought) == (True, "credits", 2)
+    assert (c.finished, c.stopped, c.permanent, c.bought) == (False, "credits", True, 0)
+    assert "top up at https://checkout.test/credits" in str(b.reason)
+    assert end_of(landing, b.key) == ("found", "out_of_credits")
+    # The first refusal is the last request: every other list would be refused alike.
+    assert asked(server)[-1] == "b followers 40"
+
+    server.credits_left = 1000
+    server.requests.clear()
+    ended = read(lists, server, landing, concurrency=1, run_id="run-2")
+    assert all(one.finished and one.stopped is None for one in ended.values())
+    assert asked(server) == ["b followers 40", *(f"c followers {place}" for place in (0, 20, 40))]
+    assert end_of(landing, b.key) == ("found", "exhausted")
+    assert listed(landing, b.key) == [f"fan.{n}" for n in range(60)]
+    assert server.credits == 9
+
+
+def test_a_refused_key_stops_everything_after_one_request(
+    server: ListServer, landing: Landing
+) -> None:
+    server.key = "sfk_another"
+    ended = read([to_read(f"h{n}") for n in range(20)], server, landing, concurrency=1)
+    assert len(server.requests) == 1
+    for one in ended.values():
+        assert (one.finished, one.stopped, one.permanent) == (False, "unauthorized", True)
+        assert KEY not in str(one.reason)
+
+
+def test_lists_that_were_finished_before_do_not_mind_a_refused_key(
+    server: ListServer, landing: Landing
+) -> None:
+    read_one(to_read("nasa"), server, landing)
+    server.key = "sfk_another"
+    assert read_one(to_read("nasa"), server, landing).finished
+
+
+def test_the_budget_ends_a_walk_and_a_larger_one_goes_on(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(100))
+    ended = read_one(to_read("nasa"), server, landing, budget=Budget(3))
+    assert (ended.finished, ended.bought, server.credits) == (True, 3, 3)
+    assert end_of(landing, ended.key) == ("found", "budget")
+
+    again = read_one(to_read("nasa"), server, landing, budget=Budget(3, spent_on(landing, DAY)))
+    assert (again.finished, again.bought, server.credits) == (True, 0, 3)
+
+    server.requests.clear()
+    more = read_one(to_read("nasa"), server, landing, budget=Budget(9, spent_on(landing, DAY)))
+    assert (more.finished, more.bought) == (True, 2)
+    assert asked(server) == ["nasa followers 60", "nasa followers 80"]
+    assert end_of(landing, ended.key) == ("found", "exhausted")
+
+
+def test_the_budget_is_never_overrun_however_many_lists_are_read_at_once(
+    server: ListServer, landing: Landing
+) -> None:
+    for n in range(20):
+        server.set(f"h{n}", "followers", fans(60))
+    budget = Budget(17)
+    read([to_read(f"h{n}") for n in range(20)], server, landing, budget=budget, concurrency=20)
+    assert server.credits == len(server.requests) == 17
+    assert budget.spent == 17
+    assert not budget.take()
+
+
+def test_a_list_the_budget_left_nothing_for_is_unfinished(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(100))
+    ended = read_one(to_read("nasa"), server, landing, budget=Budget(0))
+    assert (ended.finished, ended.permanent, server.credits) == (False, True, 0)
+    assert "SF_ASSETS_DAILY_CREDITS" in str(ended.reason)
+    assert end_of(landing, ended.key) is None
+
+
+def test_what_was_not_answered_does_not_use_up_the_budget(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("bob", "followers", fans(20))
+    server.fault = lambda r: Reply(502) if "nasa" in r.path else None
+    budget = Budget(1)
+    lists = [to_read("nasa", priority=1), to_read("bob")]
+    ended = read(lists, server, landing, budget=budget, concurrency=1)
+    assert ended[key_of("bob")].finished
+    assert budget.spent == 1
+
+
+def test_an_answer_that_breaks_the_contract_uses_up_the_budget(
+    server: ListServer, landing: Landing
+) -> None:
+    server.fault = lambda r: Reply(200, json={"data": {}})
+    read([to_read(f"h{n}") for n in range(9)], server, landing, budget=Budget(4), concurrency=1)
+    assert len(server.requests) == 4
+
+
+# --- doubt ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "credits"),
+    [
+        (None, "private", 1),
+        ("private", "private", 1),
+        ("found", "private", 2),
+        ("found", "hidden", 2),
+        ("found", "not_found", 2),
+        ("private", "hidden", 2),
+        ("private", "found", 1),
+    ],
+)
+def test_a_changed_status_is_asked_for_once_more_before_it_is_believed(
+    server: ListServer, landing: Landing, before: str | None, now: str, credits: int
+) -> None:
+    server.set("nasa", "followers", fans(5) if now == "found" else [], status=now)
+    ended = read_one(to_read("nasa", status_before=before), server, landing)
+    assert (ended.finished, ended.credits, server.credits) == (True, credits, credits)
+    (attempt,) = landed(landing, ended.key).attempts
+    assert (attempt.doubted, attempt.pages) == (credits - 1, 1)
+    assert end_of(landing, ended.key) == (now, "exhausted" if now == "found" else None)
+
+
+def test_a_status_that_flips_back_was_a_slip(server: ListServer, landing: Landing) -> None:
+    server.set("nasa", "followers", status="private")
+
+    def opens_again(request: Request) -> None:
+        if len(server.requests) == 2:
+            server.set("nasa", "followers", fans(45))
+
+    server.fault = opens_again
+    ended = read_one(to_read("nasa", status_before="found"), server, landing)
+    assert end_of(landing, ended.key) == ("found", "exhausted")
+    assert listed(landing, ended.key) == [f"fan.{n}" for n in range(45)]
+    assert ended.credits == 4 == spent_on(landing, DAY)
+
+
+def test_a_list_that_turns_private_while_it_is_read_counts_as_private(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(60))
+
+    def turns_private(request: Request) -> None:
+        if is_page_two(request):
+            server.set("nasa", "followers", status="private")
+
+    server.fault = turns_private
+    ended = read_one(to_read("nasa", status_before="found"), server, landing)
+    assert asked(server) == ["nasa followers 0", "nasa followers 20", "nasa followers 20"]
+    assert end_of(landing, ended.key) == ("private", None)
+    assert len(listed(landing, ended.key)) == 20  # kept as evidence
+
+
+def test_a_list_that_only_blinks_while_it_is_read_is_read_to_its_end(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(60))
+
+    def blinks(request: Request) -> None:
+        blink = len(server.requests) == 2
+        server.set("nasa", "followers", fans(60), status="hidden" if blink else "found")
+
+    server.fault = blinks
+    ended = read_one(to_read("nasa"), server, landing)
+    assert end_of(landing, ended.key) == ("found", "exhausted")
+    assert listed(landing, ended.key) == [f"fan.{n}" for n in range(60)]
+    assert ended.credits == 4
+
+
+def test_every_change_is_doubted_also_the_second_of_a_walk(
+    server: ListServer, landing: Landing
+) -> None:
+    def blinks_twice(request: Request) -> None:
+        blink = len(server.requests) in (1, 3)
+        server.set("nasa", "followers", fans(60), status="private" if blink else "found")
+
+    server.fault = blinks_twice
+    ended = read_one(to_read("nasa", status_before="found"), server, landing)
+    assert end_of(landing, ended.key) == ("found", "exhausted")
+    assert listed(landing, ended.key) == [f"fan.{n}" for n in range(60)]
+    assert ended.credits == 5
+
+
+def test_a_doubt_is_remembered_when_the_second_answer_did_not_come(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", status="private")
+    server.fault = lambda r: Reply(500) if len(server.requests) > 1 else None
+    wanted = to_read("nasa", status_before="found")
+    assert not read_one(wanted, server, landing).finished
+    server.fault = None
+    ended = read_one(wanted, server, landing, run_id="run-2")
+    assert (ended.finished, ended.bought) == (True, 1)
+    assert end_of(landing, ended.key) == ("private", None)
+
+
+# --- broken answers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Reply(200, json={"data": {"lookupStatus": "banned"}, "meta": {}}),
+        Reply(200, json=[]),
+        Reply(200, body=b"<html>Welcome to the gateway</html>"),
+        Reply(200, body=b'{"data": {"lookupSta'),
+    ],
+)
+def test_an_answer_that_breaks_the_contract_is_kept_apart_and_others_go_on(
+    server: ListServer, landing: Landing, broken: Reply
+) -> None:
+    for handle in ("nasa", "bob"):
+        server.set(handle, "followers", fans(45))
+    server.fault = lambda r: broken if "nasa" in r.path and is_page_two(r) else None
+    ended = read([to_read("nasa"), to_read("bob")], server, landing)
+    nasa = ended[key_of("nasa")]
+    assert (nasa.finished, nasa.permanent, nasa.bought) == (False, True, 1)
+    assert ended[key_of("bob")].finished
+    (path,) = landing.path(key_of("nasa")).parent.glob("*quarantine*")
+    assert str(path) in str(nasa.reason)
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert kept["page"] == 2
+    assert kept["reason"]
+
+    server.fault = None
+    server.requests.clear()
+    assert read_one(to_read("nasa"), server, landing).finished
+    assert asked(server) == ["nasa followers 20", "nasa followers 40"]
+
+
+def test_a_refused_request_fails_its_own_list_only(server: ListServer, landing: Landing) -> None:
+    server.fault = lambda r: Reply(400, json=error_body("bad_request")) if "odd" in r.path else None
+    ended = read([to_read("odd"), to_read("bob")], server, landing)
+    assert not ended[key_of("odd")].finished
+    assert "check the handle" in str(ended[key_of("odd")].reason)
+    assert ended[key_of("bob")].finished
+
+
+# --- refresh --------------------------------------------------------------------------------------
+
+
+def test_a_refresh_walks_a_finished_list_once_however_often_it_is_retried(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(45))
+    read_one(to_read("nasa"), server, landing)
+    server.set("nasa", "followers", fans(25))
+    for _ in range(3):
+        ended = read_one(to_read("nasa"), server, landing, refresh="monday", run_id="run-2")
+        assert ended.finished
+    assert server.credits == 3 + 2
+    assert len(listed(landing, key_of("nasa"))) == 25
+    read_one(to_read("nasa"), server, landing, refresh="another")
+    assert server.credits == 3 + 2 + 2
+
+
+def test_a_refresh_that_broke_off_goes_on_and_the_reading_before_it_stands_meanwhile(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(45))
+    read_one(to_read("nasa"), server, landing)
+    server.fault = lambda r: Reply(500) if is_page_two(r) else None
+    assert not read_one(to_read("nasa"), server, landing, refresh="monday").finished
+    standing = landed(landing, key_of("nasa")).to_load
+    assert standing is not None
+    assert (standing.number, standing.pages) == (1, 3)
+
+    # A run without a refresh has nothing to do for it.
+    server.requests.clear()
+    assert read_one(to_read("nasa"), server, landing).bought == 0
+
+    server.fault = None
+    assert read_one(to_read("nasa"), server, landing, refresh="monday").finished
+    assert asked(server) == ["nasa followers 20", "nasa followers 40"]
+    standing = landed(landing, key_of("nasa")).to_load
+    assert standing is not None
+    assert (standing.number, standing.pages) == (2, 3)
+
+
+def test_a_refresh_goes_on_with_what_broke_off_before_it_and_is_then_done(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("nasa", "followers", fans(45))
+    server.fault = lambda r: Reply(500) if is_page_two(r) else None
+    read_one(to_read("nasa"), server, landing)
+    server.fault = None
+    for _ in range(3):
+        assert read_one(to_read("nasa"), server, landing, refresh="monday").finished
+    assert server.credits == 3
+
+
+# --- two at once ----------------------------------------------------------------------------------
+
+
+def test_two_runs_of_one_day_never_buy_a_page_twice(server: ListServer, landing: Landing) -> None:
+    lists = [to_read(f"h{n}") for n in range(12)]
+    for wanted in lists:
+        server.set(wanted.key.handle, "followers", fans(60))
+    ended: list[dict[SnapshotKey, Collected]] = []
+
+    def run(name: str, order: list[ListToRead]) -> None:
+        ended.append(read(order, server, landing, concurrency=4, run_id=name))
+
+    threads = [
+        threading.Thread(target=run, args=("one", lists)),
+        threading.Thread(target=run, args=("two", [*reversed(lists)])),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert [all(one.finished for one in run.values()) for run in ended] == [True, True]
+    assert server.credits == len(server.requests) == len(set(asked(server))) == 36
+    assert sum(one.bought for run in ended for one in run.values()) == 36
+    assert spent_on(landing, DAY) == 36
+
+
+PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from sf_assets.landing import Landing
+from sf_assets_tests import test_collect as t
+class Server: url = sys.argv[1]
+lists = [t.to_read(f"h{n}") for n in range(6)]
+ended = asyncio.run(t.collected(lists, Server, Landing(Path(sys.argv[2])), concurrency=3))
+print(sum(one.finished for one in ended), sum(one.bought for one in ended))
+"""
+
+
+def test_two_processes_never_buy_a_page_twice(server: ListServer, landing: Landing) -> None:
+    for n in range(6):
+        server.set(f"h{n}", "followers", fans(200))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, server.url, str(landing.root)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [finished for finished, _ in told] == ["6", "6"]
+    assert sum(int(bought) for _, bought in told) == 60
+    assert server.credits == len(set(asked(server))) == 60

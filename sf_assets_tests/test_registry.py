@@ -1,0 +1,397 @@
+"""Which handles are tracked, as a person writes them down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sf_assets.registry import (
+    HandleSettings,
+    PageDepth,
+    Registry,
+    RegistryError,
+    normalise_handle,
+    parse_registry,
+    read_registry,
+    track,
+    untrack,
+)
+
+ALLOWED = set("abcdefghijklmnopqrstuvwxyz0123456789._")
+# Words that YAML, left to itself, takes for numbers, truth values or nothing.
+ODD_HANDLES = ["007", "on", "null", "true", "no", "1e3", "1_000", "0x1f", "1.50", "_", "none"]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "handles.yaml"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problem(text: str) -> str:
+    with pytest.raises(RegistryError) as caught:
+        parse_registry(text)
+    return str(caught.value)
+
+
+# --- handles --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "handle"),
+    [
+        ("bob", "bob"),
+        ("@Bob ", "bob"),
+        ("  BOB.99_x\n", "bob.99_x"),
+        ("_", "_"),
+        ("a..b", "a..b"),
+        ("x" * 128, "x" * 128),
+    ],
+)
+def test_a_handle_has_one_spelling(typed: str, handle: str) -> None:
+    assert normalise_handle(typed) == handle
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        " ",
+        "@",
+        "@@bob",
+        "@ bob",
+        "a/b",
+        "..",
+        ".",
+        "../etc/passwd",
+        "a\\b",
+        ".bob",
+        "bob.",
+        "x" * 129,
+        "foo|bar",
+        "bob'; DROP TABLE snapshots; --",
+        "<script>alert(1)</script>",
+        "bob\x00",
+        "bob\nalice",
+        "bob alice",
+        "b\u00f6b",
+        "b\u043eb",  # a Cyrillic o
+        "\u212aate",  # the Kelvin sign, whose lower case is an ordinary k
+        "\uff42ob",  # a full-width b
+        "bob\u200b",
+        "\u0130bo",
+        "bob\u0661",  # an Arabic digit
+        "bob-alice",
+        "%2e%2e",
+    ],
+)
+def test_what_is_no_handle_never_becomes_a_key_or_a_path(typed: str) -> None:
+    with pytest.raises(RegistryError, match="is not a TikTok handle"):
+        normalise_handle(typed)
+
+
+def test_a_very_long_text_is_not_repeated_in_full() -> None:
+    with pytest.raises(RegistryError) as caught:
+        normalise_handle("x" * 5000)
+    assert len(str(caught.value)) < 300
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(
+        st.text(max_size=140),
+        st.text(alphabet="abcKL019._@ \u212a\u017f\u0131", max_size=20),
+        st.from_regex(r"@?[A-Za-z0-9._]{1,130}", fullmatch=True),
+    )
+)
+def test_normalising_is_idempotent_and_its_result_always_keeps_the_rule(typed: str) -> None:
+    try:
+        handle = normalise_handle(typed)
+    except RegistryError:
+        return
+    assert normalise_handle(handle) == handle
+    assert set(handle) <= ALLOWED
+    assert 1 <= len(handle) <= 128
+    assert not handle.startswith(".")
+    assert not handle.endswith(".")
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_handles_may_be_a_list() -> None:
+    found = parse_registry("handles:\n  - bob\n  - '@Alice'\n")
+    assert list(found.handles) == ["bob", "alice"]
+    assert found.settings_of("bob") == HandleSettings()
+    assert found.settings_of("bob").max_pages is None
+
+
+def test_handles_may_be_a_map_with_settings_of_their_own() -> None:
+    found = parse_registry(
+        """
+        defaults: {priority: 1, tags: [all]}
+        handles:
+          bob:
+          alice:
+            relations: [followers]
+            depth: {pages: 3}
+            priority: 9
+            user_id: 0012345678901234567
+            tags: [press, 2026]
+        """
+    )
+    assert found.settings_of("bob") == HandleSettings(priority=1, tags=("all",))
+    assert found.settings_of("alice") == HandleSettings(
+        relations=("followers",),
+        depth=PageDepth(pages=3),
+        priority=9,
+        user_id="0012345678901234567",
+        tags=("press", "2026"),
+    )
+    assert found.settings_of("alice").max_pages == 3
+
+
+def test_defaults_hold_for_a_list_too() -> None:
+    found = parse_registry("defaults:\n  depth: {pages: 2}\nhandles: [bob]\n")
+    assert found.settings_of("bob").max_pages == 2
+
+
+@pytest.mark.parametrize("form", ["handles: [{}]", "handles: {{{}: }}", "handles:\n  - {}"])
+@pytest.mark.parametrize("handle", ODD_HANDLES)
+def test_handles_that_look_like_numbers_or_nothing_stay_text(form: str, handle: str) -> None:
+    assert list(parse_registry(form.format(handle)).handles) == [handle]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing yet\n", "handles:\n", "handles: []\n", "handles: {}\n", "defaults:\n"]
+)
+def test_a_file_without_handles_tracks_nobody(text: str) -> None:
+    assert parse_registry(text) == Registry()
+
+
+def test_a_file_that_is_not_there_tracks_nobody(path: Path) -> None:
+    assert read_registry(path) == Registry()
+
+
+def test_a_file_saved_with_a_byte_order_mark_is_read(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbfhandles:\r\n  - bob\r\n")
+    assert list(read_registry(path).handles) == ["bob"]
+
+
+def test_a_file_that_is_no_text_is_an_error_and_not_an_empty_list(path: Path) -> None:
+    path.write_bytes(b"handles: [b\xff\xfe]")
+    with pytest.raises(RegistryError, match=r"handles\.yaml: cannot be read"):
+        read_registry(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("handles:\n  - bob\n  - a/b\n", 3, "'a/b' is not a TikTok handle"),
+        ("handles:\n  - bob\n  -\n", 3, "'' is not a TikTok handle"),
+        ("handles:\n  - bob\n  - '@Bob'\n", 3, "bob is listed twice"),
+        ("handles:\n  bob:\n  Bob:\n", 3, "bob is listed twice"),
+        ("handles: [bob]\nhandles: [eve]\n", 2, "handles: is there twice"),
+        ("handels:\n  - bob\n", 1, "unknown key 'handels'"),
+        ("? [a]\n: b\n", 1, "unknown key"),
+        ("- bob\n", 1, "the file must be a mapping"),
+        ("bob\n", 1, "the file must be a mapping"),
+        ("handles: bob\n", 1, "must be a list or a mapping"),
+        ("handles:\n  - [bob]\n", 2, "must be a handle"),
+        ("handles:\n  - bob: {priority: 1}\n", 2, "must be a handle"),
+        ("handles:\n  ? [bob]\n  : x\n", 2, "must be plain text"),
+        ("handles:\n  bob: 3\n", 2, "settings must be a mapping"),
+        ("handles:\n  bob: {dept: full}\n", 2, "bob: dept: "),
+        ("handles:\n  bob: {priority: 1, priority: 2}\n", 2, "priority: is set twice"),
+        ("handles:\n  bob: {priority: high}\n", 2, "bob: priority: "),
+        ("handles:\n  bob: {depth: {pages: 0}}\n", 2, "depth: must be full, or {pages: N}"),
+        ("handles:\n  bob: {relations: [likes]}\n", 2, "relations: must be a list with followers"),
+        ("handles:\n  bob: {user_id: '@bob'}\n", 2, "bob: user_id: "),
+        ("handles: [bob]\ndefaults: 3\n", 2, "defaults: must be a mapping"),
+        ("handles: [bob]\ndefaults: {tag: x}\n", 2, "defaults: tag: "),
+        ("handles:\n\t- bob\n", 2, "cannot start any token"),
+        ("handles:\n  - bob\n  - @eve\n", 3, "cannot start any token"),
+        ("handles:\n  - bob\n  - \x07\n", 3, "does not allow"),
+        ("handles: [bob\n", 2, "expected"),
+        ("handles: [bob]\n---\nhandles: [eve]\n", 2, "document"),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_and_line(text: str, line: int, says: str) -> None:
+    told = problem(text)
+    assert told.startswith(f"handles.yaml:{line}: ")
+    assert says in told
+
+
+def test_a_mistyped_handle_finds_the_one_that_was_meant() -> None:
+    found = parse_registry("handles: [nasa, spacex]")
+    assert found.closest("nasaa") == "nasa"
+    assert found.closest("qqqqqq") is None
+
+
+# --- editing --------------------------------------------------------------------------------------
+
+LIST = """\
+# whom we watch
+defaults:
+  priority: 1   # as long as nothing else is said
+handles:
+  # the big ones
+  - nasa  # since 2026
+  # the others
+  - bob
+  - 007
+# the end
+"""
+
+MAP = """\
+handles:
+  # the big ones
+  nasa:  # since 2026
+    tags: [space]  # ours
+    # even deeper
+    priority: 2
+  # the others
+  bob:
+  007: {priority: 5}
+  # the end
+"""
+
+
+def comments(text: str) -> list[str]:
+    return [line.split("#", 1)[1].strip() for line in text.splitlines() if "#" in line]
+
+
+def test_tracking_makes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "handles.yaml"
+    assert track(path, ["@Bob", "alice", "bob"]) == ["bob", "alice"]
+    assert list(read_registry(path).handles) == ["bob", "alice"]
+
+
+@pytest.mark.parametrize("text", [LIST, MAP])
+def test_tracking_keeps_every_comment_and_every_setting(path: Path, text: str) -> None:
+    before = read_registry(written(path, text)).handles
+    assert track(path, ["eve"]) == ["eve"]
+    after = read_registry(path)
+    assert list(after.handles) == ["nasa", "bob", "007", "eve"]
+    assert {handle: after.handles[handle] for handle in before} == before
+    assert comments(path.read_text(encoding="utf-8")) == comments(text)
+
+
+def test_tracking_keeps_a_file_of_comments_only(path: Path) -> None:
+    written(path, "# one line a handle\n\n#  - like this\n")
+    track(path, ["bob"])
+    assert list(read_registry(path).handles) == ["bob"]
+    assert {"one line a handle", "- like this"} <= set(comments(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("text", [LIST, MAP])
+def test_tracking_twice_changes_nothing_the_second_time(path: Path, text: str) -> None:
+    track(written(path, text), ["eve"])
+    before = path.read_bytes()
+    assert track(path, ["eve", "@NASA"]) == []
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", [LIST, MAP])
+def test_tracking_with_settings_adds_to_what_was_set(path: Path, text: str) -> None:
+    before = read_registry(written(path, text)).handles
+    told = {"depth": {"pages": 3}, "relations": ["followers"]}
+    assert track(path, ["nasa", "eve"], told) == ["eve"]
+    after = read_registry(path)
+    assert list(after.handles) == ["nasa", "bob", "007", "eve"]
+    assert after.handles["nasa"] == before["nasa"].model_copy(
+        update={"depth": PageDepth(pages=3), "relations": ("followers",)}
+    )
+    assert after.handles["eve"].max_pages == 3
+    assert after.handles["007"] == before["007"]
+    assert set(comments(path.read_text(encoding="utf-8"))) == set(comments(text))
+
+
+def test_wrong_settings_are_refused_before_anything_is_written(path: Path) -> None:
+    written(path, LIST)
+    with pytest.raises(RegistryError, match="depth"):
+        track(path, ["eve"], {"depth": "deep"})
+    assert path.read_text(encoding="utf-8") == LIST
+
+
+@pytest.mark.parametrize("text", [LIST, MAP])
+def test_untracking_keeps_all_other_lines_as_they_were(path: Path, text: str) -> None:
+    assert untrack(written(path, text), ["@Bob"]) == ["bob"]
+    left = [line for line in text.splitlines() if "bob" not in line]
+    assert path.read_text(encoding="utf-8").splitlines() == left
+
+
+@pytest.mark.parametrize("text", [LIST, MAP])
+def test_untracking_keeps_the_comment_above_the_next_handle(path: Path, text: str) -> None:
+    assert untrack(written(path, text), ["nasa"]) == ["nasa"]
+    assert list(read_registry(path).handles) == ["bob", "007"]
+    assert {"the big ones", "the others", "the end"} <= set(
+        comments(path.read_text(encoding="utf-8"))
+    )
+
+
+@pytest.mark.parametrize("text", [LIST, MAP, "handles: [nasa, bob, 007]", "{handles: {bob: }}"])
+def test_untracking_twice_changes_nothing_the_second_time(path: Path, text: str) -> None:
+    untrack(written(path, text), ["bob"])
+    assert "bob" not in read_registry(path).handles
+    before = path.read_bytes()
+    assert untrack(path, ["bob"]) == []
+    assert path.read_bytes() == before
+
+
+def test_untracking_everybody_leaves_a_file_that_can_be_read(path: Path) -> None:
+    assert untrack(written(path, LIST), ["nasa", "bob", "007"]) == ["nasa", "bob", "007"]
+    assert read_registry(path) == Registry()
+    assert track(path, ["eve"]) == ["eve"]
+    assert list(read_registry(path).handles) == ["eve"]
+
+
+def test_untracking_a_handle_whose_settings_others_share_keeps_theirs(path: Path) -> None:
+    written(path, "handles:\n  bob: &all {priority: 4}\n  eve: *all\n")
+    untrack(path, ["bob"])
+    assert read_registry(path).handles == {"eve": HandleSettings(priority=4)}
+
+
+@pytest.mark.parametrize("form", ["handles:\n  - {}\n  - bob\n", "handles:\n  {}:\n  bob:\n"])
+@pytest.mark.parametrize("handle", ODD_HANDLES)
+def test_odd_handles_survive_every_edit(path: Path, form: str, handle: str) -> None:
+    written(path, form.format(handle))
+    track(path, ["eve"])
+    assert list(read_registry(path).handles) == [handle, "bob", "eve"]
+    track(path, ["eve"], {"priority": 3})
+    assert list(read_registry(path).handles) == [handle, "bob", "eve"]
+    assert untrack(path, [handle]) == [handle]
+    assert list(read_registry(path).handles) == ["bob", "eve"]
+    assert track(path, [handle]) == [handle]
+    assert list(read_registry(path).handles) == ["bob", "eve", handle]
+
+
+def test_a_broken_file_is_never_overwritten(path: Path) -> None:
+    written(path, "handles:\n  - bob\n  - a/b\n")
+    before = path.read_bytes()
+    for edit in (track, untrack):
+        with pytest.raises(RegistryError, match=r"handles\.yaml:3: "):
+            edit(path, ["bob"])
+    assert path.read_bytes() == before
+
+
+def test_a_bad_handle_among_good_ones_writes_nothing(path: Path) -> None:
+    written(path, LIST)
+    with pytest.raises(RegistryError, match="is not a TikTok handle"):
+        track(path, ["eve", "a/b"])
+    assert path.read_text(encoding="utf-8") == LIST
+
+
+def test_a_link_to_a_file_kept_elsewhere_stays_a_link(tmp_path: Path, path: Path) -> None:
+    elsewhere = written(tmp_path / "kept in git.yaml", LIST)
+    path.symlink_to(elsewhere)
+    track(path, ["eve"])
+    assert path.is_symlink()
+    assert "eve" in read_registry(elsewhere).handles
