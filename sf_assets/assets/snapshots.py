@@ -4,25 +4,20 @@ One run reads all lists of its partitions at once, loads them in batches while o
 being read, and materializes each handle by itself: a handle that fails does not fail the others.
 """
 
-import asyncio
 import contextlib
-import queue
-import threading
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import date, timedelta
 
 import dagster as dg
 from pydantic import Field, SecretStr
 
+from sf_assets.assets.plan import Plan, make_plan
+from sf_assets.assets.reading import read_in_batches
 from sf_assets.collect import Budget, Collected, ListToRead, collect, spent_on
 from sf_assets.home import Home
 from sf_assets.landing import (
     Landed,
     Landing,
-    LandingDamaged,
     SnapshotKey,
     drop_days_before,
 )
@@ -44,11 +39,6 @@ ASSET_OF: dict[Relation, str] = {
 
 # How long raw pages stay after their day is archived.
 LANDING_DAYS = 30
-# A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
-RESUME_HOURS = 6
-# Finished lists are loaded when so many pages wait, or when so many seconds have passed.
-LOAD_PAGES = 2_000
-LOAD_SECONDS = 15.0
 RETRIES = 2
 RETRY_SECONDS = 60
 
@@ -60,16 +50,6 @@ class SnapshotConfig(dg.Config):
         default=False,
         description="Walk finished lists again; this buys all their pages again.",
     )
-
-
-@dataclass
-class _Plan:
-    """What is to be done for the partitions of a run."""
-
-    read: list[ListToRead] = field(default_factory=list)
-    load: list[Landed] = field(default_factory=list)
-    ready: list[SnapshotRow] = field(default_factory=list)
-    refused: dict[SnapshotKey, str] = field(default_factory=dict)
 
 
 def build_snapshots(start: date) -> dg.AssetsDefinition:
@@ -165,106 +145,42 @@ class _Run:
         self._tidy()
         self._fail_if_unfinished()
 
-    def _plan(self) -> _Plan:
-        today = self.settings.day()
-        known = self._known_rows()
-        before = self._statuses_before()
-        plan = _Plan()
-        for key in self.keys:
-            try:
-                landed = self.landing.read(key)
-            except LandingDamaged as error:
-                plan.refused[key] = str(error)
-                continue
-            row = known.get(key)
-            best = landed.to_load if landed else None
-            settled = landed.settled if landed else row is not None
-            may_ask, why_not = _may_ask(key, today, landed)
-            if may_ask and (self.config.refresh or not settled):
-                plan.read.append(self._list_to_read(key, before))
-            elif landed and best and not _holds(row, best.number, best.pages):
-                plan.load.append(landed)
-            elif row is not None:
-                plan.ready.append(row)
-            else:
-                plan.refused[key] = why_not
-        return plan
-
-    def _list_to_read(self, key: SnapshotKey, before: dict[tuple[str, str], str]) -> ListToRead:
-        own = self.registry.settings_of(key.handle)
-        return ListToRead(
-            key,
-            max_pages=own.max_pages,
-            user_id=own.user_id,
-            priority=own.priority,
-            status_before=before.get((key.relation, key.handle)),
+    def _plan(self) -> Plan:
+        loaded: dict[SnapshotKey, SnapshotRow] = {}
+        before: dict[tuple[str, str], str] = {}
+        with contextlib.suppress(FileNotFoundError), reading(self.home.published) as con:
+            loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
+            before = statuses_before(con, self.settings.day())
+        return make_plan(
+            self.keys,
+            today=self.settings.day(),
+            refresh=self.config.refresh,
+            landing=self.landing,
+            loaded=loaded,
+            status_before=before,
+            registry=self.registry,
         )
 
-    def _known_rows(self) -> dict[SnapshotKey, SnapshotRow]:
-        try:
-            with reading(self.home.published) as con:
-                return {
-                    SnapshotKey(row.snapshot_date, row.handle, _relation(row.relation)): row
-                    for row in loaded_rows(con, self.keys)
-                }
-        except FileNotFoundError:
-            return {}
-
-    def _statuses_before(self) -> dict[tuple[str, str], str]:
-        try:
-            with reading(self.home.published) as con:
-                return statuses_before(con, self.settings.day())
-        except FileNotFoundError:
-            return {}
-
-    def _log_plan(self, plan: _Plan) -> None:
+    def _log_plan(self, plan: Plan) -> None:
         self.context.log.info(
             f"{len(self.keys)} lists: {len(plan.read)} to read, {len(plan.load)} landed and to "
             f"load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
         )
 
     def _read_and_load(self, lists: list[ListToRead]) -> Iterator[dg.AssetMaterialization]:
-        # The lists are read in a thread of their own, so that writing Dagster's events here (tens
-        # of milliseconds each) does not hold up the pages.
         key = self.settings.key() if self.settings.simulated else self.settings.require_key()
-        results: queue.Queue[Collected | BaseException | None] = queue.Queue()
-        reader = _ReaderThread(
-            lambda: self._collect(lists, key or SecretStr("sfk_sim"), results), results
-        )
-        reader.start()
-        waiting: list[Collected] = []
-        due = time.monotonic() + LOAD_SECONDS
-        reading_on = True
-        try:
-            while reading_on:
-                with contextlib.suppress(queue.Empty):
-                    item = results.get(timeout=max(0.1, due - time.monotonic()))
-                    if isinstance(item, BaseException):
-                        raise item
-                    if item is None:
-                        reading_on = False
-                    else:
-                        self._note(item)
-                        waiting += [item] if item.finished else []
-                pages = sum(one.bought for one in waiting)
-                if not reading_on or pages >= LOAD_PAGES or time.monotonic() >= due:
-                    yield from self._loaded([one.landed for one in waiting if one.landed], waiting)
-                    waiting = []
-                    due = time.monotonic() + LOAD_SECONDS
-        finally:
-            reader.stop()
+        for batch in read_in_batches(lambda: self._collect(lists, key or SecretStr("sfk_sim"))):
+            for ended in batch:
+                self._note(ended)
+            finished = [ended for ended in batch if ended.finished]
+            yield from self._loaded([one.landed for one in finished if one.landed], finished)
 
-    async def _collect(
-        self,
-        lists: list[ListToRead],
-        key: SecretStr,
-        results: queue.Queue[Collected | BaseException | None],
-    ) -> None:
+    async def _collect(self, lists: list[ListToRead], key: SecretStr) -> AsyncIterator[Collected]:
         settings = self.settings
         headers = {"X-Sim-Day": settings.today.isoformat()} if settings.today else None
+        capped = settings.daily_credits is not None
         budget = Budget(
-            settings.daily_credits,
-            spent_on(self.landing, settings.day()) if settings.daily_credits is not None else 0,
+            settings.daily_credits, spent_on(self.landing, settings.day()) if capped else 0
         )
         async with SocialFetchClient(
             api_key=key,
@@ -282,7 +198,7 @@ class _Run:
                 refresh=self._intent(),
                 progress=report,
             ):
-                results.put(ended)
+                yield ended
 
     def _intent(self) -> str | None:
         """Names a refresh, so that a retry of the run goes on with it instead of starting over."""
@@ -312,7 +228,7 @@ class _Run:
         ended = {one.key: one for one in collected}
         by_key = {landed.key: landed for landed in landings}
         for row in rows:
-            key = SnapshotKey(row.snapshot_date, row.handle, _relation(row.relation))
+            key = _key(row)
             bought = ended[key].bought if key in ended else 0
             self.context.log.info(
                 f"{key}: {row.lookup_status}, {row.listed} listed"
@@ -343,7 +259,7 @@ class _Run:
             return
         with reading(self.home.published) as con:
             archived = {
-                SnapshotKey(row.snapshot_date, row.handle, _relation(row.relation))
+                _key(row)
                 for row in loaded_rows(con, old)
                 if (self.home.archive / row.archive_file).exists()
             }
@@ -386,36 +302,6 @@ class _Run:
         )
 
 
-class _ReaderThread(threading.Thread):
-    """Runs a coroutine in an event loop of its own; puts None at its end, or what it raised."""
-
-    def __init__(
-        self,
-        start_collecting: Callable[[], Coroutine[Any, Any, None]],
-        results: queue.Queue[Collected | BaseException | None],
-    ) -> None:
-        super().__init__(name="reading lists", daemon=True)
-        self._start_collecting, self._results = start_collecting, results
-        self._loop = asyncio.new_event_loop()
-        self._task: asyncio.Task[None] | None = None
-
-    def run(self) -> None:
-        try:
-            self._task = self._loop.create_task(self._start_collecting())
-            self._loop.run_until_complete(self._task)
-            self._results.put(None)
-        except BaseException as error:
-            self._results.put(error)
-        finally:
-            self._loop.close()
-
-    def stop(self) -> None:
-        """Cancel what still runs (the run was terminated) and wait for it."""
-        if self.is_alive() and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        self.join(timeout=30)
-
-
 def _keys(
     partition_keys: Sequence[str], relations: Sequence[Relation], registry: Registry
 ) -> list[SnapshotKey]:
@@ -427,32 +313,8 @@ def _keys(
     return keys
 
 
-def _may_ask(key: SnapshotKey, today: date, landed: Landed | None) -> tuple[bool, str]:
-    """Whether the API may be asked for this list now; if not, why not."""
-    if key.day == today:
-        return True, ""
-    if key.day > today:
-        return False, f"{key}: that day has not begun (UTC)"
-    if landed is not None and landed.attempts and not landed.settled:
-        modified = datetime.fromtimestamp(landed.path.stat().st_mtime, timezone.utc)
-        if datetime.now(timezone.utc) - modified < timedelta(hours=RESUME_HOURS):
-            return True, ""
-        return False, (
-            f"{key}: its reading broke off and the day is over; the pages that were landed are "
-            f"kept in {landed.path}. The next snapshot is compared across the gap"
-        )
-    return False, (
-        f"{key} cannot be fetched any more: the API knows only now, and today is {today} (UTC). "
-        "Nothing was asked for. Gaps are normal: the next snapshot is compared across them"
-    )
-
-
-def _holds(row: SnapshotRow | None, attempt: int, pages: int) -> bool:
-    return row is not None and (row.attempt, row.pages) >= (attempt, pages)
-
-
-def _relation(text: str) -> Relation:
-    return "followers" if text == "followers" else "following"
+def _key(row: SnapshotRow) -> SnapshotKey:
+    return SnapshotKey(row.snapshot_date, row.handle, row.relation)
 
 
 def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
@@ -476,7 +338,7 @@ def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
         metadata["first_request"] = dg.MetadataValue.text(attempt.request_ids[0])
         metadata["last_request"] = dg.MetadataValue.text(attempt.request_ids[-1])
     return dg.AssetMaterialization(
-        ASSET_OF[_relation(row.relation)],
+        ASSET_OF[row.relation],
         partition=f"{row.snapshot_date.isoformat()}|{row.handle}",
         metadata=metadata,
     )

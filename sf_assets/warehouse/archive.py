@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from sf_assets.landing import Landed
 from sf_assets.membership import completeness
-from sf_assets.settings import SfAssetsError
+from sf_assets.settings import Relation, SfAssetsError
 from sf_assets.warehouse.connection import run_sql
 
 ARCHIVE_FORMAT = 1
@@ -37,7 +37,7 @@ class ArchiveDamaged(SfAssetsError):
 class SnapshotRow:
     """One relation of one handle on one UTC day, as it goes into the warehouse."""
 
-    relation: str
+    relation: Relation
     handle: str
     snapshot_date: date
     lookup_status: str
@@ -52,6 +52,11 @@ class SnapshotRow:
     run_id: str
     attempt: int
     archive_file: str
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Attempt and pages: of two readings of one list and day, the greater stands."""
+        return self.attempt, self.pages
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,91 @@
+"""What a run has to do for each of its lists: read it, load it, or leave it as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+
+from sf_assets.collect import ListToRead
+from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
+from sf_assets.registry import Registry
+from sf_assets.warehouse.archive import SnapshotRow
+
+# A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
+RESUME_HOURS = 6
+
+
+@dataclass
+class Plan:
+    """Lists to `read` from the API, landed ones to `load`, `ready` ones, and those `refused`."""
+
+    read: list[ListToRead] = field(default_factory=list)
+    load: list[Landed] = field(default_factory=list)
+    ready: list[SnapshotRow] = field(default_factory=list)
+    refused: dict[SnapshotKey, str] = field(default_factory=dict)
+
+
+def make_plan(
+    keys: Iterable[SnapshotKey],
+    *,
+    today: date,
+    refresh: bool,
+    landing: Landing,
+    loaded: Mapping[SnapshotKey, SnapshotRow],
+    status_before: Mapping[tuple[str, str], str],
+    registry: Registry,
+) -> Plan:
+    """Sort the lists of a run by what is there of them already.
+
+    `loaded` are their rows in the published database, `status_before` the last known lookup status
+    by (relation, handle). What is finished for the day is neither bought nor loaded again.
+    """
+    plan = Plan()
+    for key in keys:
+        try:
+            landed = landing.read(key)
+        except LandingDamaged as error:
+            plan.refused[key] = str(error)
+            continue
+        row = loaded.get(key)
+        best = landed.to_load if landed else None
+        settled = landed.settled if landed else row is not None
+        may_ask, why_not = _may_ask(key, today, landed)
+        if may_ask and (refresh or not settled):
+            own = registry.settings_of(key.handle)
+            plan.read.append(
+                ListToRead(
+                    key,
+                    max_pages=own.max_pages,
+                    user_id=own.user_id,
+                    priority=own.priority,
+                    status_before=status_before.get((key.relation, key.handle)),
+                )
+            )
+        elif landed and best and (row is None or row.version < (best.number, best.pages)):
+            plan.load.append(landed)
+        elif row is not None:
+            plan.ready.append(row)
+        else:
+            plan.refused[key] = why_not
+    return plan
+
+
+def _may_ask(key: SnapshotKey, today: date, landed: Landed | None) -> tuple[bool, str]:
+    """Whether the API may be asked for this list now; if not, why not."""
+    if key.day == today:
+        return True, ""
+    if key.day > today:
+        return False, f"{key}: that day has not begun (UTC)"
+    if landed is not None and landed.attempts and not landed.settled:
+        modified = datetime.fromtimestamp(landed.path.stat().st_mtime, timezone.utc)
+        if datetime.now(timezone.utc) - modified < timedelta(hours=RESUME_HOURS):
+            return True, ""
+        return False, (
+            f"{key}: its reading broke off and the day is over; the pages that were landed are "
+            f"kept in {landed.path}. The next snapshot is compared across the gap"
+        )
+    return False, (
+        f"{key} cannot be fetched any more: the API knows only now, and today is {today} (UTC). "
+        "Nothing was asked for. Gaps are normal: the next snapshot is compared across them"
+    )
