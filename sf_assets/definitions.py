@@ -13,6 +13,7 @@ from sf_assets.automation.jobs import alert_job, derive_job, snapshots_job
 from sf_assets.automation.schedules import build_daily_schedule
 from sf_assets.automation.sensors import build_sensors
 from sf_assets.home import Home
+from sf_assets.partitions import Grid
 from sf_assets.resources import Warehouse
 from sf_assets.settings import Settings, load_settings
 
@@ -23,12 +24,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     Raises SettingsError where the home was made by a newer version.
     """
     home = Home(settings.home)
-    start = home.start_date(settings)
+    grid = Grid(home.start_date(settings), settings.today)
     return dg.Definitions(
-        assets=[build_snapshots(start), build_derived(start)],
+        assets=[build_snapshots(grid), build_derived(grid)],
         jobs=[snapshots_job, derive_job, alert_job],
         schedules=[build_daily_schedule(settings, home)],
-        sensors=build_sensors(home, start),
+        sensors=build_sensors(home, grid.start),
         resources={"warehouse": Warehouse(database=str(home.warehouse))},
         # A run is one process: its lists are read concurrently inside it.
         executor=dg.in_process_executor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timezone
 
 import dagster as dg
 
@@ -13,17 +13,27 @@ HANDLES = "handles"
 handles_partitions = dg.DynamicPartitionsDefinition(name=HANDLES)
 
 
-def days_partitions(start: date) -> dg.DailyPartitionsDefinition:
-    """UTC days from `start` up to and including today."""
-    # A daily definition ends at yesterday; the API knows only today.
-    return dg.DailyPartitionsDefinition(start.isoformat(), timezone="UTC", end_offset=1)
+@dataclass(frozen=True)
+class Grid:
+    """The days of the grid: from `start` up to today, further where `today` is pretended."""
 
+    start: date
+    today: date | None = None
 
-def grid_partitions(start: date) -> dg.MultiPartitionsDefinition:
-    """`date` times `handle`; keys read `2026-11-22|bob`, dimensions ordered by name."""
-    return dg.MultiPartitionsDefinition(
-        {"date": days_partitions(start), "handle": handles_partitions}
-    )
+    @property
+    def days(self) -> dg.DailyPartitionsDefinition:
+        """UTC days up to and including today."""
+        # A daily definition ends at yesterday; the API knows only today.
+        real = datetime.now(timezone.utc).date()
+        ahead = max(0, (self.today - real).days) if self.today else 0
+        return dg.DailyPartitionsDefinition(
+            self.start.isoformat(), timezone="UTC", end_offset=1 + ahead
+        )
+
+    @property
+    def cells(self) -> dg.MultiPartitionsDefinition:
+        """`date` times `handle`; keys read `2026-11-22|bob`, dimensions ordered by name."""
+        return dg.MultiPartitionsDefinition({"date": self.days, "handle": handles_partitions})
 
 
 def grid_key(day: date, handle: str) -> str:

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from sf_assets.partitions import (
     HANDLES,
+    Grid,
     HandleRange,
-    days_partitions,
     grid_key,
-    grid_partitions,
     handle_ranges,
     split_grid_key,
 )
@@ -33,20 +32,20 @@ def test_our_keys_are_dagsters_keys() -> None:
 
 def test_the_days_go_from_the_start_up_to_and_including_today() -> None:
     now = datetime(2026, 11, 22, 0, 0, 1, tzinfo=timezone.utc)
-    keys = days_partitions(date(2026, 11, 20)).get_partition_keys(current_time=now)
+    keys = Grid(date(2026, 11, 20)).days.get_partition_keys(current_time=now)
     assert list(keys) == ["2026-11-20", "2026-11-21", "2026-11-22"]
 
 
 def test_a_grid_that_starts_today_has_today() -> None:
     now = datetime(2026, 11, 22, 23, 59, 59, tzinfo=timezone.utc)
-    assert list(days_partitions(DAY).get_partition_keys(current_time=now)) == ["2026-11-22"]
+    assert list(Grid(DAY).days.get_partition_keys(current_time=now)) == ["2026-11-22"]
 
 
 def test_the_grid_is_days_times_registered_handles() -> None:
     now = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(HANDLES, ["bob", "alice"])
-        keys = grid_partitions(DAY - timedelta(days=1)).get_partition_keys(
+        keys = Grid(DAY - timedelta(days=1)).cells.get_partition_keys(
             current_time=now, dynamic_partitions_store=instance
         )
     assert sorted(keys) == [
@@ -62,7 +61,7 @@ def test_a_run_over_a_range_covers_its_handles_on_that_day_only() -> None:
     day = start + timedelta(days=1)
     seen: list[str] = []
 
-    @dg.asset(partitions_def=grid_partitions(start))
+    @dg.asset(partitions_def=Grid(start).cells)
     def lists(context: dg.AssetExecutionContext) -> None:
         seen.extend(context.partition_keys)
 
@@ -122,3 +121,8 @@ def test_ranges_cover_exactly_the_wanted_handles_each_once(
 def test_ranges_are_as_few_as_the_chunk_allows(registered: list[str], chunk: int) -> None:
     ranges = handle_ranges(registered, set(registered), chunk)
     assert len(ranges) == -(-len(registered) // chunk)
+
+
+def test_a_pretended_day_ahead_of_the_clock_is_on_the_grid() -> None:
+    ahead = datetime.now(timezone.utc).date() + timedelta(days=3)
+    assert Grid(DAY, ahead).days.get_last_partition_key() == ahead.isoformat()

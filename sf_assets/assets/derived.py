@@ -13,7 +13,7 @@ import duckdb
 
 from sf_assets.assets import churn, growth, status
 from sf_assets.home import Home
-from sf_assets.partitions import days_partitions
+from sf_assets.partitions import Grid
 from sf_assets.resources import Warehouse
 from sf_assets.settings import load_settings
 from sf_assets.warehouse.derive import derive
@@ -27,14 +27,13 @@ DESCRIBE = {
 }
 
 
-def build_derived(start: date) -> dg.AssetsDefinition:
-    """The derived assets on the days since `start`."""
-    days = days_partitions(start)
+def build_derived(grid: Grid) -> dg.AssetsDefinition:
+    """The derived assets on the days of the grid."""
 
     @dg.multi_asset(
         name="derived",
         specs=[*churn.SPECS, *growth.SPECS, *status.SPECS],
-        partitions_def=days,
+        partitions_def=grid.days,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -50,7 +49,7 @@ def build_derived(start: date) -> dg.AssetsDefinition:
                 + (f", {done.replayed} lists replayed" if done.replayed else "")
             )
             asked = {date.fromisoformat(key) for key in context.partition_keys}
-            reported = sorted(asked | {day for day in done.all_days() if day >= start})
+            reported = sorted(asked | {day for day in done.all_days() if day >= grid.start})
             events = [
                 _event(con, asset, day)
                 for asset in (key.path[-1] for key in sorted(context.selected_asset_keys))

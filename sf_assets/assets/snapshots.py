@@ -6,7 +6,7 @@ being read, and materializes each handle by itself: a handle that fails does not
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 
 import dagster as dg
 from pydantic import Field, SecretStr
@@ -21,7 +21,7 @@ from sf_assets.landing import (
     SnapshotKey,
     drop_days_before,
 )
-from sf_assets.partitions import grid_partitions, split_grid_key
+from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.progress import report
 from sf_assets.registry import Registry, read_registry
 from sf_assets.resources import Warehouse
@@ -52,9 +52,8 @@ class SnapshotConfig(dg.Config):
     )
 
 
-def build_snapshots(start: date) -> dg.AssetsDefinition:
-    """Both snapshot assets on the grid that begins at `start`."""
-    grid = grid_partitions(start)
+def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
+    """Both snapshot assets on the grid."""
 
     @dg.multi_asset(
         name="snapshots",
@@ -68,7 +67,7 @@ def build_snapshots(start: date) -> dg.AssetsDefinition:
             )
             for relation in RELATIONS
         ],
-        partitions_def=grid,
+        partitions_def=grid.cells,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=250),
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sf_assets.home import Home, write_atomically
-from sf_assets.settings import Relation, Settings
+from sf_assets.settings import Relation, Settings, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -172,7 +172,12 @@ def run_snapshot(
     from sf_assets.cli.progress import reading_progress
     from sf_assets.cli.tables import print_table, snapshots_of
 
-    day = settings.day()
+    day, start = settings.day(), home.start_date(settings)
+    if day < start:
+        raise SettingsError(
+            f"{day} lies before the first day of this home, {start}; set SF_ASSETS_START_DATE to "
+            "an earlier day, or SF_ASSETS_TODAY to a later one"
+        )
     with dagster_instance(home, verbose=verbose) as instance:
         runner = Runner(instance, settings, verbose=verbose)
         with reading_progress():
