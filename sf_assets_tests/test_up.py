@@ -1,0 +1,178 @@
+"""`sf-assets up` for real: daemon, schedule, sensors, webhook; a day of a user in two minutes.
+
+The slowest test of the suite: Dagster's sensors tick every 30 seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from sf_assets.warehouse.connection import reading
+from sf_assets_tests.loopback import Reply, Request, ScriptedServer
+from sf_assets_tests.served_lists import KEY, ListServer, account, followed
+
+TODAY = datetime.now(timezone.utc).date()
+YESTERDAY = TODAY - timedelta(days=1)
+PATIENCE = 240
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", "from sf_assets.cli import main; main()", *words]
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+class DagsterUi:
+    """The GraphQL the UI itself talks."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/graphql"
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        request = urllib.request.Request(
+            self.url,
+            data=json.dumps({"query": query, "variables": variables}).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["data"]
+
+    def press_materialize(self, assets: list[str], partitions: list[str]) -> str:
+        """What the UI's button does; returns the backfill's id."""
+        launched = self.ask(
+            "mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) "
+            "{ ... on LaunchBackfillSuccess { backfillId } } }",
+            p={
+                "assetSelection": [{"path": [asset]} for asset in assets],
+                "partitionNames": partitions,
+            },
+        )
+        return str(launched["launchPartitionBackfill"]["backfillId"])
+
+    def outcome(self, backfill: str) -> tuple[str, list[str]]:
+        """The status of a backfill that has ended, and those of its runs."""
+        found: dict[str, Any] = {}
+
+        def ended() -> bool:
+            found.update(
+                self.ask(
+                    "query($id: String!) { partitionBackfillOrError(backfillId: $id) "
+                    "{ ... on PartitionBackfill { status runs(limit: 9) { status } } } }",
+                    id=backfill,
+                )["partitionBackfillOrError"]
+            )
+            return found["status"] in ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED")
+
+        wait_until(ended, "a backfill to end")
+        return found["status"], [run["status"] for run in found["runs"]]
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        try:
+            if condition():
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError, KeyError, TypeError):
+            pass
+        time.sleep(1)
+    raise AssertionError(f"waited {PATIENCE} s for {what}")
+
+
+@contextmanager
+def up(environment: dict[str, str], log: Path) -> Iterator[DagsterUi]:
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command("up", "--port", str(port)),
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield DagsterUi(port)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+
+def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_work(
+    tmp_path: Path,
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def webhook(request: Request) -> Reply:
+        told.append(json.loads(request.body))
+        return Reply(200, json={})
+
+    with ListServer() as server, ScriptedServer(webhook) as hook:
+        home = tmp_path / "home"
+        environment = {
+            **os.environ,
+            "SF_ASSETS_HOME": str(home),
+            "SF_ASSETS_START_DATE": (YESTERDAY - timedelta(days=1)).isoformat(),
+            "SOCIALFETCH_BASE_URL": server.url,
+            "SOCIALFETCH_API_KEY": KEY,
+            "SF_ASSETS_ALERT_URLS": hook.url.replace("http://", "json://"),
+            "SF_ASSETS_CRON": "* * * * *",
+        }
+        for handle in ("open", "shy"):
+            server.set(handle, "followers", [account(n) for n in range(30, 0, -1)])
+            server.set(handle, "following", [followed(1)])
+        for words in (["track", "open", "shy"], ["snapshot"]):
+            subprocess.run(
+                command(*words),
+                env={**environment, "SF_ASSETS_TODAY": YESTERDAY.isoformat()},
+                check=True,
+                capture_output=True,
+            )
+        server.set("shy", "followers", status="private")
+        server.set("shy", "following", status="private")
+        with up(environment, tmp_path / "up.log") as ui:
+            # The schedule snapshots, the first sensor derives, the second one alerts.
+            wait_until(lambda: bool(told), "the alert")
+            assert [alert["title"] for alert in told] == ["@shy: profile turned private"]
+
+            with reading(home / "sf_assets.duckdb") as con:
+                finished, changed = con.execute(
+                    "SELECT (SELECT max(epoch(finished_at)) FROM snapshots), "
+                    "(SELECT count(*) FROM status_changes WHERE relation = 'followers')"
+                ).fetchall()[0]
+                churn = con.execute("SELECT count(*) FROM follower_churn").fetchall()
+            assert time.time() - finished < 120 + 30
+            assert changed == 1
+            assert churn == [(0,)]
+
+            bought = server.credits
+            today = TODAY.isoformat()
+            both = ["follower_snapshots", "following_snapshots"]
+            derived = ["follower_churn", "following_churn", "follower_growth", "status_changes"]
+            past = (YESTERDAY - timedelta(days=1)).isoformat()
+            one = ui.press_materialize(both[:1], [f"{today}|open"])
+            several = ui.press_materialize(both, [f"{today}|open", f"{today}|shy"])
+            days = ui.press_materialize(derived, [YESTERDAY.isoformat(), today])
+            gone = ui.press_materialize(both[:1], [f"{past}|open"])
+            for backfill in (one, several, days):
+                assert ui.outcome(backfill) == ("COMPLETED_SUCCESS", ["SUCCESS"])
+            assert ui.outcome(gone)[0] == "COMPLETED_FAILED"
+            if datetime.now(timezone.utc).date() == TODAY:  # else midnight made it a new day
+                assert server.credits == bought
+            assert len(told) == 1
