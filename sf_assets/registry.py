@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
 import re
@@ -95,6 +96,25 @@ def read_registry(path: Path) -> Registry:
     except (OSError, UnicodeDecodeError) as error:
         raise RegistryError(f"{path}: cannot be read ({error})") from None
     return parse_registry(text, path.name)
+
+
+def registry_in_force(path: Path) -> tuple[Registry, str | None]:
+    """The registry, or the last good one and what is wrong with the file.
+
+    A file broken by an edit must not cost a day: it stays as it was until it is mended. What was
+    read well is therefore kept beside it.
+    """
+    kept = path.with_name(f".{path.name}.last-good")
+    try:
+        registry = read_registry(path)
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except RegistryError as error:
+        registry = read_registry(kept) if kept.exists() else Registry()
+        return registry, f"{error}; the list last read stays in force"
+    with contextlib.suppress(OSError):
+        if text and (not kept.exists() or kept.read_text(encoding="utf-8") != text):
+            write_atomically(kept, text)
+    return registry, None
 
 
 def parse_registry(text: str, name: str = "handles.yaml") -> Registry:

@@ -16,6 +16,7 @@ from sf_assets.registry import (
     normalise_handle,
     parse_registry,
     read_registry,
+    registry_in_force,
     track,
     untrack,
 )
@@ -395,3 +396,24 @@ def test_a_link_to_a_file_kept_elsewhere_stays_a_link(tmp_path: Path, path: Path
     track(path, ["eve"])
     assert path.is_symlink()
     assert "eve" in read_registry(elsewhere).handles
+
+
+def test_a_file_broken_by_an_edit_leaves_the_last_good_list_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "handles.yaml"
+    path.write_text("handles:\n  bob: {relations: [followers]}\n", encoding="utf-8")
+    good, wrong = registry_in_force(path)
+    assert wrong is None
+    path.write_text("handles: [bob, bob\n", encoding="utf-8")
+    kept, wrong = registry_in_force(path)
+    assert kept == good
+    assert wrong is not None
+    assert "handles.yaml:" in wrong
+    assert path.read_text(encoding="utf-8") == "handles: [bob, bob\n"
+
+
+def test_a_file_that_was_never_good_tracks_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "handles.yaml"
+    path.write_text("handles: [", encoding="utf-8")
+    registry, wrong = registry_in_force(path)
+    assert registry.handles == {}
+    assert wrong is not None

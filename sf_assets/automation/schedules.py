@@ -8,8 +8,8 @@ from sf_assets.assets.snapshots import ASSET_OF
 from sf_assets.automation.jobs import DAY_TAG, snapshots_job
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handle_ranges
-from sf_assets.registry import Registry, RegistryError, read_registry
-from sf_assets.settings import RELATIONS, Settings
+from sf_assets.registry import Registry, registry_in_force
+from sf_assets.settings import RELATIONS, Settings, SettingsError
 
 # Handles a run: one crash or one bad handle spoils no more than these, and a thousand handles are
 # four runs, not a thousand.
@@ -17,9 +17,23 @@ CHUNK = 250
 
 
 def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinition:
-    """Snapshots of all registered handles, once a day at SF_ASSETS_CRON in UTC; on by default."""
+    """Snapshots of all registered handles, once a day at SF_ASSETS_CRON in UTC; on by default.
 
-    @dg.schedule(
+    Raises SettingsError for a cron expression that Dagster does not take.
+    """
+
+    def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        registered = list(context.instance.get_dynamic_partitions(HANDLES))
+        if not registered:
+            yield dg.SkipReason("no handle is tracked yet: `sf-assets track HANDLE`")
+            return
+        registry, wrong = registry_in_force(home.registry)
+        if wrong is not None:
+            context.log.warning(wrong)
+        # The API knows only now: a tick that comes late still asks for today.
+        yield from day_requests(settings, registered, registry)
+
+    decorate = dg.schedule(
         name="daily",
         job=snapshots_job,
         cron_schedule=settings.cron,
@@ -27,20 +41,14 @@ def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinitio
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Snapshots every tracked handle once a day.",
     )
-    def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        registered = list(context.instance.get_dynamic_partitions(HANDLES))
-        if not registered:
-            yield dg.SkipReason("no handle is tracked yet: `sf-assets track HANDLE`")
-            return
-        try:
-            registry = read_registry(home.registry)
-        except RegistryError as error:
-            context.log.warning(f"{error}; going on with the handles last registered")
-            registry = Registry()
-        # The API knows only now: a tick that comes late still asks for today.
-        yield from day_requests(settings, registered, registry)
-
-    return daily
+    try:
+        return decorate(daily)
+    except dg.DagsterInvalidDefinitionError:
+        # Each field is right, yet no day is like that: the 31st of February.
+        raise SettingsError(
+            f"SF_ASSETS_CRON: {settings.cron!r} names a time that never comes; a daily one reads "
+            "0 6 * * *"
+        ) from None
 
 
 def day_requests(

@@ -12,7 +12,8 @@ import click
 
 from sf_assets import alerts
 from sf_assets.cli.runs import Runner, dagster_instance, failure_of
-from sf_assets.cli.up import run_up
+from sf_assets.cli.tables import counted
+from sf_assets.cli.up import check_port, run_up
 from sf_assets.home import Home
 from sf_assets.registry import track
 from sf_assets.settings import RELATIONS, SettingsError, load_settings
@@ -27,11 +28,10 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
     marker = home / "DEMO"
     if home.exists() and any(home.iterdir()) and not marker.exists():
         raise SettingsError(f"{home} is not a demo's folder; choose another with --home")
+    if ui:
+        check_port(port)
     today = datetime.now(timezone.utc).date()
     first = today - timedelta(days=days - 1)
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True, mode=0o700)
-    marker.write_text(MARKER, encoding="utf-8")
     with background(preset="demo", today=today) as simulator:
         environment = {
             "SF_ASSETS_HOME": str(home),
@@ -41,9 +41,12 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         }
         os.environ.update(environment)
         # What the user has set for the real thing must not reach into the demo, nor it out.
-        for name in ("SF_ASSETS_DAILY_CREDITS", "SOCIALFETCH_API_KEY_FILE"):
+        for name in ("SF_ASSETS_DAILY_CREDITS", "SF_ASSETS_TODAY", "SOCIALFETCH_API_KEY_FILE"):
             os.environ.pop(name, None)
-        settings = load_settings()
+        settings = load_settings()  # before the folder is emptied: it may say what is wrong
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True, mode=0o700)
+        marker.write_text(MARKER, encoding="utf-8")
         place = Home(settings.home).ensure(settings)
         handles = list(simulator.world.handles)
         track(place.registry, handles)
@@ -96,7 +99,7 @@ def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: 
         f"{first} to {today}: {snapshots:,} snapshots, {accounts:,} accounts listed, "
         f"{credits:,} credits (simulated); {churn.get('gained', 0):,} gained, "
         f"{churn.get('returned', 0):,} returned, {churn.get('lost', 0):,} lost, "
-        f"{changes} status changes"
+        f"{counted(changes, 'status change')}"
     )
     for line in unfinished:
         click.echo(line, err=True)

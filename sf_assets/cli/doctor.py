@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ import duckdb
 import httpx
 
 from sf_assets import __version__
+from sf_assets.cli.tables import counted
 from sf_assets.home import Home
 from sf_assets.registry import RegistryError, read_registry
 from sf_assets.settings import Settings, SettingsError, load_settings
@@ -121,7 +123,10 @@ def _home(settings: Settings, home: Home) -> str:
     start = home.start_date(settings)
     if not home.root.exists():
         return f"{home.root} will be made on first use"
-    home.ensure(settings)
+    if home.marker.exists() or not home.root.is_dir():
+        home.ensure(settings)  # tells what is wrong; there is nothing left to make
+    elif not os.access(home.root, os.W_OK | os.X_OK):
+        raise SettingsError(f"SF_ASSETS_HOME: {home.root} cannot be written: give permission")
     return f"{home.root}, first day {start}"
 
 
@@ -139,7 +144,9 @@ def _handles(settings: Settings, home: Home) -> str:
     try:
         tracked = read_registry(home.registry).handles
     except RegistryError as error:
-        raise Problem(f"{error}; the last good list stays in force until it is mended") from None
+        raise SettingsError(
+            f"{error}; the last good list stays in force until it is mended"
+        ) from None
     if not tracked:
         raise Problem("none is tracked yet: sf-assets track HANDLE")
     return f"{len(tracked)} tracked"
@@ -155,7 +162,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
         return f"{duckdb.__version__}; nothing is published yet"
     except duckdb.Error as error:
         raise Problem(f"{home.published} cannot be read ({error}): run sf-assets rebuild") from None
-    return f"{duckdb.__version__}; {days} days published, the last is {last}"
+    return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
 
 
 def _grid(settings: Settings, home: Home) -> str:
@@ -170,4 +177,4 @@ def _grid(settings: Settings, home: Home) -> str:
             f"{keys:,} partitions ({days} days x {handles} handles); over {MAX_GRID_KEYS:,} the UI "
             "gets slow: set SF_ASSETS_START_DATE to a later day, what is stored stays"
         )
-    return f"{keys:,} partitions ({days} days x {handles} handles)"
+    return f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"

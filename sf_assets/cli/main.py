@@ -7,11 +7,15 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from sf_assets import __version__
+
+if TYPE_CHECKING:
+    from sf_assets.home import Home
+    from sf_assets.settings import Settings
 
 FINE, SOME_FAILED, WRONG_USAGE, REFUSED = 0, 1, 2, 3
 
@@ -37,6 +41,10 @@ def _said_clearly(command: _Command) -> _Command:
             _stop(str(error), WRONG_USAGE)
         except SfAssetsError as error:
             _stop(str(error), SOME_FAILED)
+        except BrokenPipeError:
+            raise  # `| head` has enough; click ends quietly
+        except OSError as error:
+            _stop(str(error), WRONG_USAGE)
 
     return wrapper  # type: ignore[return-value]
 
@@ -86,13 +94,14 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 @_said_clearly
 def up(port: int) -> None:
-    from sf_assets.cli.up import run_up
+    from sf_assets.cli.up import check, run_up
     from sf_assets.home import Home
     from sf_assets.settings import load_settings
 
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
+    check(settings, port)
     home = Home(settings.home).ensure(settings)
     sys.exit(run_up(home, port))
 
@@ -109,8 +118,7 @@ def up(port: int) -> None:
 def track(
     handles: tuple[str, ...], relation: str | None, pages: int | None, priority: int | None
 ) -> None:
-    from sf_assets.home import Home
-    from sf_assets.registry import normalise_handle, track
+    from sf_assets.registry import normalise_handle, read_registry, track
     from sf_assets.settings import load_settings
 
     settings = load_settings()
@@ -123,7 +131,9 @@ def track(
         own["priority"] = priority
     # Checked before the home is made: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
-    home = Home(settings.home).ensure(settings)
+    home = _known_home(settings)
+    read_registry(home.registry)
+    home.ensure(settings)
     new = track(home.registry, wanted, own)
     for handle in dict.fromkeys(wanted):
         click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
@@ -137,11 +147,10 @@ def track(
 @click.argument("handles", nargs=-1, required=True)
 @_said_clearly
 def untrack(handles: tuple[str, ...]) -> None:
-    from sf_assets.home import Home
     from sf_assets.registry import normalise_handle, read_registry, untrack
     from sf_assets.settings import SettingsError, load_settings
 
-    home = Home(load_settings().home)
+    home = _known_home(load_settings())
     registry = read_registry(home.registry)
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
@@ -157,11 +166,10 @@ def untrack(handles: tuple[str, ...]) -> None:
 @_said_clearly
 def handles() -> None:
     from sf_assets.cli.tables import latest_snapshots, print_table
-    from sf_assets.home import Home
     from sf_assets.registry import read_registry
     from sf_assets.settings import load_settings
 
-    home = Home(load_settings().home)
+    home = _known_home(load_settings())
     registry = read_registry(home.registry)
     if not registry.handles:
         click.echo("no handle is tracked yet: sf-assets track HANDLE")
@@ -195,17 +203,16 @@ def handles() -> None:
 @_said_clearly
 def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bool) -> None:
     from sf_assets.cli.runs import run_snapshot
-    from sf_assets.home import Home
     from sf_assets.registry import normalise_handle, read_registry
     from sf_assets.settings import RELATIONS, SettingsError, load_settings
 
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
-    home = Home(settings.home)
-    home.start_date(settings)  # refuses a newer home before anything else is said
+    home = _known_home(settings)
     registry = read_registry(home.registry)
-    wanted = [normalise_handle(handle) for handle in handles] or list(registry.handles)
+    named = dict.fromkeys(normalise_handle(handle) for handle in handles)
+    wanted = list(named or registry.handles)
     if not wanted:
         raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
     for handle in wanted:
@@ -224,16 +231,43 @@ def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bo
 @click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
+@click.option("--examples", is_flag=True, help="Print ten questions with their SQL.")
 @_said_clearly
-def query(sql: str | None, as_json: bool, as_csv: bool, parquet: Path | None) -> None:
+def query(
+    sql: str | None, as_json: bool, as_csv: bool, parquet: Path | None, examples: bool
+) -> None:
+    if examples:
+        from sf_assets.cli.examples import examples_text
+
+        click.echo(examples_text())
+        return
     from sf_assets.cli.tables import run_query
-    from sf_assets.home import Home
     from sf_assets.settings import load_settings
 
     if (as_json + as_csv + (parquet is not None)) > 1:
         raise click.UsageError("choose one of --json, --csv and --parquet")
     form = "json" if as_json else "csv" if as_csv else "table"
-    run_query(Home(load_settings().home), sql, form, parquet)
+    run_query(_known_home(load_settings()), sql, form, parquet)
+
+
+@main.command(
+    help="Write a report to pass on: one HTML file that needs no network.",
+    epilog="Example: sf-assets report --handle nasa --days 90 -o nasa.html",
+)
+@click.option("--handle", "handles", multiple=True, help="Only this one; may be repeated.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(2, 366))
+@click.option(
+    *("-o", "--output"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("report.html"),
+    show_default=True,
+)
+@_said_clearly
+def report(handles: tuple[str, ...], days: int, output: Path) -> None:
+    from sf_assets.cli.report import run_report
+    from sf_assets.settings import load_settings
+
+    run_report(_known_home(load_settings()), handles, days, output)
 
 
 @main.command(
@@ -322,6 +356,15 @@ def rebuild() -> None:
     for problem in made.problems:
         click.echo(f"not replayed: {problem}", err=True)
     sys.exit(SOME_FAILED if made.problems else FINE)
+
+
+def _known_home(settings: Settings) -> Home:
+    """The home, not made yet. Raises SettingsError where a newer version made it."""
+    from sf_assets.home import Home
+
+    home = Home(settings.home)
+    home.start_date(settings)
+    return home
 
 
 def _not_tracked(handle: str, registry: Any) -> str:

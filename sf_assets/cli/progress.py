@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 
+from sf_assets.cli.tables import counted
 from sf_assets.landing import SnapshotKey
 from sf_assets.progress import watching
 from sf_assets.social_fetch import ListWalk
@@ -36,7 +37,8 @@ def _line(key: SnapshotKey, walk: ListWalk) -> str:
     of = f" of {walk.reported_total}" if walk.reported_total is not None else ""
     status = walk.lookup_status.value if walk.lookup_status else "?"
     what = f"{walk.listed}{of} accounts" if status == "found" else status
-    return f"{key}: {what}, {walk.pages} pages, {walk.credits_charged} credits"
+    pages, credits = counted(walk.pages, "page"), counted(walk.credits_charged, "credit")
+    return f"{key}: {what}, {pages}, {credits}"
 
 
 @contextmanager

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -15,11 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sf_assets.cli.tables import counted, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
+from sf_assets.landing import Landing, LandingDamaged, SnapshotKey
+from sf_assets.registry import read_registry
 from sf_assets.settings import Relation, Settings, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
+
+_REASONS_SHOWN = 20
 
 LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
 
@@ -36,6 +43,9 @@ def prepare_dagster_home(home: Home) -> None:
         "load_from:\n  - python_module:\n"
         + "".join(f"      {name}: {value}\n" for name, value in workspace.items()),
     )
+    key_file = os.environ.get("SOCIALFETCH_API_KEY_FILE")
+    if key_file:  # Dagster's processes are started in another folder
+        os.environ["SOCIALFETCH_API_KEY_FILE"] = str(Path(key_file).absolute())
     os.environ["DAGSTER_HOME"] = str(home.dagster)
     os.environ["SF_ASSETS_HOME"] = str(home.root)
 
@@ -55,7 +65,14 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
         import dagster as dg
     if not verbose:
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with dg.DagsterInstance.get() as instance:
+    try:
+        found = dg.DagsterInstance.get()
+    except dg.DagsterError as error:
+        raise SettingsError(
+            f"{home.dagster / 'dagster.yaml'} is not understood by Dagster: mend it, or remove it "
+            f"to get ours back ({' '.join(str(error).split())})"
+        ) from None
+    with found as instance:
         yield instance
 
 
@@ -158,6 +175,41 @@ def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     return "the run failed; see it in the Dagster UI or add --verbose", ""
 
 
+def reasons_of(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Why a failed run failed, one line a list that did not finish."""
+    said, refused = failure_of(result)
+    for event in result.all_events:
+        failure = event.step_failure_data if event.is_step_failure else None
+        if failure is not None and failure.user_failure_data is not None:
+            value = getattr(failure.user_failure_data.metadata.get("reasons"), "data", None)
+            reasons = [str(reason) for reason in value] if isinstance(value, list) else []
+            # Where the vendor refused us, all lists say the same.
+            shown = reasons[: 1 if refused else _REASONS_SHOWN]
+            left = len(reasons) - len(shown)
+            more = [f"the same for {counted(left, 'more list')}"] if refused else []
+            more = more or [f"and {counted(left, 'more list')}; see the run in the Dagster UI"]
+            return (shown + more if left else shown) or [said]
+    return [said]
+
+
+@dataclass(frozen=True)
+class Bought:
+    """Answers paid for, as the landing has them."""
+
+    pages: int = 0
+    credits: int = 0
+
+    @classmethod
+    def of(cls, home: Home, keys: Sequence[SnapshotKey]) -> Bought:
+        landing, pages, credits = Landing(home.landing), 0, 0
+        for key in keys:
+            with contextlib.suppress(LandingDamaged):  # the run itself tells of it
+                landed = landing.read(key)
+                pages += sum(len(one.request_ids) for one in landed.attempts) if landed else 0
+                credits += landed.credits if landed else 0
+        return cls(pages, credits)
+
+
 def run_snapshot(
     settings: Settings,
     home: Home,
@@ -170,7 +222,6 @@ def run_snapshot(
     """Snapshot, derive, show what there is now; returns the exit code."""
     from sf_assets.cli.main import FINE, REFUSED, SOME_FAILED
     from sf_assets.cli.progress import reading_progress
-    from sf_assets.cli.tables import print_table, snapshots_of
 
     day, start = settings.day(), home.start_date(settings)
     if day < start:
@@ -178,18 +229,34 @@ def run_snapshot(
             f"{day} lies before the first day of this home, {start}; set SF_ASSETS_START_DATE to "
             "an earlier day, or SF_ASSETS_TODAY to a later one"
         )
+    began = time.monotonic()
+    registry = read_registry(home.registry)
+    keys = [
+        SnapshotKey(day, handle, relation)
+        for handle in handles
+        for relation in relations
+        if relation in registry.settings_of(handle).relations
+    ]
+    before = Bought.of(home, keys)
     with dagster_instance(home, verbose=verbose) as instance:
         runner = Runner(instance, settings, verbose=verbose)
         with reading_progress():
             results = runner.snapshot(day, handles, relations, refresh=refresh)
         derived = runner.derive(day, day)
+    after = Bought.of(home, keys)
     columns, rows = snapshots_of(home, day, handles, relations)
     print_table(columns, rows)
     code = FINE
     for result in [*results, derived]:
         if result.success:
             continue
-        said, refused = failure_of(result)
-        click.echo(f"sf-assets: {said}", err=True)
-        code = REFUSED if refused or code == REFUSED else SOME_FAILED
+        for reason in reasons_of(result):
+            click.echo(f"sf-assets: {reason}", err=True)
+        code = REFUSED if failure_of(result)[1] or code == REFUSED else SOME_FAILED
+    click.echo(
+        f"{day}: {len(rows)} of {counted(len(keys), 'list')} stored; "
+        f"{counted(after.pages - before.pages, 'page')} bought, "
+        f"{counted(after.credits - before.credits, 'credit')}, "
+        f"{time.monotonic() - began:.1f} seconds"
+    )
     return code

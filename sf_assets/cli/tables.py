@@ -17,6 +17,10 @@ from sf_assets.home import Home
 from sf_assets.settings import Relation, SettingsError
 from sf_assets.warehouse.connection import reading
 
+# Off a terminal nothing is left out for want of room: no column and no value.
+_ANY_WIDTH = 1_000_000
+_ROWS_ON_TERMINAL, _ROWS_ELSEWHERE = 200, 10_000
+
 
 def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> None:
     """Run SQL on the published file; table, CSV, JSON to standard output or Parquet to a file.
@@ -25,53 +29,67 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
     """
     try:
         with reading(home.published) as con:
-            relation = con.sql(sql) if sql else con.sql(_TABLES)
-            if relation is None:
+            answer = con.sql(sql or _TABLES)
+            if answer is None:
                 return
             if parquet is not None:
-                relation.to_parquet(str(parquet))
+                answer.to_parquet(str(parquet))
                 click.echo(f"written to {parquet}", err=True)
-            elif form == "table":
-                _show(relation)
+            elif form != "table":
+                _stream(answer, form)
+            elif sql is None:
+                print_table(answer.columns, answer.fetchall())
             else:
-                _stream(con, relation, form)
+                _show(answer)
     except FileNotFoundError:
         raise SettingsError(
             f"{home.published} is not there yet: it comes with the first snapshot "
             "(sf-assets snapshot)"
         ) from None
     except duckdb.Error as error:
-        raise SettingsError(f"query: {error}") from None
+        raise SettingsError(f"query: {_in_one_line(error)}") from None
 
 
 _TABLES = """
-SELECT table_name AS name, comment AS "one row is"
+SELECT name, rtrim(regexp_replace(comment, '^One row is ', ''), '.') AS "one row is"
 FROM (
-    SELECT view_name AS table_name, comment FROM duckdb_views()
+    SELECT view_name AS name, comment FROM duckdb_views()
     WHERE schema_name = 'main' AND NOT internal
     UNION ALL
-    SELECT table_name, comment FROM duckdb_tables() WHERE schema_name = 'main'
+    SELECT table_name AS name, comment FROM duckdb_tables() WHERE schema_name = 'main'
+    ORDER BY name
 )
 UNION ALL
 VALUES
-    ('followers_on(handle, day)', 'Table macro: the follower list as it stood on a day.'),
-    ('following_on(handle, day)', 'Table macro: the following list as it stood on a day.'),
-    ('churn_between(handle, from_day, to_day)', 'Table macro: who came and left between two days.')
+    ('followers_on(handle, day)', 'an account in the follower list as it stood on a day'),
+    ('following_on(handle, day)', 'an account in the following list as it stood on a day'),
+    ('churn_between(handle, from_day, to_day)', 'who came or left after one day, up to another')
 """
 
 
-def _show(relation: duckdb.DuckDBPyRelation) -> None:
-    width = shutil.get_terminal_size((120, 40)).columns
-    relation.show(max_width=max(width, 40), max_rows=200)
+def _in_one_line(error: duckdb.Error) -> str:
+    """DuckDB's sentence without its drawing of the statement; the line's number is kept."""
+    said, _, drawing = str(error).partition("\n\nLINE ")
+    number = drawing.partition(":")[0]
+    where = f" (line {number})" if number.isdigit() and number != "1" else ""
+    return " ".join(said.split()) + where
 
 
-def _stream(con: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, form: str) -> None:
+def _show(answer: duckdb.DuckDBPyRelation) -> None:
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size((120, 40)).columns
+        answer.show(max_width=max(width, 40), max_rows=_ROWS_ON_TERMINAL)
+    else:
+        answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
+
+
+def _stream(answer: duckdb.DuckDBPyRelation, form: str) -> None:
     # DuckDB writes both forms itself, nested and dated columns included.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"answer.{form}"
-        relation.create_view("answer_of_query", replace=True)
         options = "FORMAT json, ARRAY true" if form == "json" else "FORMAT csv, HEADER true"
-        con.execute(f"COPY (FROM answer_of_query) TO '{path}' ({options})")
+        quoted = str(path).replace("'", "''")
+        answer.query("answer", f"COPY (FROM answer) TO '{quoted}' ({options})")
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
@@ -82,10 +100,9 @@ def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
     try:
         with reading(home.published) as con:
             rows = con.execute(
-                "SELECT relation, handle, max(snapshot_date), "
-                "arg_max(lookup_status, snapshot_date), arg_max(listed, snapshot_date), "
-                "max_by(coalesce(CAST(reported_total AS VARCHAR), ''), snapshot_date), "
-                "arg_max(completeness, snapshot_date) FROM snapshots GROUP BY ALL"
+                "SELECT relation, handle, snapshot_date, lookup_status, listed, reported_total, "
+                "completeness FROM snapshots QUALIFY row_number() OVER "
+                "(PARTITION BY relation, handle ORDER BY snapshot_date DESC) = 1"
             ).fetchall()
     except FileNotFoundError:
         return {}
@@ -106,7 +123,6 @@ def snapshots_of(
         "completeness",
         "gained",
         "lost",
-        "pages",
         "credits",
     ]
     try:
@@ -114,7 +130,7 @@ def snapshots_of(
             rows = con.execute(
                 "SELECT s.handle, s.relation, lookup_status, listed, reported_total, completeness, "
                 "count(*) FILTER (c.change IN ('gained', 'returned')), "
-                "count(*) FILTER (c.change = 'lost'), pages, credits_charged "
+                "count(*) FILTER (c.change = 'lost'), credits_charged "
                 "FROM snapshots AS s LEFT JOIN internal.churn AS c ON c.relation = s.relation "
                 "AND c.handle = s.handle AND c.snapshot_date = s.snapshot_date "
                 "AND c.state <> 'retracted' "
@@ -128,21 +144,45 @@ def snapshots_of(
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table for people; nothing where there are no rows."""
+    """A table for people; nothing where there are no rows.
+
+    Off a terminal it is plain text, a line a row and nothing cut.
+    """
     if not rows:
         return
+    numeric = [
+        all(isinstance(row[place], int | None) for row in rows) for place in range(len(columns))
+    ]
+    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_drawn(columns, texts, numeric)
+        return
+    lines = [list(columns), *texts]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for line in lines:
+        cells = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def _print_drawn(
+    columns: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, column in enumerate(columns):
-        numeric = all(isinstance(row[number], int | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column, right in zip(columns, numeric, strict=True):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for line in texts:
+        table.add_row(*(Text(text) for text in line))
+    Console().print(table)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 page`, `2,000 pages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,42 @@
+"""`sf-assets report`: write the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from sf_assets.home import Home
+from sf_assets.registry import normalise_handle
+from sf_assets.report import gather, render
+from sf_assets.settings import SettingsError
+from sf_assets.warehouse.connection import reading
+
+
+def run_report(home: Home, handles: Sequence[str], days: int, output: Path) -> None:
+    """Write the report of `handles`, of all where none is named.
+
+    Raises SettingsError where nothing is published, a handle has no snapshot in these days, or the
+    file cannot be written.
+    """
+    wanted = [normalise_handle(handle) for handle in handles]
+    try:
+        with reading(home.published) as con:
+            report = gather(con, wanted or None, days)
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{home.published} is not there yet: it comes with the first snapshot "
+            "(sf-assets snapshot)"
+        ) from None
+    missing = sorted(set(wanted) - {handle.name for handle in report.handles})
+    if missing:
+        raise SettingsError(
+            f"{', '.join(missing)}: no snapshot in the {days} days up to {report.days[-1]}; see "
+            "`sf-assets handles`"
+        )
+    try:
+        output.write_text(render(report), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{output} cannot be written ({error})") from None
+    click.echo(f"{output}: {len(report.handles)} handles, {days} days up to {report.days[-1]}")

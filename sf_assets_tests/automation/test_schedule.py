@@ -1,0 +1,94 @@
+"""Once a day, a few range runs over all registered handles."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from sf_assets.automation import schedules
+from sf_assets.automation.schedules import build_daily_schedule
+from sf_assets.registry import track
+from sf_assets.settings import SettingsError, load_settings
+from sf_assets_tests.automation.conftest import DAY, Location
+
+
+@pytest.fixture
+def today(monkeypatch: pytest.MonkeyPatch) -> date:
+    monkeypatch.setenv("SF_ASSETS_TODAY", DAY.isoformat())
+    return DAY
+
+
+def names(request: dg.RunRequest) -> list[str]:
+    return [key.to_user_string() for key in request.asset_selection or []]
+
+
+def test_without_registered_handles_the_next_step_is_told(today: date, location: Location) -> None:
+    assert location.schedule_tick() == ([], "no handle is tracked yet: `sf-assets track HANDLE`")
+
+
+def test_runs_cover_chunks_of_neighbours_each_under_a_key_of_its_own(
+    today: date, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "CHUNK", 2)
+    handles = ["nasa", "esa", "abc", "xyz", "one"]
+    track(location.home.registry, handles)
+    location.instance.add_dynamic_partitions("handles", handles)
+    requests, _ = location.schedule_tick()
+    assert [
+        (
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in requests
+    ] == [
+        (f"{DAY}|nasa", f"{DAY}|esa"),
+        (f"{DAY}|abc", f"{DAY}|xyz"),
+        (f"{DAY}|one", f"{DAY}|one"),
+    ]
+    keys = [request.run_key for request in requests]
+    assert len(set(keys)) == 3
+    assert all(
+        names(request) == ["follower_snapshots", "following_snapshots"] for request in requests
+    )
+    # A second tick of the day has the same keys, so the daemon launches nothing twice.
+    assert [request.run_key for request in location.schedule_tick()[0]] == keys
+
+
+def test_a_thousand_handles_are_four_runs(today: date, location: Location) -> None:
+    location.instance.add_dynamic_partitions("handles", [f"h{n:04d}" for n in range(1000)])
+    assert len(location.schedule_tick()[0]) == 4
+
+
+def test_only_relations_that_somebody_is_tracked_for_are_selected(
+    today: date, location: Location
+) -> None:
+    track(location.home.registry, ["nasa"], {"relations": ["followers"]})
+    location.instance.add_dynamic_partitions("handles", ["nasa"])
+    ((request,), _) = location.schedule_tick()
+    assert names(request) == ["follower_snapshots"]
+
+
+def test_a_broken_registry_does_not_cost_the_day(today: date, location: Location) -> None:
+    location.instance.add_dynamic_partitions("handles", ["nasa"])
+    location.home.registry.write_text("handles: [nasa")
+    requests, _ = location.schedule_tick()
+    assert len(requests) == 1
+
+
+def test_it_runs_by_default_in_utc_at_the_set_time(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SF_ASSETS_CRON", "30 4 * * *")
+    daily = build_daily_schedule(load_settings(), location.home)
+    assert (daily.cron_schedule, daily.execution_timezone) == ("30 4 * * *", "UTC")
+    assert daily.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_a_time_that_never_comes_is_a_settings_error(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SF_ASSETS_CRON", "0 6 30 2 *")
+    with pytest.raises(SettingsError, match="names a time that never comes"):
+        build_daily_schedule(load_settings(), location.home)

@@ -1,0 +1,122 @@
+"""doctor: one line a check, and the exit code of the worst."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sf_assets_tests.cli.shell import Said, contents, run, use
+from sf_assets_tests.loopback import Reply
+from sf_assets_tests.served_lists import KEY, ListServer
+
+
+@pytest.fixture
+def server() -> Iterator[ListServer]:
+    with ListServer() as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path, server: ListServer) -> Path:
+    return use(tmp_path / "home", url=server.url, key=KEY)
+
+
+def bad(said: Said) -> dict[str, str]:
+    """Name of a check that is not fine -> what is said of it."""
+    assert all(line.startswith(("ok   ", "BAD  ")) for line in said.out.splitlines())
+    return {
+        line.split()[1]: line.split(maxsplit=2)[2]
+        for line in said.out.splitlines()
+        if line.startswith("BAD")
+    }
+
+
+def test_when_all_is_well_every_check_says_ok(home: Path) -> None:
+    run("track", "nasa")
+    said = run("doctor")
+    assert (said.code, bad(said), said.err) == (0, {}, "")
+    checks = [line.split()[1] for line in said.out.splitlines()]
+    wanted = "settings key balance clock home disk handles duckdb grid"
+    assert checks == wanted.split()
+    assert "1 tracked" in said.out
+    assert "1 partition (1 day x 1 handle)" in said.out
+
+
+def test_a_wrong_key_is_exit_3_and_never_shown(home: Path) -> None:
+    run("track", "nasa")
+    os.environ["SOCIALFETCH_API_KEY"] = "sfk_wrong_key"
+    said = run("doctor")
+    assert said.code == 3
+    assert set(bad(said)) == {"key", "balance"}
+    assert "sfk_wrong_key" not in said.out + said.err
+
+
+def test_no_credits_is_exit_3(home: Path, server: ListServer) -> None:
+    run("track", "nasa")
+    server.credits_left = 0
+    said = run("doctor")
+    assert said.code == 3
+    assert "top up" in bad(said)["balance"]
+
+
+def test_the_real_api_without_a_key_is_exit_2(tmp_path: Path) -> None:
+    use(tmp_path / "home")
+    # A name that exists nowhere: no test talks to the real one.
+    os.environ["SOCIALFETCH_BASE_URL"] = "https://api.invalid"
+    said = run("doctor")
+    assert said.code == 2
+    assert "SOCIALFETCH_API_KEY is not set" in bad(said)["key"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_broken_registry_is_exit_2_with_file_and_line(home: Path) -> None:
+    run("track", "nasa")
+    (home / "handles.yaml").write_text("handles:\n  - nasa\n  - a/b\n")
+    said = run("doctor")
+    assert said.code == 2
+    assert bad(said)["handles"].startswith("handles.yaml:3: ")
+
+
+def test_nothing_tracked_is_told_with_the_next_step(home: Path) -> None:
+    said = run("doctor")
+    assert (said.code, bad(said)) == (1, {"handles": "none is tracked yet: sf-assets track HANDLE"})
+    assert not home.exists()
+
+
+def test_a_clock_that_is_wrong_is_told(home: Path, server: ListServer) -> None:
+    run("track", "nasa")
+    server.fault = lambda request: (
+        Reply(json={}, headers={"date": "Sun, 01 Nov 2020 00:00:00 GMT"})
+        if request.path == "/health"
+        else None
+    )
+    said = run("doctor")
+    assert said.code == 1
+    assert "set up NTP" in bad(said)["clock"]
+
+
+def test_a_published_file_that_is_damaged_is_told(home: Path) -> None:
+    run("track", "nasa")
+    (home / "sf_assets.duckdb").write_bytes(b"not a database" * 1000)
+    said = run("doctor")
+    assert said.code == 1
+    assert "run sf-assets rebuild" in bad(said)["duckdb"]
+
+
+def test_looking_changes_nothing(home: Path) -> None:
+    home.mkdir()
+    (home / "handles.yaml").write_text("handles: [nasa]\n")
+    before = contents(home)
+    assert run("doctor").code == 0
+    assert contents(home) == before
+
+
+def test_bad_settings_are_all_it_says(home: Path) -> None:
+    os.environ["SF_ASSETS_CONCURRENCY"] = "0"
+    said = run("doctor")
+    assert said.code == 2
+    assert list(bad(said)) == ["settings"]
+    assert len(said.out.splitlines()) == 1

@@ -1,0 +1,150 @@
+"""query: the published file as tables, JSON, CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sf_assets_tests.cli.shell import DAY, Said, child, contents, run, use
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.served_lists import KEY, ListServer, account
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one snapshot of one list."""
+    before = dict(os.environ)
+    root = tmp_path_factory.mktemp("query") / "home"
+    with ListServer() as server:
+        server.set("nasa", "followers", [account(n) for n in range(3, 0, -1)])
+        pipeline = Pipeline(root, server.url, KEY, DAY)
+        pipeline.track("nasa", relations=["followers"])
+        pipeline.snapshot(DAY, "nasa", relations=["followers"])
+    os.environ.clear()
+    os.environ.update(before)
+    return root
+
+
+@pytest.fixture
+def home(published: Path) -> Path:
+    return use(published)
+
+
+def query(*arguments: str) -> Said:
+    return run("query", *arguments)
+
+
+def test_without_sql_the_tables_and_macros_are_listed_with_their_meanings(home: Path) -> None:
+    said = query()
+    assert said.code == 0
+    first, *lines = said.out.splitlines()
+    assert first.split("  ")[0] == "name"
+    meanings = dict(line.split("  ", 1) for line in lines)
+    assert meanings["follower_churn"].strip() == "one proved change of a follower list"
+    assert {
+        *("snapshots", "follower_snapshots", "following_snapshots", "memberships", "accounts"),
+        *("follower_churn", "following_churn", "follower_growth", "status_changes"),
+        *("followers_on(handle, day)", "following_on(handle, day)"),
+        "churn_between(handle, from_day, to_day)",
+    } <= meanings.keys()
+    assert all(meaning.strip() for meaning in meanings.values())
+
+
+def test_every_macro_that_is_listed_can_be_asked(home: Path) -> None:
+    assert query(f"SELECT count(*) FROM followers_on('nasa', DATE '{DAY}')").code == 0
+    assert query(f"SELECT count(*) FROM following_on('nasa', DATE '{DAY}')").code == 0
+    assert query(f"FROM churn_between('nasa', DATE '{DAY}', DATE '{DAY}')").code == 0
+
+
+def test_off_a_terminal_no_column_and_no_value_is_left_out(home: Path, tmp_path: Path) -> None:
+    long = "x" * 500
+    said = child("query", f"SELECT *, '{long}' AS long FROM snapshots", cwd=tmp_path)
+    assert said.code == 0
+    for column in ("relation", "completeness", "reported_total", "started_at", "run_id"):
+        assert column in said.out
+    assert long in said.out
+    assert "…" not in said.out
+
+
+def test_json_holds_dates_and_nested_values(home: Path) -> None:
+    said = query("--json", f"SELECT DATE '{DAY}' AS day, {{'a': [1, 2]}} AS nested, NULL AS none")
+    assert json.loads(said.out) == [{"day": str(DAY), "nested": {"a": [1, 2]}, "none": None}]
+    assert json.loads(query("--json", "FROM snapshots WHERE false").out) == []
+    assert len(json.loads(query("--json").out)) >= 12
+
+
+def test_csv_has_a_header_and_quotes_what_needs_it(home: Path) -> None:
+    said = query("--csv", "SELECT 'a,b' AS text, 1 AS number; -- and a comment")
+    assert list(csv.reader(io.StringIO(said.out))) == [["text", "number"], ["a,b", "1"]]
+
+
+def test_parquet_can_be_read_again(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "it's.parquet"
+    said = query("--parquet", str(path), "SELECT handle, snapshot_date FROM snapshots")
+    assert (said.code, said.out, said.err) == (0, "", f"written to {path}\n")
+    assert duckdb.read_parquet(str(path)).fetchall() == [("nasa", DAY)]
+
+
+def test_a_parquet_file_that_cannot_be_written_is_told(home: Path, tmp_path: Path) -> None:
+    said = query("--parquet", str(tmp_path / "nowhere" / "a.parquet"), "FROM snapshots")
+    assert said.code == 2
+    assert "nowhere" in said.complaint
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("SELEC 1", 'syntax error at or near "SELEC"'),
+        ("FROM snapshotz", 'Did you mean "snapshots"?'),
+        ("SELECT handel FROM snapshots", 'Candidate bindings: "handle"'),
+        ("SELECT 1,\nFRM\n+ x y z", "(line 3)"),
+        ("SELECT CAST(handle AS DATE) FROM snapshots", "nasa"),
+    ],
+)
+@pytest.mark.parametrize("form", ["", "--json", "--csv"])
+def test_wrong_sql_is_one_sentence(home: Path, sql: str, says: str, form: str) -> None:
+    said = query(sql, *([form] if form else []))
+    assert (said.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert says in said.complaint
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM internal.snapshots",
+        "UPDATE internal.snapshots SET listed = 0",
+        "DROP TABLE main.status_changes",
+        "CREATE TABLE mine AS SELECT 1",
+    ],
+)
+def test_the_published_file_cannot_be_written(home: Path, sql: str) -> None:
+    before = contents(home)
+    said = query(sql)
+    assert said.code == 2
+    assert "read-only" in said.complaint
+    assert contents(home) == before
+    assert not stat.S_IMODE((home / "sf_assets.duckdb").stat().st_mode) & 0o222
+
+
+def test_two_forms_at_once_are_refused(home: Path, tmp_path: Path) -> None:
+    for forms in (("--json", "--csv"), ("--csv", "--parquet", str(tmp_path / "a"))):
+        said = query("SELECT 1", *forms)
+        assert said.code == 2
+        assert "choose one of --json, --csv and --parquet" in said.err
+    assert not (tmp_path / "a").exists()
+
+
+def test_before_the_first_snapshot_the_next_step_is_told(tmp_path: Path) -> None:
+    use(tmp_path / "none")
+    said = query("FROM snapshots")
+    assert said.code == 2
+    assert "it comes with the first snapshot (sf-assets snapshot)" in said.complaint
+    assert not (tmp_path / "none").exists()
