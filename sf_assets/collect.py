@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import json
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -22,10 +25,13 @@ from sf_assets.landing import (
     SnapshotLog,
     wait_a_little,
 )
+from sf_assets.rehearsal import crash_point
 from sf_assets.social_fetch import (
     Answer,
     ContractViolation,
     EndReason,
+    FollowersResponse,
+    FollowingResponse,
     InsufficientCredits,
     ListWalk,
     LookupStatus,
@@ -53,7 +59,9 @@ class Collected:
 
     `finished` means that `landed` can be loaded; otherwise `reason` says why not. `bought` and
     `credits` are the pages and credits of this attempt alone. `stopped` is set where the vendor
-    refused us altogether, `permanent` where trying again would not help.
+    refused us altogether, `permanent` where trying again would not help. `pages_missing` is how
+    many pages the rest of a list that money cut short has by its reported total, None where no page
+    of it is known. `new_fields` counts what the contract does not have.
     """
 
     key: SnapshotKey
@@ -64,6 +72,8 @@ class Collected:
     reason: str | None = None
     permanent: bool = False
     stopped: Literal["unauthorized", "credits"] | None = None
+    pages_missing: int | None = None
+    new_fields: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -107,17 +117,22 @@ async def collect(
     run_id: str,
     refresh: str | None = None,
     progress: Callable[[SnapshotKey, ListWalk], None] | None = None,
+    today: Callable[[], date] | None = None,
 ) -> AsyncIterator[Collected]:
     """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
 
     What is finished for the day is not read again, unless `refresh` names a new intent: then it is
-    walked anew once, however often the run is retried.
+    walked anew once, however often the run is retried. A snapshot belongs to the day its first page
+    is asked for: where `today` has moved on by then, the list is not begun. One that is begun is
+    read to its end.
     """
     turns = asyncio.Semaphore(concurrency)
 
     async def read(wanted: ListToRead) -> Collected:
         async with turns:
-            return await _Reader(wanted, client, landing, budget, run_id, refresh, progress).run()
+            return await _Reader(
+                wanted, client, landing, budget, run_id, refresh, progress, today
+            ).run()
 
     ordered = sorted(lists, key=lambda wanted: (-wanted.priority, wanted.key))
     tasks = [asyncio.ensure_future(read(wanted)) for wanted in ordered]
@@ -142,12 +157,15 @@ class _Reader:
         run_id: str,
         refresh: str | None,
         progress: Callable[[SnapshotKey, ListWalk], None] | None,
+        today: Callable[[], date] | None,
     ) -> None:
         self.wanted, self.key = wanted, wanted.key
         self.client, self.landing, self.budget = client, landing, budget
         self.run_id, self.refresh, self.progress = run_id, refresh, progress
+        self.today = today
         self.bought = 0
         self.credits = 0
+        self.new_fields: Counter[str] = Counter()
 
     async def run(self) -> Collected:
         try:
@@ -191,6 +209,12 @@ class _Reader:
         for page in log.pages():
             walk.update(parse_page(relation, page.body))
         walk.reopen()
+        if walk.pages == 0 and self.today is not None and self.today() != self.key.day:
+            return self._unfinished(
+                f"{self.key}: the day was over (UTC) before its first page was asked for; nothing "
+                "was bought. The next snapshot is compared across the gap",
+                permanent=True,
+            )
         try:
             while walk.has_next_page:
                 if not self.budget.take():
@@ -199,16 +223,25 @@ class _Reader:
                 answer = await self._ask(walk, log)
                 if answer is not None:
                     walk.update(answer.response)
+                    self.new_fields.update(new_fields(answer.response))
                     if self.progress is not None:
                         self.progress(self.key, walk)
         except InsufficientCredits as error:
             if not walk.pages:
                 return self._unfinished(str(error), permanent=True, stopped="credits")
             walk.stop(EndReason.OUT_OF_CREDITS)
-            return self._finish(log, walk, reason=str(error), stopped="credits")
+            return self._finish(
+                log,
+                walk,
+                reason=str(error),
+                stopped="credits",
+                pages_missing=pages_missing(walk),
+            )
         except ContractViolation as error:
-            place = self.landing.quarantine(self.key, walk.pages + 1, error.reason, error.body)
-            return self._unfinished(f"{error} The answer is kept in {place}", permanent=True)
+            reason = _new_status(error.body) or error.reason
+            place = self.landing.quarantine(self.key, walk.pages + 1, reason, error.body)
+            said = str(error).replace(error.reason, reason)
+            return self._unfinished(f"{said} The answer is kept in {place}", permanent=True)
         except StopEverything as error:
             return self._unfinished(str(error), permanent=True, stopped="unauthorized")
         except SocialFetchError as error:
@@ -240,6 +273,7 @@ class _Reader:
             raise
         finally:
             self.budget.settle(charged)
+        crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
         log.add_page(
             Page(
@@ -256,6 +290,7 @@ class _Reader:
             ),
             doubted=doubted,
         )
+        crash_point("landed")
         self.bought += 1
         self.credits += charged
         return None if doubted else answer
@@ -279,6 +314,7 @@ class _Reader:
         *,
         reason: str | None = None,
         stopped: Literal["credits"] | None = None,
+        pages_missing: int | None = None,
     ) -> Collected:
         if walk.lookup_status is None:
             raise ValueError("a walk without pages has no outcome")
@@ -287,7 +323,8 @@ class _Reader:
             walk.end_reason.value if walk.end_reason else None,
             self.run_id,
         )
-        return self._finished(log, reason=reason, stopped=stopped)
+        crash_point("ended")
+        return self._finished(log, reason=reason, stopped=stopped, pages_missing=pages_missing)
 
     def _finished(
         self,
@@ -295,10 +332,19 @@ class _Reader:
         *,
         reason: str | None = None,
         stopped: Literal["credits"] | None = None,
+        pages_missing: int | None = None,
     ) -> Collected:
         landed = Landed(self.key, log.path, tuple(log.attempts), 0)
         return Collected(
-            self.key, True, landed, self.bought, self.credits, reason=reason, stopped=stopped
+            self.key,
+            True,
+            landed,
+            self.bought,
+            self.credits,
+            reason=reason,
+            stopped=stopped,
+            pages_missing=pages_missing,
+            new_fields=self.new_fields,
         )
 
     def _unfinished(
@@ -317,4 +363,47 @@ class _Reader:
             reason=reason,
             permanent=permanent,
             stopped=stopped,
+            new_fields=self.new_fields,
         )
+
+
+def pages_missing(walk: ListWalk) -> int | None:
+    """About how many more pages a walk would take, by its reported total and its pages so far."""
+    if walk.reported_total is None or not walk.listed:
+        return None
+    rest = max(1.0, (walk.reported_total - walk.listed) * walk.pages / walk.listed)
+    whole = math.ceil(rest)
+    return whole if walk.max_pages is None else max(0, min(whole, walk.max_pages - walk.pages))
+
+
+def new_fields(response: FollowersResponse | FollowingResponse) -> dict[str, int]:
+    """Where an answer has fields that the contract does not have, and how often.
+
+    The landing keeps the answer as it came. `avatarUrls` and `details` are the vendor's to fill.
+    """
+    data = response.data
+    found: Counter[str] = Counter()
+    for place, model in (("", response), ("data.", data), ("data.page.", data.page)):
+        found.update(f"{place}{name}" for name in model.model_extra or ())
+    found.update(f"meta.{name}" for name in response.meta.model_extra or ())
+    for account in data.accounts:
+        if account.model_extra:
+            found.update(f"account.{name}" for name in account.model_extra)
+        if account.metrics.model_extra:
+            found.update(f"account.metrics.{name}" for name in account.metrics.model_extra)
+    return found
+
+
+def _new_status(body: bytes) -> str | None:
+    """What is wrong with an answer of an unknown status; None where it has none."""
+    try:
+        status = json.loads(body)["data"]["lookupStatus"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    known = [one.value for one in LookupStatus]
+    if not isinstance(status, str) or status in known:
+        return None
+    return (
+        f"lookupStatus is {status[:40]!a}, which this version does not know (it knows "
+        f"{', '.join(known)}); an update of sf_assets may, and the day can then be run again"
+    )

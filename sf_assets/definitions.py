@@ -5,8 +5,11 @@ Social Fetch -> landing -> follower_snapshots, following_snapshots    once a day
              -> churn, growth, status changes -> alerts      whenever something has landed
 """
 
+import os
+
 import dagster as dg
 
+from sf_assets.assets import checks, external
 from sf_assets.assets.derived import build_derived
 from sf_assets.assets.snapshots import build_snapshots
 from sf_assets.automation.jobs import alert_job, derive_job, snapshots_job
@@ -26,7 +29,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     home = Home(settings.home)
     grid = Grid(home.start_date(settings), settings.today)
     return dg.Definitions(
-        assets=[build_snapshots(grid), build_derived(grid)],
+        assets=[*external.SPECS, build_snapshots(grid), build_derived(grid)],
+        asset_checks=[checks.checks],
         jobs=[snapshots_job, derive_job, alert_job],
         schedules=[build_daily_schedule(settings, home)],
         sensors=build_sensors(home, grid.start),
@@ -35,5 +39,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         executor=dg.in_process_executor,
     )
 
+
+# Lists of people: what a run writes, Dagster's own files too, is for this user's eyes, whoever
+# started it. The command line does the same.
+os.umask(0o077)
 
 defs = build_definitions(load_settings())

@@ -74,7 +74,7 @@ def claims(
     """What the comparison of two usable snapshots allows to claim.
 
     `listed` and `listed_before` are accounts in the current and the previous list, `common` those
-    in both, `chain` those of them that kept their order.
+    in both whose places are known, `chain` those of them that kept their order.
     """
     both_complete = current == "complete" and previous == "complete"
     if common == 0:
@@ -132,9 +132,11 @@ def longest_chain(places: Floats) -> Bools:
 class Alignment:
     """The current list laid over the previous one.
 
-    The arrays have one entry an account of the current list: its place, and the places of the next
-    accounts of the chain at or above and at or below it (infinite where there is none). `front` is
-    a position (1 is the top; 0 without a chain), `horizon_place` the place of the horizon.
+    The arrays have one entry an account of the current list: its place (NaN where its order is not
+    believed), and the places of the next accounts of the chain at or above and at or below it
+    (infinite where there is none). `front` is an index (0 is the top), `horizon` the place of the
+    chain's last account; `shown_to` is the deepest place that the list is known to reach, which is
+    lower than the horizon where it shows again what the previous list did not reach.
     """
 
     in_chain: Bools
@@ -144,58 +146,109 @@ class Alignment:
     common: int
     chain: int
     front: int
-    horizon_place: float
+    horizon: float
+    shown_to: float
     renumbered: tuple[Floats, Floats] | None
 
 
-def align(previous: Floats, highest: float, lowest: float) -> Alignment:
+def align(
+    previous: Floats, remembered: Floats, known: Floats, *, established: bool = False
+) -> Alignment:
     """Lay the current list over the previous one and give every account its place.
 
-    `previous`: for each account of the current list, top first, its place in the previous list, NaN
-    where it was not in it. `highest` and `lowest`: the outermost places ever given in this list, so
-    that who has left keeps a place nobody else takes. Places fall along the current list: accounts
-    of the chain keep theirs, those above the front get new ones above `highest`, the others are
-    spread between their neighbours of the chain. Where no number is left between two neighbours,
-    `renumbered` maps old places to new ones for everybody who is not in the list.
+    For each account of the current list, top first: `previous` is its place in the previous list,
+    NaN where it was not in it; `remembered` its last place where it was in an earlier list only,
+    else NaN. `known`: the last places of everybody ever listed, rising.
+
+    Places fall along the list: accounts of the chain keep theirs, and so does who is back where it
+    stood; who stands above them all gets a new one above every place ever given, so that who has
+    left keeps a place in the order; the others come between their neighbours, or right below the
+    last one. Where no number is left between two places, `renumbered` has the old places of those
+    who keep theirs, or are not in the list, and the new ones, both rising.
+
+    `established`: the list before was in order. Then a list that contradicts this order is not
+    followed: it is shuffled today, and the next one is laid over the order as it was.
     """
     count = len(previous)
     common = np.flatnonzero(~np.isnan(previous))
     in_chain: Bools = np.zeros(count, dtype=bool)
     in_chain[common[longest_chain(previous[common])]] = True
-    anchors = np.flatnonzero(in_chain)
-    places: Floats = previous.copy()
+    chain = np.flatnonzero(in_chain)
     ceiling: Floats = np.full(count, np.inf)
     floor: Floats = np.full(count, -np.inf)
-    if len(anchors) == 0:
-        places = highest + np.arange(count, 0, -1, dtype=np.float64)
-        return Alignment(in_chain, places, ceiling, floor, len(common), 0, 0, np.inf, None)
-    first, last = int(anchors[0]), int(anchors[-1])
-    index = np.arange(count)
-    above = np.searchsorted(anchors, index, side="right") - 1
-    below = np.searchsorted(anchors, index, side="left")
-    ceiling[first:] = previous[anchors[above[first:]]]
-    floor[: last + 1] = previous[anchors[below[: last + 1]]]
-    places[:first] = highest + np.arange(first, 0, -1, dtype=np.float64)
-    places[last + 1 :] = lowest - np.arange(1, count - last, dtype=np.float64)
-    inner = np.flatnonzero(~in_chain[first:last]) + first
-    if len(inner):
-        upper, lower = anchors[above[inner]], anchors[below[inner]]
-        share = (inner - upper) / (lower - upper)
-        places[inner] = previous[upper] - (previous[upper] - previous[lower]) * share
-    horizon_place = float(places[last])
+    front, horizon = 0, float("inf")
+    if len(chain):
+        index = np.arange(count)
+        first, last = int(chain[0]), int(chain[-1])
+        above = chain[np.searchsorted(chain, index[first:], side="right") - 1]
+        below = chain[np.searchsorted(chain, index[: last + 1], side="left")]
+        ceiling[first:], floor[: last + 1] = previous[above], previous[below]
+        front, horizon = first, float(previous[last])
+    if established and len(chain) < MIN_ORDER_AGREEMENT * len(common):
+        ceiling[:], floor[:] = np.inf, -np.inf
+        places = np.where(np.isnan(previous), remembered, previous)
+        return Alignment(
+            in_chain, places, ceiling, floor, len(common), len(chain), front, horizon,
+            horizon, None,
+        )  # fmt: skip
+
+    anchors = chain
+    back = np.flatnonzero((remembered > floor) & (remembered < ceiling))
+    if len(back):
+        # Between two accounts of the chain they can only contradict one another.
+        kept = np.sort(np.concatenate([chain, back]))
+        anchors = kept[longest_chain(np.where(in_chain, previous, remembered)[kept])]
+    at = np.where(in_chain, previous, remembered)[anchors]
+    places = _between(count, anchors, at, known)
     renumbered = None
     if count > 1 and not bool(np.all(places[1:] < places[:-1])):
-        fresh: Floats = np.arange(count, 0, -1, dtype=np.float64)
-        renumbered = (places[in_chain][::-1].copy(), fresh[in_chain][::-1].copy())
-        places = fresh
+        places, renumbered = _anew(count, anchors, at, known)
     return Alignment(
         in_chain,
         places,
         ceiling,
         floor,
         len(common),
-        len(anchors),
-        first + 1,
-        horizon_place,
+        len(chain),
+        front,
+        horizon,
+        float(at[-1]) if len(at) else horizon,
         renumbered,
     )
+
+
+def _between(count: int, anchors: Ints, at: Floats, known: Floats) -> Floats:
+    """Places for a whole list of `count`, given those `at` some of its accounts, the `anchors`."""
+    highest = float(known[-1]) if len(known) else 0.0
+    if len(anchors) == 0:
+        return highest + np.arange(count, 0, -1, dtype=np.float64)
+    first, last = int(anchors[0]), int(anchors[-1])
+    places: Floats = np.interp(np.arange(count, dtype=np.float64), anchors, at)
+    places[:first] = highest + np.arange(first, 0, -1, dtype=np.float64)
+    tail = np.arange(1, count - last, dtype=np.float64)
+    lower = int(np.searchsorted(known, at[-1], side="left")) - 1
+    # Above whoever stood next: what is not certain to be lower must not lower the horizon.
+    step = (float(at[-1]) - float(known[lower])) / (len(tail) + 1) if lower >= 0 else 1.0
+    places[last + 1 :] = float(at[-1]) - tail * step
+    return places
+
+
+def _anew(
+    count: int, anchors: Ints, at: Floats, known: Floats
+) -> tuple[Floats, tuple[Floats, Floats]]:
+    """The same with whole numbers, and how everybody else's places change with them."""
+    elsewhere = np.setdiff1d(known, at)[::-1]
+    # Behind which anchor each stands; there, whoever is in the list comes first.
+    segment = np.concatenate(
+        [
+            np.searchsorted(anchors, np.arange(count), side="right"),
+            np.searchsorted(-at, -elsewhere, side="right"),
+        ]
+    )
+    order = np.argsort(segment, kind="stable")
+    fresh: Floats = np.empty(len(order), dtype=np.float64)
+    fresh[order] = np.arange(len(order), 0, -1, dtype=np.float64)
+    old = np.concatenate([at, elsewhere])
+    new = np.concatenate([fresh[:count][anchors], fresh[count:]])
+    rising = np.argsort(old, kind="stable")
+    return fresh[:count], (old[rising], new[rising])

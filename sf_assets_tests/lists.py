@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,6 @@ class Told:
     end: str = "exhausted"
     relation: Relation = "followers"
     page_size: int = 20
-    found_pages: int = field(default=0)
 
     @property
     def key(self) -> SnapshotKey:
@@ -164,6 +163,8 @@ class Lists:
         self.home = Home(root)
         self.landing = Landing(self.home.landing)
         self.con = duckdb.connect(":memory:")
+        # Small tables: a second thread costs more than it brings.
+        self.con.execute("SET threads = 1")
         _prepare(self.con, Path("memory"))
 
     def close(self) -> None:
@@ -175,7 +176,10 @@ class Lists:
 
     def load(self, told: Iterable[Told]) -> None:
         """Land and load, without deriving."""
-        landed = [each.land(self.landing) for each in told]
+        self.load_again(*(each.land(self.landing) for each in told))
+
+    def load_again(self, *landed: Landed) -> None:
+        """Load what is landed already."""
         rows, failures = load(self._open, self.home.archive, landed)
         assert not failures, failures
         assert len(rows) == len(landed)

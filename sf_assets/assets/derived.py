@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from datetime import date
 
 import dagster as dg
-import duckdb
 
-from sf_assets.assets import churn, growth, status
+from sf_assets.assets import checks, churn, growth, status
+from sf_assets.assets.specs import Describe
 from sf_assets.home import Home
 from sf_assets.partitions import Grid
 from sf_assets.resources import Warehouse
-from sf_assets.settings import load_settings
+from sf_assets.settings import Settings, load_settings
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.publish import PublishFailed, publish
 
-# What an asset says of one day: its metadata, from the warehouse.
-DESCRIBE = {
+# What an asset says of days: their metadata, from the warehouse.
+DESCRIBE: dict[str, Describe] = {
     **churn.DESCRIBE,
     **growth.DESCRIBE,
     **status.DESCRIBE,
@@ -39,7 +39,7 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
     )
     def derived(
         context: dg.AssetExecutionContext, warehouse: Warehouse
-    ) -> Iterator[dg.AssetMaterialization]:
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         settings = load_settings()
         home = Home(settings.home).ensure(settings)
         with warehouse.get_connection() as con:
@@ -51,20 +51,31 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
             asked = {date.fromisoformat(key) for key in context.partition_keys}
             reported = sorted(asked | {day for day in done.all_days() if day >= grid.start})
             events = [
-                _event(con, asset, day)
+                dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=said)
                 for asset in (key.path[-1] for key in sorted(context.selected_asset_keys))
-                for day in reported
+                for day, said in DESCRIBE[asset](con, reported).items()
             ]
         try:
             publish(home)
         except PublishFailed as error:
             context.log.warning(str(error))
         yield from events
+        yield from _checked(context, home, settings)
 
     return derived
 
 
-def _event(con: duckdb.DuckDBPyConnection, asset: str, day: date) -> dg.AssetMaterialization:
-    return dg.AssetMaterialization(
-        asset, partition=day.isoformat(), metadata=DESCRIBE[asset](con, day)
-    )
+def _checked(
+    context: dg.AssetExecutionContext, home: Home, settings: Settings
+) -> list[dg.AssetCheckEvaluation]:
+    """The checks as events of this run: Dagster skips a check's own step here, because the assets
+    above report partitions and return no outputs. A check that breaks fails no derivation."""
+    try:
+        found = checks.evaluations(home, settings)
+    except Exception as error:
+        context.log.warning(f"the checks did not run: {error}")
+        return []
+    for one in found:
+        if not one.passed:
+            context.log.warning(f"{one.asset_key.path[-1]}, {one.check_name}: {one.description}")
+    return found

@@ -4,15 +4,18 @@ One run reads all lists of its partitions at once, loads them in batches while o
 being read, and materializes each handle by itself: a handle that fails does not fail the others.
 """
 
-import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
 
 import dagster as dg
+import duckdb
 from pydantic import Field, SecretStr
 
+from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
+from sf_assets.assets.specs import table_spec
 from sf_assets.collect import Budget, Collected, ListToRead, collect, spent_on
 from sf_assets.home import Home
 from sf_assets.landing import (
@@ -23,13 +26,13 @@ from sf_assets.landing import (
 )
 from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.progress import report
-from sf_assets.registry import Registry, read_registry
+from sf_assets.registry import Registry, registry_in_force
 from sf_assets.resources import Warehouse
-from sf_assets.settings import RELATIONS, Relation, Settings, load_settings
+from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.warehouse.archive import SnapshotRow
-from sf_assets.warehouse.connection import reading
-from sf_assets.warehouse.load import LoadFailure, load, loaded_rows, statuses_before
+from sf_assets.warehouse.connection import WarehouseBusy, reading
+from sf_assets.warehouse.load import LoadFailure, load, loaded_rows, pages_before, statuses_before
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 ASSET_OF: dict[Relation, str] = {
@@ -58,12 +61,22 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="snapshots",
         specs=[
-            dg.AssetSpec(
+            table_spec(
                 ASSET_OF[relation],
+                deps=[HANDLE_REGISTRY, SOCIAL_FETCH_API],
                 description=_DESCRIPTION[relation],
-                group_name="snapshots",
+                example=(
+                    "SELECT handle, snapshot_date, listed, reported_total, completeness\n"
+                    f"FROM {ASSET_OF[relation]} ORDER BY snapshot_date DESC"
+                ),
+                group="snapshots",
                 kinds={"tiktok", "duckdb", "python"},
-                skippable=True,
+                code=["assets/snapshots.py", "collect.py", "warehouse/load.py"],
+                # Of the asset as a whole: any handle of any day makes it fresh. The check `fresh`
+                # looks at each handle.
+                freshness_policy=dg.FreshnessPolicy.time_window(
+                    warn_window=timedelta(hours=26), fail_window=timedelta(hours=36)
+                ),
             )
             for relation in RELATIONS
         ],
@@ -89,15 +102,13 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
 _DESCRIPTION: dict[Relation, str] = {
     "followers": (
         "The follower list of one tracked handle on one UTC day, read from Social Fetch page by "
-        "page (a credit a page) and loaded into DuckDB.\n\n"
-        "```sql\nSELECT handle, snapshot_date, listed, reported_total, completeness\n"
-        "FROM follower_snapshots ORDER BY snapshot_date DESC\n```"
+        "page (a credit a page) and loaded into DuckDB. The accounts on it: "
+        "`followers_on(handle, day)`."
     ),
     "following": (
         "Whom one tracked handle follows on one UTC day, read from Social Fetch page by page "
-        "(a credit a page) and loaded into DuckDB.\n\n"
-        "```sql\nSELECT handle, snapshot_date, listed, reported_total, completeness\n"
-        "FROM following_snapshots ORDER BY snapshot_date DESC\n```"
+        "(a credit a page) and loaded into DuckDB. The accounts on it: "
+        "`following_on(handle, day)`."
     ),
 }
 
@@ -117,12 +128,15 @@ class _Run:
         self.context, self.config, self.warehouse = context, config, warehouse
         self.settings, self.home = settings, home
         self.landing = Landing(home.landing)
-        self.registry = read_registry(home.registry)
+        self.registry, wrong = registry_in_force(home.registry)
+        if wrong is not None:
+            context.log.warning(wrong)
         self.keys = _keys(context.partition_keys, relations, self.registry)
         self.unfinished: dict[SnapshotKey, str] = {}
         self.transient = False
         self.stopped: str | None = None
-        self.credits_missing: list[str] = []
+        self.pages_missing: dict[SnapshotKey, int | None] = {}
+        self.new_fields: dict[Relation, Counter[str]] = {one: Counter() for one in relations}
         self.loaded_something = False
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
@@ -142,14 +156,11 @@ class _Run:
             if self.loaded_something:
                 self._publish()
         self._tidy()
+        self._tell_new_fields()
         self._fail_if_unfinished()
 
     def _plan(self) -> Plan:
-        loaded: dict[SnapshotKey, SnapshotRow] = {}
-        before: dict[tuple[str, str], str] = {}
-        with contextlib.suppress(FileNotFoundError), reading(self.home.published) as con:
-            loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
-            before = statuses_before(con, self.settings.day())
+        loaded, before = self._known()
         return make_plan(
             self.keys,
             today=self.settings.day(),
@@ -159,6 +170,21 @@ class _Run:
             status_before=before,
             registry=self.registry,
         )
+
+    def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], str]]:
+        """What is loaded of this run's lists, and each list's status when last seen."""
+        for again in (False, True):
+            try:
+                with reading(self.home.published) as con:
+                    loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
+                    return loaded, statuses_before(con, self.settings.day())
+            except (FileNotFoundError, duckdb.Error) as error:
+                if again or not self.home.warehouse.exists():
+                    break
+                # It is only a copy, and the warehouse has another one.
+                self.context.log.warning(f"{self.home.published} cannot be read ({error})")
+                self._publish()
+        return {}, {}  # what is landed says what is bought
 
     def _log_plan(self, plan: Plan) -> None:
         self.context.log.info(
@@ -196,6 +222,7 @@ class _Run:
                 run_id=self.context.run_id,
                 refresh=self._intent(),
                 progress=report,
+                today=settings.day,
             ):
                 yield ended
 
@@ -209,7 +236,8 @@ class _Run:
         if ended.stopped is not None:
             self.stopped = ended.stopped
         if ended.stopped == "credits":
-            self.credits_missing.append(str(ended.key))
+            self.pages_missing[ended.key] = ended.pages_missing
+        self.new_fields[ended.key.relation].update(ended.new_fields)
         if not ended.finished:
             self.unfinished[ended.key] = ended.reason or "unfinished"
             self.transient |= not ended.permanent
@@ -220,7 +248,17 @@ class _Run:
     ) -> Iterator[dg.AssetMaterialization]:
         if not landings:
             return
-        rows, failures = load(self.warehouse.get_connection, self.home.archive, landings)
+        try:
+            rows, failures = load(self.warehouse.get_connection, self.home.archive, landings)
+        except (SfAssetsError, duckdb.Error, OSError) as error:
+            # The other lists are read on, and what is landed is loaded by the next attempt.
+            for landed in landings:
+                self.unfinished[landed.key] = (
+                    f"what was landed is not loaded: {str(error) or type(error).__name__}"
+                )
+            self.transient |= isinstance(error, WarehouseBusy)
+            self.context.log.warning(f"{len(landings)} lists are landed and not loaded: {error}")
+            return
         self.loaded_something |= bool(rows)
         for failure in failures:
             self._note_load_failure(failure)
@@ -246,7 +284,7 @@ class _Run:
 
     def _publish(self) -> None:
         try:
-            publish(self.home)
+            publish(self.home, self.warehouse.wait_seconds)
         except PublishFailed as error:
             self.context.log.warning(str(error))
 
@@ -256,14 +294,45 @@ class _Run:
         old = [key for day in self.landing.days() if day < oldest for key in self.landing.keys(day)]
         if not old:
             return
-        with reading(self.home.published) as con:
-            archived = {
-                _key(row)
-                for row in loaded_rows(con, old)
-                if (self.home.archive / row.archive_file).exists()
-            }
+        try:
+            with reading(self.home.published) as con:
+                archived = {
+                    _key(row)
+                    for row in loaded_rows(con, old)
+                    if (self.home.archive / row.archive_file).exists()
+                }
+        except (FileNotFoundError, duckdb.Error):
+            return  # what is archived cannot be told: everything stays
         removed = drop_days_before(self.landing, oldest, keep=set(old) - archived)
         self.context.log.info(f"removed the raw pages of {removed} archived snapshots")
+
+    def _tell_new_fields(self) -> None:
+        """Fields the contract does not have, once a run: the landing keeps them, we do not read."""
+        for relation, counts in self.new_fields.items():
+            if counts:
+                told = {name[:60]: count for name, count in counts.most_common(50)}
+                self.context.log.warning(f"{ASSET_OF[relation]}: fields new to us: {told}")
+                self.context.log_event(
+                    dg.AssetObservation(
+                        ASSET_OF[relation],
+                        description="Social Fetch sends fields that its contract does not have.",
+                        metadata={"new_fields": dg.MetadataValue.json(told)},
+                    )
+                )
+
+    def _credits_missing(self) -> int:
+        """About how many credits the lists take that money cut short."""
+        before: dict[tuple[str, str], int] = {}
+        if None in self.pages_missing.values():
+            try:
+                with reading(self.home.published) as con:
+                    before = pages_before(con, self.settings.day())
+            except (FileNotFoundError, duckdb.Error):
+                pass  # then a list that was not begun counts as one page
+        return sum(
+            before.get((key.relation, key.handle), 1) if pages is None else pages
+            for key, pages in self.pages_missing.items()
+        )
 
     def _fail_if_unfinished(self) -> None:
         if not self.unfinished and self.stopped is None:
@@ -271,21 +340,32 @@ class _Run:
         if self.transient and self.stopped is None and self._retries_here():
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS)
         handles = sorted({key.handle for key in self.unfinished})
-        reasons = list(dict.fromkeys(self.unfinished.values()))
+        # Lists that money cut short would each say the same: one sentence says it for all.
+        reasons = list(
+            dict.fromkeys(
+                reason for key, reason in self.unfinished.items() if key not in self.pages_missing
+            )
+        )
+        said = ""
         if self.unfinished:
             said = (
                 f"{len(self.unfinished)} of {len(self.keys)} lists did not finish "
                 f"({', '.join(handles[:20])}{', …' if len(handles) > 20 else ''}); "
                 "the others are stored. " + " | ".join(reasons[:5])
             )
-        else:
-            said = (
-                f"credits ran out; {len(self.credits_missing)} lists are stored as far as they "
-                "were read. Top up and run the day again: it goes on where it stopped"
+        missing = self._credits_missing()
+        if self.pages_missing:
+            money = (
+                f"credits ran out: about {missing} more are missing for the rest of "
+                f"{len(self.pages_missing)} lists, which are stored as far as they were read. "
+                "Top up and run the day again: it goes on where it stopped"
             )
+            said = f"{money}. {said}"
+            reasons.insert(0, money)
         raise dg.Failure(
-            said,
+            said.strip(),
             metadata={
+                "credits_missing": dg.MetadataValue.int(missing),
                 "unfinished": dg.MetadataValue.json([str(key) for key in sorted(self.unfinished)]),
                 "reasons": dg.MetadataValue.json(reasons[:50]),
                 "refused_by_vendor": dg.MetadataValue.text(self.stopped or ""),
@@ -326,6 +406,8 @@ def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
         "credits": dg.MetadataValue.int(row.credits_charged),
         "seconds": dg.MetadataValue.float(row.seconds),
         "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
+        # A partition's rows are the accounts on its list.
+        "dagster/partition_row_count": dg.MetadataValue.int(row.listed),
     }
     if row.end_reason is not None:
         metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
@@ -334,6 +416,7 @@ def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
     if attempt is not None:
         metadata["retries"] = dg.MetadataValue.int(attempt.retries)
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
+        metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
         metadata["first_request"] = dg.MetadataValue.text(attempt.request_ids[0])
         metadata["last_request"] = dg.MetadataValue.text(attempt.request_ids[-1])
     return dg.AssetMaterialization(

@@ -2,52 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import duckdb
 
+from sf_assets.assets.specs import Describe, Metadata, row_counts, table, table_spec
+
+SHOWN = 100
+
 SPECS = [
-    dg.AssetSpec(
+    table_spec(
         "status_changes",
         deps=["follower_snapshots", "following_snapshots"],
         description=(
             "One row a change of a list's lookup status (found, hidden, private, not_found) "
-            "between two snapshots. Each becomes an alert.\n\n"
-            "```sql\nFROM status_changes ORDER BY changed_on DESC\n```"
+            "between two snapshots. Each becomes an alert."
         ),
-        group_name="derived",
+        example="FROM status_changes ORDER BY changed_on DESC",
+        group="derived",
         kinds={"duckdb"},
-        skippable=True,
+        code=["warehouse/sql/status_changes.sql", "assets/status.py"],
     )
 ]
 
+_CHANGES = dict.fromkeys(
+    ("handle", "relation", "from_status", "to_status", "last_seen_so"), "string"
+)
+_CLOSED = dict.fromkeys(("handle", "relation", "status", "since", "was_before"), "string")
 
-def describe(con: duckdb.DuckDBPyConnection, day: date) -> Mapping[str, dg.MetadataValue]:
-    """The day's changes, and how many lists are not open on it."""
-    changes = con.execute(
-        "SELECT handle, relation, from_status, to_status FROM main.status_changes "
-        "WHERE changed_on = ? ORDER BY handle, relation",
-        [day],
-    ).fetchall()
-    closed = con.execute(
-        "SELECT count(*) FROM internal.snapshots WHERE snapshot_date = ? "
-        "AND lookup_status <> 'found'",
-        [day],
-    ).fetchall()[0][0]
-    columns = ("handle", "relation", "from_status", "to_status")
+
+def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date, Metadata]:
+    """A day's changes, and whose lists are not open on it, since when."""
+    changes: dict[date, list[Any]] = defaultdict(list)
+    counts: Counter[date] = Counter()
+    all_rows = 0
+    for day, *change in con.execute(
+        "SELECT changed_on, handle, relation, from_status, to_status, "
+        "CAST(previous_date AS VARCHAR) FROM main.status_changes ORDER BY handle, relation"
+    ).fetchall():
+        all_rows += 1
+        counts[day] += 1
+        changes[day].append(change)
+    closed: dict[date, list[Any]] = defaultdict(list)
+    for day, *row in con.execute(_NOT_OPEN, [days]).fetchall():
+        closed[day].append(row)
     return {
-        "changes": dg.MetadataValue.int(len(changes)),
-        "lists_not_open": dg.MetadataValue.int(closed),
-        "who": dg.MetadataValue.table(
-            records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in changes[:100]],
-            schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
-        ),
+        day: {
+            "changes": dg.MetadataValue.int(counts[day]),
+            "lists_not_open": dg.MetadataValue.int(len(closed[day])),
+            "who": table(_CHANGES, changes[day][:SHOWN]),
+            "not_open": table(_CLOSED, closed[day][:SHOWN]),
+            **row_counts(counts[day], all_rows),
+        }
+        for day in days
     }
 
 
-DESCRIBE: dict[str, Callable[[duckdb.DuckDBPyConnection, date], Mapping[str, Any]]] = {
-    "status_changes": describe
-}
+# One row is one list that is not open on a day, with the change that closed it. A list closed from
+# its first snapshot on has none.
+_NOT_OPEN = """
+SELECT s.snapshot_date, s.handle, s.relation, s.lookup_status,
+    coalesce(CAST(max(c.changed_on) AS VARCHAR), 'its first snapshot'),
+    coalesce(arg_max(c.from_status, c.changed_on), '-')
+FROM internal.snapshots AS s
+LEFT JOIN main.status_changes AS c
+    ON c.relation = s.relation AND c.handle = s.handle AND c.changed_on <= s.snapshot_date
+WHERE list_contains(?, s.snapshot_date) AND s.lookup_status <> 'found'
+GROUP BY ALL
+ORDER BY s.snapshot_date, s.handle, s.relation
+"""
+
+DESCRIBE: dict[str, Describe] = {"status_changes": describe}

@@ -7,11 +7,14 @@ from sf_assets import alerts
 from sf_assets.assets.snapshots import ASSET_OF
 from sf_assets.home import Home
 from sf_assets.settings import RELATIONS, load_settings
-from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.connection import locked, reading
 
 SNAPSHOTS_JOB = "daily_snapshots"
 DERIVE_JOB = "derive"
 ALERT_JOB = "deliver_alert"
+
+# How long a delivery waits for another one of the same home.
+DELIVERY_SECONDS = 300.0
 
 # Tags by which runs are found, and which dagster.yaml allows one at a time.
 ALERT_TAG = "sf_assets/alert"
@@ -20,7 +23,10 @@ DAY_TAG = "sf_assets/day"
 
 snapshots_job = dg.define_asset_job(
     SNAPSHOTS_JOB,
-    selection=dg.AssetSelection.assets(*(ASSET_OF[relation] for relation in RELATIONS)),
+    # The checks look at whole days: they run at the end of the derivation, not of each chunk.
+    selection=dg.AssetSelection.assets(
+        *(ASSET_OF[relation] for relation in RELATIONS)
+    ).without_checks(),
     description="Reads the lists of a day's handles, one process for a whole chunk of them.",
     executor_def=dg.in_process_executor,
 )
@@ -29,8 +35,8 @@ derive_job = dg.define_asset_job(
     DERIVE_JOB,
     selection=dg.AssetSelection.assets(
         "follower_churn", "following_churn", "follower_growth", "status_changes"
-    ),
-    description="Brings churn, growth and status changes up to the loaded snapshots.",
+    ).without_checks(),
+    description="Brings churn, growth and status changes up to the loaded snapshots; checks them.",
     executor_def=dg.in_process_executor,
 )
 
@@ -46,29 +52,36 @@ class AlertConfig(dg.Config):
     retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
 )
 def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
-    """Sends the alert unless it went out before. Raises DeliveryFailed, which is retried."""
+    """Sends the alert unless it went out before, and what is older before it: news stay in order.
+
+    Raises DeliveryFailed, which is retried.
+    """
     settings = load_settings()
     home = Home(settings.home)
     with reading(home.published) as con:
-        found = {one: alert for alert in alerts.alerts(con) for one in alert.change_ids}
-    alert = found.get(config.change_id)
+        found = alerts.alerts(con)
+    alert = next((one for one in found if config.change_id in one.change_ids), None)
     if alert is None:
         context.log.info(f"{config.change_id} is no change any more: its day was read again")
         return
-    # Told already, perhaps by a run that was killed right after: never twice.
-    if alerts.delivered(home).intersection(alert.change_ids):
-        context.log.info(f"{config.change_id} has been told before")
-        return
-    context.log.info(f"{alerts.title(alert)}. {alerts.body(alert)}")
-    addresses = alerts.send(alert, settings)
-    how = f"{addresses} addresses" if addresses else "log and UI only"
-    alerts.note_delivered(home, alert.change_ids, how)
+    # One at a time, also beside a second daemon: two would tell the same.
+    with locked(home.deliveries, DELIVERY_SECONDS):
+        waiting = alerts.undelivered(found, alerts.delivered(home))
+        # Told already, perhaps by a run that was killed right after: never twice.
+        if alert not in waiting:
+            context.log.info(f"{config.change_id} has been told before")
+            return
+        news = waiting[: waiting.index(alert) + 1]
+        for message in alerts.messages(news):
+            context.log.info(f"{message.title}. {message.body}")
+        addresses = alerts.deliver(home, news, settings)
     context.add_output_metadata(
         {
             "title": dg.MetadataValue.text(alerts.title(alert)),
             "handle": dg.MetadataValue.text(alert.handle),
             "to_status": dg.MetadataValue.text(alert.to_status),
             "addresses": dg.MetadataValue.int(addresses),
+            "changes": dg.MetadataValue.int(len(news)),
         }
     )
 

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta, timezone
 import dagster as dg
 
 from sf_assets import alerts
+from sf_assets.automation.dead_runs import fail_dead_runs
 from sf_assets.automation.jobs import (
     ALERT_TAG,
     DERIVE_TAG,
@@ -30,7 +31,6 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.CANCELING,
 ]
 SECONDS = 30
-ALERTS_A_TICK = 20
 
 
 def build_sensors(home: Home, start: date) -> list[dg.SensorDefinition]:
@@ -46,13 +46,15 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
         description="Keeps the handle partitions equal to handles.yaml.",
     )
     def registry(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        for run_id in fail_dead_runs(context.instance):
+            context.log.warning(f"run {run_id} was killed; it no longer counts as in progress")
         registered = set(context.instance.get_dynamic_partitions(HANDLES))
         # A failed read must never look like an empty list: the partitions then stay as they are.
         try:
             text = home.registry.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             return dg.SkipReason(f"{home.registry} cannot be read ({error}); partitions stay")
-        if not text.strip():
+        if not any(line.split("#", 1)[0].strip() for line in text.splitlines()):
             return dg.SkipReason(f"{home.registry} is empty; partitions stay")
         try:
             tracked = parse_registry(text, home.registry.name).handles
@@ -136,11 +138,26 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
         if not waiting:
             yield dg.SkipReason("no status change is untold")
             return
-        for one in waiting[:ALERTS_A_TICK]:
+        if len(waiting) > alerts.DIGEST_ABOVE:
+            # One run tells all of them; it is asked for again as its oldest change is.
+            oldest, newest = waiting[0].id, waiting[-1].id
+            attempt = _next_attempt(context.instance, ALERT_TAG, oldest)
+            if attempt is None:
+                yield dg.SkipReason(f"{oldest} is under way or waits for a retry")
+                return
+            yield dg.RunRequest(
+                run_key=f"{oldest}..{newest}#{attempt}",
+                tags={ALERT_TAG: oldest},
+                run_config=dg.RunConfig(ops={"post_alert": {"config": {"change_id": newest}}}),
+            )
+            return
+        for number, one in enumerate(waiting):
             attempt = _next_attempt(context.instance, ALERT_TAG, one.id)
             if attempt is None:
-                # Oldest first: the later ones wait until this one is out.
-                yield dg.SkipReason(f"{one.id} is under way or waits for a retry")
+                # Oldest first: the later ones wait until this one is out. Dagster takes requests
+                # or a reason from one tick, never both.
+                if number == 0:
+                    yield dg.SkipReason(f"{one.id} is under way or waits for a retry")
                 return
             yield dg.RunRequest(
                 run_key=one.id if attempt == 0 else f"{one.id}#{attempt}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import time
 import warnings
@@ -171,7 +172,8 @@ def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
                 cause = data.error
                 while cause.cause is not None:
                     cause = cause.cause
-                return cause.message.strip(), ""
+                # Our own errors are sentences; the class before them says nothing to a person.
+                return re.sub(r"^sf_assets\.[\w.]+: ", "", cause.message.strip()), ""
     return "the run failed; see it in the Dagster UI or add --verbose", ""
 
 

@@ -318,7 +318,7 @@ class ErrorBody(_Model):
 def parse(model: type[_AnyModel], body: bytes) -> _AnyModel:
     """Read a body; raises `pydantic.ValidationError` when it is not what the contract says."""
     # by_name=False: the API's names only, or `accounts` would pass for `followers`.
-    return model.model_validate_json(_mend_surrogates(body), by_alias=True, by_name=False)
+    return model.model_validate_json(mend_surrogates(body), by_alias=True, by_name=False)
 
 
 def parse_page(relation: Relation, body: bytes) -> FollowersResponse | FollowingResponse:
@@ -334,7 +334,7 @@ _SURROGATES = re.compile(
 )
 
 
-def _mend_surrogates(body: bytes) -> bytes:
+def mend_surrogates(body: bytes) -> bytes:
     r"""Put U+FFFD in place of half an emoji.
 
     A name cut in the middle of an emoji leaves a lone surrogate, which JavaScript writes as

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -20,9 +21,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.landing import Landed
+from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.membership import completeness
 from sf_assets.settings import Relation, SfAssetsError
+from sf_assets.social_fetch.models import mend_surrogates
 from sf_assets.warehouse.connection import run_sql
 
 ARCHIVE_FORMAT = 1
@@ -80,10 +82,12 @@ def write_batch(root: Path, batch: Sequence[Landed]) -> list[SnapshotRow]:
     con = duckdb.connect(":memory:")
     try:
         con.execute("SET TimeZone = 'UTC'")
-        con.register("finished_arrow", _finished(batch))
-        con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
-        con.execute("SET VARIABLE landing_files = ?", [[str(landed.path) for landed in batch]])
-        run_sql(con, "stage_pages")
+        with tempfile.TemporaryDirectory() as mended:
+            files = _readable(batch, Path(mended))
+            con.register("finished_arrow", _finished(batch, files))
+            con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
+            con.execute("SET VARIABLE landing_files = ?", [list(files.values())])
+            run_sql(con, "stage_pages")
         rows = [
             _row(raw, f"{folder.name}/{name}")
             for raw in con.execute(
@@ -139,7 +143,22 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
             )
 
 
-def _finished(batch: Sequence[Landed]) -> pa.Table:
+def _readable(batch: Sequence[Landed], mended: Path) -> dict[SnapshotKey, str]:
+    """The files to read pages from: the landed ones, or mended copies in the folder `mended`."""
+    files = {}
+    for number, landed in enumerate(batch):
+        files[landed.key] = str(landed.path)
+        body = landed.path.read_bytes()
+        # DuckDB refuses a file for half an emoji, which a name cut short ends in.
+        right = mend_surrogates(body)
+        if right is not body and right != body:
+            copy = mended / f"{number}.jsonl"
+            copy.write_bytes(right)
+            files[landed.key] = str(copy)
+    return files
+
+
+def _finished(batch: Sequence[Landed], files: Mapping[SnapshotKey, str]) -> pa.Table:
     rows = []
     for landed in batch:
         attempt = landed.to_load
@@ -147,7 +166,7 @@ def _finished(batch: Sequence[Landed]) -> pa.Table:
             raise ValueError(f"{landed.path} is not finished")
         rows.append(
             {
-                "path": str(landed.path),
+                "path": files[landed.key],
                 "relation": landed.key.relation,
                 "handle": landed.key.handle,
                 "snapshot_date": landed.key.day,

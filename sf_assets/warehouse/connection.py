@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 import portalocker
 
+from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
 
 WAREHOUSE_FORMAT = 1
@@ -29,8 +30,13 @@ class WarehouseBusy(SfAssetsError):
     """Another process holds the warehouse for writing longer than we wait."""
 
 
+class WarehouseUnwritable(SfAssetsError):
+    """The disk has no room, or gives no permission. Nothing of the transaction is lost or half
+    there: landing and archive have it, and the next attempt loads it."""
+
+
 class WarehouseUnreadable(SfAssetsError):
-    """The warehouse file is damaged, or of a format this version does not know."""
+    """The warehouse file is damaged, missing, or of a format this version does not know."""
 
 
 @cache
@@ -51,15 +57,27 @@ def writing(
     """The warehouse open for writing, made on first use; closed and checkpointed at the end.
 
     Other writers of ours wait, up to `wait_seconds`, then WarehouseBusy names the holder.
-    Raises WarehouseUnreadable for a damaged file or one of a newer format.
+    Raises WarehouseUnreadable for a file that is damaged, of a newer format, or gone while there
+    is a publication of it, WarehouseUnwritable for a full disk.
     """
+    deadline = time.monotonic() + wait_seconds
     with locked(path, wait_seconds):
-        con = _open(path, wait_seconds)
+        _refuse_to_start_over(path)
+        con = _open(path, wait_seconds, deadline)
         try:
             _prepare(con, path)
             yield con
             # Without it a copy of the file lacks what is in the WAL, and rewritten days bloat it.
             con.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            if _NO_ROOM.search(str(error)):
+                raise WarehouseUnwritable(
+                    f"{path} cannot be written ({_first_line(error)}). What was landed is kept: "
+                    "free some space, then run the day again, which buys nothing twice"
+                ) from None
+            if _tells_of_damage(error):
+                raise _damaged(path, error) from None
+            raise
         finally:
             con.close()
 
@@ -70,7 +88,8 @@ def locked(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[N
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock_path = path.with_suffix(".lock")
     deadline = time.monotonic() + wait_seconds
-    with open(lock_path, "a+", encoding="ascii") as lock:
+    # For its owner only: who can open it can hold it.
+    with os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
         while True:
             try:
                 portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
@@ -85,6 +104,7 @@ def locked(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[N
                     ) from None
                 time.sleep(random.uniform(0.02, 0.2))
         try:
+            lock.seek(0)
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -102,16 +122,15 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     except BaseException:
         con.execute("ROLLBACK")
         raise
+    crash_point("committing")
     con.execute("COMMIT")
+    crash_point("committed")
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A published file, read-only. Raises FileNotFoundError where nothing is published yet."""
-    if not path.exists():
-        raise FileNotFoundError(path)
-    # Resolved: the generation we open stays ours while the link moves on.
-    con = duckdb.connect(str(path.resolve()), read_only=True)
+    con = _open_published(path)
     try:
         con.execute("SET TimeZone = 'UTC'")
         yield con
@@ -119,17 +138,41 @@ def reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
-def _open(path: Path, wait_seconds: float) -> duckdb.DuckDBPyConnection:
-    deadline = time.monotonic() + wait_seconds
+def _open_published(path: Path) -> duckdb.DuckDBPyConnection:
+    while True:
+        if not path.exists():
+            raise FileNotFoundError(path)
+        # Resolved: the generation we open stays ours while the link moves on.
+        generation = path.resolve()
+        try:
+            return duckdb.connect(str(generation), read_only=True)
+        except duckdb.IOException:
+            if generation == path.resolve():
+                raise
+            # Two publications came between the two steps and took the generation with them.
+
+
+def _refuse_to_start_over(path: Path) -> None:
+    # An empty file in its place would be published over the history of all days.
+    published = path.parents[1] / path.name
+    if not path.exists() and published.is_symlink():
+        raise WarehouseUnreadable(
+            f"{path} is gone, though {published} was published from it. Landing and archive are "
+            "the evidence: run `sf-assets rebuild`, which makes it anew and buys nothing"
+        )
+
+
+def _open(path: Path, wait_seconds: float, deadline: float) -> duckdb.DuckDBPyConnection:
+    new = not path.exists()
     while True:
         try:
-            return duckdb.connect(str(path))
+            con = duckdb.connect(str(path))
+            if new:
+                path.chmod(0o600)
+            return con
         except duckdb.IOException as error:
-            if "lock" not in str(error).lower():
-                raise WarehouseUnreadable(
-                    f"{path} cannot be opened ({_first_line(error)}). Landing and archive are "
-                    "whole: move the file away and run `sf-assets rebuild`"
-                ) from None
+            if not _HELD.search(str(error)):
+                raise _damaged(path, error) from None
             if time.monotonic() > deadline:
                 holder = re.search(r"PID (\d+)", str(error))
                 raise WarehouseBusy(
@@ -139,10 +182,27 @@ def _open(path: Path, wait_seconds: float) -> duckdb.DuckDBPyConnection:
                 ) from None
             time.sleep(random.uniform(0.05, 0.5))
         except duckdb.Error as error:
-            raise WarehouseUnreadable(
-                f"{path} cannot be opened ({_first_line(error)}). Landing and archive are whole: "
-                "move the file away and run `sf-assets rebuild`"
-            ) from None
+            raise _damaged(path, error) from None
+
+
+# "Could not set lock on file …: Conflicting lock is held in … (PID 123)", "used by another process"
+_HELD = re.compile(r"(could not set|conflicting) lock|used by another process", re.IGNORECASE)
+_NO_ROOM = re.compile(r"could not write|no space|too large|read-only file|quota", re.IGNORECASE)
+_DAMAGE = re.compile(r"corrupt|checksum|not a valid|deserializ|invalidated", re.IGNORECASE)
+
+
+def _tells_of_damage(error: duckdb.Error) -> bool:
+    # DuckDB has no class of its own for a damaged file: a checksum is an IOException like a full
+    # disk, and bytes that make no sense end in an InternalException or FatalException.
+    kinds = (duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
+    return isinstance(error, kinds) or _DAMAGE.search(str(error)) is not None
+
+
+def _damaged(path: Path, error: duckdb.Error) -> WarehouseUnreadable:
+    return WarehouseUnreadable(
+        f"{path} cannot be read ({_first_line(error)}). Nothing is lost: landing and archive are "
+        "the evidence. Run `sf-assets rebuild`, which keeps the old file and buys nothing"
+    )
 
 
 def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -19,7 +19,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sf_assets.membership import HOLE_SIZE, Alignment, Claims, Floats, align, claims
+from sf_assets.membership import (
+    HOLE_SIZE,
+    MIN_ORDER_AGREEMENT,
+    Alignment,
+    Claims,
+    Floats,
+    align,
+    claims,
+)
 from sf_assets.settings import SfAssetsError
 from sf_assets.warehouse.connection import run_sql, sql, transaction
 
@@ -167,15 +175,12 @@ class _Derivation:
         run_sql(con, "wave_match")
         merged = set(con.execute("SELECT DISTINCT relation, handle FROM wave_merges").fetchall())
         if merged:
-            con.execute(
-                "INSERT INTO internal.aliases "
-                "SELECT relation, handle, alias_id, account_id, from_date, to_date FROM wave_merges"
-            )
+            run_sql(con, "wave_merge")
             return merged | self._advance([s for s in comparable if s.series not in merged])
-        if con.execute("SELECT count(*) FROM wave_upgrades").fetchall()[0][0]:
-            run_sql(con, "wave_upgrade")
-            self.ids_bettered = True
         self._judge()
+        run_sql(con, "wave_upgrade")
+        upgrades = con.execute("SELECT count(*) FROM wave_upgrades").fetchall()[0][0]
+        self.ids_bettered = self.ids_bettered or upgrades > 0
         run_sql(con, "wave_apply")
         run_sql(con, "wave_profiles")
         run_sql(con, "wave_end")
@@ -186,20 +191,31 @@ class _Derivation:
         con = self.con
         series = con.execute(
             "SELECT series, previous_date, completeness, previous_completeness, listed, "
-            "previous_listed, coalesce(highest, 0), coalesce(lowest, 0) FROM wave "
-            "LEFT JOIN (SELECT series, max(place) AS highest, min(place) AS lowest "
-            "FROM wave_known GROUP BY series) USING (series) ORDER BY series"
+            "previous_listed, previous_agreement FROM wave ORDER BY series"
         ).fetchall()
+        numbers = [row[0] for row in series]
         lists = con.execute(sql("wave_aligned")).to_arrow_table()
-        of_series = lists["series"].to_numpy()
-        previous = pc.fill_null(lists["previous"], float("nan")).to_numpy()
-        starts = np.searchsorted(of_series, [row[0] for row in series], side="left")
-        ends = np.searchsorted(of_series, [row[0] for row in series], side="right")
+        positions = lists["position"].to_numpy()
+        previous, remembered = (
+            pc.fill_null(lists[name], float("nan")).to_numpy()
+            for name in ("previous", "remembered")
+        )
+        places = con.execute(
+            "SELECT series, place FROM wave_known WHERE place IS NOT NULL ORDER BY ALL"
+        ).to_arrow_table()
+        known = places["place"].to_numpy()
         aligned: list[Alignment] = []
         judged: list[dict[str, Any]] = []
-        for row, start, end in zip(series, starts, ends, strict=True):
-            number, previous_date, current, before, listed, listed_before, highest, lowest = row
-            over = align(previous[start:end], highest, lowest)
+        for row, (start, end), (low, high) in zip(
+            series, _spans(lists, numbers), _spans(places, numbers), strict=True
+        ):
+            number, previous_date, current, before, listed, listed_before, agreement = row
+            over = align(
+                previous[start:end],
+                remembered[start:end],
+                known[low:high],
+                established=agreement is not None and agreement >= MIN_ORDER_AGREEMENT,
+            )
             aligned.append(over)
             verdict = (
                 claims(
@@ -218,8 +234,9 @@ class _Derivation:
                     "series": number,
                     "common": over.common,
                     "chain": over.chain,
-                    "front": over.front,
-                    "horizon_place": over.horizon_place,
+                    "front": int(positions[start + over.front]) if over.chain else 0,
+                    "horizon": over.horizon,
+                    "shown_to": over.shown_to,
                     "losses": verdict.losses,
                     "gains": verdict.gains,
                     "reason": verdict.reason,
@@ -227,14 +244,14 @@ class _Derivation:
             )
             if over.renumbered is not None:
                 self._renumber(number, *over.renumbered)
-        positions = np.arange(len(of_series)) - np.repeat(starts, ends - starts) + 1
         self._register(
             "aligned",
             pa.table(
                 {
-                    "series": of_series,
-                    "position": positions.astype(np.int32),
-                    "place": _joined([over.places for over in aligned]),
+                    "series": lists["series"],
+                    "position": lists["position"],
+                    # NaN is a place that nobody knows: null.
+                    "place": pa.array(_joined([over.places for over in aligned]), from_pandas=True),
                     "ceiling": _joined([over.ceiling for over in aligned]),
                     "floor": _joined([over.floor for over in aligned]),
                 }
@@ -283,6 +300,14 @@ class _Derivation:
         self.con.register(f"{name}_arrow", table)
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {name}_arrow")
         self.con.unregister(f"{name}_arrow")
+
+
+def _spans(rows: pa.Table, series: Sequence[int]) -> list[tuple[int, int]]:
+    """Where the rows of each series begin and end; `rows` are sorted by series."""
+    of_series = rows["series"].to_numpy()
+    starts = np.searchsorted(of_series, series, side="left").tolist()
+    ends = np.searchsorted(of_series, series, side="right").tolist()
+    return list(zip(starts, ends, strict=True))
 
 
 def _joined(arrays: list[Floats]) -> Floats:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from sf_assets.landing import Landed, SnapshotKey
+from sf_assets.rehearsal import crash_point
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import sql, transaction
 
@@ -51,14 +52,25 @@ def statuses_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str
     return {(relation, handle): status for relation, handle, status in rows}
 
 
+def pages_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], int]:
+    """(relation, handle) -> the pages of its latest snapshot before `day`: what a list costs."""
+    rows = con.execute(
+        "SELECT relation, handle, arg_max(pages, snapshot_date) FROM internal.snapshots "
+        "WHERE snapshot_date < ? GROUP BY ALL",
+        [day],
+    ).fetchall()
+    return {(relation, handle): pages for relation, handle, pages in rows}
+
+
 def load(
     connect: Connect, archive: Path, landings: Sequence[Landed]
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     """Archive and load finished landings of any days; a batch's bad page fails only its own list.
 
     `connect` opens the warehouse; it is held only for one short transaction, at the end.
-    Re-loading replaces the day. Raises WarehouseBusy where the warehouse stays locked: the archive
-    files are then orphans, which the next load of the same landings supersedes.
+    Re-loading replaces the day. Raises WarehouseBusy where the warehouse stays locked, and
+    duckdb.Error where it cannot be written (a full disk): nothing is loaded then, and the archive
+    files are orphans, which the next load of the same landings supersedes.
     """
     rows: list[SnapshotRow] = []
     failures: list[LoadFailure] = []
@@ -70,6 +82,7 @@ def load(
         rows += written
         failures += failed
     if rows:
+        crash_point("archived")
         with connect() as con, transaction(con):
             record(con, rows)
     return rows, failures
@@ -97,6 +110,9 @@ def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
 def _archive(archive: Path, batch: Sequence[Landed]) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     try:
         return write_batch(archive, batch), []
+    except OSError as error:
+        # No room or no permission: that is nobody's page, and smaller batches would not help.
+        return [], [LoadFailure(landed.key, str(error)) for landed in batch]
     except duckdb.Error as error:
         if len(batch) == 1:
             return [], [LoadFailure(batch[0].key, str(error).splitlines()[0])]

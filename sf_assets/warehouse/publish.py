@@ -10,11 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open for writing cannot be copied anyway
+    fcntl = None  # type: ignore[assignment]
 
 from sf_assets.home import Home
+from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, WarehouseBusy, locked
 
 KEEP_GENERATIONS = 2
 
@@ -31,25 +40,60 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path:
     """
     work = home.warehouse
     try:
-        with locked(work, wait_seconds):
-            if work.with_name(work.name + ".wal").exists():
-                raise PublishFailed(f"{work} was not closed cleanly; the next run mends it")
+        with locked(work, wait_seconds), _at_rest(work) as source:
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{time.time_ns() % 10**9:09d}"
             folder = home.generations / stamp
             partial = home.generations / f".{stamp}"
-            partial.mkdir(parents=True, mode=0o700)
-            shutil.copyfile(work, partial / home.published.name)
-            # Read-only, so that a tool that opens it for writing fails instead of forking it.
-            (partial / home.published.name).chmod(0o400)
+            home.generations.mkdir(mode=0o700, exist_ok=True)
+            partial.mkdir(mode=0o700)
+            try:
+                _copy(source, partial / home.published.name)
+            except BaseException:
+                # What a full disk broke off would keep the disk full.
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
             partial.rename(folder)
+            crash_point("copied")
             link = home.root / f".{home.published.name}.{os.getpid()}"
             link.unlink(missing_ok=True)
             link.symlink_to((folder / home.published.name).relative_to(home.root))
             os.replace(link, home.published)
             _drop_old(home)
+    except WarehouseBusy as error:
+        raise PublishFailed(f"{home.published} could not be renewed: {error}") from None
     except OSError as error:
-        raise PublishFailed(f"{home.published} could not be renewed ({error})") from error
+        raise PublishFailed(
+            f"{home.published} could not be renewed ({error}); it stays as it was, the warehouse "
+            "has everything, and the next run tries again"
+        ) from error
     return folder / home.published.name
+
+
+@contextmanager
+def _at_rest(work: Path) -> Iterator[IO[bytes]]:
+    """The closed warehouse, open for copying; a tool of somebody else's may have it open instead.
+
+    Raises PublishFailed where a copy would not be whole.
+    """
+    with work.open("rb") as source:
+        try:
+            if fcntl is not None:
+                # The kind of lock DuckDB takes: while a tool has the file open for writing we get
+                # none, and while we have ours no tool can open it so.
+                fcntl.lockf(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise PublishFailed(
+                f"{work} is open for writing in another tool; close it, and the next run publishes"
+            ) from None
+        if any(work.parent.glob(f"{work.name}.wal*")):
+            raise PublishFailed(f"{work} was not closed cleanly; the next run mends it")
+        yield source
+
+
+def _copy(source: IO[bytes], target: Path) -> None:
+    # Read-only, so that a tool that opens it for writing fails instead of forking it.
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _drop_old(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,32 +29,47 @@ class Rebuilt:
 def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
     """Replay all snapshots of the archive, then what is landed and not archived, and publish.
 
-    The old warehouse is moved aside, not deleted. Damaged landings are left out and named.
-    Raises ArchiveDamaged before anything is touched, WarehouseBusy while another process writes.
+    The old warehouse is moved aside, not deleted, and only when the new one is whole: a rebuild
+    that is killed changes nothing. Damaged landings are left out and named. Raises ArchiveDamaged,
+    WarehouseBusy while another process writes.
     """
     made = Rebuilt()
-    rows = _newest(home.archive)
+    new = home.warehouse.with_name("rebuilding.duckdb")
+    connect = partial(writing, new, wait_seconds)
+    # Held to the end, so that nobody loads into a file that is about to be moved aside.
     with locked(home.warehouse, wait_seconds):
-        if home.warehouse.exists():
-            made.old = home.warehouse.with_name(
-                f"{home.warehouse.name}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.old"
-            )
-            home.warehouse.rename(made.old)
-            wal = home.warehouse.with_name(f"{home.warehouse.name}.wal")
-            if wal.exists():
-                wal.rename(made.old.with_name(f"{made.old.name}.wal"))
-    connect = partial(writing, home.warehouse, wait_seconds)
-    with connect() as con, transaction(con):
-        if rows:
-            record(con, list(rows.values()))
-    landings = _not_archived(home, rows, made.problems)
-    loaded, failures = load(connect, home.archive, landings)
-    made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
-    with connect() as con:
-        derive(con, home.archive)
+        for left in new.parent.glob(f"{new.name}*"):
+            left.unlink()  # of a rebuild that was killed
+        rows = _newest(home.archive)
+        with connect() as con, transaction(con):
+            if rows:
+                record(con, list(rows.values()))
+        landings = _not_archived(home, rows, made.problems)
+        loaded, failures = load(connect, home.archive, landings)
+        made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
+        with connect() as con:
+            derive(con, home.archive)
+        made.old = _swap(home.warehouse, new)
     publish(home, wait_seconds)
-    made.snapshots = len(rows) + len(loaded)
+    made.snapshots = len(
+        rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
+    )
     return made
+
+
+def _swap(work: Path, new: Path) -> Path | None:
+    """Put `new` in the place of `work`; returns where the old file is now."""
+    old = None
+    if work.exists():
+        stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09d}"
+        old = work.with_name(f"{work.name}.{stamp}.old")
+        work.rename(old)
+    for wal in work.parent.glob(f"{work.name}.wal*"):
+        # Replayed into another file it would do harm.
+        aside = old or work.with_name(f"{work.name}.lost")
+        wal.rename(aside.with_name(aside.name + wal.name.removeprefix(work.name)))
+    os.replace(new, work)
+    return old
 
 
 def _newest(archive: Path) -> dict[tuple[str, str, object], SnapshotRow]:

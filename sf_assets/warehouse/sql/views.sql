@@ -41,6 +41,89 @@ JOIN (
     GROUP BY m.account_id
 ) AS seen USING (account_id);
 
+-- Of today's lists: who follows a handle and is followed by it.
+CREATE OR REPLACE VIEW main.mutuals AS
+SELECT m.handle, m.account_id, coalesce(p.account_handle, m.account_handle) AS account_handle,
+    p.display_name, p.verified, p.followers, m.first_seen AS follows_since,
+    back.first_seen AS followed_since
+FROM internal.presences AS m
+JOIN internal.presences AS back
+    ON back.handle = m.handle AND back.account_id = m.account_id AND back.relation = 'following'
+LEFT JOIN internal.profiles AS p ON p.account_id = m.account_id
+WHERE m.relation = 'followers' AND m.last_seen IS NULL AND back.last_seen IS NULL;
+
+CREATE OR REPLACE VIEW main.lost_mutuals AS
+SELECT c.handle, c.snapshot_date, c.previous_date, c.account_id, c.account_handle, c.state,
+    max(back.first_seen) AS followed_since, bool_or(back.last_seen IS NULL) AS still_followed
+FROM internal.churn AS c
+JOIN internal.presences AS back
+    ON back.handle = c.handle AND back.account_id = c.account_id AND back.relation = 'following'
+    AND back.first_seen <= c.previous_date
+    AND (back.last_seen IS NULL OR back.last_seen >= c.previous_date)
+WHERE c.relation = 'followers' AND c.change = 'lost' AND c.state <> 'retracted'
+GROUP BY ALL;
+
+CREATE OR REPLACE VIEW main.notable_changes AS
+SELECT c.relation, c.handle, c.snapshot_date, c.change, c.state, c.account_id, c.account_handle,
+    p.display_name, p.verified, p.followers
+FROM internal.churn AS c
+JOIN internal.profiles AS p USING (account_id)
+WHERE c.state <> 'retracted' AND (p.verified OR p.followers >= 10000);
+
+-- Both directions of a pair, so that one handle's partners are found by `handle` alone.
+CREATE OR REPLACE VIEW main.audience_overlap AS
+WITH listed AS (
+    SELECT handle, account_id FROM internal.presences
+    WHERE relation = 'followers' AND last_seen IS NULL
+),
+sizes AS (SELECT handle, count(*) AS accounts FROM listed GROUP BY handle),
+pairs AS (
+    SELECT a.handle, b.handle AS other_handle, count(*) AS shared
+    FROM listed AS a JOIN listed AS b USING (account_id)
+    WHERE a.handle <> b.handle
+    GROUP BY ALL
+)
+SELECT p.handle, p.other_handle, p.shared, s.accounts AS listed, o.accounts AS other_listed,
+    p.shared / s.accounts AS share, p.shared / (s.accounts + o.accounts - p.shared) AS jaccard
+FROM pairs AS p
+JOIN sizes AS s ON s.handle = p.handle
+JOIN sizes AS o ON o.handle = p.other_handle;
+
+-- A week's new followers, looked at 1, 2, … weeks after that week ended, as far as there are
+-- snapshots. Who fell beyond what the list shows is neither there nor lost.
+CREATE OR REPLACE VIEW main.weekly_retention AS
+WITH newest AS (
+    SELECT handle, max(snapshot_date) AS newest_day FROM internal.snapshots
+    WHERE relation = 'followers' AND completeness <> 'none' GROUP BY handle
+),
+cohort AS (
+    SELECT handle, CAST(date_trunc('week', first_seen) AS DATE) AS week, last_seen, end_kind
+    FROM internal.presences
+    WHERE relation = 'followers' AND start_kind IN ('gained', 'returned')
+),
+looked AS (
+    SELECT c.handle, c.week, w.weeks_after,
+        c.last_seen IS NULL OR c.last_seen >= c.week + 6 + 7 * w.weeks_after AS there,
+        coalesce(c.end_kind = 'lost', false) AS left_it
+    FROM cohort AS c
+    JOIN newest AS n USING (handle)
+    JOIN (SELECT CAST(unnest(range(1, 27)) AS INTEGER) AS weeks_after) AS w
+        ON c.week + 6 + 7 * w.weeks_after <= n.newest_day
+)
+SELECT handle, week, weeks_after, count(*) AS gained,
+    count(*) FILTER (there) AS still_listed,
+    count(*) FILTER (NOT there AND left_it) AS lost,
+    count(*) FILTER (NOT there AND NOT left_it) AS unknown,
+    count(*) FILTER (there) / nullif(count(*) FILTER (there OR left_it), 0) AS retention
+FROM looked
+GROUP BY handle, week, weeks_after;
+
+CREATE OR REPLACE VIEW main.tenure_of_lost AS
+SELECT relation, handle, account_id, account_handle, first_seen, last_seen,
+    last_seen - first_seen + 1 AS tenure_days, start_kind IN ('baseline', 'revealed') AS at_least
+FROM internal.presences
+WHERE end_kind = 'lost';
+
 -- The list of a relation as the latest usable snapshot on or before a day showed it.
 CREATE OR REPLACE MACRO internal.list_on(wanted_relation, wanted_handle, wanted_day) AS TABLE
 WITH stood AS (
@@ -91,5 +174,11 @@ COMMENT ON VIEW main.following_churn IS 'One row is one proved change of a follo
 COMMENT ON VIEW main.comparisons IS 'One row is one snapshot against the latest earlier usable one: what it allows to claim.';
 COMMENT ON VIEW main.account_renames IS 'One row is one change of an account''s handle, seen in a tracked list.';
 COMMENT ON VIEW main.accounts IS 'One row is the newest known profile of an account.';
+COMMENT ON VIEW main.mutuals IS 'One row is one account that follows a handle and is followed back, by the newest lists.';
+COMMENT ON VIEW main.lost_mutuals IS 'One row is one lost follower whom the handle had followed back.';
+COMMENT ON VIEW main.notable_changes IS 'One row is one change by an account that is verified or has 10,000 followers or more.';
+COMMENT ON VIEW main.audience_overlap IS 'One row is two tracked handles with followers in common, by the newest lists.';
+COMMENT ON VIEW main.weekly_retention IS 'One row is the new followers of one handle and week, so many weeks later.';
+COMMENT ON VIEW main.tenure_of_lost IS 'One row is one lost account and how long it had stayed.';
 COMMENT ON TABLE main.follower_growth IS 'One row is one handle on one UTC day: totals, gains, losses, averages.';
 COMMENT ON TABLE main.status_changes IS 'One row is one change of a lookup status between two snapshots of one list.';

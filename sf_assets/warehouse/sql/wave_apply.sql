@@ -1,6 +1,31 @@
 -- One wave, second half: what the comparison of each series allows is in `judged`, the places and
 -- neighbours of the current accounts in `aligned`. Writes presences, churn and what goes with them.
 
+-- One row is one account that is back and not where it stood: it stands above somebody who stood
+-- above it, or who came after it was seen last. Who was revealed since then proves nothing.
+CREATE OR REPLACE TEMP TABLE wave_placed AS
+SELECT m.series, m.position, m.known_id, a.place, a.floor
+FROM wave_match AS m
+JOIN aligned AS a ON a.series = m.series AND a.position = m.position;
+
+CREATE OR REPLACE TEMP TABLE wave_back AS
+SELECT p.series, p.position, k.place, k.last_seen
+FROM wave_placed AS p
+JOIN wave_known AS k ON k.series = p.series AND k.account_id = p.known_id
+WHERE NOT k.present AND k.place < p.floor;
+
+CREATE OR REPLACE TEMP TABLE wave_moved AS
+SELECT DISTINCT b.series, b.position
+FROM (
+    SELECT p.series, p.position, k.place, k.first_seen, k.start_kind
+    FROM wave_placed AS p
+    JOIN wave_known AS k ON k.series = p.series AND k.account_id = p.known_id
+    WHERE k.present AND k.place = p.place
+) AS stood
+JOIN wave_back AS b ON b.series = stood.series
+WHERE stood.position > b.position AND stood.place > b.place
+    AND (stood.first_seen <= b.last_seen OR stood.start_kind IN ('gained', 'returned'));
+
 -- One row is one account of a current list and what became of it.
 CREATE OR REPLACE TEMP TABLE wave_now AS
 SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.position,
@@ -11,16 +36,18 @@ SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.posit
     CASE
         WHEN k.present THEN 'stays'
         WHEN j.gains = 'baseline' THEN 'baseline'
+        -- Back where it stood: who was claimed lost never left. This holds at the very top as well,
+        -- where leaving and coming again would look the same.
+        WHEN j.gains = 'front' AND NOT k.present AND v.series IS NULL
+            THEN CASE WHEN k.end_kind = 'lost' THEN 'healed' ELSE 'revealed' END
         WHEN j.gains = 'front' AND l.position < j.front
             THEN CASE WHEN k.account_id IS NULL THEN 'gained' ELSE 'returned' END
-        -- Below the front: who was claimed lost and stands in the old place never left.
-        WHEN j.gains = 'front'
-            THEN CASE WHEN k.end_kind = 'lost' AND k.place BETWEEN a.floor AND a.ceiling
-                THEN 'healed' ELSE 'revealed' END
-        -- Without an order to go by, a loss not yet confirmed is withdrawn, not topped by a return.
+        WHEN j.gains = 'front' THEN 'revealed'
+        -- Without an order to go by, a loss not yet confirmed is withdrawn, not topped by a return,
+        -- and who was never claimed lost did not return.
         WHEN k.end_kind = 'lost' AND p.state = 'provisional' THEN 'healed'
-        WHEN j.gains = 'all'
-            THEN CASE WHEN k.account_id IS NULL THEN 'gained' ELSE 'returned' END
+        WHEN j.gains = 'all' AND k.account_id IS NULL THEN 'gained'
+        WHEN j.gains = 'all' AND k.end_kind = 'lost' THEN 'returned'
         ELSE 'revealed'
     END AS kind
 FROM wave AS w
@@ -29,6 +56,7 @@ JOIN wave_list AS l USING (series)
 JOIN aligned AS a ON a.series = l.series AND a.position = l.position
 LEFT JOIN wave_match AS m ON m.series = l.series AND m.position = l.position
 LEFT JOIN wave_known AS k ON k.series = m.series AND k.account_id = m.known_id
+LEFT JOIN wave_moved AS v ON v.series = l.series AND v.position = l.position
 LEFT JOIN internal.churn AS p
     ON p.relation = w.relation AND p.handle = w.handle AND p.account_id = k.account_id
     AND p.change = 'lost' AND p.state = 'provisional';
@@ -36,23 +64,23 @@ LEFT JOIN internal.churn AS p
 -- One row is one account of the previous list that the current one lacks.
 CREATE OR REPLACE TEMP TABLE wave_gone AS
 WITH before AS (
-    SELECT k.series, k.account_id, k.account_handle, k.place, m.known_id IS NULL AS gone,
+    SELECT k.series, k.account_id, k.account_handle, k.place, k.sec_key, k.strength,
+        m.known_id IS NULL AS gone,
         m.known_id IS NULL AND (
-            j.losses = 'all' OR (j.losses = 'window' AND k.place > j.horizon_place)
+            j.losses = 'all' OR (j.losses = 'window' AND coalesce(k.place > j.horizon, false))
         ) AS candidate,
-        row_number() OVER list AS rank,
-        lag(k.place) OVER list AS place_above, lead(k.place) OVER list AS place_below
+        row_number() OVER list AS rank
     FROM wave_known AS k
     JOIN judged AS j USING (series)
     LEFT JOIN wave_match AS m ON m.series = k.series AND m.known_id = k.account_id
     WHERE k.present
-    WINDOW list AS (PARTITION BY k.series ORDER BY k.place DESC)
+    WINDOW list AS (PARTITION BY k.series ORDER BY k.place DESC, k.account_id)
 ),
 islands AS (
     SELECT *, rank - row_number() OVER (PARTITION BY series, candidate ORDER BY rank) AS island
     FROM before
 )
-SELECT series, account_id, account_handle, place, place_above, place_below, candidate, island,
+SELECT series, account_id, account_handle, place, sec_key, strength, candidate,
     candidate AND count(*) OVER (PARTITION BY series, candidate, island)
         >= getvariable('hole_size') AS neighbours
 FROM islands
@@ -79,38 +107,75 @@ WHERE g.together > 0 AND w.listed > 0
         false
     );
 
+-- An account without ids that takes another handle looks like one that left and one that was shown
+-- in its very place. Where no id tells the two apart, nobody is said to have left.
+CREATE OR REPLACE TEMP TABLE wave_swapped AS
+SELECT DISTINCT g.series, g.account_id
+FROM wave_gone AS g
+JOIN wave_now AS n ON n.series = g.series AND n.kind = 'revealed' AND n.handle_before IS NULL
+JOIN wave_list AS l ON l.series = n.series AND l.position = n.position
+JOIN aligned AS a ON a.series = n.series AND a.position = n.position
+WHERE g.candidate AND g.place < a.ceiling AND g.place > a.floor
+    AND least(g.strength, l.strength) < 3
+    AND (g.sec_key IS NULL OR l.sec_key IS NULL OR g.sec_key = l.sec_key);
+
 CREATE OR REPLACE TEMP TABLE wave_left AS
 SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date,
-    g.account_id, g.account_handle, g.place, g.place_above, g.place_below, g.island,
-    g.neighbours AND h.series IS NOT NULL AS in_hole,
-    CASE WHEN g.candidate AND NOT (g.neighbours AND h.series IS NOT NULL)
+    g.account_id, g.account_handle,
+    CASE WHEN g.candidate AND NOT (g.neighbours AND h.series IS NOT NULL) AND s.series IS NULL
         THEN 'lost' ELSE 'beyond' END AS kind
 FROM wave_gone AS g
 JOIN wave AS w USING (series)
-LEFT JOIN wave_holes AS h USING (series);
+LEFT JOIN wave_holes AS h USING (series)
+LEFT JOIN wave_swapped AS s ON s.series = g.series AND s.account_id = g.account_id;
+
+-- One row is one account claimed lost and not yet confirmed, with the number of accounts around it
+-- that were listed as long as it was and of which nobody knows: the list may have a hole there.
+CREATE OR REPLACE TEMP TABLE wave_doubted AS
+WITH doubted AS (
+    SELECT w.series, c.account_id, c.snapshot_date, c.previous_date
+    FROM internal.churn AS c
+    JOIN wave AS w ON w.relation = c.relation AND w.handle = c.handle
+    WHERE c.change = 'lost' AND c.state = 'provisional'
+),
+known AS (
+    SELECT k.series, k.account_id, k.place, coalesce(k.last_seen, DATE '9999-12-31') AS last_seen,
+        coalesce(g.kind, k.end_kind) = 'beyond' AND n.series IS NULL AS unknown,
+        sum(CAST(coalesce(n.place = k.place, false) AS INTEGER)) OVER (
+            PARTITION BY k.series ORDER BY k.place DESC
+        ) AS gap
+    FROM wave_known AS k
+    SEMI JOIN doubted AS d ON d.series = k.series
+    LEFT JOIN wave_now AS n ON n.series = k.series AND n.account_id = k.account_id
+    LEFT JOIN wave_left AS g ON g.series = k.series AND g.account_id = k.account_id
+),
+placed AS (
+    SELECT d.series, d.account_id, d.snapshot_date, d.previous_date, k.place, k.gap
+    FROM doubted AS d
+    JOIN known AS k ON k.series = d.series AND k.account_id = d.account_id
+)
+SELECT p.series, p.account_id, p.snapshot_date, any_value(p.place) AS place,
+    count(u.account_id) AS unknown
+FROM placed AS p
+LEFT JOIN (FROM known WHERE unknown) AS u
+    ON u.series = p.series AND u.gap = p.gap AND u.last_seen >= p.previous_date
+GROUP BY p.series, p.account_id, p.snapshot_date;
 
 -- A loss claimed earlier is confirmed where the current list would have shown the account and does
 -- not, or shows that it came again to another place.
 UPDATE internal.churn SET state = 'confirmed'
 FROM (
-    SELECT c.relation, c.handle, c.snapshot_date, c.account_id
-    FROM internal.churn AS c
-    JOIN wave AS w ON w.relation = c.relation AND w.handle = c.handle
-    JOIN judged AS j ON j.series = w.series
-    JOIN wave_known AS k ON k.series = w.series AND k.account_id = c.account_id
-    LEFT JOIN wave_now AS n ON n.series = w.series AND n.account_id = c.account_id
-    LEFT JOIN (
-        SELECT series, island, max(coalesce(place_above, 'inf')) AS top,
-            min(coalesce(place_below, '-inf')) AS bottom
-        FROM wave_left WHERE in_hole GROUP BY ALL
-    ) AS hole ON hole.series = w.series AND k.place BETWEEN hole.bottom AND hole.top
-    WHERE c.change = 'lost' AND c.state = 'provisional'
-        AND CASE
-            WHEN n.kind IS NOT NULL THEN n.kind IN ('returned', 'revealed')
-            ELSE hole.series IS NULL AND (
-                j.losses = 'all' OR (j.losses = 'window' AND k.place > j.horizon_place)
-            )
-        END
+    SELECT w.relation, w.handle, d.snapshot_date, d.account_id
+    FROM wave_doubted AS d
+    JOIN wave AS w ON w.series = d.series
+    JOIN judged AS j ON j.series = d.series
+    LEFT JOIN wave_now AS n ON n.series = d.series AND n.account_id = d.account_id
+    WHERE CASE
+        WHEN n.kind IS NOT NULL THEN n.kind IN ('returned', 'revealed')
+        ELSE d.unknown < getvariable('hole_size') AND (
+            j.losses = 'all' OR (j.losses = 'window' AND coalesce(d.place > j.shown_to, false))
+        )
+    END
 ) AS sure
 WHERE churn.relation = sure.relation AND churn.handle = sure.handle
     AND churn.snapshot_date = sure.snapshot_date AND churn.account_id = sure.account_id
@@ -145,7 +210,7 @@ SET place = n.place, account_handle = n.account_handle, sec_key = n.sec_key
 FROM wave_now AS n
 WHERE n.kind IN ('stays', 'healed')
     AND (
-        n.place <> n.place_before OR n.account_handle <> n.handle_before
+        n.place IS DISTINCT FROM n.place_before OR n.account_handle <> n.handle_before
         OR n.sec_key IS DISTINCT FROM n.sec_key_before
     )
     AND presences.relation = n.relation AND presences.handle = n.handle

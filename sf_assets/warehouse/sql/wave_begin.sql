@@ -14,10 +14,12 @@ FROM wave_in WHERE NOT comparable;
 
 CREATE OR REPLACE TEMP TABLE wave AS
 SELECT w.*, p.snapshot_date AS previous_date, p.completeness AS previous_completeness,
-    p.listed AS previous_listed, p.reported_total AS previous_total
+    p.listed AS previous_listed, p.reported_total AS previous_total,
+    p.order_agreement AS previous_agreement
 FROM wave_in AS w
 LEFT JOIN (
-    SELECT s.relation, s.handle, s.snapshot_date, s.completeness, s.listed, s.reported_total
+    SELECT s.relation, s.handle, s.snapshot_date, s.completeness, s.listed, s.reported_total,
+        c.order_agreement
     FROM internal.snapshots AS s
     JOIN internal.comparisons AS c USING (relation, handle, snapshot_date)
     JOIN wave_in AS w ON w.relation = s.relation AND w.handle = s.handle

@@ -1,17 +1,30 @@
--- The newest known profile of every account in the wave. Ties within a day go to the list whose name
--- sorts last, so that the order of loading does not matter.
+-- The newest known profile of every account in the wave. The newest list that shows an account says
+-- its name, bio and counts; what only one relation's lists have comes from the newest of those. Of
+-- lists of one day the one whose name sorts last counts, so that the order of loading does not matter.
+
+-- One row is one account of the wave in one relation: in which list, and where, it is seen best.
+CREATE OR REPLACE TEMP TABLE wave_sightings AS
+SELECT series, position, account_id,
+    row_number() OVER (PARTITION BY account_id ORDER BY relation DESC) = 1 AS top
+FROM wave_now
+QUALIFY row_number() OVER (PARTITION BY account_id, relation ORDER BY handle DESC) = 1;
 
 CREATE OR REPLACE TEMP TABLE wave_profiles AS
-SELECT n.account_id, lower(p.account_handle) AS account_handle, p.platform_user_id, p.sec_uid,
-    p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following, p.posts,
-    p.avatar_url, p.avatar_urls, p.profile_url, p.region, p."language", p.account_created_at,
-    p.details, w.snapshot_date AS seen_on, w.relation || '/' || w.handle AS seen_in
+SELECT s.account_id, w.relation, s.top,
+    CAST(w.snapshot_date AS VARCHAR) || ' ' || w.relation || '/' || w.handle AS seen,
+    lower(p.account_handle) AS account_handle,
+    CASE
+        WHEN s.account_id[1] BETWEEN '0' AND '9' THEN s.account_id
+        WHEN starts_with(s.account_id, 'id:') THEN s.account_id[4:]
+    END AS platform_user_id,
+    p.sec_uid, p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following,
+    p.posts, p.avatar_url, p.avatar_urls, p.profile_url, p.region, p."language",
+    p.account_created_at, p.details
 FROM read_parquet(getvariable('archive_files'), filename = 'path') AS p
 JOIN wave AS w
     ON w.path = p.path AND w.relation = p.relation AND w.handle = p.handle
     AND w.snapshot_date = p.snapshot_date AND w.attempt = p.attempt
-JOIN wave_now AS n ON n.series = w.series AND n.position = p.position
-QUALIFY row_number() OVER (PARTITION BY n.account_id ORDER BY seen_in DESC) = 1;
+JOIN wave_sightings AS s ON s.series = w.series AND s.position = p.position;
 
 CREATE OR REPLACE TEMP TABLE wave_profiles_changed AS
 SELECT n.*
@@ -20,67 +33,76 @@ JOIN internal.profiles AS o ON o.account_id = n.account_id
 WHERE (n.account_handle, n.display_name, n.bio, n.verified, n.followers, n.following, n.avatar_url)
     IS DISTINCT FROM
     (o.account_handle, o.display_name, o.bio, o.verified, o.followers, o.following, o.avatar_url)
-    OR coalesce(n.platform_user_id <> o.platform_user_id, n.platform_user_id IS NOT NULL)
+    OR n.private_account IS DISTINCT FROM o.private_account
     OR coalesce(n.sec_uid <> o.sec_uid, n.sec_uid IS NOT NULL)
-    OR coalesce(n.private_account <> o.private_account, n.private_account IS NOT NULL)
-    OR coalesce(n.posts <> o.posts, n.posts IS NOT NULL)
-    OR coalesce(n.avatar_urls <> o.avatar_urls, n.avatar_urls IS NOT NULL)
-    OR coalesce(n.profile_url <> o.profile_url, n.profile_url IS NOT NULL)
-    OR coalesce(n.region <> o.region, n.region IS NOT NULL)
-    OR coalesce(n."language" <> o."language", n."language" IS NOT NULL)
-    OR coalesce(n.account_created_at <> o.account_created_at, n.account_created_at IS NOT NULL)
-    OR coalesce(n.details <> o.details, n.details IS NOT NULL);
+    OR (n.relation = 'followers' AND n.avatar_urls IS DISTINCT FROM o.avatar_urls)
+    OR (
+        n.relation = 'following'
+        AND (n.posts, n.profile_url, n.region, n."language", n.account_created_at, n.details)
+            IS DISTINCT FROM
+            (o.posts, o.profile_url, o.region, o."language", o.account_created_at, o.details)
+    );
 
--- Where the stored profile comes from is known from the presences: the newest list that shows it.
+-- Which list a stored profile is from is known from the presences: the newest one that shows it.
 CREATE OR REPLACE TEMP TABLE wave_profiles_ranked AS
-SELECT n.*, coalesce((n.seen_on, n.seen_in) > (seen.seen_on, seen.seen_in), true) AS newer
-FROM wave_profiles_changed AS n
-LEFT JOIN (
-    SELECT m.account_id, max(coalesce(m.last_seen, newest.snapshot_date)) AS seen_on,
-        arg_max(m.relation || '/' || m.handle,
-            (coalesce(m.last_seen, newest.snapshot_date), m.relation || '/' || m.handle)) AS seen_in
+WITH known AS (
+    SELECT m.account_id, m.relation,
+        max(CAST(coalesce(m.last_seen, newest.snapshot_date) AS VARCHAR)
+            || ' ' || m.relation || '/' || m.handle) AS seen
     FROM internal.presences AS m
-    JOIN (
+    LEFT JOIN (
         SELECT relation, handle, max(snapshot_date) AS snapshot_date
         FROM internal.comparisons WHERE losses <> 'unusable' GROUP BY ALL
     ) AS newest USING (relation, handle)
     SEMI JOIN wave_profiles_changed AS c ON c.account_id = m.account_id
-    GROUP BY m.account_id
-) AS seen USING (account_id);
+    GROUP BY m.account_id, m.relation
+),
+by_account AS (
+    SELECT account_id, max(seen) AS seen, bool_or(relation = 'followers') AS a_follower
+    FROM known GROUP BY account_id
+)
+SELECT n.*, n.top AND coalesce(n.seen > a.seen, true) AS newest,
+    coalesce(n.seen > k.seen, true) AS newest_here, coalesce(a.a_follower, false) AS a_follower
+FROM wave_profiles_changed AS n
+LEFT JOIN known AS k ON k.account_id = n.account_id AND k.relation = n.relation
+LEFT JOIN by_account AS a ON a.account_id = n.account_id;
 
 UPDATE internal.profiles
-SET account_handle = CASE WHEN n.newer THEN n.account_handle ELSE profiles.account_handle END,
-    display_name = CASE WHEN n.newer THEN n.display_name ELSE profiles.display_name END,
-    bio = CASE WHEN n.newer THEN n.bio ELSE profiles.bio END,
-    verified = CASE WHEN n.newer THEN n.verified ELSE profiles.verified END,
-    followers = CASE WHEN n.newer THEN n.followers ELSE profiles.followers END,
-    following = CASE WHEN n.newer THEN n.following ELSE profiles.following END,
-    avatar_url = CASE WHEN n.newer THEN n.avatar_url ELSE profiles.avatar_url END,
-    platform_user_id = CASE WHEN n.newer THEN coalesce(n.platform_user_id, profiles.platform_user_id)
-        ELSE coalesce(profiles.platform_user_id, n.platform_user_id) END,
-    sec_uid = CASE WHEN n.newer THEN coalesce(n.sec_uid, profiles.sec_uid)
-        ELSE coalesce(profiles.sec_uid, n.sec_uid) END,
-    private_account = CASE WHEN n.newer THEN coalesce(n.private_account, profiles.private_account)
-        ELSE coalesce(profiles.private_account, n.private_account) END,
-    posts = CASE WHEN n.newer THEN coalesce(n.posts, profiles.posts)
-        ELSE coalesce(profiles.posts, n.posts) END,
-    avatar_urls = CASE WHEN n.newer THEN coalesce(n.avatar_urls, profiles.avatar_urls)
-        ELSE coalesce(profiles.avatar_urls, n.avatar_urls) END,
-    profile_url = CASE WHEN n.newer THEN coalesce(n.profile_url, profiles.profile_url)
-        ELSE coalesce(profiles.profile_url, n.profile_url) END,
-    region = CASE WHEN n.newer THEN coalesce(n.region, profiles.region)
-        ELSE coalesce(profiles.region, n.region) END,
-    "language" = CASE WHEN n.newer THEN coalesce(n."language", profiles."language")
-        ELSE coalesce(profiles."language", n."language") END,
-    account_created_at = CASE
-        WHEN n.newer THEN coalesce(n.account_created_at, profiles.account_created_at)
-        ELSE coalesce(profiles.account_created_at, n.account_created_at) END,
-    details = CASE WHEN n.newer THEN coalesce(n.details, profiles.details)
-        ELSE coalesce(profiles.details, n.details) END
+SET account_handle = n.account_handle, display_name = n.display_name, bio = n.bio,
+    verified = n.verified, followers = n.followers, following = n.following,
+    avatar_url = n.avatar_url
 FROM wave_profiles_ranked AS n
-WHERE profiles.account_id = n.account_id;
+WHERE profiles.account_id = n.account_id AND n.newest;
+
+-- Ids are left out on some days, and stay what they are.
+UPDATE internal.profiles SET sec_uid = n.sec_uid
+FROM wave_profiles_ranked AS n
+WHERE profiles.account_id = n.account_id AND n.sec_uid IS NOT NULL
+    AND (profiles.sec_uid IS NULL OR n.newest);
+
+-- Lists of followers always say who is private, lists of followed accounts only sometimes.
+UPDATE internal.profiles SET private_account = n.private_account
+FROM wave_profiles_ranked AS n
+WHERE profiles.account_id = n.account_id AND n.newest_here
+    AND (n.relation = 'followers' OR NOT n.a_follower);
+
+UPDATE internal.profiles SET avatar_urls = n.avatar_urls
+FROM wave_profiles_ranked AS n
+WHERE profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers';
+
+UPDATE internal.profiles
+SET posts = n.posts, profile_url = n.profile_url, region = n.region, "language" = n."language",
+    account_created_at = n.account_created_at, details = n.details
+FROM wave_profiles_ranked AS n
+WHERE profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following';
 
 INSERT INTO internal.profiles
-SELECT * EXCLUDE (seen_on, seen_in) FROM wave_profiles AS n
+SELECT n.account_id, n.account_handle, n.platform_user_id, coalesce(n.sec_uid, f.sec_uid),
+    n.display_name, n.bio, n.verified, coalesce(f.private_account, n.private_account),
+    n.followers, n.following, n.posts, n.avatar_url, coalesce(f.avatar_urls, n.avatar_urls),
+    n.profile_url, n.region, n."language", n.account_created_at, n.details
+FROM wave_profiles AS n
 ANTI JOIN internal.profiles AS o ON o.account_id = n.account_id
+LEFT JOIN (FROM wave_profiles WHERE NOT top) AS f ON f.account_id = n.account_id
+WHERE n.top
 ORDER BY n.account_id;

@@ -1,4 +1,18 @@
--- Rename accounts to the better ids in `wave_upgrades`, throughout their series.
+-- Last words on who is who, once the lists are laid over each other; then accounts that show a better
+-- id than the one they are known by are renamed to it, throughout their series.
+
+-- Nothing but a handle says that this newcomer at the top is an account known before, and handles
+-- move on. If it is the same after all, an id will tell on one of the next days.
+DELETE FROM wave_match USING judged AS j
+WHERE j.series = wave_match.series AND wave_match.by_handle AND j.gains = 'front'
+    AND wave_match.position < j.front;
+
+CREATE OR REPLACE TEMP TABLE wave_upgrades AS
+SELECT w.series, w.relation, w.handle, s.known_id AS old_id, s.account_id AS new_id
+FROM wave_seen AS s
+JOIN wave AS w ON w.series = s.series
+SEMI JOIN wave_match AS m ON m.series = s.series AND m.known_id = s.known_id
+WHERE s.account_id <> s.known_id;
 
 UPDATE internal.presences SET account_id = u.new_id FROM wave_upgrades AS u
 WHERE presences.relation = u.relation AND presences.handle = u.handle

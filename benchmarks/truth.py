@@ -1,0 +1,468 @@
+"""How true are the rows of `follower_churn`? The simulator's worst month, scored by its own record.
+
+    python benchmarks/truth.py              the full month: 20 handles x 5,000, and the giant
+    python benchmarks/truth.py --quick      a small one, in half a minute
+
+Run is everything but HTTP and Dagster: the simulator's pages are validated and followed by the
+page walk, landed, archived, loaded and derived, a day at a time. What came of it is compared with
+the simulator's record of who followed whom when; so is what a plain set difference of consecutive
+lists says of the same days. Prints a Markdown table.
+
+What the figures mean, for a usable list P and the next one, C:
+
+- A *gain* (`gained` or `returned`) is right where, by the record, the account followed at C and not
+  at P; or not at the usable list before P, because P missed it: that row is a day late.
+- A *loss* (`lost`, confirmed) is right where, by the record, the account left between P and C; or
+  between C and the list that confirmed it: that row is early, as C had missed the account; or
+  between the list before P and P, which showed a page of the day before: that row is a day late.
+- A gain *could be seen* where, by the record, the account came between P and C, C lists it above
+  the newest account that it shares with P in order, and the two can be compared: nine in ten of the
+  accounts in both keep their order, or both are complete.
+- A loss is *in the window* where, by the record, the account left between P and C and was not back
+  before a list that could confirm it; P lists it above the oldest account that it shares with C in
+  order (or C is complete), not among four or more neighbours that C lacks together (unless the
+  total fell by as much); P and C can be compared, and so can a later list that reaches below it.
+- The plain difference takes every found list with somebody in it, and is scored on its own pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from sf_assets.home import Home
+from sf_assets.landing import Landed, Landing, Page, SnapshotKey, now
+from sf_assets.membership import HOLE_SIZE, MIN_ORDER_AGREEMENT, longest_chain
+from sf_assets.settings import RELATIONS, Relation
+from sf_assets.simulator import Changes, World, preset_world
+from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.warehouse.archive import read_archive
+from sf_assets.warehouse.connection import transaction, writing
+from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.load import load, record
+
+TODAY = date(2026, 10, 20)
+DAYS = 30
+
+_world: World | None = None
+
+
+# --- from the simulator's pages to the warehouse, without HTTP -------------------------------
+
+
+def land(landing: Landing, world: World, key: SnapshotKey) -> Landed:
+    """Walk one list as the pipeline does, every page landed; nothing goes over a wire."""
+    walk = ListWalk(key.relation, key.handle)
+    log = landing.open(key)
+    assert log is not None
+    with log:
+        log.begin("benchmark", "benchmark")
+        while walk.has_next_page:
+            params = walk.request_params()
+            answer = world.page(key.handle, key.relation, key.day, cursor=params["cursor"])
+            data = world.page_json(answer, key.relation, key.day)
+            meta = '"meta":{"requestId":"r","creditsCharged":1,"version":"v1"}'
+            body = f'{{"data":{data},{meta}}}'.encode()
+            log.add_page(Page(params["page"], params["cursor"], now(), "r", 1, False, 1, body))
+            walk.update(parse_page(key.relation, body))
+        assert walk.lookup_status is not None
+        reason = walk.end_reason.value if walk.end_reason else None
+        log.finish(walk.lookup_status.value, reason, "benchmark")
+    landed = landing.read(key)
+    assert landed is not None
+    return landed
+
+
+def _keep_world(world: World) -> None:
+    global _world
+    _world = world
+
+
+def _land_in_child(root: Path, keys: list[SnapshotKey]) -> list[Landed]:
+    assert _world is not None
+    return [land(Landing(root), _world, key) for key in keys]
+
+
+#: (relation, handle, day of the row, account_id) -> day of the list that confirmed the loss.
+Confirmations = dict[tuple[str, str, date, str], date]
+
+
+def run_month(
+    world: World, home: Home, days: list[date], confirmed: Confirmations
+) -> dict[str, float]:
+    """Land, load and derive day by day; returns seconds per step."""
+    spent = dict.fromkeys(("land", "load", "derive", "slowest day's derive"), 0.0)
+    lists = [(handle, relation) for handle in world.handles for relation in RELATIONS]
+    with ProcessPoolExecutor(2, initializer=_keep_world, initargs=(world,)) as pool:
+        for day in days:
+            start = time.perf_counter()
+            keys = [SnapshotKey(day, *each) for each in lists]
+            chunks = [keys[at::8] for at in range(8)]
+            landed = [
+                one
+                for some in pool.map(_land_in_child, [home.landing] * len(chunks), chunks)
+                for one in some
+            ]
+            spent["land"] += time.perf_counter() - start
+            start = time.perf_counter()
+            _, failures = load(lambda: writing(home.warehouse), home.archive, landed)
+            assert not failures, failures
+            spent["load"] += time.perf_counter() - start
+            shutil.rmtree(home.landing)
+            _derive(home, spent, day, confirmed)
+    return spent
+
+
+def _derive(home: Home, spent: dict[str, float], day: date, confirmed: Confirmations) -> None:
+    with writing(home.warehouse) as con:
+        start = time.perf_counter()
+        derive(con, home.archive)
+        seconds = time.perf_counter() - start
+        for row in con.execute(
+            "SELECT relation, handle, snapshot_date, account_id FROM internal.churn "
+            "WHERE change = 'lost' AND state = 'confirmed'"
+        ).fetchall():
+            confirmed.setdefault(row, day)
+    spent["derive"] += seconds
+    spent["slowest day's derive"] = max(spent["slowest day's derive"], seconds)
+
+
+def replay_month(home: Home, confirmed: Confirmations) -> dict[str, float]:
+    """Make the warehouse again from an archive that is there, a day at a time."""
+    shutil.rmtree(home.warehouse.parent, ignore_errors=True)
+    home.warehouse.parent.mkdir()
+    spent = dict.fromkeys(("land", "load", "derive", "slowest day's derive"), 0.0)
+    by_day = defaultdict(list)
+    for row in read_archive(home.archive):
+        by_day[row.snapshot_date].append(row)
+    for day in sorted(by_day):
+        with writing(home.warehouse) as con, transaction(con):
+            record(con, by_day[day])
+        _derive(home, spent, day, confirmed)
+    return spent
+
+
+# --- scoring ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Score:
+    """Claims and truths of one kind of change."""
+
+    claimed: int = 0
+    right: int = 0
+    other_day: int = 0
+    visible: int = 0
+    found: int = 0
+    happened: int = 0
+    found_of_all: int = 0
+    wrong: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def precision(self) -> float:
+        return self.right / self.claimed if self.claimed else 1.0
+
+    @property
+    def recall(self) -> float:
+        return self.found / self.visible if self.visible else 1.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two consecutive lists as served, and what the record says of the time between them."""
+
+    series: tuple[Relation, str]
+    before: date
+    after: date
+    truth: Changes
+    previous: list[int]
+    current: list[int]
+    complete: tuple[bool, bool]
+    totals: tuple[int, int]
+
+    @cached_property
+    def here(self) -> set[int]:
+        return set(self.current)
+
+    @cached_property
+    def comparable(self) -> bool:
+        return bool(self.comparison[1])
+
+    @cached_property
+    def comparison(self) -> tuple[set[int], set[int]]:
+        """Who of `current` stands above the front; whose absence the current list would show."""
+        place = {account: -at for at, account in enumerate(self.previous)}
+        common = [account for account in self.current if account in place]
+        if not common:
+            return set(), set()
+        in_chain = longest_chain(np.array([place[account] for account in common], dtype=float))
+        chain = [account for account, kept in zip(common, in_chain, strict=True) if kept]
+        ordered = len(chain) >= MIN_ORDER_AGREEMENT * len(common)
+        if not ordered and not all(self.complete):
+            return set(), set()
+        here = self.here
+        front = self.current.index(chain[0]) if ordered else len(self.current)
+        last = len(self.previous) if self.complete[1] else -place[chain[-1]]
+        above = self.previous[:last]
+        holes = {each for run in _runs(above, here) if len(run) >= HOLE_SIZE for each in run}
+        single = sum(account not in here for account in above) - len(holes)
+        came = len(self.truth.gained | self.truth.returned)
+        purged = all(self.complete) and (
+            self.totals[0] - self.totals[1] + came - single >= len(holes)
+        )
+        return set(self.current[:front]), set(above) if purged else set(above) - holes
+
+
+def _runs(accounts: Iterable[int], here: set[int]) -> Iterator[list[int]]:
+    run: list[int] = []
+    for account in accounts:
+        if account in here:
+            if run:
+                yield run
+            run = []
+        else:
+            run.append(account)
+    if run:
+        yield run
+
+
+def pairs_of(
+    world: World, series: tuple[Relation, str], days: list[tuple[date, bool, int]]
+) -> list[Pair]:
+    """`days`: the usable days of a series, whether each is complete, and its reported total."""
+    relation, handle = series
+    served = {
+        day: list(dict.fromkeys(world.truth(handle, relation, day).listed.tolist()))
+        for day, _, _ in days
+    }
+    return [
+        Pair(
+            series,
+            before,
+            after,
+            world.changes(handle, relation, before, after),
+            served[before],
+            served[after],
+            (was, complete),
+            (total_before, total),
+        )
+        for (before, was, total_before), (after, complete, total) in pairwise(days)
+    ]
+
+
+class Names:
+    """From the pipeline's account ids back to the simulator's account numbers."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def number(self, account_id: str, handle: str, day: date) -> int:
+        if account_id.startswith("@"):
+            return self.world.number_of({"handle": handle}, day)
+        if account_id.startswith("sec:"):
+            return self.world.number_of({"secUid": account_id[4:]}, day)
+        return self.world.number_of({"platformUserId": account_id}, day)
+
+
+def score(
+    world: World, con: duckdb.DuckDBPyConnection, confirmed: Confirmations
+) -> dict[str, Score]:
+    """Score what is in the warehouse, and the plain difference beside it."""
+    names = Names(world)
+    confirmed_on: dict[tuple[str, str, date, int], date] = {}
+    churn: dict[tuple[str, str], dict[date, dict[str, set[int]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(set))
+    )
+    for relation, handle, day, before, account, name, change, state in con.execute(
+        "SELECT relation, handle, snapshot_date, previous_date, account_id, account_handle, "
+        "change, state FROM internal.churn"
+    ).fetchall():
+        if change == "lost":
+            number = names.number(account, name, before)
+            churn[relation, handle][day][state].add(number)
+            if (relation, handle, day, account) in confirmed:
+                confirmed_on[relation, handle, day, number] = confirmed[
+                    relation, handle, day, account
+                ]
+        else:
+            churn[relation, handle][day]["gained"].add(names.number(account, name, day))
+    usable: dict[tuple[Relation, str], list[tuple[date, bool, int]]] = defaultdict(list)
+    for relation, handle, day, completeness, total in con.execute(
+        "SELECT relation, handle, snapshot_date, completeness, reported_total "
+        "FROM internal.snapshots WHERE lookup_status = 'found' AND listed > 0 "
+        "ORDER BY relation, handle, snapshot_date"
+    ).fetchall():
+        usable[relation, handle].append((day, completeness == "complete", total))
+
+    scores = {
+        name: Score() for name in ("gained", "lost", "plain gained", "plain lost", "provisional")
+    }
+    for series, days in usable.items():
+        pairs = pairs_of(world, series, days)
+        claims = churn[series]
+        for at, pair in enumerate(pairs):
+            above_front, in_window = pair.comparison
+            truth, here, before = pair.truth, pair.here, set(pair.previous)
+            came = truth.gained | truth.returned
+            wider = came
+            if at:
+                longer = world.changes(series[1], series[0], pairs[at - 1].before, pair.after)
+                # Who moved left and came again since then.
+                wider = came | longer.gained | longer.returned | longer.moved
+            left, gone_next = truth.lost, truth.lost
+            if at:
+                gone_next = gone_next | (longer.lost - truth.gained - truth.returned)
+            for number in claims[pair.after]["confirmed"] - gone_next:
+                until = confirmed_on.get((*series, pair.after, number), pair.after)
+                later = world.changes(series[1], series[0], pair.before, until)
+                if number in later.lost | later.moved:
+                    gone_next = gone_next | {number}
+            claimed = claims[pair.after]
+            visible = came & above_front & here
+            _add(scores["gained"], pair, claimed["gained"], came, wider, visible, "+")
+            _add(scores["plain gained"], pair, here - before, came, came, visible, "+")
+            confirmable = {
+                number
+                for number in (left & before & in_window) - here
+                if _can_be_confirmed(number, pair, pairs[at + 1 :])
+            }
+            _add(scores["lost"], pair, claimed["confirmed"], left, gone_next, confirmable, "-")
+            _add(scores["plain lost"], pair, before - here, left, left, confirmable, "-")
+            _add(scores["provisional"], pair, claimed["provisional"], left, left, set(), "-")
+    return scores
+
+
+def _can_be_confirmed(account: int, pair: Pair, later: list[Pair]) -> bool:
+    """Whether a later list would show the account, or somebody who stood below it, before it is
+    back."""
+    place = pair.previous.index(account)
+    for each in later:
+        if account in each.truth.gained or account in each.truth.returned:
+            return False
+        if each.comparable and (
+            each.complete[1] or any(below in each.here for below in pair.previous[place + 1 :])
+        ):
+            return True
+    return False
+
+
+def _add(
+    score: Score,
+    pair: Pair,
+    claimed: set[int],
+    happened: set[int] | frozenset[int],
+    right: set[int] | frozenset[int],
+    visible: set[int] | frozenset[int],
+    sign: str,
+) -> None:
+    name = f"{pair.series[1]} {pair.series[0]} {pair.before}..{pair.after}"
+    score.claimed += len(claimed)
+    score.right += len(claimed & right)
+    score.other_day += len((claimed & right) - happened)
+    score.visible += len(visible)
+    score.found += len(visible & claimed)
+    score.happened += len(happened)
+    score.found_of_all += len(happened & claimed)
+    score.wrong += [f"{name} {sign}{account}" for account in sorted(claimed - right)]
+    score.missed += [f"{name} {sign}{account}" for account in sorted(visible - claimed)]
+
+
+# --- the table -------------------------------------------------------------------------------
+
+
+def table(results: list[tuple[float, dict[str, Score]]]) -> Iterator[str]:
+    """One line a kind of change and share of flicker: ours, then the plain difference."""
+    yield (
+        "| change | flicker | precision | recall | rows | wrong | other day | to be seen | missed "
+        "| plain precision | plain recall | plain rows | plain wrong |"
+    )
+    yield "| --- |" + " ---: |" * 12
+    for flicker, scores in results:
+        for kind, words in (("gained", "gained, returned"), ("lost", "lost, confirmed")):
+            ours, plain = scores[kind], scores[f"plain {kind}"]
+            yield (
+                f"| {words} | {flicker:.1%} | {ours.precision:.5f} | {ours.recall:.5f} "
+                f"| {ours.claimed:,} | {ours.claimed - ours.right:,} | {ours.other_day:,} "
+                f"| {ours.visible:,} | {ours.visible - ours.found:,} "
+                f"| {plain.precision:.3f} | {plain.recall:.3f} "
+                f"| {plain.claimed:,} | {plain.claimed - plain.right:,} |"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="4 handles of 600, and no giant")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--flicker", type=float, action="append", help="default: 0 and 0.005")
+    parser.add_argument("--home", type=Path, help="keep archives here, and go on from them")
+    parser.add_argument("--cases", type=int, default=0, help="print so many single cases of each")
+    wanted = parser.parse_args()
+    results = []
+    for flicker in wanted.flicker or (0.0, 0.005):
+        world = preset_world(
+            "worst",
+            today=TODAY,
+            seed=wanted.seed,
+            handles=4 if wanted.quick else 20,
+            accounts=600 if wanted.quick else 5_000,
+            flicker=flicker,
+        )
+        if wanted.quick:
+            giant = [name for name in world.handles if name.endswith("giant")]
+            for name in giant:
+                world = _without(world, name)
+        days = [TODAY - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+        kept = wanted.home and wanted.home / f"seed-{wanted.seed}-flicker-{flicker}"
+        root = kept or Path(tempfile.mkdtemp(prefix="truth-"))
+        home = Home(root)
+        confirmed: Confirmations = {}
+        try:
+            if home.archive.exists():
+                spent = replay_month(home, confirmed)
+            else:
+                home.warehouse.parent.mkdir(parents=True, exist_ok=True)
+                spent = run_month(world, home, days, confirmed)
+            start = time.perf_counter()
+            with writing(home.warehouse) as con:
+                scores = score(world, con, confirmed)
+            spent["score"] = time.perf_counter() - start
+        finally:
+            if kept is None:
+                shutil.rmtree(root)
+        results.append((flicker, scores))
+        print(json.dumps({"flicker": flicker, **{k: round(v, 2) for k, v in spent.items()}}))
+        for kind, one in scores.items():
+            shares: Counter[str] = Counter()
+            for case in one.wrong:
+                shares[case.rsplit(" ", 2)[0]] += 1
+            if wanted.cases and not kind.startswith("plain"):
+                print(kind, "of all that happened:", one.found_of_all, "of", one.happened)
+                for case in one.wrong[: wanted.cases]:
+                    print("  wrong ", case)
+                for case in one.missed[: wanted.cases]:
+                    print("  missed", case)
+    print("\n".join(table(results)))
+
+
+def _without(world: World, handle: str) -> World:
+    profiles = [profile for name, profile in world.profiles.items() if name != handle]
+    return World(profiles, epoch=world.epoch, seed=world.seed, horizon_days=world.horizon_days)
+
+
+if __name__ == "__main__":
+    main()

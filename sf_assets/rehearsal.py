@@ -1,0 +1,40 @@
+"""Rehearsing a crash: the process kills itself where it is told to.
+
+`SF_ASSETS_CRASH_AT=committed` (or `committed:2`, the second time it comes by) is a `kill -9` from
+inside, at a step no outsider could hit on purpose. It is heard only while the API is on this
+machine, so that no forgotten variable can end a run that costs money.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+from sf_assets.settings import is_loopback
+
+#: Where a process can be told to die: name -> the moment.
+STEPS = {
+    "answered": "an answer came and is not landed",
+    "landed": "a page is landed and the next one not asked for",
+    "ended": "the end of a list is written",
+    "archived": "an archive file is written and no transaction begun",
+    "committing": "in a transaction, all its statements done",
+    "committed": "a transaction is committed and the file not closed",
+    "copied": "the new publication is copied and the link not moved",
+    "sent": "an alert is sent and not noted",
+}
+
+_passed: Counter[str] = Counter()
+
+
+def crash_point(step: str) -> None:
+    """Die here if SF_ASSETS_CRASH_AT says so and the API is simulated."""
+    wanted = os.environ.get("SF_ASSETS_CRASH_AT")
+    if not wanted or not is_loopback(os.environ.get("SOCIALFETCH_BASE_URL", "")):
+        return
+    name, _, turn = wanted.partition(":")
+    if name == step:
+        _passed[step] += 1
+        if _passed[step] == int(turn or 1):
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,243 @@
+"""A report to pass on: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+import duckdb
+
+from sf_assets import __version__
+from sf_assets.assets.pictures import chart_css, clean, draw
+
+# Handles that get charts of their own; with more of them, those that moved most do.
+DETAILED = 20
+# Lines in the chart of all handles, rows in the table of accounts, rows of status history.
+DRAWN = 6
+NAMED = 40
+CHANGES = 200
+
+# Wide charts for a desk, narrow ones for a phone: letters must not shrink with the picture.
+WIDE, NARROW = (960, 300), (370, 250)
+
+
+@dataclass(frozen=True)
+class Day:
+    """One handle on one day, as in `follower_growth`; None where there is no figure."""
+
+    total: int | None = None
+    net: int | None = None
+    gained: int | None = None
+    lost: int | None = None
+    unknown: int | None = None
+    unexplained: int | None = None
+    completeness: str = "missing"
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A tracked handle over the days of the report."""
+
+    name: str
+    days: Sequence[date]
+    by_day: Mapping[date, Day]
+    status: str
+    since: date | None
+
+    def series(self, what: str) -> list[Any]:
+        return [getattr(self.by_day.get(day, Day()), what) for day in self.days]
+
+    def sum(self, what: str) -> int:
+        return sum(value or 0 for value in self.series(what))
+
+    @cached_property
+    def totals(self) -> list[int]:
+        return [value for value in self.series("total") if value is not None]
+
+    @property
+    def total(self) -> int | None:
+        return self.totals[-1] if self.totals else None
+
+    @property
+    def net(self) -> int | None:
+        return self.totals[-1] - self.totals[0] if len(self.totals) > 1 else None
+
+    @property
+    def percent(self) -> float | None:
+        return 100 * self.net / self.totals[0] if self.net is not None and self.totals[0] else None
+
+    @property
+    def completeness(self) -> dict[str, int]:
+        seen = self.series("completeness")
+        return {kind: seen.count(kind) for kind in ("complete", "window", "none", "missing")}
+
+    def sparkline(self, width: int = 110, height: int = 24) -> list[str]:
+        """Points of the totals, one text for each unbroken stretch of days."""
+        if not self.totals:
+            return []
+        low, high = min(self.totals), max(self.totals)
+        step_x, step_y = width / max(1, len(self.days) - 1), (height - 4) / ((high - low) or 1)
+        pieces: list[list[str]] = [[]]
+        for number, value in enumerate(self.series("total")):
+            if value is None:
+                pieces.append([])
+            else:
+                y = height - 2 - (value - low) * step_y
+                pieces[-1].append(f"{number * step_x:.1f},{y:.1f}")
+        return [" ".join(piece) for piece in pieces if len(piece) > 1]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is on the page."""
+
+    days: Sequence[date]
+    handles: Sequence[Handle]
+    changes: Sequence[Mapping[str, Any]]
+    changes_in_all: int
+    notable: Sequence[Mapping[str, Any]]
+    spend: Mapping[date, Mapping[str, int]]
+
+    @property
+    def detailed(self) -> list[Handle]:
+        """Handles with charts of their own, in the order of the page."""
+        movers = sorted(self.handles, key=lambda one: -abs(one.net or 0))[:DETAILED]
+        return [handle for handle in self.handles if handle in movers]
+
+    @property
+    def movers(self) -> list[Handle]:
+        drawable = [handle for handle in self.handles if handle.percent is not None]
+        return sorted(drawable, key=lambda one: -abs(one.net or 0))[:DRAWN]
+
+    def sum(self, what: str) -> int:
+        return sum(handle.sum(what) for handle in self.handles)
+
+    @property
+    def total(self) -> int:
+        return sum(handle.total or 0 for handle in self.handles)
+
+    @property
+    def net(self) -> int:
+        return sum(handle.net or 0 for handle in self.handles)
+
+    @property
+    def not_open(self) -> list[Handle]:
+        return [handle for handle in self.handles if handle.status != "found"]
+
+    @property
+    def credits(self) -> int:
+        return sum(sum(of_day.values()) for of_day in self.spend.values())
+
+
+def gather(
+    con: duckdb.DuckDBPyConnection, handles: Sequence[str] | None = None, days: int = 30
+) -> Report:
+    """Ask the published file for the last `days` days of `handles`, of all where None."""
+    newest: date | None = con.execute("SELECT max(snapshot_date) FROM main.snapshots").fetchall()[
+        0
+    ][0]
+    last = newest or datetime.now(timezone.utc).date()
+    span = [last - timedelta(days=back) for back in range(days - 1, -1, -1)]
+    names = [
+        name
+        for (name,) in con.execute(
+            "SELECT DISTINCT handle FROM main.snapshots WHERE snapshot_date >= ? ORDER BY handle",
+            [span[0]],
+        ).fetchall()
+        if handles is None or name in handles
+    ]
+    by_handle: dict[str, dict[date, Day]] = defaultdict(dict)
+    for handle, day, *figures in con.execute(
+        "SELECT handle, snapshot_date, followers_total, followers_net, followers_gained, "
+        "followers_lost, followers_unknown, net_unexplained, coalesce(completeness, 'missing') "
+        "FROM main.follower_growth WHERE snapshot_date >= ?",
+        [span[0]],
+    ).fetchall():
+        by_handle[handle][day] = Day(*figures)
+    status = {
+        handle: (now, since)
+        for handle, now, since in con.execute(
+            "SELECT s.handle, arg_max(s.lookup_status, s.snapshot_date), max(c.changed_on) "
+            "FROM main.follower_snapshots AS s LEFT JOIN main.status_changes AS c "
+            "ON c.handle = s.handle AND c.relation = 'followers' GROUP BY s.handle"
+        ).fetchall()
+    }
+    spend: dict[date, dict[str, int]] = {day: {"followers": 0, "following": 0} for day in span}
+    for day, relation, credits in con.execute(
+        "SELECT snapshot_date, relation, sum(credits_charged) FROM main.snapshots "
+        "WHERE snapshot_date >= ? AND list_contains(?, handle) GROUP BY ALL",
+        [span[0], names],
+    ).fetchall():
+        spend[day][relation] = int(credits)
+    changes = _dicts(
+        con,
+        "SELECT changed_on, handle, relation, from_status, to_status, previous_date "
+        "FROM main.status_changes WHERE changed_on >= ? AND list_contains(?, handle) "
+        "ORDER BY changed_on DESC, handle, relation",
+        [span[0], names],
+    )
+    notable = _dicts(
+        con,
+        "SELECT snapshot_date, handle, relation, change, account_handle, display_name, verified, "
+        "followers FROM main.notable_changes "
+        "WHERE snapshot_date >= ? AND list_contains(?, handle) "
+        "ORDER BY verified DESC NULLS LAST, followers DESC NULLS LAST, account_handle LIMIT ?",
+        [span[0], names, NAMED],
+    )
+    return Report(
+        days=span,
+        handles=[
+            Handle(name, span, by_handle[name], *status.get(name, ("found", None)))
+            for name in names
+        ],
+        changes=changes[:CHANGES],
+        changes_in_all=len(changes),
+        notable=notable,
+        spend=spend,
+    )
+
+
+def render(report: Report) -> str:
+    """The page as text. Everything that came from outside is escaped."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def chart(kind: str, series: Mapping[str, Sequence[float | None]], **more: Any) -> Markup:
+        # What pygal writes is escaped already; it gets figures and normalised handles only.
+        wide, narrow = (
+            draw(kind, report.days, series, width=width, height=height, **more)
+            for width, height in (WIDE, NARROW)
+        )
+        return Markup(f'<div class="wide-only">{wide}</div><div class="narrow-only">{narrow}</div>')
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        clean=clean,
+        number=lambda value: "-" if value is None else f"{value:,}",
+        signed=lambda value: "-" if value is None else f"{value:+,}",
+        percent=lambda value: "" if value is None else f"{value:+.1f} %",
+    )
+    page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
+    return environment.from_string(page).render(
+        report=report,
+        chart=chart,
+        chart_css=Markup(
+            chart_css("var(--muted)", "var(--grid)", [f"var(--c{n})" for n in range(DRAWN)])
+        ),
+        no_day=Day(),
+        version=__version__,
+        made=datetime.now(timezone.utc),
+    )
+
+
+def _dicts(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
+    found = con.execute(sql, parameters)
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

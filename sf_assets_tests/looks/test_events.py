@@ -1,0 +1,134 @@
+"""What the Dagster UI is told of each day, and of the assets themselves."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._serdes import serialize_value
+
+from sf_assets.assets import checks, churn, external, growth, status
+from sf_assets.assets.derived import DESCRIBE
+from sf_assets.cli.runs import dagster_instance
+from sf_assets.warehouse.connection import column_comments, reading
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY
+
+SPECS = [*churn.SPECS, *growth.SPECS, *status.SPECS]
+# What an event may weigh, in bytes.
+HEAVY = 100_000
+
+
+def events(pipeline: Pipeline, asset: str) -> dict[str, Any]:
+    """Partition -> its newest materialization."""
+    with dagster_instance(pipeline.home) as instance:
+        records = instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+    return {str(one.partition_key): one.asset_materialization for one in reversed(records)}
+
+
+def said(pipeline: Pipeline, asset: str, day: date) -> dict[str, Any]:
+    metadata = events(pipeline, asset)[day.isoformat()].metadata
+    return {
+        name: value.records if isinstance(value, dg.TableMetadataValue) else value.value
+        for name, value in metadata.items()
+    }
+
+
+def test_a_churn_day_names_who_came_and_left(at_home: Pipeline) -> None:
+    day = said(at_home, "follower_churn", TUESDAY)
+    assert (day["gained"], day["lost"]) == (11, 1)
+    came = day["came"].splitlines()[2:]
+    # The verified first, then the largest.
+    assert "fan\\." in came[0].replace("\u2060", "")
+    assert "101" in came[0]
+    assert "verified" in came[0]
+    assert "1,000,209" in came[1]
+    assert "](https://www.tiktok.com/@fan.7)" in day["left"]
+    assert day["dagster/partition_row_count"] == 12
+    for line in came:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 6
+        assert not re.search(r"<\w|(?<!\\)!\[|evil\.test", line)
+
+
+def test_more_than_fifty_are_counted(at_home: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(churn, "NAMED", 3)
+    with reading(at_home.home.published) as con:
+        day = churn.describe("followers", con, [TUESDAY])[TUESDAY]
+    lines = str(day["came"].value).splitlines()
+    assert len(lines) == 2 + 3 + 2
+    assert lines[-1] == "… and 8 more."
+
+
+def test_a_growth_day_has_a_sparkline_a_handle(at_home: Pipeline) -> None:
+    day = said(at_home, "follower_growth", NEWEST)
+    records = [record.data for record in day["by_handle"]]
+    assert {record["handle"] for record in records} == {"open", "shy", "twin"}
+    (open_,) = (record for record in records if record["handle"] == "open")
+    assert (open_["total"], open_["net"], open_["completeness"]) == (70, 0, "complete")
+    assert len(open_["last 30 days"]) == 30
+    assert open_["last 30 days"].strip("·")[0] == "▁"
+
+
+def test_only_the_newest_day_of_a_run_gets_a_picture(at_home: Pipeline) -> None:
+    with reading(at_home.home.published) as con:
+        days = growth.describe(con, [TUESDAY, NEWEST])
+    assert "top_movers" not in days[TUESDAY]
+    assert "data:image/svg+xml;base64," in str(days[NEWEST]["top_movers"].value)
+
+
+def test_a_status_day_says_who_is_closed_and_since_when(at_home: Pipeline) -> None:
+    day = said(at_home, "status_changes", NEWEST)
+    assert day["changes"] == 0
+    since = {"handle": "shy", "status": "private", "since": str(TUESDAY), "was_before": "found"}
+    assert [record.data for record in day["not_open"]] == [
+        {**since, "relation": relation} for relation in ("followers", "following")
+    ]
+    assert said(at_home, "status_changes", TUESDAY)["changes"] == 2
+
+
+def test_a_snapshot_links_to_the_profile_and_names_its_requests(at_home: Pipeline) -> None:
+    day = events(at_home, "follower_snapshots")[f"{MONDAY}|open"].metadata
+    assert day["profile"].value == "https://www.tiktok.com/@open"
+    assert day["requests"].value == 3
+    assert day["first_request"].value != day["last_request"].value
+    assert day["dagster/partition_row_count"].value == 60
+
+
+def test_no_event_is_heavy(at_home: Pipeline) -> None:
+    for asset in DESCRIBE:
+        for one in events(at_home, asset).values():
+            assert len(serialize_value(one)) < HEAVY
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.key.path[-1])
+def test_every_table_shows_its_columns_owner_and_query(spec: dg.AssetSpec) -> None:
+    name = spec.key.path[-1]
+    schema = spec.metadata["dagster/column_schema"]
+    assert [column.name for column in schema.columns] == list(column_comments()[name])
+    assert all(column.description and column.type for column in schema.columns)
+    assert spec.metadata["dagster/table_name"] == f"sf_assets.main.{name}"
+    assert spec.metadata["dagster/code_references"].code_references
+    assert spec.owners
+    assert "duckdb" in spec.kinds
+    assert "```sql" in (spec.description or "")
+
+
+def test_the_query_of_every_description_runs(at_home: Pipeline) -> None:
+    for spec in SPECS:
+        at_home.ask(re.findall(r"```sql\n(.+)\n```", spec.description or "", re.DOTALL)[0])
+
+
+def test_the_lineage_begins_at_the_registry_and_the_vendor() -> None:
+    names = [spec.key.path[-1] for spec in external.SPECS]
+    assert names == ["handle_registry", "social_fetch_api"]
+    assert checks.CHECKS
+
+
+def test_loading_the_definitions_draws_nothing() -> None:
+    code = "import sys, sf_assets.assets.derived; sys.exit('pygal' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0
