@@ -350,13 +350,12 @@ def score(
 def _can_be_confirmed(account: int, pair: Pair, later: list[Pair]) -> bool:
     """Whether a later list would show the account, or somebody who stood below it, before it is
     back."""
-    place = pair.previous.index(account)
+    below = set(pair.previous[pair.previous.index(account) + 1 :]) - pair.truth.moved
     for each in later:
+        below -= each.truth.gained | each.truth.returned | each.truth.moved  # not below any more
         if account in each.truth.gained or account in each.truth.returned:
             return False
-        if each.comparable and (
-            each.complete[1] or any(below in each.here for below in pair.previous[place + 1 :])
-        ):
+        if each.comparable and (each.complete[1] or not below.isdisjoint(each.here)):
             return True
     return False
 

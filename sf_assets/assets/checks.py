@@ -393,7 +393,7 @@ def _metadata(check: Check, verdict: Verdict) -> Mapping[str, dg.MetadataValue]:
         for at, name in enumerate(verdict.columns)
     }
     return {
-        "what_to_do": dg.MetadataValue.md(check.to_do),
+        "what_to_do": dg.MetadataValue.text(check.to_do.replace("`", "")),
         **concerned,
         "who": table(columns, rows[:NAMED]),
     }

@@ -7,6 +7,7 @@ bring 60 MB. It is imported only when a chart is drawn.
 from __future__ import annotations
 
 import base64
+import math
 import re
 import string
 import unicodedata
@@ -148,6 +149,8 @@ def draw(
         allow_interruptions=True,
     )
     chart.x_labels = [f"{day:%b} {day.day}" for day in labels]
+    if not unit:
+        chart.y_labels = _whole_numbers(kind, series)
     for name, values in series.items():
         chart.add(name, list(values))
     svg = str(chart.render(is_unicode=True))
@@ -155,6 +158,22 @@ def draw(
     svg = _NOT_OURS.sub("", svg).replace(' id=""', "", 1)
     svg = re.sub(r"\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", svg)
     return svg.replace("<defs>", f"<style>{css}</style><defs>", 1) if css else svg
+
+
+def _whole_numbers(kind: str, series: Mapping[str, Sequence[float | None]]) -> list[int] | None:
+    """Labels of an axis that counts: nobody gains 0.8 accounts."""
+    columns = [[value or 0 for value in column] for column in zip(*series.values(), strict=True)]
+    if kind.startswith("Stacked"):
+        low = min((sum(v for v in column if v < 0) for column in columns), default=0)
+        high = max((sum(v for v in column if v > 0) for column in columns), default=0)
+    else:
+        known = [value for values in series.values() for value in values if value is not None]
+        if not known:
+            return None
+        low, high = min(known), max(known)
+    steps = (first * 10**power for power in range(12) for first in (1, 2, 5))
+    step = next(step for step in steps if (high - low) / step <= 6)
+    return list(range(math.floor(low / step) * step, math.ceil(high / step) * step + 1, step))
 
 
 def as_markdown_image(svg: str, meaning: str) -> str:

@@ -221,7 +221,7 @@ def render(report: Report) -> str:
     environment.filters.update(
         clean=clean,
         number=lambda value: "-" if value is None else f"{value:,}",
-        signed=lambda value: "-" if value is None else f"{value:+,}",
+        signed=lambda value: "-" if value is None else f"{value:+,}" if value else "0",
         percent=lambda value: "" if value is None else f"{value:+.1f} %",
     )
     page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")

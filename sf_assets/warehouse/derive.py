@@ -194,13 +194,13 @@ class _Derivation:
             "previous_listed, previous_agreement FROM wave ORDER BY series"
         ).fetchall()
         numbers = [row[0] for row in series]
-        lists = con.execute(sql("wave_aligned")).to_arrow_table()
+        lists = con.sql(sql("wave_aligned")).to_arrow_table()
         positions = lists["position"].to_numpy()
         previous, remembered = (
             pc.fill_null(lists[name], float("nan")).to_numpy()
             for name in ("previous", "remembered")
         )
-        places = con.execute(
+        places = con.sql(
             "SELECT series, place FROM wave_known WHERE place IS NOT NULL ORDER BY ALL"
         ).to_arrow_table()
         known = places["place"].to_numpy()
@@ -262,10 +262,10 @@ class _Derivation:
     def _renumber(self, series: int, old: Floats, new: Floats) -> None:
         """Give everybody ever seen in a series a new place, in the same order as before."""
         con = self.con
-        known = con.execute(
+        known = con.sql(
             "SELECT account_id, first_seen, place FROM internal.presences JOIN wave "
-            "USING (relation, handle) WHERE series = ?",
-            [series],
+            "USING (relation, handle) WHERE series = $series AND place IS NOT NULL",
+            params={"series": series},
         ).to_arrow_table()
         moved = np.interp(known["place"].to_numpy(), old, new)
         self._register("moved", known.append_column("new_place", pa.array(moved)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -21,6 +22,8 @@ from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 from .processes import Ended, Forks, Process
 
 DAY1, DAY2, DAY3 = date(2026, 11, 1), date(2026, 11, 2), date(2026, 11, 3)
+
+_numbers = count()
 
 Tables = dict[str, list[tuple[Any, ...]]]
 
@@ -116,6 +119,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def tmp_path(folder: Path) -> Iterator[Path]:
+    """Pytest's, but in that folder."""
+    path = folder / f"tmp{next(_numbers)}"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture(scope="package")
 def forks(folder: Path) -> Iterator[Forks]:
     said = folder / "said"
@@ -135,9 +147,6 @@ def template(folder: Path, forks: Forks) -> Path:
         ended = world.run(Home(root), day=DAY1)
         assert ended.code == 0, ended.stderr
     return root
-
-
-_numbers = count()
 
 
 @pytest.fixture
@@ -162,8 +171,6 @@ class Undisturbed:
 
 @pytest.fixture(scope="package")
 def undisturbed(folder: Path, forks: Forks, template: Path) -> Undisturbed:
-    import time
-
     with ListServer() as server:
         serve_day(server, DAY2)
         world = World(server, forks, folder, template, _numbers)

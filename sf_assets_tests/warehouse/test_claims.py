@@ -232,6 +232,21 @@ def test_a_place_where_the_list_has_a_hole_confirms_nothing(lists: Lists) -> Non
     assert {row for row in lists.churn("nova") if row[1] == 50} == {(2, 50, "lost", "retracted")}
 
 
+def test_who_is_back_beside_others_that_a_hole_had_hidden_never_left(lists: Lists) -> None:
+    """24 is hidden by one hole, then by another; who was revealed in between proves nothing."""
+    first = without(*range(25, 31))
+    second = without(*range(24, 28))
+    for day, listed in enumerate((first, second, BASE), start=1):
+        lists.day(day, "nova", listed, total=5_000)
+    assert lists.churn("nova") == {(2, 24, "lost", "retracted")}
+
+
+def test_a_hole_around_somebody_missing_since_yesterday_confirms_nothing(lists: Lists) -> None:
+    for day, listed in enumerate((BASE, without(50), without(49, 50, 51, 52)), start=1):
+        lists.day(day, "nova", listed, total=5_000)
+    assert (2, 50, "lost", "provisional") in lists.churn("nova")
+
+
 def test_who_is_back_after_an_early_end_is_recognised_in_its_old_place(lists: Lists) -> None:
     lists.day(1, "nova", BASE)
     lists.day(2, "nova", without(20))

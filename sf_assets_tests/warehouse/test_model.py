@@ -32,13 +32,16 @@ FEW = settings(
 FEWER = settings(FEW, max_examples=DEEP // 10 or 2)
 
 quirk_sets = st.frozensets(st.sampled_from(QUIRKS), max_size=len(QUIRKS))
-worlds = st.builds(
-    lambda start, quirks: [
+# A seed, and what goes wrong with each of seven handles; with an eighth everything does.
+worlds = st.tuples(st.integers(0, 10**6), st.lists(quirk_sets, min_size=7, max_size=7))
+World = tuple[int, list[frozenset[str]]]
+
+
+def stories_of(world: World) -> list[Story]:
+    start, quirks = world
+    return [
         invent(f"handle{at}", start, some) for at, some in enumerate([*quirks, frozenset(QUIRKS)])
-    ],
-    st.integers(0, 10**6),
-    st.lists(quirk_sets, min_size=7, max_size=7),
-)
+    ]
 
 
 @contextmanager
@@ -82,7 +85,8 @@ def churn_of(lists: Lists, story: Story) -> Churn:
 @seed(1)
 @given(worlds)
 @FEW
-def test_every_claim_is_true_and_every_list_can_be_had_back(stories: list[Story]) -> None:
+def test_every_claim_is_true_and_every_list_can_be_had_back(world: World) -> None:
+    stories = stories_of(world)
     with warehouse() as lists:
         tell(lists, stories)
         for story in stories:
@@ -103,7 +107,10 @@ def every_list_can_be_had_back(lists: Lists, story: Story) -> None:
                 day.told.key.day,
             )
         }
-        assert {n for n, healed in stood.items() if not healed} == set(day.listed), (story, day)
+        assert {n for n, healed in stood.items() if not healed} == set(day.listed), (
+            story.handle,
+            day.day,
+        )
 
 
 def no_false_loss(story: Story, churn: Churn) -> None:
@@ -173,7 +180,8 @@ def no_false_gain(story: Story, churn: Churn) -> None:
 @seed(2)
 @given(worlds, st.integers(0, 10**6))
 @FEWER
-def test_neither_order_nor_batches_nor_replay_matter(stories: list[Story], shuffled: int) -> None:
+def test_neither_order_nor_batches_nor_replay_matter(world: World, shuffled: int) -> None:
+    stories = stories_of(world)
     chance = Random(shuffled)
     told = [each for story in stories for each in story.told()]
     with warehouse() as first, warehouse() as second, warehouse() as third:

@@ -130,7 +130,7 @@ LEFT JOIN wave_holes AS h USING (series)
 LEFT JOIN wave_swapped AS s ON s.series = g.series AND s.account_id = g.account_id;
 
 -- One row is one account claimed lost and not yet confirmed, with the number of accounts around it
--- that were listed as long as it was and of which nobody knows: the list may have a hole there.
+-- that went missing later, or with it and nobody knows why: the list may have a hole there.
 CREATE OR REPLACE TEMP TABLE wave_doubted AS
 WITH doubted AS (
     SELECT w.series, c.account_id, c.snapshot_date, c.previous_date
@@ -140,7 +140,7 @@ WITH doubted AS (
 ),
 known AS (
     SELECT k.series, k.account_id, k.place, coalesce(k.last_seen, DATE '9999-12-31') AS last_seen,
-        coalesce(g.kind, k.end_kind) = 'beyond' AND n.series IS NULL AS unknown,
+        CASE WHEN n.series IS NULL THEN coalesce(g.kind, k.end_kind) END AS gone_as,
         sum(CAST(coalesce(n.place = k.place, false) AS INTEGER)) OVER (
             PARTITION BY k.series ORDER BY k.place DESC
         ) AS gap
@@ -157,8 +157,9 @@ placed AS (
 SELECT p.series, p.account_id, p.snapshot_date, any_value(p.place) AS place,
     count(u.account_id) AS unknown
 FROM placed AS p
-LEFT JOIN (FROM known WHERE unknown) AS u
+LEFT JOIN (FROM known WHERE gone_as IS NOT NULL) AS u
     ON u.series = p.series AND u.gap = p.gap AND u.last_seen >= p.previous_date
+    AND (u.gone_as = 'beyond' OR u.last_seen > p.previous_date)
 GROUP BY p.series, p.account_id, p.snapshot_date;
 
 -- A loss claimed earlier is confirmed where the current list would have shown the account and does
@@ -172,7 +173,7 @@ FROM (
     LEFT JOIN wave_now AS n ON n.series = d.series AND n.account_id = d.account_id
     WHERE CASE
         WHEN n.kind IS NOT NULL THEN n.kind IN ('returned', 'revealed')
-        ELSE d.unknown < getvariable('hole_size') AND (
+        ELSE d.unknown + 1 < getvariable('hole_size') AND (
             j.losses = 'all' OR (j.losses = 'window' AND coalesce(d.place > j.shown_to, false))
         )
     END
