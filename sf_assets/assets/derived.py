@@ -42,27 +42,36 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         settings = load_settings()
         home = Home(settings.home).ensure(settings)
-        with warehouse.get_connection() as con:
-            done = derive(con, home.archive)
-            context.log.info(
-                f"compared {done.snapshots} snapshots of {len(done.handles)} handles"
-                + (f", {done.replayed} lists replayed" if done.replayed else "")
-            )
-            asked = {date.fromisoformat(key) for key in context.partition_keys}
-            reported = sorted(asked | {day for day in done.all_days() if day >= grid.start})
-            events = [
-                dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=said)
-                for asset in (key.path[-1] for key in sorted(context.selected_asset_keys))
-                for day, said in DESCRIBE[asset](con, reported).items()
-            ]
+        done = None
         try:
-            publish(home)
-        except PublishFailed as error:
-            context.log.warning(str(error))
+            with warehouse.get_connection() as con:
+                done = derive(con, home.archive)
+                context.log.info(
+                    f"compared {done.snapshots} snapshots of {len(done.handles)} handles"
+                    + (f", {done.replayed} lists replayed" if done.replayed else "")
+                )
+                asked = {date.fromisoformat(key) for key in context.partition_keys}
+                reported = sorted(asked | {day for day in done.all_days() if day >= grid.start})
+                events = [
+                    dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=said)
+                    for asset in (key.path[-1] for key in sorted(context.selected_asset_keys))
+                    for day, said in DESCRIBE[asset](con, reported).items()
+                ]
+        finally:
+            # What is derived is for people to see, also where describing it for the UI went wrong.
+            if done is not None:
+                _publish(context, home)
         yield from events
         yield from _checked(context, home, settings)
 
     return derived
+
+
+def _publish(context: dg.AssetExecutionContext, home: Home) -> None:
+    try:
+        publish(home)
+    except PublishFailed as error:
+        context.log.warning(str(error))
 
 
 def _checked(

@@ -10,9 +10,11 @@ import base64
 import math
 import re
 import string
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NAME_LENGTH = 60
@@ -120,8 +122,7 @@ def draw(
 
     Without `css` it is to be styled by the page it stands in, with `chart_css`.
     """
-    import pygal
-
+    pygal = _pygal()
     every = max(1, -(-len(labels) // max(3, width // 110)))
     chart = getattr(pygal, kind)(
         width=width,
@@ -158,6 +159,17 @@ def draw(
     svg = _NOT_OURS.sub("", svg).replace(' id=""', "", 1)
     svg = re.sub(r"\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", svg)
     return svg.replace("<defs>", f"<style>{css}</style><defs>", 1) if css else svg
+
+
+def _pygal() -> Any:
+    """pygal, without the finder it hangs into Python's imports for its map plugins: a finder of an
+    old make, on which every later import of anything warns."""
+    import pygal
+
+    sys.meta_path[:] = [
+        finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__
+    ]
+    return pygal
 
 
 def _whole_numbers(kind: str, series: Mapping[str, Sequence[float | None]]) -> list[int] | None:

@@ -6,6 +6,7 @@ a lock file of their own, hold it for seconds, and people read published copies 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import re
@@ -207,8 +208,6 @@ def _damaged(path: Path, error: duckdb.Error) -> WarehouseUnreadable:
 
 def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     con.execute("SET TimeZone = 'UTC'")
-    # All order that matters is written down; keeping insertion order costs memory.
-    con.execute("SET preserve_insertion_order = true")
     known = con.execute(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
         "AND table_name = 'warehouse_format'"
@@ -216,19 +215,33 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     found = (
         con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall() if known else []
     )
-    if found and found[0][0] is not None:
+    if found:
         made_as = int(found[0][0])
         if made_as > WAREHOUSE_FORMAT:
             raise WarehouseUnreadable(
                 f"{path} has format {made_as}, made by a newer sf_assets; this one knows formats "
                 f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
             )
-        return
     with transaction(con):
-        run_sql(con, "schema")
-        run_sql(con, "views")
-        _comment_columns(con)
-        con.execute("INSERT INTO internal.warehouse_format VALUES (?)", [WAREHOUSE_FORMAT])
+        if not found:
+            run_sql(con, "schema")
+            con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
+        # Views and comments hold no data: a warehouse made by an older version gets today's.
+        words = _words()
+        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
+        if known_words.fetchall()[0][0] != words:
+            run_sql(con, "views")
+            _comment_columns(con)
+            con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
+
+
+@cache
+def _words() -> str:
+    """Names the present views and comments: a digest of their texts."""
+    texts = sql("views") + (resources.files(__package__) / "sql" / "columns.yaml").read_text(
+        "utf-8"
+    )
+    return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
 def column_comments() -> dict[str, dict[str, str]]:

@@ -3,8 +3,8 @@
 
 CREATE SCHEMA IF NOT EXISTS internal;
 
--- One row: the format of this file.
-CREATE TABLE IF NOT EXISTS internal.warehouse_format (format INTEGER);
+-- One row: the format of this file, and which texts its views and comments were made from.
+CREATE TABLE IF NOT EXISTS internal.warehouse_format (format INTEGER, words VARCHAR);
 
 -- One row is one relation of one handle on one UTC day, as loaded.
 CREATE TABLE IF NOT EXISTS internal.snapshots (
