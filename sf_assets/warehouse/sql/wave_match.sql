@@ -84,8 +84,8 @@ QUALIFY row_number() OVER (
     ) = 1
     AND row_number() OVER (PARTITION BY k.series, k.account_id ORDER BY l.position) = 1;
 
--- One row is one account that was known and is listed. In two steps: in one, a join over all accounts
--- of a series with each other may be planned, which takes a thousand times as long.
+-- One row is one account that was known and is listed. In two steps: in one, DuckDB may plan a join
+-- of all accounts of a series with each other, which takes a thousand times as long.
 CREATE OR REPLACE TEMP TABLE wave_named AS
 SELECT m.series, m.known_id, l.account_id, l.account_handle, l.sec_key, l.strength
 FROM wave_match AS m

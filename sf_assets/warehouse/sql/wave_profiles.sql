@@ -1,6 +1,6 @@
 -- The newest known profile of every account in the wave. The newest list that shows an account says
 -- its name, bio and counts; what only one relation's lists have comes from the newest of those. Of
--- lists of one day the one whose name sorts last counts, so that the order of loading does not matter.
+-- one day's lists the one whose name sorts last counts: the order of loading must not matter.
 
 -- One row is one account of the wave in one relation: in which list, and where, it is seen best.
 CREATE OR REPLACE TEMP TABLE wave_sightings AS

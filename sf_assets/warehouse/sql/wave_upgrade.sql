@@ -1,5 +1,5 @@
--- Last words on who is who, once the lists are laid over each other; then accounts that show a better
--- id than the one they are known by are renamed to it, throughout their series.
+-- Last words on who is who, once the lists are laid over each other; then accounts that show a
+-- better id than the one they are known by are renamed to it, throughout their series.
 
 -- Nothing but a handle says that this newcomer at the top is an account known before, and handles
 -- move on. If it is the same after all, an id will tell on one of the next days.
