@@ -1,0 +1,89 @@
+"""The README says what is so: its session, its commands, its settings, its tables."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sf_assets.cli import main
+from sf_assets.settings import Settings
+from sf_assets.simulator import background
+from sf_assets.warehouse.connection import column_comments
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def session() -> list[tuple[str, list[str]]]:
+    """(command, the output shown below it) of the first session, in order."""
+    steps: list[tuple[str, list[str]]] = []
+    part = README.split("## A first session", 1)[1].split("sf-assets up", 1)[0]
+    for block in re.findall(r"```console\n(.*?)```", part, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                steps.append((line[2:], []))
+            elif line and steps:
+                steps[-1][1].append(line)
+    return steps
+
+
+def test_the_first_session_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    steps = session()
+    assert len(steps) >= 6
+    with background(preset="demo", today=date(2026, 11, 22)) as simulator:
+        environment = {**os.environ, "NO_COLOR": "1"}
+        for command, shown in steps:
+            words = shlex.split(command)
+            if words[0] == "export":
+                environment.update(word.split("=", 1) for word in words[1:])
+                environment["SOCIALFETCH_BASE_URL"] = simulator.base_url
+                continue
+            assert words[0] == "sf-assets"
+            done = subprocess.run(
+                [sys.executable, "-m", "sf_assets", *words[1:]],
+                env=environment,
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            printed = [line.rstrip() for line in done.stdout.splitlines()]
+            for line in shown:
+                assert line.rstrip() in printed, (command, done.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert re.search(rf"`(sf-assets )?{name}[` ]", README)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()],  # type: ignore[union-attr]
+)
+def test_every_setting_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize("name", sorted(column_comments()))
+def test_every_table_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in README
+
+
+def test_pictures_of_the_readme_are_there() -> None:
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert [name for name in pictures if not (ROOT / name).exists()] == []
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = re.search(r"^python3 -m venv .* && \.venv/bin/pytest$", README, re.MULTILINE)
+    assert command is not None
+    assert command[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
