@@ -171,21 +171,6 @@ def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
     return len(addresses)
 
 
-def send(alert: Alert, settings: Settings) -> int:
-    """Post an alert to every address, whoever had it; returns how many (0: log and UI only).
-
-    Raises DeliveryFailed where an address did not take it.
-    """
-    addresses = _addresses(settings)
-    failed = sum(not post.notify(title=title(alert), body=body(alert)) for _, post in addresses)
-    if failed:
-        raise DeliveryFailed(
-            f"{failed} of {len(addresses)} alert addresses did not take the message "
-            f"about @{alert.handle}; it is tried again"
-        )
-    return len(addresses)
-
-
 def _addresses(settings: Settings) -> list[tuple[str, Any]]:
     """(name, Apprise object) of each address; the name gives nothing of it away.
 

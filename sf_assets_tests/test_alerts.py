@@ -17,9 +17,9 @@ from sf_assets.alerts import (
     DeliveryFailed,
     alerts,
     body,
+    deliver,
     delivered,
     note_delivered,
-    send,
     title,
     undelivered,
 )
@@ -240,13 +240,15 @@ def test_a_foreign_line_hides_no_delivery(home: Home, line: bytes) -> None:
 # --- sending --------------------------------------------------------------------------------------
 
 
-def test_without_addresses_nothing_is_sent() -> None:
-    assert send(ALERT, addressed()) == 0
+def test_without_addresses_nothing_is_sent(home: Home) -> None:
+    assert deliver(home, [ALERT], addressed()) == 0
 
 
-def test_an_alert_reaches_every_address_with_title_and_text(webhook: ScriptedServer) -> None:
+def test_an_alert_reaches_every_address_with_title_and_text(
+    home: Home, webhook: ScriptedServer
+) -> None:
     urls = [f"json://127.0.0.1:{webhook.port}/good/{n}" for n in (1, 2)]
-    assert send(ALERT, addressed(*urls)) == 2
+    assert deliver(home, [ALERT], addressed(*urls)) == 2
     assert sorted(request.path for request in webhook.requests) == ["/good/1", "/good/2"]
     for request in webhook.requests:
         posted = json.loads(request.body)
@@ -255,7 +257,7 @@ def test_an_alert_reaches_every_address_with_title_and_text(webhook: ScriptedSer
 
 
 def test_an_address_that_refuses_is_told_without_showing_it(
-    webhook: ScriptedServer, caplog: pytest.LogCaptureFixture
+    home: Home, webhook: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     urls = [
@@ -263,7 +265,7 @@ def test_an_address_that_refuses_is_told_without_showing_it(
         f"json://user:hushhush@127.0.0.1:{webhook.port}/bad/token",
     ]
     with pytest.raises(DeliveryFailed) as caught:
-        send(ALERT, addressed(*urls))
+        deliver(home, [ALERT], addressed(*urls))
     assert str(caught.value) == (
         "1 of 2 alert addresses did not take the message about @nasa; it is tried again"
     )
@@ -273,30 +275,30 @@ def test_an_address_that_refuses_is_told_without_showing_it(
     assert [request.path for request in webhook.requests] == ["/good/token", "/bad/token"]
 
 
-def test_an_address_where_nobody_listens_is_a_failed_delivery() -> None:
+def test_an_address_where_nobody_listens_is_a_failed_delivery(home: Home) -> None:
     with ScriptedServer(lambda request: Reply()) as gone:
         port = gone.port
     with pytest.raises(DeliveryFailed, match="1 of 1"):
-        send(ALERT, addressed(f"json://127.0.0.1:{port}/token"))
+        deliver(home, [ALERT], addressed(f"json://127.0.0.1:{port}/token"))
 
 
 @pytest.mark.parametrize(
     "url", ["hushhush", "nothing://hushhush@x", "json://:hushhush", "slack://hushhush"]
 )
 def test_what_is_no_address_is_told_by_its_place_and_sends_nothing(
-    webhook: ScriptedServer, caplog: pytest.LogCaptureFixture, url: str
+    home: Home, webhook: ScriptedServer, caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
     good = f"json://127.0.0.1:{webhook.port}/good"
     with pytest.raises(DeliveryFailed, match="address 2 of SF_ASSETS_ALERT_URLS is no") as caught:
-        send(ALERT, addressed(good, url))
+        deliver(home, [ALERT], addressed(good, url))
     assert "hushhush" not in str(caught.value) + caplog.text
     assert webhook.requests == []  # else the good address would get it with every try
 
 
 def test_apprise_may_speak_again_after_an_address_was_read(
-    webhook: ScriptedServer, caplog: pytest.LogCaptureFixture
+    home: Home, webhook: ScriptedServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(DeliveryFailed):
-        send(ALERT, addressed(f"json://127.0.0.1:{webhook.port}/bad"))
+        deliver(home, [ALERT], addressed(f"json://127.0.0.1:{webhook.port}/bad"))
     assert "Failed to send JSON POST notification" in caplog.text
