@@ -26,6 +26,8 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     if sys.platform == "win32":
         return []  # there is no way to ask for a process without touching it
+    if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
+        return []  # runs may be on other machines, where our process numbers mean nothing
     dead = []
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     for record in instance.get_run_records(started):
