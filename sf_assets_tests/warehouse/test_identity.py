@@ -189,3 +189,25 @@ def test_ids_that_a_list_leaves_out_stay_in_the_profile(lists: Lists) -> None:
     lists.day(2, "nova", with_(nameless(50)))
     got = "SELECT platform_user_id, sec_uid FROM accounts WHERE account_handle = 'fan50'"
     assert lists.one(got) == ("7000000000000000050", "MS4w50")
+
+
+def test_an_account_in_many_lists_of_a_day_shows_what_that_day_says(lists: Lists) -> None:
+    # Many accounts in ever other lists: which of equal rows a database takes is chance.
+    handles = [f"fan{n}" for n in range(10)]
+    for day, name in ((1, "Old"), (2, "New"), (3, "Newest")):
+        lists.tell(
+            *(
+                Told(
+                    day,
+                    handle,
+                    tuple(
+                        who(n, displayName=f"{name} {n}")
+                        for n in range(1, 301)
+                        if n * 7 % (place + 2) < 2
+                    ),
+                )
+                for place, handle in enumerate(handles)
+            )
+        )
+        names = lists.rows("SELECT DISTINCT split_part(display_name, ' ', 1) FROM accounts")
+        assert names == [(name,)]

@@ -5,7 +5,7 @@
 -- One row is one account of the wave in one relation: in which list, and where, it is seen best.
 CREATE OR REPLACE TEMP TABLE wave_sightings AS
 SELECT series, position, account_id,
-    row_number() OVER (PARTITION BY account_id ORDER BY relation DESC) = 1 AS top
+    row_number() OVER (PARTITION BY account_id ORDER BY relation DESC, handle DESC) = 1 AS top
 FROM wave_now
 QUALIFY row_number() OVER (PARTITION BY account_id, relation ORDER BY handle DESC) = 1;
 
