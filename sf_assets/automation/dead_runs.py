@@ -34,7 +34,7 @@ def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         run_id = record.dagster_run.run_id
         process = _process_of(instance, run_id)
         if process is None:
-            silent = datetime.now(timezone.utc) - _aware(record.update_timestamp) > SILENT
+            silent = datetime.now(timezone.utc) - aware(record.update_timestamp) > SILENT
             gone = "it never said in which process it runs" if silent else None
         else:
             gone = None if _is_alive(process) else f"its process {process} is gone"
@@ -69,5 +69,6 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _aware(moment: datetime) -> datetime:
+def aware(moment: datetime) -> datetime:
+    """Dagster's timestamps are UTC, with or without saying so."""
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta, timezone
 import dagster as dg
 
 from sf_assets import alerts
-from sf_assets.automation.dead_runs import fail_dead_runs
+from sf_assets.automation.dead_runs import aware, fail_dead_runs
 from sf_assets.automation.jobs import (
     ALERT_TAG,
     DERIVE_TAG,
@@ -180,8 +180,4 @@ def _next_attempt(instance: dg.DagsterInstance, tag: str, value: str) -> int | N
         return None
     latest = max(record.update_timestamp for record in records)
     pause = timedelta(minutes=min(60, 2 ** (len(records) - 1)))
-    return len(records) if datetime.now(timezone.utc) - _aware(latest) >= pause else None
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return len(records) if datetime.now(timezone.utc) - aware(latest) >= pause else None
