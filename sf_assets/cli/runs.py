@@ -105,35 +105,27 @@ class Runner:
     ) -> list[dg.ExecuteInProcessResult]:
         """Runs over the handles of a day, in chunks of neighbours."""
         from sf_assets.assets.snapshots import ASSET_OF
-        from sf_assets.automation.jobs import DAY_TAG, SNAPSHOTS_JOB
+        from sf_assets.automation.jobs import SNAPSHOTS_JOB, chunk_tags
         from sf_assets.automation.schedules import CHUNK
         from sf_assets.partitions import handle_ranges
 
-        registered = self.register(handles)
+        chunks = handle_ranges(self.register(handles), set(handles), CHUNK)
         return [
             self._run(
                 SNAPSHOTS_JOB,
-                {**chunk.tags(day), DAY_TAG: day.isoformat()},
+                tags,
                 [ASSET_OF[relation] for relation in relations],
                 {"ops": {"snapshots": {"config": {"refresh": refresh}}}},
             )
-            for chunk in handle_ranges(registered, set(handles), CHUNK)
+            for tags in chunk_tags(day, chunks)
         ]
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
         """Derive what is loaded, reporting the days from `first` to `last`."""
-        from sf_assets.automation.jobs import DERIVE_JOB, DERIVE_TAG
+        from sf_assets.automation.jobs import DERIVE_JOB, derive_tags
 
-        return self._run(
-            DERIVE_JOB,
-            {
-                "dagster/asset_partition_range_start": first.isoformat(),
-                "dagster/asset_partition_range_end": last.isoformat(),
-                DERIVE_TAG: f"command line {os.getpid()}",
-            },
-            None,
-            {},
-        )
+        marker = f"command line {os.getpid()}"
+        return self._run(DERIVE_JOB, derive_tags(first, last, marker), None, {})
 
     def _run(
         self,
