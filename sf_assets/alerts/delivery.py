@@ -121,7 +121,7 @@ def send_sample(settings: Settings) -> list[Arrival]:
     message = sample(settings.ui_url, settings.day())
     arrivals = []
     for place, address in enumerate(_addresses(settings), start=1):
-        with _quietly():
+        with _nothing_printed():
             result = address.send(message)
         arrivals.append(
             Arrival(place, address.service, bool(result), "" if result else _why(result))
@@ -161,6 +161,19 @@ def _addresses(settings: Settings) -> list[_Address]:
         name = hashlib.sha256(url.get_secret_value().encode()).hexdigest()[:12]
         found.append(_Address(name, post))
     return found
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """What Apprise logs while it sends is in its result; nobody else need see it."""
+    log, handler = logging.getLogger("apprise"), logging.NullHandler()
+    before, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
 
 
 @contextmanager

@@ -100,7 +100,7 @@ def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
     note = [_TEST_NOTE.replace("`", "")] if test else []
     sentences = [*note, said(alert), means(alert)]
     links = _links(alert, ui)
-    data = _json(alert, ui)
+    data = as_data(alert, ui)
     return Message(
         title=head,
         body="\n".join([" ".join(sentences), *([links[0][1]] if ui else [])]),
@@ -115,7 +115,7 @@ def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
 
 
 def _digest(news: Sequence[Alert], ui: str | None) -> Message:
-    lines = [f"{title(one)} ({_change(one)})" for one in news[:DIGEST_LINES]]
+    lines = [_line(one) for one in news[:DIGEST_LINES]]
     if len(news) > DIGEST_LINES:
         lines.append(f"… and {len(news) - DIGEST_LINES} more: see `sf-assets alerts`")
     days = sorted({one.day for one in news})
@@ -139,7 +139,7 @@ def _digest(news: Sequence[Alert], ui: str | None) -> Message:
             "id": news[0].id,
             "title": head,
             "links": {"ui": overview},
-            "alerts": [_json(one, ui) for one in news],
+            "alerts": [as_data(one, ui) for one in news],
         },
         change_ids=tuple(change_id for one in news for change_id in one.change_ids),
         level="warning" if any(one.level == "warning" for one in news) else "info",
@@ -228,7 +228,7 @@ def means(alert: Alert) -> str:
             "followers leave again."
         )
     if isinstance(alert, NotableChange):
-        return "Both are confirmed by the lists; see the view notable_changes."
+        return "The lists confirm it; the view notable_changes has them all."
     if isinstance(alert, Stale):
         return (
             "No one is counted as gained or lost since; the next usable list is compared across "
@@ -242,15 +242,16 @@ def means(alert: Alert) -> str:
 
 def _rows(alert: Alert) -> list[tuple[str, str]]:
     """The same for a mail: (label, text)."""
-    before = alert.previous_day
     rows = [("What", said(alert)), ("Since", f"{alert.day} (UTC)")]
-    if before is not None:
-        rows.append(("Before", f"{_was(alert)}, last seen on {before}"))
+    if alert.previous_day is not None and isinstance(alert, (StatusChange, Stale)):
+        rows.append(("Before", f"{_was(alert)}, last on {alert.previous_day}"))
     return [*rows, ("It means", means(alert))]
 
 
-def _change(alert: Alert) -> str:
-    return f"{_was(alert)} → {_now(alert)}"
+def _line(alert: Alert) -> str:
+    if not isinstance(alert, StatusChange):
+        return title(alert)
+    return f"{title(alert)} ({alert.from_status} → {alert.to_status})"
 
 
 def _was(alert: Alert) -> str:
@@ -379,7 +380,8 @@ def _profile(alert: Alert) -> str | None:
     return f"https://www.tiktok.com/@{quote(alert.handle)}" if alert.handle else None
 
 
-def _json(alert: Alert, ui: str | None) -> dict[str, Any]:
+def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
+    """An alert for machines; the README has what each field means."""
     return {
         "version": JSON_VERSION,
         "kind": alert.kind,

@@ -8,6 +8,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -196,7 +197,8 @@ class _Run:
 
     def _read_and_load(self, lists: list[ListToRead]) -> Iterator[dg.AssetMaterialization]:
         key = self.settings.key() if self.settings.simulated else self.settings.require_key()
-        for batch in read_in_batches(lambda: self._collect(lists, key or SecretStr("sfk_sim"))):
+        collecting = partial(self._collect, lists, key or SecretStr("sfk_sim"))
+        for batch in read_in_batches(collecting, say=self.context.log.info):
             for ended in batch:
                 self._note(ended)
             finished = [ended for ended in batch if ended.finished]

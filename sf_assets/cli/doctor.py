@@ -15,7 +15,7 @@ import duckdb
 import httpx
 
 from sf_assets import __version__
-from sf_assets.cli.tables import counted
+from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
 from sf_assets.registry import RegistryError, read_registry
 from sf_assets.settings import Settings, SettingsError, load_settings
@@ -37,14 +37,28 @@ class Problem(Exception):
         self.refused = refused
 
 
-def run_doctor() -> int:
+def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
     """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
+    said: list[dict[str, Any]] = []
+
+    def say(name: str, fine: bool, text: str) -> None:
+        said.append({"check": name, "ok": fine, "says": text})
+        if not as_json and not (quiet and fine):
+            click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
+
+    code = _checked(say)
+    if as_json:
+        print_json(said)
+    return code
+
+
+def _checked(say: Callable[[str, bool, str], None]) -> int:
     try:
         settings = load_settings()
     except SettingsError as error:
-        _say("settings", False, str(error))
+        say("settings", False, str(error))
         return 2
-    _say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
+    say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
     home = Home(settings.home)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
@@ -59,18 +73,14 @@ def run_doctor() -> int:
     code = 0
     for name, check in checks:
         try:
-            _say(name, True, check(settings, home))
+            say(name, True, check(settings, home))
         except Problem as problem:
-            _say(name, False, str(problem))
+            say(name, False, str(problem))
             code = 3 if problem.refused else max(code, 1)
         except SettingsError as error:
-            _say(name, False, str(error))
+            say(name, False, str(error))
             code = max(code, 2)
     return code
-
-
-def _say(name: str, fine: bool, text: str) -> None:
-    click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
 
 
 def _client(settings: Settings) -> SocialFetchClient:
