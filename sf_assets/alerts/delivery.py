@@ -52,26 +52,33 @@ class _Address:
     def service(self) -> str:
         return str(self.post[0].service_name)
 
+    @property
+    def form(self) -> Any:
+        """Markdown where it is understood (chats), else what the service itself prefers: HTML for
+        mail, text for the others. `?format=` in the URL is obeyed."""
+        from apprise import NotifyFormat
+
+        liked = NotifyFormat.TEXT if self.is_webhook else NotifyFormat.MARKDOWN
+        return self.post[0].resolve_format(liked)
+
+    @property
+    def is_webhook(self) -> bool:
+        return _schema(self.post[0]) in _WEBHOOKS
+
     def send(self, message: Message) -> Any:
         """Post in the form that the service shows best; true where it was taken."""
         from apprise import NotifyFormat
 
-        service = self.post[0]
-        if _schema(service) in _WEBHOOKS:
-            form = NotifyFormat.TEXT
-            native = _schema(service).startswith("json")
-            service.payload_extras["alert"] = (
+        if self.is_webhook:
+            native = _schema(self.post[0]).startswith("json")
+            self.post[0].payload_extras["alert"] = (
                 message.data if native else json.dumps(message.data, ensure_ascii=False)
             )
-        else:
-            # Markdown where it is understood (chats), else what the service itself prefers: HTML
-            # for mail, text for the others. `?format=` in the URL is obeyed.
-            form = service.resolve_format(NotifyFormat.MARKDOWN)
         bodies = {NotifyFormat.MARKDOWN: message.markdown, NotifyFormat.HTML: message.html}
         return self.post.notify(
             title=message.title,
-            body=bodies.get(form, message.body),
-            body_format=form,
+            body=bodies.get(self.form, message.body),
+            body_format=self.form,
             notify_type=message.level,
         )
 

@@ -66,11 +66,11 @@ def _tracked_handles(
 ) -> list[str]:
     """For shell completion: handles of the registry that go on like this; never an error."""
     from sf_assets.home import Home
-    from sf_assets.registry import registry_in_force
+    from sf_assets.registry import read_registry
     from sf_assets.settings import SfAssetsError, load_settings
 
     try:
-        registry, _ = registry_in_force(Home(load_settings().home).registry)
+        registry = read_registry(Home(load_settings().home).registry)
     except (SfAssetsError, OSError):
         return []
     at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)

@@ -80,6 +80,17 @@ def test_changes_are_told_oldest_first_under_their_ids(changed: Location) -> Non
     assert len(told) == 3
 
 
+def test_a_delivery_is_found_by_day_handle_and_kind(changed: Location) -> None:
+    first, *_ = asked(changed)
+    ours = {name: text for name, text in first.tags.items() if name.startswith("sf_assets/")}
+    assert ours == {
+        "sf_assets/alert": first.run_key,
+        "sf_assets/day": str(DAY + timedelta(days=1)),
+        "sf_assets/handle": "first",
+        "sf_assets/kind": "status",
+    }
+
+
 def changed_ids(location: Location) -> list[str]:
     with reading(location.home.published) as con:
         rows = con.execute(
