@@ -5,7 +5,7 @@ it through Apprise, `ledger` remembers. Each kind of news is off unless SF_ASSET
 only status changes are on by themselves.
 """
 
-from sf_assets.alerts.delivery import Arrival, DeliveryFailed, deliver, send_sample
+from sf_assets.alerts.delivery import Arrival, DeliveryFailed, deliver, send_sample, services
 from sf_assets.alerts.ledger import delivered, deliveries, note_delivered
 from sf_assets.alerts.news import (
     Alert,
@@ -31,6 +31,7 @@ __all__ = [
     "messages",
     "note_delivered",
     "send_sample",
+    "services",
     "status_changes",
     "title",
     "undelivered",

@@ -120,6 +120,14 @@ def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
     return len(addresses)
 
 
+def services(settings: Settings) -> list[str]:
+    """What each address is, such as `Discord`; nothing is sent.
+
+    Raises DeliveryFailed where one is none.
+    """
+    return [address.service for address in _addresses(settings)]
+
+
 def send_sample(settings: Settings) -> list[Arrival]:
     """Post a message that is marked as a test to every address; nothing is noted.
 

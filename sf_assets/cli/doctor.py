@@ -69,6 +69,7 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         ("handles", _handles),
         ("duckdb", _duckdb),
         ("grid", _grid),
+        ("alerts", _alerts),
     ]
     code = 0
     for name, check in checks:
@@ -188,3 +189,16 @@ def _grid(settings: Settings, home: Home) -> str:
             "gets slow: set SF_ASSETS_START_DATE to a later day, what is stored stays"
         )
     return f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"
+
+
+def _alerts(settings: Settings, home: Home) -> str:
+    kinds = f"kinds that are on: {', '.join(settings.alerts) or 'none'}"
+    if not settings.alert_urls:
+        return f"{kinds}; in log and UI only: SF_ASSETS_ALERT_URLS is not set"
+    from sf_assets.alerts import DeliveryFailed, services
+
+    try:
+        found = services(settings)
+    except DeliveryFailed as error:
+        raise SettingsError(str(error)) from None
+    return f"{kinds}; told to {', '.join(found)}; try it with sf-assets alerts test"

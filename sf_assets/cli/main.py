@@ -444,7 +444,7 @@ def simulate(
 
 
 @main.command(
-    help="Check key, balance, home, disk, DuckDB, grid and clock; say what to do.",
+    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts; say what to do.",
     epilog="Example: sf-assets doctor",
 )
 @_quiet
