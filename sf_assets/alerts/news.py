@@ -359,6 +359,7 @@ WITH figures AS (
         SELECT 'gained', g.followers_gained WHERE c.gains IN ('front', 'all')
     ) AS u
     WHERE c.previous_date IS NOT NULL AND u.accounts IS NOT NULL
+        AND g.snapshot_date >= CAST($since AS DATE) - 28
 ),
 beside AS (
     SELECT *, median(rate) OVER past AS usual, max(rate) OVER past AS most,
