@@ -212,7 +212,7 @@ def test_a_file_that_is_no_text_is_an_error_and_not_an_empty_list(path: Path) ->
         ("handles:\n  bob: {dept: full}\n", 2, "bob: dept: "),
         ("handles:\n  bob: {priority: 1, priority: 2}\n", 2, "priority: is set twice"),
         ("handles:\n  bob: {priority: high}\n", 2, "bob: priority: "),
-        ("handles:\n  bob: {depth: {pages: 0}}\n", 2, "depth: must be full, or {pages: N}"),
+        ("handles:\n  bob: {depth: {pages: 0}}\n", 2, "depth: must be full, recent, or {pages: N}"),
         ("handles:\n  bob: {relations: [likes]}\n", 2, "relations: must be a list with followers"),
         ("handles:\n  bob: {user_id: '@bob'}\n", 2, "bob: user_id: "),
         ("handles: [bob]\ndefaults: 3\n", 2, "defaults: must be a mapping"),

@@ -86,6 +86,7 @@ class _Got(Generic[_Value]):
     value: _Value
     received_at: datetime
     tries: int
+    unread: int
     seconds: float
 
 
@@ -100,6 +101,8 @@ class Answer:
     """UTC."""
     tries: int
     """Requests sent until this answer came; the failed ones may have been charged too."""
+    unread: int
+    """How many of them got a 200 that could not be read, and so most likely were charged."""
     seconds: float
     """How long the request that worked took."""
     age: int | None
@@ -249,6 +252,7 @@ class SocialFetchClient:
             body=got.raw.body,
             received_at=got.received_at,
             tries=got.tries,
+            unread=got.unread,
             seconds=got.seconds,
             age=_age(got.raw.headers),
         )
@@ -323,11 +327,12 @@ class SocialFetchClient:
                     value = self._value(raw, read, place)
                 except SocialFetchError as error:
                     error.tries = tries
+                    error.unread = unreadable + isinstance(error, ContractViolation)
                     if isinstance(error, StopEverything) and self._stop_error is None:
                         self._stop_error = error
                         self._stopped.set()
                     raise
-            return _Got(raw, value, received_at, tries, seconds)
+            return _Got(raw, value, received_at, tries, unreadable, seconds)
 
         async def pause(seconds: float) -> None:
             await (self._pause(seconds) if metered else self._sleep(seconds))

@@ -26,6 +26,7 @@ from sf_assets.membership import completeness
 from sf_assets.settings import Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
 from sf_assets.warehouse.connection import run_sql
+from sf_assets.warehouse.ledger import ATTEMPTS_KEY, paid_for, to_json
 
 ARCHIVE_FORMAT = 1
 _METADATA_KEY = "sf_assets_snapshots"
@@ -99,13 +100,19 @@ def write_batch(root: Path, batch: Sequence[Landed]) -> list[SnapshotRow]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = folder / f".{name}.partial"
         described = json.dumps({"format": ARCHIVE_FORMAT, "snapshots": [_to_json(r) for r in rows]})
-        quoted = described.replace("'", "''")
-        target = str(partial).replace("'", "''")
+        paid = json.dumps(
+            [to_json(one) for landed in batch for one in paid_for(landed.key, landed.attempts)]
+        )
+        metadata = ", ".join(
+            f"{name}: '{text}'"
+            for name, text in ((_METADATA_KEY, _quoted(described)), (ATTEMPTS_KEY, _quoted(paid)))
+        )
         try:
             con.execute(
-                f"COPY (FROM staged ORDER BY relation, handle, position) TO '{target}' "
+                f"COPY (FROM staged ORDER BY relation, handle, position) "
+                f"TO '{_quoted(str(partial))}' "
                 "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880, "
-                f"KV_METADATA {{{_METADATA_KEY}: '{quoted}'}})"
+                f"KV_METADATA {{{metadata}}})"
             )
             _make_durable(partial)
             partial.replace(folder / name)
@@ -219,6 +226,10 @@ def _to_json(row: SnapshotRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in row.__dataclass_fields__ if name != "archive_file"},
         "snapshot_date": row.snapshot_date.isoformat(),
     }
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
 
 
 def _make_durable(path: Path) -> None:

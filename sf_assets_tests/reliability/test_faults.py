@@ -356,7 +356,8 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     """It belongs to the day its first page is asked for; a begun list is read to its end."""
     import asyncio
 
-    from sf_assets.collect import Budget, Collected, ListToRead, collect
+    from sf_assets.budget import Budget
+    from sf_assets.collect import Collected, ListToRead, collect
     from sf_assets.landing import Landing, SnapshotKey
     from sf_assets.social_fetch import SocialFetchClient
 

@@ -182,3 +182,5 @@ COMMENT ON VIEW main.weekly_retention IS 'One row is the new followers of one ha
 COMMENT ON VIEW main.tenure_of_lost IS 'One row is one lost account and how long it had stayed.';
 COMMENT ON TABLE main.follower_growth IS 'One row is one handle on one UTC day: totals, gains, losses, averages.';
 COMMENT ON TABLE main.status_changes IS 'One row is one change of a lookup status between two snapshots of one list.';
+COMMENT ON TABLE main.credit_ledger IS 'One row is one attempt at a snapshot and what it cost.';
+COMMENT ON TABLE main.credit_balances IS 'One row is one run that asked for lists: the balance before and after it.';
