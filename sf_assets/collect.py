@@ -28,6 +28,7 @@ from sf_assets.landing import (
     wait_a_little,
 )
 from sf_assets.rehearsal import crash_point
+from sf_assets.settings import SfAssetsError
 from sf_assets.social_fetch import (
     Answer,
     ContractViolation,
@@ -42,6 +43,11 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
+
+
+class BudgetSpent(SfAssetsError):
+    """Our own caps leave nothing for a page."""
+
 
 Stopped = Literal["unauthorized", "credits", "budget"]
 
@@ -171,6 +177,35 @@ def _added(before: Collected | None, now: Collected) -> Collected:
     )
 
 
+async def first_page(
+    wanted: ListToRead,
+    *,
+    client: SocialFetchClient,
+    landing: Landing,
+    budget: Budget,
+    run_id: str,
+) -> ListWalk:
+    """Buy and land the first page of a list, unless it is landed already; the walk so far.
+
+    A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged, and
+    BudgetSpent where a cap leaves nothing for it.
+    """
+    reader = _Reader(wanted, client, landing, budget, run_id, None, None, None)
+    with await reader._open() as log:
+        if log.last is None:
+            log.begin("", run_id)
+        walk = ListWalk(wanted.key.relation, wanted.key.handle)
+        for page in log.pages():
+            walk.update(parse_page(wanted.key.relation, page.body))
+        if walk.pages == 0:
+            if not budget.take(wanted.key):
+                raise BudgetSpent(f"{wanted.key}: the credits of this day are spent")
+            answer = await reader._ask(walk, log)
+            if answer is not None:
+                walk.update(answer.response)
+    return walk
+
+
 class _Reader:
     """Reads one list to its end, or to the error that stops it."""
 
@@ -255,7 +290,7 @@ class _Reader:
             if not walk.pages:
                 return self._unfinished(str(error), permanent=True, stopped="credits")
             walk.stop(EndReason.OUT_OF_CREDITS)
-            return self._finish(
+            return await self._finish(
                 log,
                 walk,
                 reason=str(error),
@@ -280,7 +315,7 @@ class _Reader:
                 permanent=True,
                 stopped="budget",
             )
-        return self._finish(log, walk)
+        return await self._finish(log, walk)
 
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
         """Buy and land the next page; None where its status is doubted and is to be asked again."""
@@ -341,7 +376,7 @@ class _Reader:
         before = "found" if walk.pages else self.wanted.status_before
         return before is not None and before != status.value
 
-    def _finish(
+    async def _finish(
         self,
         log: SnapshotLog,
         walk: ListWalk,
@@ -357,6 +392,7 @@ class _Reader:
             walk.end_reason.value if walk.end_reason else None,
             self.run_id,
         )
+        await asyncio.to_thread(log.make_durable)
         crash_point("ended")
         return self._finished(log, reason=reason, stopped=stopped, pages_missing=pages_missing)
 

@@ -56,6 +56,13 @@ class Cost:
         new = math.ceil((self.gained_a_day or 0) / (self.page_size or 20))
         return min(self.full, new + PAGES_KNOWN)
 
+    @staticmethod
+    def whole_due(own: ListSettings, day: date, whole_date: date | None) -> bool:
+        """Whether a reading on `day` goes to the list's end, by the day of the last that did."""
+        return own.depth != "recent" or (
+            whole_date is None or (day - whole_date).days >= own.full_every
+        )
+
     def expected(self, own: ListSettings, *, whole: bool) -> int:
         """Pages of the next reading; `whole` where a `recent` list is read to its end."""
         if self.status != "found":

@@ -26,8 +26,8 @@ from sf_assets.warehouse.connection import run_sql
 
 LEDGER_FORMAT = 1
 _SUFFIX = ".ledger.json"
-#: The attempts of a Parquet file's snapshots, beside the snapshots themselves.
-ATTEMPTS_KEY = "sf_assets_attempts"
+#: Where a Parquet file of the archive names its snapshots, and the attempts at them.
+METADATA_KEY = "sf_assets_snapshots"
 
 
 class LedgerDamaged(SfAssetsError):
@@ -174,8 +174,9 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
     """The attempts that the archive's Parquet files name. Raises LedgerDamaged."""
     for path in sorted(archive.glob("day=*/*.parquet")):
         try:
-            found = (pq.read_metadata(path).metadata or {}).get(ATTEMPTS_KEY.encode())
-            for raw in json.loads(found) if found else ():
+            metadata = pq.read_metadata(path).metadata or {}
+            # A file of an older version names none.
+            for raw in json.loads(metadata[METADATA_KEY.encode()]).get("attempts", ()):
                 yield _paid(raw)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
             raise LedgerDamaged(
