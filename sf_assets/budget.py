@@ -8,10 +8,12 @@ before any gets its last. What a list did not need goes to those that were cut.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import IO
 
 import portalocker
 
@@ -114,52 +116,50 @@ class DayMeter:
 
     def __init__(self, path: Path, spent: Callable[[], int]) -> None:
         """`spent` tells what is landed already; it is asked only where there is no count yet."""
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        portalocker.lock(self._file, portalocker.LOCK_EX)
-        try:
-            if os.fstat(self._file.fileno()).st_size == 0:
-                self._write(spent())
-        finally:
-            portalocker.unlock(self._file)
+        with self._locked() as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                _write(file, spent())
 
     def take(self, limit: int) -> bool:
         """Count one more credit, unless `limit` is reached."""
-        portalocker.lock(self._file, portalocker.LOCK_EX)
-        try:
-            count = self._read()
-            if count >= limit:
-                return False
-            self._write(count + 1)
-            return True
-        finally:
-            portalocker.unlock(self._file)
+        with self._locked() as file:
+            count = _read(file)
+            if count < limit:
+                _write(file, count + 1)
+            return count < limit
 
     def add(self, credits: int) -> None:
-        """Correct the count: a page cost less, or more, than the credit taken for it."""
+        """Correct the count: a page cost less, or more, than what was counted for it."""
         if credits:
-            portalocker.lock(self._file, portalocker.LOCK_EX)
-            try:
-                self._write(max(0, self._read() + credits))
-            finally:
-                portalocker.unlock(self._file)
+            with self._locked() as file:
+                _write(file, max(0, _read(file) + credits))
 
     @property
     def count(self) -> int:
-        return self._read()
+        with self._locked() as file:
+            return _read(file)
 
-    def close(self) -> None:
-        self._file.close()
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        # Opened anew each time, tens of microseconds a page: a run that is cut off leaves no lock.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            portalocker.lock(file, portalocker.LOCK_EX)
+            yield file
 
-    def _read(self) -> int:
-        self._file.seek(0)
-        text = self._file.read(32).strip()
-        return int(text) if text.isdigit() else 0
 
-    def _write(self, count: int) -> None:
-        # As wide as any count before it: nothing of a longer one is left behind.
-        self._file.seek(0)
-        self._file.write(b"%-20d\n" % count)
+def _read(file: IO[bytes]) -> int:
+    file.seek(0)
+    text = file.read(32).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _write(file: IO[bytes], count: int) -> None:
+    # As wide as any count before it: nothing of a longer one is left behind.
+    file.seek(0)
+    file.write(b"%-20d\n" % count)
 
 
 @dataclass

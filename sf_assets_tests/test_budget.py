@@ -160,7 +160,7 @@ def test_old_counts_go_with_their_days(landing: Landing) -> None:
     from sf_assets.landing import drop_days_before
 
     for day in (date(2026, 3, 3), DAY):
-        DayMeter(landing.meter(day), lambda: 1).close()
+        DayMeter(landing.meter(day), lambda: 1)
     drop_days_before(landing, DAY, set())
     assert not landing.meter(date(2026, 3, 3)).exists()
     assert landing.meter(DAY).exists()

@@ -82,7 +82,6 @@ class Spending:
             return None
         after = ask_balance(self.settings) if self.balance_before is not None else None
         count = self._meter.count
-        self._meter.close()
         if self.balance_before is None or after is None:
             return None
         return Balances(
@@ -117,13 +116,16 @@ class Spending:
         ]
 
     def _begun(self, keys: Iterable[SnapshotKey]) -> list[ListToRead]:
-        """Those of the lists that are not finished, with what they have cost already."""
+        """Those of the lists whose turn is still to come, with what they have cost already.
+
+        One that the budget cut has had its turn.
+        """
         found = []
         for key in keys:
             landed = None
             with contextlib.suppress(LandingDamaged):
                 landed = self.landing.read(key)
-            if landed is None or not landed.settled:
+            if landed is None or landed.to_load is None:
                 own = self.registry.settings_of(key.handle)
                 paid = landed.spent if landed else 0
                 found.append(ListToRead(key, priority=own.priority, paid=paid))

@@ -172,20 +172,17 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
     day = settings.day()
     landing = Landing(home.landing)
     meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
-    try:
-        async with SocialFetchClient(
-            api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),
-            base_url=settings.base_url,
-            max_tries=3,
-            max_wait=10,
-            headers={"X-Sim-Day": settings.today.isoformat()} if settings.today else None,
-        ) as client:
-            return await first_page(
-                ListToRead(SnapshotKey(day, handle, "followers")),
-                client=client,
-                landing=landing,
-                budget=Budget(settings.daily_credits, meter.count, meter=meter),
-                run_id="forecast",
-            )
-    finally:
-        meter.close()
+    async with SocialFetchClient(
+        api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),
+        base_url=settings.base_url,
+        max_tries=3,
+        max_wait=10,
+        headers={"X-Sim-Day": settings.today.isoformat()} if settings.today else None,
+    ) as client:
+        return await first_page(
+            ListToRead(SnapshotKey(day, handle, "followers")),
+            client=client,
+            landing=landing,
+            budget=Budget(settings.daily_credits, meter.count, meter=meter),
+            run_id="forecast",
+        )
