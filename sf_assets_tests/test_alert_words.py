@@ -23,10 +23,10 @@ from sf_assets.alerts.news import (
     CreditsLow,
     NotableAccount,
     NotableChange,
+    Reading,
     Stale,
 )
 from sf_assets.alerts.words import DIGEST_ABOVE
-from sf_assets.balance import Reading
 from sf_assets.home import Home
 from sf_assets.settings import Settings
 from sf_assets_tests.looks.conftest import HOSTILE

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 import duckdb
 
 from sf_assets.alerts.ledger import switched_on
-from sf_assets.balance import Reading, readings
 from sf_assets.home import Home
 from sf_assets.registry import Registry, registry_in_force
 from sf_assets.settings import AlertKind, Settings
@@ -265,6 +264,15 @@ class Stale(Alert):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Credits left at a moment (`at`, UTC, ISO 8601) after a run of a day."""
+
+    at: str
+    day: date
+    balance: int
+
+
+@dataclass(frozen=True)
 class CreditsLow(Alert):
     """The credits do not last as long as they should."""
 
@@ -311,7 +319,7 @@ def find(
             # How things stand, not what happened: told whenever it was that it began.
             found += stale_handles(con, registry_in_force(home.registry)[0], today)
         else:
-            found += credits_low(con, list(readings(home)))
+            found += credits_low(con)
     return sorted(found, key=lambda one: (one.day, one.handle or ""))
 
 
@@ -484,8 +492,8 @@ def stale_handles(con: duckdb.DuckDBPyConnection, registry: Registry, today: dat
     return found
 
 
-def credits_low(con: duckdb.DuckDBPyConnection, balances: Sequence[Reading]) -> list[CreditsLow]:
-    """The reading with which the credits got low, where they still are.
+def credits_low(con: duckdb.DuckDBPyConnection) -> list[CreditsLow]:
+    """The balance with which the credits got low, where they still are.
 
     Low is less than CREDIT_DAYS days as the 7 before it were, or nothing left. It stays low until
     credits are added: one alert a spell, however the spending goes up and down.
@@ -495,9 +503,16 @@ def credits_low(con: duckdb.DuckDBPyConnection, balances: Sequence[Reading]) -> 
             "SELECT snapshot_date, sum(credits_charged) FROM main.snapshots GROUP BY ALL"
         ).fetchall()
     )
+    try:
+        rows = con.execute(
+            "SELECT strftime(asked_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ'), snapshot_date, "
+            "balance_after FROM main.credit_balances ORDER BY asked_at"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return []  # published by a version that did not ask for balances
     low_since: tuple[Reading, float | None] | None = None
     before: Reading | None = None
-    for reading in balances:
+    for reading in (Reading(*row) for row in rows):
         a_day = _usual_spending(spent, reading.day)
         low = reading.balance == 0 or (a_day is not None and reading.balance < CREDIT_DAYS * a_day)
         if low and low_since is None:

@@ -56,10 +56,11 @@ def make_plan(
             plan.read.append(
                 ListToRead(
                     key,
-                    max_pages=own.max_pages,
+                    max_pages=own.of(key.relation).max_pages,
                     user_id=own.user_id,
                     priority=own.priority,
                     status_before=status_before.get((key.relation, key.handle)),
+                    paid=landed.spent if landed and not landed.settled else 0,
                 )
             )
         elif landed and best and (row is None or row.version < (best.number, best.pages)):

@@ -106,7 +106,29 @@ def _balance(settings: Settings, home: Home) -> str:
     left = _asked(ask).balance
     if left == 0:
         raise Problem("0 credits left: top up before the next run", refused=True)
-    return f"{left:,} credits left; a page of about 20 accounts costs 1"
+    return f"{left:,} credits left; a page of about 20 accounts costs 1{_spent(home, left)}"
+
+
+def _spent(home: Home, left: int) -> str:
+    """What the last run cost, and what is gone that no run accounts for."""
+    try:
+        with reading(home.published) as con:
+            last = con.execute(
+                "SELECT snapshot_date, credits, unexplained, balance_after FROM credit_balances "
+                "ORDER BY asked_at DESC LIMIT 1"
+            ).fetchone()
+            landed = con.execute(
+                "SELECT coalesce(sum(credits), 0) FROM credit_ledger WHERE started_at > "
+                "(SELECT max(asked_at) FROM credit_balances)"
+            ).fetchall()[0][0]
+    except (FileNotFoundError, duckdb.Error):
+        return ""
+    if last is None:
+        return ""
+    day, credits, unexplained, after = last
+    since = after - left - landed
+    said = f"; the last run ({day}) paid {credits:,}, {unexplained:,} unexplained"
+    return said + (f"; {since:,} gone since then" if since > 0 else "")
 
 
 def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:

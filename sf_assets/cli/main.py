@@ -145,6 +145,11 @@ def up(port: int) -> None:
 @click.argument("handles", nargs=-1, required=True)
 @click.option("--relation", type=click.Choice(["followers", "following", "both"]))
 @click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
+@click.option(
+    "--depth",
+    type=click.Choice(["full", "recent"]),
+    help="recent: read from the top until what comes is known, all of it once a week.",
+)
 @click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
 @_quiet
 @_json
@@ -153,6 +158,7 @@ def track(
     handles: tuple[str, ...],
     relation: str | None,
     pages: int | None,
+    depth: str | None,
     priority: int | None,
     quiet: bool,
     as_json: bool,
@@ -165,8 +171,12 @@ def track(
     own: dict[str, Any] = {}
     if relation is not None:
         own["relations"] = ["followers", "following"] if relation == "both" else [relation]
+    if pages is not None and depth is not None:
+        raise click.UsageError("choose one of --pages and --depth")
     if pages is not None:
         own["depth"] = {"pages": pages}
+    if depth is not None:
+        own["depth"] = depth
     if priority is not None:
         own["priority"] = priority
     # Checked before the home is made: a typing error must not leave a folder behind.
@@ -228,9 +238,9 @@ def handles(as_json: bool) -> None:
     latest = latest_snapshots(home)
     rows = []
     for handle, own in registry.handles.items():
-        depth = "full" if own.max_pages is None else f"{own.max_pages} pages"
         for relation in own.relations:
             last = latest.get((relation, handle), {})
+            depth = own.of(relation).said()
             rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
     columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
     if as_json:
@@ -241,8 +251,8 @@ def handles(as_json: bool) -> None:
 
 @main.command(
     help="Snapshot today's lists now, through the same assets as the schedule, churn and growth "
-    "included. No handle named: all tracked ones. What is finished for the day is not bought "
-    "again.",
+    "included. No handle named: all tracked ones that are due today. What is finished for the day "
+    "is not bought again.",
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
 @click.argument("handles", nargs=-1, shell_complete=_tracked_handles)
@@ -284,7 +294,17 @@ def snapshot(
     relations = [one for one in RELATIONS if relation in (one, "both")]
     home.ensure(settings)
     manner = Manner(verbose=verbose, quiet=quiet, as_json=as_json)
-    sys.exit(run_snapshot(settings, home, wanted, relations, refresh=refresh, manner=manner))
+    sys.exit(
+        run_snapshot(
+            settings,
+            home,
+            wanted,
+            relations,
+            refresh=refresh,
+            due_only=not named,
+            manner=manner,
+        )
+    )
 
 
 @main.command(
@@ -312,6 +332,25 @@ def query(
         raise click.UsageError("choose one of --json, --csv and --parquet")
     form = "json" if as_json else "csv" if as_csv else "table"
     run_query(_known_home(load_settings()), sql, form, parquet)
+
+
+@main.command(
+    help="What the tracked lists will cost, from what they have cost; what `depth: recent` would "
+    "save; when the balance runs out. Of a handle that is not tracked it buys one page, after "
+    "asking.",
+    epilog="Example: sf-assets forecast --days 90",
+)
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366))
+@click.option("--handle", help="Only this one; it need not be tracked.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object.")
+@click.option("--yes", is_flag=True, help="Buy the one page without asking.")
+@_said_clearly
+def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
+    from sf_assets.cli.forecast import run_forecast
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    sys.exit(run_forecast(settings, _known_home(settings), days, handle, as_json=as_json, yes=yes))
 
 
 @main.command(

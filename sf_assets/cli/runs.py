@@ -101,9 +101,16 @@ class Runner:
         return list(self.instance.get_dynamic_partitions(HANDLES))
 
     def snapshot(
-        self, day: date, handles: Sequence[str], relations: Sequence[Relation], *, refresh: bool
+        self,
+        day: date,
+        handles: Sequence[str],
+        relations: Sequence[Relation],
+        *,
+        refresh: bool,
+        due_only: bool = False,
     ) -> list[dg.ExecuteInProcessResult]:
-        """Runs over the handles of a day, in chunks of neighbours."""
+        """Runs over the handles of a day, in chunks of neighbours; `due_only` leaves out lists that
+        are not read on such a weekday."""
         from sf_assets.assets.snapshots import ASSET_OF
         from sf_assets.automation.jobs import SNAPSHOTS_JOB, chunk_tags
         from sf_assets.automation.schedules import CHUNK
@@ -115,7 +122,7 @@ class Runner:
                 SNAPSHOTS_JOB,
                 tags,
                 [ASSET_OF[relation] for relation in relations],
-                {"ops": {"snapshots": {"config": {"refresh": refresh}}}},
+                {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
             )
             for tags in chunk_tags(day, chunks)
         ]
@@ -221,6 +228,7 @@ def run_snapshot(
     *,
     refresh: bool,
     manner: Manner,
+    due_only: bool = False,
 ) -> int:
     """Snapshot, derive, show what there is now; returns the exit code."""
     from sf_assets.cli.main import FINE, REFUSED, SOME_FAILED
@@ -239,12 +247,13 @@ def run_snapshot(
         for handle in handles
         for relation in relations
         if relation in registry.settings_of(handle).relations
+        and (not due_only or registry.due(handle, relation, day))
     ]
     before = Bought.of(home, keys)
     with dagster_instance(home, verbose=manner.verbose) as instance:
         runner = Runner(instance, settings, verbose=manner.verbose)
         with contextlib.nullcontext() if manner.quiet else reading_progress():
-            results = runner.snapshot(day, handles, relations, refresh=refresh)
+            results = runner.snapshot(day, handles, relations, refresh=refresh, due_only=due_only)
         derived = runner.derive(day, day)
     after = Bought.of(home, keys)
     columns, rows = snapshots_of(home, day, handles, relations)

@@ -226,10 +226,14 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
         if not found:
             run_sql(con, "schema")
             con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
-        # Views and comments hold no data: a warehouse made by an older version gets today's.
+        # Views and comments hold no data: a warehouse made by an older version gets today's, and
+        # the tables that were not there in its time.
         words = _words()
         known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
         if known_words.fetchall()[0][0] != words:
+            if found:
+                run_sql(con, "schema")
+                run_sql(con, "upgrade")
             run_sql(con, "views")
             _comment_columns(con)
             con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
@@ -238,9 +242,8 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
 @cache
 def _words() -> str:
     """Names the present views and comments: a digest of their texts."""
-    texts = sql("views") + (resources.files(__package__) / "sql" / "columns.yaml").read_text(
-        "utf-8"
-    )
+    comments = (resources.files(__package__) / "sql" / "columns.yaml").read_text("utf-8")
+    texts = sql("schema") + sql("upgrade") + sql("views") + comments
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.rehearsal import crash_point
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import sql, transaction
+from sf_assets.warehouse.ledger import paid_for, record_paid
 
 # Opens the warehouse for writing, for the length of a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -83,8 +84,18 @@ def load(
         failures += failed
     if rows:
         crash_point("archived")
+        loaded = {SnapshotKey(row.snapshot_date, row.handle, row.relation) for row in rows}
         with connect() as con, transaction(con):
             record(con, rows)
+            record_paid(
+                con,
+                [
+                    one
+                    for landed in landings
+                    if landed.key in loaded
+                    for one in paid_for(landed.key, landed.attempts)
+                ],
+            )
     return rows, failures
 
 

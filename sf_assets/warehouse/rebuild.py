@@ -11,8 +11,21 @@ from pathlib import Path
 from sf_assets.home import Home
 from sf_assets.landing import Landed, Landing, LandingDamaged
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, transaction, writing
+from sf_assets.warehouse.connection import (
+    DEFAULT_WAIT_SECONDS,
+    locked,
+    run_sql,
+    transaction,
+    writing,
+)
 from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.ledger import (
+    Paid,
+    archived_attempts,
+    paid_for,
+    record_new_files,
+    record_paid,
+)
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.publish import publish
 
@@ -41,10 +54,13 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         for left in new.parent.glob(f"{new.name}*"):
             left.unlink()  # of a rebuild that was killed
         rows = _newest(home.archive)
+        paid, landings = _landed(home, rows, made.problems)
         with connect() as con, transaction(con):
             if rows:
                 record(con, list(rows.values()))
-        landings = _not_archived(home, rows, made.problems)
+            record_paid(con, [*archived_attempts(home.archive), *paid])
+            record_new_files(con, home.archive, None)
+            run_sql(con, "upgrade")
         loaded, failures = load(connect, home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
@@ -87,11 +103,13 @@ def _rank(row: SnapshotRow) -> tuple[int, int, str]:
     return row.attempt, row.pages, row.archive_file
 
 
-def _not_archived(
+def _landed(
     home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
-) -> list[Landed]:
+) -> tuple[list[Paid], list[Landed]]:
+    """What was paid for all that is landed, and of that what is to be loaded, not archived yet."""
     landing = Landing(home.landing)
-    found = []
+    paid: list[Paid] = []
+    to_load: list[Landed] = []
     for day in landing.days():
         for key in landing.keys(day):
             try:
@@ -99,13 +117,14 @@ def _not_archived(
             except LandingDamaged as error:
                 problems.append(str(error))
                 continue
-            best = landed.to_load if landed else None
-            if landed is None or best is None:
+            if landed is None:
                 continue
+            paid += paid_for(key, landed.attempts)
+            best = landed.to_load
             row = rows.get((key.relation, key.handle, key.day))
-            if row is None or (row.attempt, row.pages) < (best.number, best.pages):
-                found.append(landed)
-    return found
+            if best and (row is None or (row.attempt, row.pages) < (best.number, best.pages)):
+                to_load.append(landed)
+    return paid, to_load
 
 
 __all__ = ["ArchiveDamaged", "Rebuilt", "rebuild"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from sf_assets.alerts.news import ChurnSpike, CreditsLow, NotableChange, Stale
 from sf_assets.registry import untrack
 from sf_assets.settings import ALERT_KINDS, load_settings
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Purge, Status, World, in_thread
-from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.connection import reading, writing
+from sf_assets.warehouse.publish import publish
 from sf_assets_tests.automation.conftest import DAY, Location, made_once, put
 from sf_assets_tests.automation.test_alert_sensor import asked, deliver
 from sf_assets_tests.conftest import Pipeline
@@ -169,26 +170,39 @@ def test_what_is_no_longer_tracked_is_not_stale(everything: Location) -> None:
     assert of_kind(everything, Stale) == []
 
 
-def test_low_credits_are_told_from_the_first_reading_that_was_low(everything: Location) -> None:
+def test_low_credits_are_told_from_the_first_run_that_left_few(everything: Location) -> None:
     (low,) = of_kind(everything, CreditsLow)
     assert low.day == POOR
     assert low.reading.balance < 20
-    lines = (everything.home.root / "balance.jsonl").read_text().splitlines()
-    assert low.id == f"{json.loads(lines[1])['at']}/credits"
+    with reading(everything.home.published) as con:
+        asked_at = con.execute(
+            "SELECT epoch_ms(min(asked_at)) FROM credit_balances WHERE snapshot_date = ?", [POOR]
+        ).fetchall()[0][0]
+    at = datetime.fromtimestamp(asked_at / 1000, timezone.utc)
+    assert low.id == f"{at:%Y-%m-%dT%H:%M:%S}.{asked_at % 1000:03d}Z/credits"
+
+
+def note_balance(location: Location, hour: int, balance: int) -> None:
+    """As if a run of the day after the last one had ended with so many credits left."""
+    with writing(location.home.warehouse) as con:
+        con.execute(
+            "INSERT INTO main.credit_balances BY NAME SELECT ? AS snapshot_date, "
+            "now() + to_hours(?) AS asked_at, ? AS balance_after",
+            [LAST + timedelta(days=1), hour, balance],
+        )
+    publish(location.home)
 
 
 def test_credits_that_are_added_end_it_and_low_ones_begin_another(everything: Location) -> None:
     (before,) = of_kind(everything, CreditsLow)
-    path = everything.home.root / "balance.jsonl"
-    rich = {"at": "2026-11-13T06:00:00.000Z", "day": str(LAST), "balance": 100_000}
-    with path.open("a") as file:
-        file.write(json.dumps(rich) + "\n")
+    note_balance(everything, 1, 100_000)
     assert of_kind(everything, CreditsLow) == []
-    with path.open("a") as file:
-        file.write(json.dumps({**rich, "at": "2026-11-13T07:00:00.000Z", "balance": 3}) + "\n")
-        file.write('{"at": "torn')
+    note_balance(everything, 2, 3)
     (after,) = of_kind(everything, CreditsLow)
-    assert after.id == "2026-11-13T07:00:00.000Z/credits" != before.id
+    assert after.reading.balance == 3
+    assert after.id != before.id
+    note_balance(everything, 3, 2)
+    assert of_kind(everything, CreditsLow) == [after]
 
 
 # --- switching on and off -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from sf_assets.automation import schedules
 from sf_assets.automation.schedules import build_daily_schedule
-from sf_assets.registry import track
+from sf_assets.registry import WEEKDAYS, track
 from sf_assets.settings import SettingsError, load_settings
 from sf_assets_tests.automation.conftest import DAY, Location
 
@@ -88,6 +88,29 @@ def test_only_relations_that_somebody_is_tracked_for_are_selected(
     location.instance.add_dynamic_partitions("handles", ["nasa"])
     ((request,), _) = location.schedule_tick()
     assert names(request) == ["follower_snapshots"]
+
+
+def test_lists_that_are_not_due_on_the_weekday_are_left_out(
+    today: date, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekday = WEEKDAYS[DAY.weekday()]
+    other = WEEKDAYS[(DAY.weekday() + 1) % 7]
+    track(location.home.registry, ["now"], {"following": {"weekdays": [other]}})
+    track(location.home.registry, ["later"], {"weekdays": [other]})
+    track(location.home.registry, ["also"], {"weekdays": [weekday], "relations": ["followers"]})
+    location.instance.add_dynamic_partitions("handles", ["now", "later", "also"])
+    requests, _ = location.schedule_tick()
+    assert [request.tags["dagster/asset_partition_range_end"] for request in requests] == [
+        f"{DAY}|now",
+        f"{DAY}|also",
+    ]
+    assert all(names(request) == ["follower_snapshots"] for request in requests)
+    # A run over both lists of a handle leaves out the one that is not due.
+    assert requests[0].run_config == {"ops": {"snapshots": {"config": {"due_only": True}}}}
+    for handle in ("now", "also"):
+        track(location.home.registry, [handle], {"weekdays": [other]})
+    _, why = location.schedule_tick()
+    assert why == f"no list is due on {DAY:%A}s, says handles.yaml"
 
 
 def test_a_broken_registry_does_not_cost_the_day(today: date, location: Location) -> None:

@@ -148,3 +148,32 @@ CREATE TABLE IF NOT EXISTS main.status_changes (
     previous_date DATE,
     change_id VARCHAR
 );
+
+-- One row is one attempt at a snapshot and what it cost.
+CREATE TABLE IF NOT EXISTS main.credit_ledger (
+    snapshot_date DATE,
+    handle VARCHAR,
+    relation VARCHAR,
+    attempt INTEGER,
+    pages INTEGER,
+    credits INTEGER,
+    cached INTEGER,
+    retries INTEGER,
+    unread INTEGER,
+    started_at TIMESTAMPTZ,
+    run_id VARCHAR
+);
+
+-- One row is one run that asked for lists, with the account's balance before and after it.
+CREATE TABLE IF NOT EXISTS main.credit_balances (
+    snapshot_date DATE,
+    asked_at TIMESTAMPTZ,
+    balance_before BIGINT,
+    balance_after BIGINT,
+    credits BIGINT,
+    unexplained BIGINT,
+    run_id VARCHAR
+);
+
+-- One row is one ledger file of the archive that is in the two tables above.
+CREATE TABLE IF NOT EXISTS internal.ledger_files (name VARCHAR);

@@ -185,3 +185,5 @@ COMMENT ON TABLE main.status_changes IS 'One row is one change of a lookup statu
 COMMENT ON MACRO TABLE main.followers_on IS 'One row is one account in the follower list as it stood on a day.';
 COMMENT ON MACRO TABLE main.following_on IS 'One row is one account in the following list as it stood on a day.';
 COMMENT ON MACRO TABLE main.churn_between IS 'One row is one account that came or left after one day, up to another.';
+COMMENT ON TABLE main.credit_ledger IS 'One row is one attempt at a snapshot and what it cost.';
+COMMENT ON TABLE main.credit_balances IS 'One row is one run that asked for lists: the balance before and after it.';
