@@ -17,6 +17,7 @@ from datetime import date
 from typing import Literal
 
 from sf_assets.budget import Budget
+from sf_assets.known import KnownList, KnownRun
 from sf_assets.landing import (
     Attempt,
     Landed,
@@ -57,7 +58,8 @@ class ListToRead:
     """One list of the day's plan.
 
     `status_before` is its lookup status when last seen. `paid` is what the day's walk that goes on
-    has cost already. `whole`: it is read to its end, or as deep as its depth says.
+    has cost already. Where it is not `whole`, `known` gives the list as it was, and what is as it
+    was there is read no further.
     """
 
     key: SnapshotKey
@@ -67,6 +69,7 @@ class ListToRead:
     status_before: str | None = None
     paid: int = 0
     whole: bool = True
+    known: Callable[[], KnownList] | None = None
 
 
 @dataclass(frozen=True)
@@ -265,7 +268,13 @@ class _Reader:
 
     async def _read(self, log: SnapshotLog) -> Collected:
         relation, handle = self.key.relation, self.key.handle
-        walk = ListWalk(relation, handle, max_pages=self.wanted.max_pages)
+        known = self.wanted.known() if self.wanted.known and not self.wanted.whole else None
+        walk = ListWalk(
+            relation,
+            handle,
+            max_pages=self.wanted.max_pages,
+            known=KnownRun(known) if known else None,
+        )
         for page in log.pages():
             walk.update(parse_page(relation, page.body))
         walk.reopen()

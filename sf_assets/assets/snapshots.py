@@ -6,7 +6,8 @@ being read, and materializes each handle by itself: a handle that fails does not
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import dagster as dg
@@ -29,6 +30,7 @@ from sf_assets.landing import (
     SnapshotKey,
     drop_days_before,
 )
+from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
@@ -39,7 +41,14 @@ from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import WarehouseBusy, reading, transaction
 from sf_assets.warehouse.costs import Cost, costs_before
 from sf_assets.warehouse.ledger import Balances, paid_for, record_new_files, write_ledger
-from sf_assets.warehouse.load import LoadFailure, load, loaded_rows, pages_before, statuses_before
+from sf_assets.warehouse.load import (
+    LoadFailure,
+    known_lists,
+    load,
+    loaded_rows,
+    pages_before,
+    statuses_before,
+)
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 ASSET_OF: dict[Relation, str] = {
@@ -156,12 +165,15 @@ class _Run:
         # Attempts that no loaded snapshot stands for: the ledger must have them all the same.
         self.attempts: dict[SnapshotKey, tuple[Attempt, ...]] = {}
         self.not_begun: list[SnapshotKey] = []
+        self.disordered: Mapping[SnapshotKey, float] = {}
         self.busy = False
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
         plan = self._plan()
         self.unfinished.update(plan.refused)
+        plan.read = self._with_known(plan.read)
+        self.disordered = plan.disordered
         budget = self.spending.prepare(plan.read, self.costs) if plan.read else Budget(None)
         self._log_plan(plan)
         # What this run already reported before it was retried is not reported again.
@@ -190,7 +202,21 @@ class _Run:
             loaded=loaded,
             status_before=before,
             registry=self.registry,
+            costs=self.costs,
         )
+
+    def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
+        """Give the lists that are not read whole what is known of them."""
+        recent = [wanted.key for wanted in lists if not wanted.whole]
+        if not recent:
+            return lists
+        try:
+            with reading(self.home.published) as con:
+                known = known_lists(con, recent)
+        except (FileNotFoundError, duckdb.Error) as error:
+            self.context.log.warning(f"all lists are read whole: what is known cannot be ({error})")
+            return lists
+        return [replace(one, known=known.get(one.key), whole=one.key not in known) for one in lists]
 
     def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], str]]:
         """What is loaded of this run's lists, and each list's status when last seen."""
@@ -213,6 +239,7 @@ class _Run:
             f"{len(self.keys)} lists: {len(plan.read)} to read, {len(plan.load)} landed and to "
             f"load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
             + (f". Spend: {self.spending.plan}" if plan.read else "")
+            + _said_of_order(plan.disordered)
         )
 
     def _read_and_load(
@@ -304,7 +331,7 @@ class _Run:
                 )
             )
         for row in rows:
-            yield _event(row, by_key[_key(row)])
+            yield _event(row, by_key[_key(row)], self.disordered.get(_key(row)))
 
     def _note_load_failure(self, failure: LoadFailure) -> None:
         self.unfinished[failure.key] = (
@@ -533,7 +560,19 @@ def _key(row: SnapshotRow) -> SnapshotKey:
     return SnapshotKey(row.snapshot_date, row.handle, row.relation)
 
 
-def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
+def _said_of_order(disordered: Mapping[SnapshotKey, float]) -> str:
+    if not disordered:
+        return ""
+    names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
+    return (
+        f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
+        f"order: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    )
+
+
+def _event(
+    row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
+) -> dg.AssetMaterialization:
     attempt = landed.to_load if landed else None
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
@@ -550,6 +589,8 @@ def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
         metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
     if row.reported_total is not None:
         metadata["total"] = dg.MetadataValue.int(row.reported_total)
+    if order_agreement is not None:
+        metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
     if attempt is not None:
         metadata["retries"] = dg.MetadataValue.int(attempt.retries)
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
