@@ -1,5 +1,12 @@
 -- What a warehouse made by an older version lacks. Runs after schema.sql, when the words changed.
 
+ALTER TABLE internal.comparisons ADD COLUMN IF NOT EXISTS reach DOUBLE;
+ALTER TABLE internal.presences ADD COLUMN IF NOT EXISTS looked_on DATE;
+ALTER TABLE main.follower_growth ADD COLUMN IF NOT EXISTS followers_lost_estimate BIGINT;
+UPDATE main.follower_growth
+SET followers_lost_estimate = greatest(0, followers_gained - followers_net)
+WHERE followers_lost_estimate IS NULL AND followers_gained - followers_net IS NOT NULL;
+
 -- Snapshots paid before there was a ledger: what is known of them is in one row each.
 INSERT INTO main.credit_ledger BY NAME
 SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.credits_charged AS credits,
