@@ -57,9 +57,9 @@ Stopped = Literal["unauthorized", "credits", "budget"]
 class ListToRead:
     """One list of the day's plan.
 
-    `status_before` is its lookup status when last seen. `paid` is what the day's walk that goes on
-    has cost already. Where it is not `whole`, `known` gives the list as it was, and what is as it
-    was there is read no further.
+    `status_before` is its lookup status when last seen, `pages_before` how many pages it had then.
+    `paid` is what the day's walk that goes on has cost already. Where it is not `whole`, `known`
+    gives the list as it was, and what is as it was there is read no further.
     """
 
     key: SnapshotKey
@@ -67,6 +67,7 @@ class ListToRead:
     user_id: str | None = None
     priority: int = 0
     status_before: str | None = None
+    pages_before: int | None = None
     paid: int = 0
     whole: bool = True
     known: Callable[[], KnownList] | None = None
@@ -129,6 +130,9 @@ async def collect(
 ) -> AsyncIterator[Collected]:
     """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
 
+    Of equal priority the longest begins first, and who knows how long a new one is: a day lasts as
+    long as its longest list, if that does not have to wait for others.
+
     What is finished for the day is not read again, unless `refresh` names a new intent: then it is
     walked anew once, however often the run is retried. A snapshot belongs to the day its first page
     is asked for: where `today` has moved on by then, the list is not begun. One that is begun is
@@ -143,7 +147,14 @@ async def collect(
                 wanted, client, landing, budget, run_id, refresh, progress, today
             ).run()
 
-    waiting = sorted(lists, key=lambda wanted: (-wanted.priority, wanted.key))
+    waiting = sorted(
+        lists,
+        key=lambda wanted: (
+            -wanted.priority,
+            -math.inf if wanted.pages_before is None else -wanted.pages_before,
+            wanted.key,
+        ),
+    )
     before: dict[SnapshotKey, Collected] = {}
     while waiting:
         cut: dict[SnapshotKey, Collected] = {}

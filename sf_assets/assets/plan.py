@@ -11,6 +11,7 @@ from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
 from sf_assets.registry import Registry
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.costs import Cost
+from sf_assets.warehouse.load import Before
 
 # A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
 RESUME_HOURS = 6
@@ -37,15 +38,15 @@ def make_plan(
     refresh: bool,
     landing: Landing,
     loaded: Mapping[SnapshotKey, SnapshotRow],
-    status_before: Mapping[tuple[str, str], str],
+    before: Mapping[tuple[str, str], Before],
     registry: Registry,
     costs: Mapping[tuple[str, str], Cost],
 ) -> Plan:
     """Sort the lists of a run by what is there of them already.
 
-    `loaded` are their rows in the published database, `status_before` the last known lookup status
-    by (relation, handle), `costs` what reading each list has cost. What is finished for the day is
-    neither bought nor loaded again.
+    `loaded` are their rows in the published database, `before` what their last snapshots before
+    today were like, `costs` what reading them has cost, both by (relation, handle). What is
+    finished for the day is neither bought nor loaded again.
     """
     plan = Plan()
     for key in keys:
@@ -64,13 +65,15 @@ def make_plan(
             cost = costs.get((key.relation, key.handle))
             if cost and depth.depth == "recent" and not cost.in_order:
                 plan.disordered[key] = cost.order_agreement or 0.0
+            last = before.get((key.relation, key.handle))
             plan.read.append(
                 ListToRead(
                     key,
                     max_pages=depth.max_pages,
                     user_id=own.user_id,
                     priority=own.priority,
-                    status_before=status_before.get((key.relation, key.handle)),
+                    status_before=last.lookup_status if last else None,
+                    pages_before=last.pages if last else None,
                     paid=landed.spent if landed and not landed.settled else 0,
                     # A refresh is for who does not trust what is there.
                     whole=refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),

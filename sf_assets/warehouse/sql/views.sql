@@ -38,7 +38,7 @@ QUALIFY snapshot_date
     >= max(snapshot_date) FILTER (reach IS NULL) OVER (PARTITION BY relation, handle);
 
 CREATE OR REPLACE VIEW main.accounts AS
-SELECT p.*, seen.first_seen, seen.last_seen
+SELECT p.* EXCLUDE (followers_digest, following_digest), seen.first_seen, seen.last_seen
 FROM internal.profiles AS p
 JOIN (
     SELECT m.account_id, min(m.first_seen) AS first_seen,
