@@ -17,6 +17,7 @@ from datetime import date
 from typing import Literal
 
 from sf_assets.budget import Budget
+from sf_assets.known import KnownList, KnownRun
 from sf_assets.landing import (
     Attempt,
     Landed,
@@ -56,8 +57,9 @@ Stopped = Literal["unauthorized", "credits", "budget"]
 class ListToRead:
     """One list of the day's plan.
 
-    `status_before` is its lookup status when last seen. `paid` is what the day's walk that goes on
-    has cost already. `whole`: it is read to its end, or as deep as its depth says.
+    `status_before` is its lookup status when last seen, `pages_before` how many pages it had then.
+    `paid` is what the day's walk that goes on has cost already. Where it is not `whole`, `known`
+    gives the list as it was, and what is as it was there is read no further.
     """
 
     key: SnapshotKey
@@ -65,8 +67,10 @@ class ListToRead:
     user_id: str | None = None
     priority: int = 0
     status_before: str | None = None
+    pages_before: int | None = None
     paid: int = 0
     whole: bool = True
+    known: Callable[[], KnownList] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,9 @@ async def collect(
 ) -> AsyncIterator[Collected]:
     """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
 
+    Of equal priority the longest begins first, and who knows how long a new one is: a day lasts as
+    long as its longest list, if that does not have to wait for others.
+
     What is finished for the day is not read again, unless `refresh` names a new intent: then it is
     walked anew once, however often the run is retried. A snapshot belongs to the day its first page
     is asked for: where `today` has moved on by then, the list is not begun. One that is begun is
@@ -140,7 +147,14 @@ async def collect(
                 wanted, client, landing, budget, run_id, refresh, progress, today
             ).run()
 
-    waiting = sorted(lists, key=lambda wanted: (-wanted.priority, wanted.key))
+    waiting = sorted(
+        lists,
+        key=lambda wanted: (
+            -wanted.priority,
+            -math.inf if wanted.pages_before is None else -wanted.pages_before,
+            wanted.key,
+        ),
+    )
     before: dict[SnapshotKey, Collected] = {}
     while waiting:
         cut: dict[SnapshotKey, Collected] = {}
@@ -265,7 +279,13 @@ class _Reader:
 
     async def _read(self, log: SnapshotLog) -> Collected:
         relation, handle = self.key.relation, self.key.handle
-        walk = ListWalk(relation, handle, max_pages=self.wanted.max_pages)
+        known = self.wanted.known() if self.wanted.known and not self.wanted.whole else None
+        walk = ListWalk(
+            relation,
+            handle,
+            max_pages=self.wanted.max_pages,
+            known=KnownRun(known) if known else None,
+        )
         for page in log.pages():
             walk.update(parse_page(relation, page.body))
         walk.reopen()

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from sf_assets.known import PAGES_KNOWN
 from sf_assets.registry import ListSettings, Registry
-from sf_assets.warehouse.costs import MOST_PAGES, PAGES_KNOWN, Cost
+from sf_assets.warehouse.costs import MOST_PAGES, Cost
 
 
 @dataclass(frozen=True)

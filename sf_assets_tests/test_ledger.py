@@ -151,7 +151,9 @@ def test_a_warehouse_of_an_older_version_gets_its_ledger_from_its_snapshots(tmp_
     with writing(pipeline.home.warehouse) as con:
         con.execute("DROP TABLE main.credit_ledger")
         con.execute("DROP TABLE main.credit_balances")
-        con.execute("UPDATE internal.warehouse_format SET words = 'older'")
+        con.execute("DROP TABLE internal.ledger_files")
+        con.execute("ALTER TABLE internal.presences DROP COLUMN looked_on")
+        con.execute("UPDATE internal.warehouse_format SET format = 2, words = 'older'")
     with writing(pipeline.home.warehouse) as con:
         assert con.execute(
             "SELECT handle, pages, credits, cached FROM credit_ledger"

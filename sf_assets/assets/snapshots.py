@@ -6,7 +6,8 @@ being read, and materializes each handle by itself: a handle that fails does not
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 
@@ -30,6 +31,7 @@ from sf_assets.landing import (
     SnapshotKey,
     drop_days_before,
 )
+from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
@@ -40,7 +42,14 @@ from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import WarehouseBusy, reading, transaction
 from sf_assets.warehouse.costs import Cost, costs_before
 from sf_assets.warehouse.ledger import Balances, paid_for, record_new_files, write_ledger
-from sf_assets.warehouse.load import LoadFailure, load, loaded_rows, pages_before, statuses_before
+from sf_assets.warehouse.load import (
+    Before,
+    LoadFailure,
+    known_lists,
+    lists_before,
+    load,
+    loaded_rows,
+)
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 ASSET_OF: dict[Relation, str] = {
@@ -157,12 +166,16 @@ class _Run:
         # Attempts that no loaded snapshot stands for: the ledger must have them all the same.
         self.attempts: dict[SnapshotKey, tuple[Attempt, ...]] = {}
         self.not_begun: list[SnapshotKey] = []
+        self.disordered: Mapping[SnapshotKey, float] = {}
         self.busy = False
+        self.before: dict[tuple[str, str], Before] = {}
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
         plan = self._plan()
         self.unfinished.update(plan.refused)
+        plan.read = self._with_known(plan.read)
+        self.disordered = plan.disordered
         budget = self.spending.prepare(plan.read, self.costs) if plan.read else Budget(None)
         self._log_plan(plan)
         # What this run already reported before it was retried is not reported again.
@@ -182,25 +195,39 @@ class _Run:
         self._fail_if_unfinished()
 
     def _plan(self) -> Plan:
-        loaded, before = self._known()
+        loaded, self.before = self._known()
         return make_plan(
             self.keys,
             today=self.settings.day(),
             refresh=self.config.refresh,
             landing=self.landing,
             loaded=loaded,
-            status_before=before,
+            before=self.before,
             registry=self.registry,
+            costs=self.costs,
         )
 
-    def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], str]]:
-        """What is loaded of this run's lists, and each list's status when last seen."""
+    def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
+        """Give the lists that are not read whole what is known of them."""
+        recent = [wanted.key for wanted in lists if not wanted.whole]
+        if not recent:
+            return lists
+        try:
+            with reading(self.home.published) as con:
+                known = known_lists(con, recent)
+        except (FileNotFoundError, duckdb.Error) as error:
+            self.context.log.warning(f"all lists are read whole: what is known cannot be ({error})")
+            return lists
+        return [replace(one, known=known.get(one.key), whole=one.key not in known) for one in lists]
+
+    def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], Before]]:
+        """What is loaded of this run's lists, and what each was like when last seen."""
         for again in (False, True):
             try:
                 with reading(self.home.published) as con:
                     loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
                     self.costs = costs_before(con, self.settings.day())
-                    return loaded, statuses_before(con, self.settings.day())
+                    return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
                 if again or not self.home.warehouse.exists():
                     break
@@ -214,6 +241,7 @@ class _Run:
             f"{len(self.keys)} lists: {len(plan.read)} to read, {len(plan.load)} landed and to "
             f"load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
             + (f". Spend: {self.spending.plan}" if plan.read else "")
+            + _said_of_order(plan.disordered)
         )
 
     def _read_and_load(
@@ -304,7 +332,7 @@ class _Run:
                 )
             )
         for row in rows:
-            yield _event(row, by_key[_key(row)])
+            yield _event(row, by_key[_key(row)], self.disordered.get(_key(row)))
 
     def _note_load_failure(self, failure: LoadFailure) -> None:
         self.unfinished[failure.key] = (
@@ -441,17 +469,12 @@ class _Run:
 
     def _credits_missing(self) -> int:
         """About how many credits the lists take that money cut short."""
-        before: dict[tuple[str, str], int] = {}
-        if None in self.pages_missing.values():
-            try:
-                with reading(self.home.published) as con:
-                    before = pages_before(con, self.settings.day())
-            except (FileNotFoundError, duckdb.Error):
-                pass  # then a list that was not begun counts as one page
-        return sum(
-            before.get((key.relation, key.handle), 1) if pages is None else pages
-            for key, pages in self.pages_missing.items()
-        )
+        missing = 0
+        for key, pages in self.pages_missing.items():
+            before = self.before.get((key.relation, key.handle))
+            # A list that was never begun counts as one page.
+            missing += pages if pages is not None else before.pages if before else 1
+        return missing
 
     def _fail_if_unfinished(self) -> None:
         if not self.unfinished and self.stopped is None:
@@ -533,7 +556,19 @@ def _key(row: SnapshotRow) -> SnapshotKey:
     return SnapshotKey(row.snapshot_date, row.handle, row.relation)
 
 
-def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
+def _said_of_order(disordered: Mapping[SnapshotKey, float]) -> str:
+    if not disordered:
+        return ""
+    names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
+    return (
+        f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
+        f"order: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    )
+
+
+def _event(
+    row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
+) -> dg.AssetMaterialization:
     attempt = landed.to_load if landed else None
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
@@ -550,6 +585,8 @@ def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
         metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
     if row.reported_total is not None:
         metadata["total"] = dg.MetadataValue.int(row.reported_total)
+    if order_agreement is not None:
+        metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
     if attempt is not None:
         metadata["retries"] = dg.MetadataValue.int(attempt.retries)
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)

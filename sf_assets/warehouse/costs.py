@@ -8,14 +8,14 @@ from datetime import date
 
 import duckdb
 
+from sf_assets.known import PAGES_KNOWN
+from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.registry import ListSettings
 from sf_assets.settings import Relation
 from sf_assets.warehouse.connection import sql
 
 #: No list was ever seen to show more: 10,000 accounts, 20 a page.
 MOST_PAGES = 500
-#: A page that is all known, and one more, end a reading of the top.
-PAGES_KNOWN = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Cost:
     total: int | None
     page_size: float | None
     gained_a_day: float | None
+    order_agreement: float | None = None
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the list kept its order when last compared: else its top tells nothing."""
+        return self.order_agreement is None or self.order_agreement >= MIN_ORDER_AGREEMENT
 
     @property
     def full(self) -> int:
@@ -56,11 +62,13 @@ class Cost:
         new = math.ceil((self.gained_a_day or 0) / (self.page_size or 20))
         return min(self.full, new + PAGES_KNOWN)
 
-    @staticmethod
-    def whole_due(own: ListSettings, day: date, whole_date: date | None) -> bool:
+    def whole_due(self, own: ListSettings, day: date, whole_date: date | None) -> bool:
         """Whether a reading on `day` goes to the list's end, by the day of the last that did."""
-        return own.depth != "recent" or (
-            whole_date is None or (day - whole_date).days >= own.full_every
+        return (
+            own.depth != "recent"
+            or not self.in_order
+            or whole_date is None
+            or (day - whole_date).days >= own.full_every
         )
 
     def expected(self, own: ListSettings, *, whole: bool) -> int:

@@ -29,7 +29,7 @@ from sf_assets.membership import (
     claims,
 )
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import run_sql, sql, transaction
+from sf_assets.warehouse.connection import MEMORY, run_sql, sql, transaction
 
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000
@@ -64,6 +64,7 @@ class _Snapshot(NamedTuple):
     reported_total: int | None
     completeness: str
     lookup_status: str
+    until_known: bool
     path: str
 
     @property
@@ -83,8 +84,15 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
     `con` is the warehouse, open for writing. Raises ArchiveIncomplete; nothing is changed then.
     """
-    with transaction(con):
-        return _Derivation(con, archive).run()
+    try:
+        con.execute("SET memory_limit = ?", [MEMORY])
+        with transaction(con):
+            return _Derivation(con, archive).run()
+    except duckdb.OutOfMemoryException:
+        # Not everything can be spilled.
+        con.execute("RESET memory_limit")
+        with transaction(con):
+            return _Derivation(con, archive).run()
 
 
 class _Derivation:
@@ -130,7 +138,8 @@ class _Derivation:
         """Snapshots without a comparison, day by day, about ACCOUNTS_A_WAVE accounts at a time."""
         rows = self.con.execute(
             "SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.listed, "
-            "s.reported_total, s.completeness, s.lookup_status, s.archive_file "
+            "s.reported_total, s.completeness, s.lookup_status, "
+            "coalesce(s.end_reason = 'known', false), s.archive_file "
             "FROM internal.snapshots AS s ANTI JOIN internal.comparisons AS c "
             "ON c.relation = s.relation AND c.handle = s.handle "
             "AND c.snapshot_date = s.snapshot_date "
@@ -201,7 +210,8 @@ class _Derivation:
             for name in ("previous", "remembered")
         )
         places = con.sql(
-            "SELECT series, place FROM wave_known WHERE place IS NOT NULL ORDER BY ALL"
+            "SELECT w.series, m.place FROM internal.presences AS m JOIN wave AS w "
+            "USING (relation, handle) WHERE m.place IS NOT NULL ORDER BY ALL"
         ).to_arrow_table()
         known = places["place"].to_numpy()
         aligned: list[Alignment] = []
@@ -248,8 +258,7 @@ class _Derivation:
             "aligned",
             pa.table(
                 {
-                    "series": lists["series"],
-                    "position": lists["position"],
+                    "entry": lists["entry"],
                     # NaN is a place that nobody knows: null.
                     "place": pa.array(_joined([over.places for over in aligned]), from_pandas=True),
                     "ceiling": _joined([over.ceiling for over in aligned]),
@@ -282,6 +291,33 @@ class _Derivation:
             "AND wave_known.first_seen = m.first_seen",
             [series],
         )
+
+        reaches = con.execute(
+            "SELECT c.snapshot_date, c.reach FROM internal.comparisons AS c JOIN wave AS w "
+            "USING (relation, handle) WHERE w.series = ? AND isfinite(c.reach)",
+            [series],
+        ).fetchall()
+        for day, reach in reaches:
+            con.execute(
+                "UPDATE internal.comparisons SET reach = ? FROM wave AS w WHERE w.series = ? "
+                "AND comparisons.relation = w.relation AND comparisons.handle = w.handle "
+                "AND comparisons.snapshot_date = ?",
+                [float(np.interp(reach, old, new)), series, day],
+            )
+        if reaches:
+            con.execute(
+                "UPDATE wave SET previous_reach = c.reach FROM internal.comparisons AS c "
+                "WHERE wave.series = ? AND c.relation = wave.relation AND c.handle = wave.handle "
+                "AND c.snapshot_date = wave.previous_date",
+                [series],
+            )
+            con.execute(
+                "UPDATE wave_looks SET reach = c.reach FROM internal.comparisons AS c, wave AS w "
+                "WHERE wave_looks.series = w.series AND w.series = ? "
+                "AND c.relation = w.relation AND c.handle = w.handle "
+                "AND c.snapshot_date = wave_looks.snapshot_date AND c.reach IS NOT NULL",
+                [series],
+            )
 
     def _forget(self, series: Sequence[tuple[str, str]], *, aliases_too: bool) -> None:
         if not series:
@@ -322,6 +358,7 @@ def _wave_table(wave: Sequence[_Snapshot]) -> pa.Table:
         "listed": pa.int64(),
         "reported_total": pa.int64(),
         "comparable": pa.bool_(),
+        "until_known": pa.bool_(),
     }
     rows = [
         {

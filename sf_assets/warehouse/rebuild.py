@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,6 @@ from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archiv
 from sf_assets.warehouse.connection import (
     DEFAULT_WAIT_SECONDS,
     locked,
-    run_sql,
     transaction,
     writing,
 )
@@ -58,9 +58,9 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         with connect() as con, transaction(con):
             if rows:
                 record(con, list(rows.values()))
-            record_paid(con, [*archived_attempts(home.archive), *paid])
+            paid += archived_attempts(home.archive)
+            record_paid(con, [*paid, *_of_older_versions(rows.values(), paid)])
             record_new_files(con, home.archive, None)
-            run_sql(con, "upgrade")
         loaded, failures = load(connect, home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
@@ -71,6 +71,19 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
     )
     return made
+
+
+def _of_older_versions(rows: Iterable[SnapshotRow], paid: Iterable[Paid]) -> list[Paid]:
+    """Snapshots archived before there was a ledger: what is known of their cost."""
+    known = {one.name[:3] for one in paid}
+    return [
+        Paid(
+            row.relation, row.handle, row.snapshot_date, row.attempt, row.pages,
+            row.credits_charged, None, None, None, row.started_at, row.run_id,
+        )
+        for row in rows
+        if (row.relation, row.handle, row.snapshot_date) not in known
+    ]  # fmt: skip
 
 
 def _swap(work: Path, new: Path) -> Path | None:

@@ -10,6 +10,12 @@ came AS (
     SELECT relation, handle, count(*) AS gained FROM internal.churn
     WHERE change IN ('gained', 'returned') AND snapshot_date BETWEEN $day - 28 AND $day - 1
     GROUP BY ALL
+),
+kept AS (
+    SELECT relation, handle, arg_max(order_agreement, snapshot_date) AS order_agreement
+    FROM internal.comparisons
+    WHERE snapshot_date < $day AND common > 0
+    GROUP BY ALL
 )
 SELECT p.relation, p.handle, max(p.snapshot_date) AS last_date,
     max(p.snapshot_date) FILTER (p.lookup_status = 'found' AND p.end_reason <> 'known') AS whole_date,
@@ -20,7 +26,9 @@ SELECT p.relation, p.handle, max(p.snapshot_date) AS last_date,
     arg_max(p.reported_total, p.snapshot_date) AS total,
     max_by(p.listed / p.pages, p.snapshot_date) FILTER (p.lookup_status = 'found' AND p.listed > 0)
         AS page_size,
-    any_value(c.gained) / greatest(1, least(28, $day - min(p.snapshot_date))) AS gained_a_day
+    any_value(c.gained) / greatest(1, least(28, $day - min(p.snapshot_date))) AS gained_a_day,
+    any_value(o.order_agreement) AS order_agreement
 FROM past AS p
 LEFT JOIN came AS c USING (relation, handle)
+LEFT JOIN kept AS o USING (relation, handle)
 GROUP BY p.relation, p.handle;

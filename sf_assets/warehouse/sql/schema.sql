@@ -26,7 +26,9 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
 );
 
 -- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
--- which claims it allows, and why. A snapshot without such a row is still to be derived.
+-- which claims it allows, and why. A snapshot without such a row is still to be derived. reach is
+-- the place down to which a reading went that stopped at what is known, null for any other: below
+-- it the list is as it was last read.
 CREATE TABLE IF NOT EXISTS internal.comparisons (
     relation VARCHAR,
     handle VARCHAR,
@@ -39,11 +41,13 @@ CREATE TABLE IF NOT EXISTS internal.comparisons (
     order_agreement DOUBLE,
     losses VARCHAR,
     gains VARCHAR,
-    reason VARCHAR
+    reason VARCHAR,
+    reach DOUBLE
 );
 
 -- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
 -- higher up. account_handle and sec_key identify the account on days without its numeric id.
+-- looked_on is the last day its place was read, where later readings stopped above it.
 CREATE TABLE IF NOT EXISTS internal.presences (
     relation VARCHAR,
     handle VARCHAR,
@@ -54,7 +58,8 @@ CREATE TABLE IF NOT EXISTS internal.presences (
     end_kind VARCHAR,
     place DOUBLE,
     account_handle VARCHAR,
-    sec_key UBIGINT
+    sec_key UBIGINT,
+    looked_on DATE
 );
 
 -- One row is one claim: an account came, came back or left between two snapshots.
@@ -98,7 +103,8 @@ CREATE TABLE IF NOT EXISTS internal.renames (
     seen_on DATE
 );
 
--- One row is the newest known profile of an account.
+-- One row is the newest known profile of an account, with the digests of the two list entries it is
+-- made of.
 CREATE TABLE IF NOT EXISTS internal.profiles (
     account_id VARCHAR,
     account_handle VARCHAR,
@@ -117,7 +123,9 @@ CREATE TABLE IF NOT EXISTS internal.profiles (
     region VARCHAR,
     "language" VARCHAR,
     account_created_at TIMESTAMPTZ,
-    details VARCHAR
+    details VARCHAR,
+    followers_digest UINTEGER,
+    following_digest UINTEGER
 );
 
 -- One row is one handle-day of growth.
@@ -135,7 +143,8 @@ CREATE TABLE IF NOT EXISTS main.follower_growth (
     avg_7d DOUBLE,
     avg_28d DOUBLE,
     gap_days INTEGER,
-    completeness VARCHAR
+    completeness VARCHAR,
+    followers_lost_estimate BIGINT
 );
 
 -- One row is one change of a lookup status between two snapshots of one list.

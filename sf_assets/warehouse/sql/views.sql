@@ -12,7 +12,8 @@ CREATE OR REPLACE VIEW main.following_snapshots AS
 SELECT * EXCLUDE (relation) FROM main.snapshots WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.memberships AS
-SELECT relation, handle, account_id, first_seen, last_seen, start_kind, end_kind
+SELECT relation, handle, account_id, first_seen, coalesce(looked_on, last_seen) AS last_seen,
+    start_kind, end_kind
 FROM internal.presences;
 
 CREATE OR REPLACE VIEW main.follower_churn AS
@@ -22,22 +23,31 @@ CREATE OR REPLACE VIEW main.following_churn AS
 SELECT * EXCLUDE (relation) FROM internal.churn WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.comparisons AS
-SELECT * EXCLUDE (attempt, pages) FROM internal.comparisons;
+SELECT * EXCLUDE (attempt, pages, reach) FROM internal.comparisons;
 
 CREATE OR REPLACE VIEW main.account_renames AS
 SELECT relation, handle, account_id, from_handle, to_handle, seen_on FROM internal.renames;
 
+-- The newest reading of each list, and before it, where it stopped at what is known, those back to
+-- the last that did not: who stands below a reach was last read by an earlier one.
+CREATE OR REPLACE VIEW internal.latest_looks AS
+SELECT relation, handle, snapshot_date, reach
+FROM internal.comparisons
+WHERE losses <> 'unusable'
+QUALIFY snapshot_date
+    >= max(snapshot_date) FILTER (reach IS NULL) OVER (PARTITION BY relation, handle);
+
 CREATE OR REPLACE VIEW main.accounts AS
-SELECT p.*, seen.first_seen, seen.last_seen
+SELECT p.* EXCLUDE (followers_digest, following_digest), seen.first_seen, seen.last_seen
 FROM internal.profiles AS p
 JOIN (
     SELECT m.account_id, min(m.first_seen) AS first_seen,
-        max(coalesce(m.last_seen, newest.snapshot_date)) AS last_seen
+        max(coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, l.snapshot_date)))
+            AS last_seen
     FROM internal.presences AS m
-    JOIN (
-        SELECT relation, handle, max(snapshot_date) AS snapshot_date
-        FROM internal.comparisons WHERE losses <> 'unusable' GROUP BY ALL
-    ) AS newest USING (relation, handle)
+    JOIN internal.latest_looks AS l
+        ON l.relation = m.relation AND l.handle = m.handle
+        AND (l.reach IS NULL OR m.place >= l.reach)
     GROUP BY m.account_id
 ) AS seen USING (account_id);
 
@@ -97,7 +107,8 @@ WITH newest AS (
     WHERE relation = 'followers' AND completeness <> 'none' GROUP BY handle
 ),
 cohort AS (
-    SELECT handle, CAST(date_trunc('week', first_seen) AS DATE) AS week, last_seen, end_kind
+    SELECT handle, CAST(date_trunc('week', first_seen) AS DATE) AS week,
+        coalesce(looked_on, last_seen) AS last_seen, end_kind
     FROM internal.presences
     WHERE relation = 'followers' AND start_kind IN ('gained', 'returned')
 ),
@@ -119,12 +130,14 @@ FROM looked
 GROUP BY handle, week, weeks_after;
 
 CREATE OR REPLACE VIEW main.tenure_of_lost AS
-SELECT relation, handle, account_id, account_handle, first_seen, last_seen,
-    last_seen - first_seen + 1 AS tenure_days, start_kind IN ('baseline', 'revealed') AS at_least
+SELECT relation, handle, account_id, account_handle, first_seen,
+    coalesce(looked_on, last_seen) AS last_seen,
+    coalesce(looked_on, last_seen) - first_seen + 1 AS tenure_days, start_kind IN ('baseline', 'revealed') AS at_least
 FROM internal.presences
 WHERE end_kind = 'lost';
 
--- The list of a relation as the latest usable snapshot on or before a day showed it.
+-- The list of a relation as the latest usable snapshot on or before a day showed it; where that one
+-- stopped at what is known, the rest of the list is as it was known then.
 CREATE OR REPLACE MACRO internal.list_on(wanted_relation, wanted_handle, wanted_day) AS TABLE
 WITH stood AS (
     SELECT relation, handle, snapshot_date
