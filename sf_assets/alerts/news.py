@@ -17,7 +17,7 @@ import duckdb
 from sf_assets.alerts.ledger import switched_on
 from sf_assets.home import Home
 from sf_assets.registry import Registry, registry_in_force
-from sf_assets.settings import AlertKind, Settings
+from sf_assets.settings import AlertKind, Relation, Settings
 
 # A day's losses (or gains) are a spike where they are at least so many, at least so many times the
 # handle's median of the 28 days before, and more than on any of these. A handle with fewer days to
@@ -25,7 +25,7 @@ from sf_assets.settings import AlertKind, Settings
 SPIKE_ACCOUNTS = 20
 SPIKE_TIMES = 3
 SPIKE_MIN_DAYS = 7
-# Days without a usable snapshot after which a handle is stale.
+# So many days on which a list was due without a usable snapshot make a handle stale.
 STALE_DAYS = 3
 # Credits are low where they do not last so many days as the last 7 were.
 CREDIT_DAYS = 3
@@ -454,7 +454,7 @@ def notable_changes(con: duckdb.DuckDBPyConnection, since: date) -> list[Notable
 
 
 def stale_handles(con: duckdb.DuckDBPyConnection, registry: Registry, today: date) -> list[Stale]:
-    """Tracked handles whose lists have had no usable snapshot for STALE_DAYS.
+    """Tracked handles whose lists had no usable snapshot on STALE_DAYS days they were due.
 
     One alert a spell: its id is the last usable day. A handle that never had a snapshot at all is
     not here; the check `finished_today` has it.
@@ -474,7 +474,13 @@ def stale_handles(con: duckdb.DuckDBPyConnection, registry: Registry, today: dat
         parts = list(group)
         # One that was never usable is counted from its first snapshot.
         base = usable or min(part[3] for part in parts)
-        if (today - base).days < STALE_DAYS:
+        since = {
+            part[2]: day
+            for part in parts
+            if (day := _missed(registry, handle, part[2], base, today)) is not None
+        }
+        parts = [part for part in parts if part[2] in since]
+        if not parts:
             continue
         newest = max(parts, key=lambda part: part[4])
         found.append(
@@ -482,7 +488,7 @@ def stale_handles(con: duckdb.DuckDBPyConnection, registry: Registry, today: dat
                 change_ids=tuple(f"{base}/{handle}/{part[2]}/stale" for part in parts),
                 handle=handle,
                 relations=tuple(part[2] for part in parts),
-                since=base + timedelta(days=STALE_DAYS),
+                since=min(since.values()),
                 last_usable=usable,
                 last_snapshot=newest[4],
                 last_status=newest[5],
@@ -490,6 +496,15 @@ def stale_handles(con: duckdb.DuckDBPyConnection, registry: Registry, today: dat
             )
         )
     return found
+
+
+def _missed(
+    registry: Registry, handle: str, relation: Relation, base: date, today: date
+) -> date | None:
+    """The day, after `base`, with which a list had been due STALE_DAYS times; None before that."""
+    days = (base + timedelta(days=number) for number in range(1, (today - base).days + 1))
+    due = [day for day in days if registry.due(handle, relation, day)]
+    return due[STALE_DAYS - 1] if len(due) >= STALE_DAYS else None
 
 
 def credits_low(con: duckdb.DuckDBPyConnection) -> list[CreditsLow]:

@@ -165,6 +165,16 @@ def test_a_handle_that_stays_closed_is_stale_once(everything: Location) -> None:
     assert stale.change_ids == (f"{last_usable}/sim.closed/followers/stale",)
 
 
+@pytest.mark.parametrize(
+    ("weekdays", "since"), [("sat, sun", None), ("mon, wed, fri", LAST), ("mon, tue, wed", on(10))]
+)
+def test_days_on_which_a_list_is_not_due_make_nothing_stale(
+    everything: Location, weekdays: str, since: date | None
+) -> None:
+    everything.home.registry.write_text(f"handles:\n  sim.closed: {{weekdays: [{weekdays}]}}\n")
+    assert [one.day for one in of_kind(everything, Stale)] == ([since] if since else [])
+
+
 def test_what_is_no_longer_tracked_is_not_stale(everything: Location) -> None:
     untrack(everything.home.registry, ["sim.closed"])
     assert of_kind(everything, Stale) == []
