@@ -259,8 +259,13 @@ def order_agreement(relation: Relation, look: Look) -> Verdict:
 
 def totals_explained(look: Look) -> Verdict:
     rows = look.rows(
+        # A list that is read from the top shows later who left below, and all at once.
         "SELECT handle, followers_total, followers_net, net_unexplained "
-        "FROM main.follower_growth WHERE snapshot_date = ? AND net_unexplained IS NOT NULL "
+        "FROM main.follower_growth AS g WHERE snapshot_date = ? AND net_unexplained IS NOT NULL "
+        "AND NOT EXISTS (FROM main.comparisons AS c JOIN main.follower_snapshots AS s "
+        "ON s.handle = c.handle AND s.snapshot_date IN (c.snapshot_date, c.previous_date) "
+        "WHERE c.relation = 'followers' AND c.handle = g.handle "
+        "AND c.snapshot_date = g.snapshot_date AND s.end_reason = 'known') "
         "ORDER BY abs(net_unexplained) DESC, handle",
         look.day,
     )

@@ -31,11 +31,14 @@ SELECT relation, handle, account_id, from_handle, to_handle, seen_on FROM intern
 -- The newest reading of each list, and before it, where it stopped at what is known, those back to
 -- the last that did not: who stands below a reach was last read by an earlier one.
 CREATE OR REPLACE VIEW internal.latest_looks AS
-SELECT relation, handle, snapshot_date, reach
-FROM internal.comparisons
-WHERE losses <> 'unusable'
-QUALIFY snapshot_date
-    >= max(snapshot_date) FILTER (reach IS NULL) OVER (PARTITION BY relation, handle);
+SELECT c.relation, c.handle, c.snapshot_date, c.reach
+FROM internal.comparisons AS c
+JOIN (
+    SELECT relation, handle, max(snapshot_date) AS snapshot_date FROM internal.comparisons
+    WHERE losses <> 'unusable' AND reach IS NULL
+    GROUP BY relation, handle
+) AS w ON w.relation = c.relation AND w.handle = c.handle AND c.snapshot_date >= w.snapshot_date
+WHERE c.losses <> 'unusable';
 
 CREATE OR REPLACE VIEW main.accounts AS
 SELECT p.* EXCLUDE (followers_digest, following_digest), seen.first_seen, seen.last_seen
