@@ -24,6 +24,7 @@ from sf_assets.home import Home
 from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.membership import completeness
 from sf_assets.simulator import World
+from sf_assets.simulator.world import SLOT_BITS
 from sf_assets.warehouse.archive import SnapshotRow
 
 PAGE_SIZE = 20
@@ -132,7 +133,8 @@ class DirectLists:
             ],
             axis=1,
         )
-        changed = (self._shown[at] != now).any(axis=1)
+        # Accounts that are in many lists may take another name on any day.
+        changed = (self._shown[at] != now).any(axis=1) | (numbers < 2**SLOT_BITS)
         self._shown[at] = now
         for row in np.unique(at[changed]).tolist():
             item = self.world.item(self._numbers[row], "followers", day)
