@@ -230,7 +230,7 @@ class _Reader:
             if not walk.pages:
                 return self._unfinished(str(error), permanent=True, stopped="credits")
             walk.stop(EndReason.OUT_OF_CREDITS)
-            return self._finish(
+            return await self._finish(
                 log,
                 walk,
                 reason=str(error),
@@ -254,7 +254,7 @@ class _Reader:
                 "first page; raise SF_ASSETS_DAILY_CREDITS or its priority",
                 permanent=True,
             )
-        return self._finish(log, walk)
+        return await self._finish(log, walk)
 
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
         """Buy and land the next page; None where its status is doubted and is to be asked again."""
@@ -307,7 +307,7 @@ class _Reader:
         before = "found" if walk.pages else self.wanted.status_before
         return before is not None and before != status.value
 
-    def _finish(
+    async def _finish(
         self,
         log: SnapshotLog,
         walk: ListWalk,
@@ -323,6 +323,7 @@ class _Reader:
             walk.end_reason.value if walk.end_reason else None,
             self.run_id,
         )
+        await asyncio.to_thread(log.make_durable)
         crash_point("ended")
         return self._finished(log, reason=reason, stopped=stopped, pages_missing=pages_missing)
 

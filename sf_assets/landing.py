@@ -276,7 +276,7 @@ class SnapshotLog:
         _count(attempt, head)
 
     def finish(self, lookup_status: str, end_reason: str | None, run_id: str) -> End:
-        """Write the end of the last attempt and make it durable."""
+        """Write the end of the last attempt. `make_durable` is to follow."""
         attempt = self.attempts[-1]
         end = End(lookup_status, end_reason, now(), run_id)
         self._append(
@@ -289,9 +289,12 @@ class SnapshotLog:
                 "at": end.finished_at,
             }
         )
-        os.fsync(self._file.fileno())
         attempt.end = end
         return end
+
+    def make_durable(self) -> None:
+        """Wait until the disk has it all. Takes its time, so not in an event loop."""
+        os.fsync(self._file.fileno())
 
     def pages(self) -> Iterator[Page]:
         """The landed pages of the last attempt, in order, for going on with it."""

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -21,13 +21,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.landing import Landed, SnapshotKey
+from sf_assets.landing import Landed
 from sf_assets.membership import completeness
-from sf_assets.settings import Relation, SfAssetsError
+from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
-from sf_assets.warehouse.connection import run_sql
+from sf_assets.warehouse.connection import run_sql, sql
 
 ARCHIVE_FORMAT = 1
+# Rows of a Parquet row group: it is made in memory.
+ROW_GROUP = 30_720
 _METADATA_KEY = "sf_assets_snapshots"
 
 
@@ -76,45 +78,78 @@ def write_batch(root: Path, batch: Sequence[Landed]) -> list[SnapshotRow]:
     Touches no database file: pages are read by an in-memory DuckDB. Raises duckdb.Error where a
     page cannot be read; nothing was written then.
     """
+    batch = sorted(batch, key=lambda landed: (landed.key.relation, landed.key.handle))
     day = batch[0].key.day
     folder = root / f"day={day.isoformat()}"
     name = f"{uuid.uuid4().hex[:12]}.parquet"
     con = duckdb.connect(":memory:")
     try:
         con.execute("SET TimeZone = 'UTC'")
-        with tempfile.TemporaryDirectory() as mended:
-            files = _readable(batch, Path(mended))
+        # Other lists are being read meanwhile; and a thread more takes buffers more.
+        con.execute("SET threads = 1")
+        # Of its joins the left side is what streams by; DuckDB, which cannot know how much is in a
+        # JSON file, would now and then hold that in memory and stream the other.
+        con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+        with tempfile.TemporaryDirectory() as scratch:
+            con.execute("SET temp_directory = ?", [scratch])
+            files, longest = _readable(batch, Path(scratch))
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
-            con.execute("SET VARIABLE landing_files = ?", [list(files.values())])
-            run_sql(con, "stage_pages")
-        rows = [
-            _row(raw, f"{folder.name}/{name}")
-            for raw in con.execute(
-                "SELECT relation, handle, snapshot_date, lookup_status, end_reason, listed, "
-                "reported_total, pages, credits_charged, started_at, finished_at, run_id, attempt "
-                "FROM staged_snapshots ORDER BY relation, handle"
-            ).fetchall()
-        ]
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = folder / f".{name}.partial"
-        described = json.dumps({"format": ARCHIVE_FORMAT, "snapshots": [_to_json(r) for r in rows]})
-        quoted = described.replace("'", "''")
-        target = str(partial).replace("'", "''")
-        try:
-            con.execute(
-                f"COPY (FROM staged ORDER BY relation, handle, position) TO '{target}' "
-                "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880, "
-                f"KV_METADATA {{{_METADATA_KEY}: '{quoted}'}})"
-            )
-            _make_durable(partial)
-            partial.replace(folder / name)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+            con.execute("SET VARIABLE landing_files = ?", [files])
+            con.execute("SET VARIABLE longest_line = ?", [longest])
+            run_sql(con, "stage_entries")
+            rows = [
+                _row(raw, f"{folder.name}/{name}")
+                for raw in con.execute(
+                    "SELECT relation, handle, snapshot_date, lookup_status, end_reason, listed, "
+                    "reported_total, pages, credits_charged, started_at, finished_at, run_id, "
+                    "attempt FROM staged_snapshots ORDER BY relation, handle"
+                ).fetchall()
+            ]
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partial = folder / f".{name}.partial"
+            try:
+                _copy(con, batch, files, rows, partial)
+                _make_durable(partial)
+                partial.replace(folder / name)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
     finally:
         con.close()
     return rows
+
+
+def _copy(
+    con: duckdb.DuckDBPyConnection,
+    batch: Sequence[Landed],
+    files: Sequence[str],
+    rows: Sequence[SnapshotRow],
+    target: Path,
+) -> None:
+    """The accounts in `kept`, with all that the pages say of them, as Parquet."""
+    listed = []
+    for relation in RELATIONS:
+        own = [
+            file for landed, file in zip(batch, files, strict=True)
+            if landed.key.relation == relation
+        ]  # fmt: skip
+        if own:
+            con.execute(f"SET VARIABLE {relation}_files = ?", [own])
+            listed.append(f"({sql(f'listed_{relation}')})")
+    described = json.dumps({"format": ARCHIVE_FORMAT, "snapshots": [_to_json(r) for r in rows]})
+    quoted = described.replace("'", "''")
+    con.execute(
+        "COPY (SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
+        "l.* EXCLUDE (series, place_read), "
+        f"{sql('profile_digest')} AS profile_digest "
+        f"FROM ({' UNION ALL BY NAME '.join(listed)}) AS l "
+        "JOIN kept AS k ON k.series = l.series AND k.place_read = l.place_read "
+        "JOIN finished AS f ON f.series = l.series) "
+        f"TO '{str(target).replace(chr(39), chr(39) * 2)}' "
+        f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
+        f"KV_METADATA {{{_METADATA_KEY}: '{quoted}'}})"
+    )
 
 
 def read_archive(root: Path) -> Iterator[SnapshotRow]:
@@ -143,30 +178,40 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
             )
 
 
-def _readable(batch: Sequence[Landed], mended: Path) -> dict[SnapshotKey, str]:
-    """The files to read pages from: the landed ones, or mended copies in the folder `mended`."""
-    files = {}
+def _readable(batch: Sequence[Landed], mended: Path) -> tuple[list[str], int]:
+    """The files to read pages from, and how long a line of theirs is at most.
+
+    They are the landed ones, or mended copies in the folder `mended`.
+    """
+    files = []
+    longest = 0
     for number, landed in enumerate(batch):
-        files[landed.key] = str(landed.path)
-        body = landed.path.read_bytes()
-        # DuckDB refuses a file for half an emoji, which a name cut short ends in.
-        right = mend_surrogates(body)
-        if right is not body and right != body:
+        files.append(str(landed.path))
+        broken = False
+        with landed.path.open("rb") as lines:
+            for line in lines:
+                longest = max(longest, len(line))
+                broken = broken or mend_surrogates(line) != line
+        if broken:
+            # DuckDB refuses a file for half an emoji, which a name cut short ends in.
             copy = mended / f"{number}.jsonl"
-            copy.write_bytes(right)
-            files[landed.key] = str(copy)
-    return files
+            with landed.path.open("rb") as lines, copy.open("wb") as right:
+                right.writelines(mend_surrogates(line) for line in lines)
+            files[-1] = str(copy)
+    # A mended line is no longer: U+FFFD takes the place of an escape of as many letters.
+    return files, longest + 1
 
 
-def _finished(batch: Sequence[Landed], files: Mapping[SnapshotKey, str]) -> pa.Table:
+def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:
     rows = []
-    for landed in batch:
+    for series, (landed, file) in enumerate(zip(batch, files, strict=True)):
         attempt = landed.to_load
         if attempt is None or attempt.end is None:
             raise ValueError(f"{landed.path} is not finished")
         rows.append(
             {
-                "path": files[landed.key],
+                "series": series,
+                "path": file,
                 "relation": landed.key.relation,
                 "handle": landed.key.handle,
                 "snapshot_date": landed.key.day,
@@ -183,6 +228,7 @@ def _finished(batch: Sequence[Landed], files: Mapping[SnapshotKey, str]) -> pa.T
     text, whole = pa.string(), pa.int32()
     schema = pa.schema(
         [
+            ("series", whole),
             ("path", text),
             ("relation", text),
             ("handle", text),

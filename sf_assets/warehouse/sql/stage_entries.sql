@@ -1,0 +1,68 @@
+-- Landed pages of the snapshots in `finished` -> kept: one row is one listed account, each account
+-- once (first occurrence), with its position. Reads only what tells accounts apart, as numbers: a
+-- list of a million accounts must fit beside everything else.
+
+CREATE OR REPLACE TEMP TABLE entries AS
+SELECT series, place_read, total, account IS NOT NULL AS listed,
+    CASE WHEN account.platformUserId <> '' THEN 3 WHEN account.secUid <> '' THEN 2 ELSE 1 END
+        AS strength,
+    md5_number(coalesce(
+        'id:' || nullif(account.platformUserId, ''), 'sec:' || nullif(account.secUid, ''),
+        '@' || lower(account.handle)
+    )) AS id_key,
+    hash(nullif(account.secUid, '')) AS sec_key,
+    hash(lower(account.handle)) AS handle_key
+FROM (
+    SELECT series, total, unnest(accounts) AS account,
+        page * 1000000 + generate_subscripts(accounts, 1) AS place_read
+    FROM (
+        SELECT f.series, p.page, coalesce(p.body.data.totalFollowers, p.body.data.totalAccounts)
+                AS total,
+            -- A page without accounts has a total all the same.
+            CASE WHEN len(coalesce(p.body.data.followers, p.body.data.accounts)) > 0
+                THEN coalesce(p.body.data.followers, p.body.data.accounts) ELSE [NULL] END
+                AS accounts
+        FROM read_json(
+            getvariable('landing_files'),
+            format = 'newline_delimited',
+            filename = 'path',
+            maximum_object_size = getvariable('longest_line'),
+            columns = {
+                kind: 'VARCHAR', attempt: 'INTEGER', page: 'INTEGER',
+                body: 'STRUCT(data STRUCT(
+                    followers STRUCT(handle VARCHAR, platformUserId VARCHAR, secUid VARCHAR)[],
+                    accounts STRUCT(handle VARCHAR, platformUserId VARCHAR, secUid VARCHAR)[],
+                    totalFollowers BIGINT, totalAccounts BIGINT))'
+            }
+        ) AS p
+        JOIN finished AS f ON f.path = p.path AND f.attempt = p.attempt
+        WHERE p.kind = 'page'
+    )
+);
+
+-- Pages overlap and repeat: an account counts once, by its best id; an entry without the numeric id
+-- that shares secUid or handle with an entry that has one is the same account again.
+CREATE OR REPLACE TEMP TABLE kept AS
+SELECT series, place_read,
+    CAST(row_number() OVER (PARTITION BY series ORDER BY place_read) AS INTEGER) AS position
+FROM (
+    FROM entries WHERE listed
+    QUALIFY row_number() OVER (PARTITION BY series, id_key ORDER BY place_read) = 1
+) AS e
+WHERE NOT (strength = 2 AND EXISTS (
+        FROM entries AS o WHERE o.series = e.series AND o.sec_key = e.sec_key AND o.strength = 3
+    ))
+    AND NOT (strength = 1 AND EXISTS (
+        FROM entries AS o
+        WHERE o.series = e.series AND o.handle_key = e.handle_key AND o.strength > 1
+    ));
+
+-- One row is one snapshot of the batch with what its pages say of it.
+CREATE OR REPLACE TEMP TABLE staged_snapshots AS
+SELECT f.*, coalesce(k.listed, 0) AS listed, t.reported_total
+FROM finished AS f
+LEFT JOIN (SELECT series, count(*) AS listed FROM kept GROUP BY series) AS k USING (series)
+LEFT JOIN (
+    -- The count is live: the newest page knows best.
+    SELECT series, arg_max(total, place_read) AS reported_total FROM entries GROUP BY series
+) AS t USING (series);
