@@ -1,7 +1,7 @@
 """The floor: a day's lists with aiohttp, Arrow and DuckDB, and nothing else.
 
-    python benchmarks/bare.py --base-url http://127.0.0.1:8899 --day 2026-10-31 --file lists.duckdb \
-        --handles bench.0000 bench.0001
+    python benchmarks/bare.py --base-url http://127.0.0.1:8899 --day 2026-10-31 \
+        --file lists.duckdb --handles bench.0000 bench.0001
 
 What a competent person writes in an hour: reads the follower lists of some handles at once, page by
 page, checks that every answer is a found page with whole accounts, puts all fields of all accounts
@@ -125,9 +125,7 @@ def main() -> None:
     with duckdb.connect(wanted.file) as con:
         con.execute(_SCHEMA)
         con.execute("BEGIN TRANSACTION")
-        asyncio.run(
-            day_of(wanted.base_url, wanted.day, wanted.handles, wanted.concurrency, con)
-        )
+        asyncio.run(day_of(wanted.base_url, wanted.day, wanted.handles, wanted.concurrency, con))
         con.execute(_DIFF, {"day": wanted.day})
         con.execute("COMMIT")
 

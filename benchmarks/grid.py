@@ -3,8 +3,8 @@
     python benchmarks/grid.py                    365 days x 250 handles, both lists
     python benchmarks/grid.py --days 60 --handles 50
 
-An event log is filled as a year of daily runs would: a run a day and 250 handles, for each asset and
-partition the planned event and the materialization with the metadata our assets give, and the
+An event log is filled as a year of daily runs would: a run a day and 250 handles, for each asset
+and partition the planned event and the materialization with the metadata our assets give, and the
 derived assets' days. The events are Dagster's own objects, turned into rows by Dagster's own event
 log storage (`prepare_insert_event_batch`) and inserted into the real SQLite files of the instance
 many at a time, in one transaction a day, where Dagster would open the file anew for each; the last
@@ -13,12 +13,12 @@ single runs (a file each, read only when a run is looked at).
 
 Then the real webserver is started on it, with the code location in a server of its own as
 `sf-assets up` has it, and asked what the UI asks, over GraphQL: the partitions of an asset (every
-status of the grid, on the first look, when nothing is cached, and again), the counts beside an asset
-in the graph, and the events of one partition. A schedule tick is evaluated through the same
+status of the grid, on the first look, when nothing is cached, and again), the counts beside an
+asset in the graph, and the events of one partition. A schedule tick is evaluated through the same
 webserver, as its "Test schedule" does. Last, the real daemon is started with a schedule that is due
 every minute, and ended after its first tick: that one also creates the runs it asks for, for which
-Dagster notes an event for each of their partitions. Seconds on the clock; of the daemon's tick, from
-when it is first seen in the instance to the end that Dagster notes.
+Dagster notes an event for each of their partitions. Seconds on the clock; of the daemon's tick,
+from when it is first seen in the instance to the end that Dagster notes.
 """
 
 from __future__ import annotations
@@ -336,8 +336,7 @@ def main() -> int:
                 keys = [len(one["partitionKeys"]) for one in node["partitionKeysByDimension"]]
                 ranges = node["assetPartitionStatuses"]["ranges"]
                 green = sum(
-                    _days_of(one)
-                    * len(one["secondaryDim"].get("materializedPartitions", ()))
+                    _days_of(one) * len(one["secondaryDim"].get("materializedPartitions", ()))
                     for one in ranges
                 )
                 note(

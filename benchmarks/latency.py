@@ -4,12 +4,12 @@
     python benchmarks/latency.py --lists 10 --longest 40 --concurrency 8
 
 Follower lists whose lengths rise evenly from the shortest to the longest, in an order of names that
-says nothing about their lengths, against prepared answers that come after the latency. Clock time of
-`sf-assets snapshot`, start to end: Dagster, reading, load, derivation, publication. The floor is the
-longest list's pages times the latency; the target is 1.1 times that and 10 s. Two days are read: on
-the first nothing is known of the lists, on the second how long they were. Where fewer lists are read
-at once than there are (`--concurrency`, the product's default is 32), the floor also takes what is
-shorter to wait for: all pages over the number of lists read at once.
+says nothing about their lengths, against prepared answers that come after the latency. Clock time
+of `sf-assets snapshot`, start to end: Dagster, reading, load, derivation, publication. The floor is
+the longest list's pages times the latency; the target is 1.1 times that and 10 s. Two days are
+read: on the first nothing is known of the lists, on the second how long they were. Where fewer
+lists are read at once than there are (`--concurrency`, the product's default is 32), the floor also
+takes what is shorter to wait for: all pages over the number of lists read at once.
 """
 
 from __future__ import annotations
@@ -58,43 +58,46 @@ def main() -> int:
     days = days_up_to(LAST_DAY, wanted.days)
     latency = wanted.latency_ms / 1_000
     rows = []
-    with scratch() as home:
-        with serving(open_lists(sizes), days=days, page_size=PAGE_SIZE, latency=latency) as api:
-            for day in days:
-                env = pipeline_env(
-                    home,
-                    api.base_url,
-                    days[0],
-                    day,
-                    SF_ASSETS_CONCURRENCY=str(wanted.concurrency),
-                )
-                if day == days[0]:
-                    track(env, [f"bench.{number:04d}" for number in range(wanted.lists)])
-                used = measured([*SF_ASSETS, "snapshot"], env)
-                with duckdb.connect(str((home / "sf_assets.duckdb").resolve()), read_only=True) as con:
-                    longest, pages, reading = con.execute(
-                        "SELECT max(pages), sum(pages), epoch(max(finished_at)) - "
-                        "epoch(min(started_at)) FROM snapshots WHERE snapshot_date = ?",
-                        [day],
-                    ).fetchall()[0]
-                floor = longest * latency
-                shared = max(floor, pages / wanted.concurrency * latency)
-                target = 1.1 * floor + 10
-                say(f"{day}: {used.wall:.1f} s, {used.cpu:.1f} s of processor time")
-                rows.append(
-                    [
-                        day.isoformat(),
-                        f"{pages:,}",
-                        f"{longest}",
-                        f"{floor:.1f}",
-                        f"{shared:.1f}",
-                        f"{reading:.1f}",
-                        f"{used.wall:.1f}",
-                        f"{used.wall / floor:.2f} x",
-                        f"<= {target:.1f}",
-                        verdict(used.wall, target),
-                    ]
-                )
+    world = open_lists(sizes)
+    with (
+        scratch() as home,
+        serving(world, days=days, page_size=PAGE_SIZE, latency=latency) as api,
+    ):
+        for day in days:
+            env = pipeline_env(
+                home,
+                api.base_url,
+                days[0],
+                day,
+                SF_ASSETS_CONCURRENCY=str(wanted.concurrency),
+            )
+            if day == days[0]:
+                track(env, [f"bench.{number:04d}" for number in range(wanted.lists)])
+            used = measured([*SF_ASSETS, "snapshot"], env)
+            with duckdb.connect(str((home / "sf_assets.duckdb").resolve()), read_only=True) as con:
+                longest, pages, reading = con.execute(
+                    "SELECT max(pages), sum(pages), epoch(max(finished_at)) - "
+                    "epoch(min(started_at)) FROM snapshots WHERE snapshot_date = ?",
+                    [day],
+                ).fetchall()[0]
+            floor = longest * latency
+            shared = max(floor, pages / wanted.concurrency * latency)
+            target = 1.1 * floor + 10
+            say(f"{day}: {used.wall:.1f} s, {used.cpu:.1f} s of processor time")
+            rows.append(
+                [
+                    day.isoformat(),
+                    f"{pages:,}",
+                    f"{longest}",
+                    f"{floor:.1f}",
+                    f"{shared:.1f}",
+                    f"{reading:.1f}",
+                    f"{used.wall:.1f}",
+                    f"{used.wall / floor:.2f} x",
+                    f"<= {target:.1f}",
+                    verdict(used.wall, target),
+                ]
+            )
     print(
         f"{wanted.lists} lists, {wanted.latency_ms:g} ms a page, {wanted.concurrency} lists at "
         "once; seconds on the clock:\n"

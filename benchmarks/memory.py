@@ -4,10 +4,10 @@
     python benchmarks/memory.py --accounts 100000
 
 `sf-assets snapshot` as a process of its own against prepared answers in another one: first 20 lists
-of 5,000 accounts, then one list of 1,000,000 (50,000 pages). Peak memory is what `wait4` says of the
-process and its children; its course is its resident memory, noted twice a second, with the number of
-pages that were landed by then, told by the size of the landing. `while reading` is how much it grew
-between a tenth and 95 % of the pages.
+of 5,000 accounts, then one list of 1,000,000 (50,000 pages). Peak memory is what `wait4` says of
+the process and its children; its course is its resident memory, noted twice a second, with the
+number of pages that were landed by then, told by the size of the landing. `while reading` is how
+much it grew between a tenth and 95 % of the pages.
 """
 
 from __future__ import annotations

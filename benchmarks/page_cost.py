@@ -101,8 +101,10 @@ def counts(folder: Path, with_dlt: bool) -> dict[str, tuple[int, int, int]]:
             "count(*) FILTER (change <> 'lost'), count(*) FILTER (change = 'lost') "
             "FROM follower_churn"
         ).fetchall()[0]
-        pages = con.execute("SELECT avg(pages) FROM (SELECT sum(pages) AS pages FROM snapshots "
-                            "GROUP BY snapshot_date)").fetchall()[0][0]
+        pages = con.execute(
+            "SELECT avg(pages) FROM (SELECT sum(pages) AS pages FROM snapshots "
+            "GROUP BY snapshot_date)"
+        ).fetchall()[0][0]
     found["pages"] = (pages, 0, 0)
     with duckdb.connect(str(folder / "bare.duckdb"), read_only=True) as con:
         found["bare"] = con.execute(
@@ -158,7 +160,9 @@ def main() -> int:
             pages.append(float(same[size].pop("pages")[0]))
     both = (pages[0], pages[1])
     ours, bare = ways[0], ways[1]
-    print(f"{wanted.days} days of {HANDLES} lists, {both[0]:,.0f} and {both[1]:,.0f} pages a day:\n")
+    print(
+        f"{wanted.days} days of {HANDLES} lists, {both[0]:,.0f} and {both[1]:,.0f} pages a day:\n"
+    )
     print(
         table(
             ["", *(way.name for way in ways)],

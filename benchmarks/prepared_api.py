@@ -143,7 +143,8 @@ def serving(
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         process.stdin.write(len(what).to_bytes(_LENGTH_BYTES, "little") + what)
         process.stdin.flush()

@@ -2,8 +2,8 @@
 
     python benchmarks/start.py --times 20
 
-`sf-assets --help`, `sf-assets query` of one value on a small published file, and, for the share that
-is Python's own, `python -c pass`; each several times, taking turns, as processes of their own.
+`sf-assets --help`, `sf-assets query` of one value on a small published file, and, for the share
+that is Python's own, `python -c pass`; each several times, taking turns, as processes of their own.
 Seconds on the clock and of processor time; the median, and the best, which the machine's other work
 disturbs least. The modules that may be imported only where they are used are listed if they were.
 """

@@ -4,11 +4,11 @@
     python benchmarks/storage.py --handles 20 --days 60
 
 Follower lists with 0.5 % gained and 0.4 % lost a day, profiles included. The days are written into
-the archive without HTTP (`direct.py`; the first and the last one are also landed, loaded and compared
-row by row), recorded and derived a day at a time as they would be, so the file has what rewriting
-leaves behind. The figure is the size of the closed warehouse file over the accounts listed on all
-days. Beside it: the file compacted (COPY FROM DATABASE), the archive, and every table by itself,
-copied into a file of its own; the largest columns by their blocks in it.
+the archive without HTTP (`direct.py`; the first and the last one are also landed, loaded and
+compared row by row), recorded and derived a day at a time as they would be, so the file has what
+rewriting leaves behind. The figure is the size of the closed warehouse file over the accounts
+listed on all days. Beside it: the file compacted (COPY FROM DATABASE), the archive, and every table
+by itself, copied into a file of its own; the largest columns by their blocks in it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def fill(home: Home, handles: int, accounts: int, days: int, check: bool) -> Non
             aside = Home(home.root / "aside")
             aside.warehouse.parent.mkdir(parents=True)
             landed = land_day(aside, world, day)
-            real, failures = load(lambda aside=aside: writing(aside.warehouse), home.archive, landed)
+            real, failures = load(
+                lambda aside=aside: writing(aside.warehouse), home.archive, landed
+            )
             if failures:
                 raise RuntimeError(failures[0].reason)
             check_direct(home.archive, real, rows)

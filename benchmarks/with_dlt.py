@@ -4,8 +4,8 @@
     python benchmarks/with_dlt.py --base-url http://127.0.0.1:8899 --day 2026-10-31 \
         --file lists.duckdb --state state --handles bench.0000 bench.0001
 
-What people would use instead of sf-assets, set up with care: the lists are read in parallel, a row's
-version is its handle and account (dlt's own row hash would renew every row every day, because
+What people would use instead of sf-assets, set up with care: the lists are read in parallel, a
+row's version is its handle and account (dlt's own row hash would renew every row every day, because
 picture addresses are signed anew), nothing is inferred into child tables, and no telemetry is sent.
 `page_cost.py` measures it beside sf-assets.
 """

@@ -3,12 +3,12 @@
     python benchmarks/year.py                    365 days of 50 lists of 2,000 accounts
     python benchmarks/year.py --days 60 --handles 20
 
-Follower lists that keep their length: 0.45 % gained and 0.45 % lost a day, a tenth of whom come back. Days 2, 3, 4 and
-the last three are *real*: their pages are landed without HTTP, then loaded, derived and published
-by the pipeline's own functions, which is what is timed. The days between are written straight into
-the archive (`direct.py`; checked row by row against each real day) and derived. The growth of a step
-is the median of the last three days over that of days 2 to 4, in processor time of this process,
-which the machine's other work disturbs less than the clock.
+Follower lists that keep their length: 0.45 % gained and 0.45 % lost a day, a tenth of whom come
+back. Days 2, 3, 4 and the last three are *real*: their pages are landed without HTTP, then loaded,
+derived and published by the pipeline's own functions, which is what is timed. The days between are
+written straight into the archive (`direct.py`; checked row by row against each real day) and
+derived. The growth of a step is the median of the last three days over that of days 2 to 4, in
+processor time of this process, which the machine's other work disturbs less than the clock.
 
 Then four questions are asked through the published file, opened read-only as a person would;
 milliseconds on the clock, the best of several: for the handle with the most churn, and for a year.
@@ -69,9 +69,7 @@ class Year:
         rows = []
 
         def load_it() -> None:
-            found, failures = load(
-                lambda: writing(self.home.warehouse), self.home.archive, landed
-            )
+            found, failures = load(lambda: writing(self.home.warehouse), self.home.archive, landed)
             if failures:
                 raise RuntimeError(f"{failures[0].key}: {failures[0].reason}")
             rows.extend(found)
@@ -149,8 +147,8 @@ def main() -> int:
             sizes[day] = year.home.warehouse.stat().st_size
             if real or number % 30 == 0:
                 steps = ", ".join(
-                    f"{step} {cpu:.2f} s ({clock:.2f} s)" for step, (cpu, clock) in
-                    spent[day].items()
+                    f"{step} {cpu:.2f} s ({clock:.2f} s)"
+                    for step, (cpu, clock) in spent[day].items()
                 )
                 say(f"day {number}: {steps}; {sizes[day] / 1e6:.1f} MB")
         answers = ask(year.home, days)
