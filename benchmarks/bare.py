@@ -1,4 +1,4 @@
-"""The floor: a day's lists with aiohttp, Arrow and DuckDB, and nothing else.
+r"""The floor: a day's lists with aiohttp, Arrow and DuckDB, and nothing else.
 
     python benchmarks/bare.py --base-url http://127.0.0.1:8899 --day 2026-10-31 \
         --file lists.duckdb --handles bench.0000 bench.0001

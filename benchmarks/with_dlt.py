@@ -1,4 +1,4 @@
-"""The same lists with dlt: its REST client, cursor paginator, DuckDB destination, scd2 merge.
+r"""The same lists with dlt: its REST client, cursor paginator, DuckDB destination, scd2 merge.
 
     pip install -e '.[bench]'
     python benchmarks/with_dlt.py --base-url http://127.0.0.1:8899 --day 2026-10-31 \
