@@ -29,7 +29,7 @@ from sf_assets.membership import (
     claims,
 )
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import run_sql, sql, transaction
+from sf_assets.warehouse.connection import MEMORY, run_sql, sql, transaction
 
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000
@@ -83,8 +83,15 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
     `con` is the warehouse, open for writing. Raises ArchiveIncomplete; nothing is changed then.
     """
-    with transaction(con):
-        return _Derivation(con, archive).run()
+    try:
+        con.execute("SET memory_limit = ?", [MEMORY])
+        with transaction(con):
+            return _Derivation(con, archive).run()
+    except duckdb.OutOfMemoryException:
+        # Not everything can be spilled.
+        con.execute("RESET memory_limit")
+        with transaction(con):
+            return _Derivation(con, archive).run()
 
 
 class _Derivation:
@@ -201,7 +208,8 @@ class _Derivation:
             for name in ("previous", "remembered")
         )
         places = con.sql(
-            "SELECT series, place FROM wave_known WHERE place IS NOT NULL ORDER BY ALL"
+            "SELECT w.series, m.place FROM internal.presences AS m JOIN wave AS w "
+            "USING (relation, handle) WHERE m.place IS NOT NULL ORDER BY ALL"
         ).to_arrow_table()
         known = places["place"].to_numpy()
         aligned: list[Alignment] = []
@@ -248,8 +256,7 @@ class _Derivation:
             "aligned",
             pa.table(
                 {
-                    "series": lists["series"],
-                    "position": lists["position"],
+                    "entry": lists["entry"],
                     # NaN is a place that nobody knows: null.
                     "place": pa.array(_joined([over.places for over in aligned]), from_pandas=True),
                     "ceiling": _joined([over.ceiling for over in aligned]),
