@@ -25,7 +25,8 @@ from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.membership import completeness
 from sf_assets.simulator import World
 from sf_assets.simulator.world import SLOT_BITS
-from sf_assets.warehouse.archive import SnapshotRow
+from sf_assets.warehouse.archive import ROW_GROUP, SnapshotRow
+from sf_assets.warehouse.connection import sql
 
 PAGE_SIZE = 20
 
@@ -42,17 +43,21 @@ _COLUMNS = {
     "avatar_urls": ("avatarUrls", _AVATARS),
 }
 
+# As `archive.write_batch` has it: what a follower list does not have is null.
 _COPY = """
 COPY (
-    SELECT 'followers' AS relation, l.handle, l.snapshot_date, CAST(1 AS INTEGER) AS attempt,
-        l.position, p.account_handle, p.platform_user_id, p.sec_uid, p.display_name, p.bio,
-        p.verified, p.private_account, p.followers, p.following, CAST(NULL AS BIGINT) AS posts,
-        p.avatar_url, p.avatar_urls, CAST(NULL AS VARCHAR) AS profile_url,
-        CAST(NULL AS VARCHAR) AS region, CAST(NULL AS VARCHAR) AS "language",
-        CAST(NULL AS TIMESTAMPTZ) AS account_created_at, CAST(NULL AS VARCHAR) AS details
-    FROM listed AS l POSITIONAL JOIN profiles AS p
-    ORDER BY relation, l.handle, position
-) TO '{}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)
+    SELECT *, {digest} AS profile_digest
+    FROM (
+        SELECT 'followers' AS relation, l.handle, l.snapshot_date, CAST(1 AS INTEGER) AS attempt,
+            l.position, p.account_handle, p.platform_user_id, p.sec_uid, p.display_name, p.bio,
+            p.verified, p.private_account, p.followers, p.following, CAST(NULL AS BIGINT) AS posts,
+            p.avatar_url, p.avatar_urls, CAST(NULL AS VARCHAR) AS profile_url,
+            CAST(NULL AS VARCHAR) AS region, CAST(NULL AS VARCHAR) AS "language",
+            CAST(NULL AS TIMESTAMPTZ) AS account_created_at, CAST(NULL AS VARCHAR) AS details
+        FROM listed AS l POSITIONAL JOIN profiles AS p
+        ORDER BY relation, l.handle, position
+    )
+) TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {rows})
 """
 
 
@@ -184,7 +189,8 @@ def write_archive_file(path: Path, listed: pa.Table, profiles: pa.Table) -> None
         con.execute("SET TimeZone = 'UTC'")
         con.register("listed", listed)
         con.register("profiles", profiles)
-        con.execute(_COPY.format(str(path).replace("'", "''")))
+        quoted = str(path).replace("'", "''")
+        con.execute(_COPY.format(digest=sql("profile_digest"), path=quoted, rows=ROW_GROUP))
 
 
 def land_day(home: Home, world: World, day: date) -> list[Landed]:
@@ -200,6 +206,16 @@ def check_direct(archive: Path, real: Sequence[SnapshotRow], direct: Sequence[Sn
         for rows in (direct, real)
     )
     with duckdb.connect(":memory:") as con:
+        columns = [
+            con.execute("SELECT * FROM read_parquet(?) LIMIT 0", [files]).description
+            for files in (mine, theirs)
+        ]
+        if columns[0] != columns[1]:
+            raise RuntimeError(
+                f"a direct day has columns {[name for name, *_ in columns[0]]}, one loaded from "
+                f"its pages {[name for name, *_ in columns[1]]}: benchmarks/direct.py is out of "
+                "date"
+            )
         different = con.execute(
             "SELECT (SELECT count(*) FROM (FROM read_parquet($mine) EXCEPT FROM "
             "read_parquet($theirs))) + (SELECT count(*) FROM (FROM read_parquet($theirs) "
