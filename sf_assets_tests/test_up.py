@@ -44,7 +44,8 @@ class DagsterUi:
     """The GraphQL the UI itself talks."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/graphql"
+        self.address = f"http://127.0.0.1:{port}"
+        self.url = f"{self.address}/graphql"
 
     def ask(self, query: str, **variables: Any) -> Any:
         request = urllib.request.Request(
@@ -178,6 +179,8 @@ def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_wor
             # The schedule snapshots, the first sensor derives, the second one alerts.
             wait_until(lambda: bool(told), "the alert")
             assert [alert["title"] for alert in told] == ["@shy: profile turned private"]
+            link = f"{ui.address}/assets/follower_snapshots?view=partitions&partition={TODAY}%7Cshy"
+            assert told[0]["alert"]["links"]["ui"] == link
 
             with reading(home / "sf_assets.duckdb") as con:
                 finished, changed = con.execute(
