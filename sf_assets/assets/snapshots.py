@@ -4,9 +4,11 @@ One run reads all lists of its partitions at once, loads them in batches while o
 being read, and materializes each handle by itself: a handle that fails does not fail the others.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -16,6 +18,7 @@ from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
 from sf_assets.assets.specs import table_spec
+from sf_assets.balance import note_balance
 from sf_assets.collect import Budget, Collected, ListToRead, collect, spent_on
 from sf_assets.home import Home
 from sf_assets.landing import (
@@ -29,7 +32,7 @@ from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
 from sf_assets.resources import Warehouse
 from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
-from sf_assets.social_fetch import SocialFetchClient
+from sf_assets.social_fetch import SocialFetchClient, SocialFetchError
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import WarehouseBusy, reading
 from sf_assets.warehouse.load import Before, LoadFailure, lists_before, load, loaded_rows
@@ -195,7 +198,8 @@ class _Run:
 
     def _read_and_load(self, lists: list[ListToRead]) -> Iterator[dg.AssetMaterialization]:
         key = self.settings.key() if self.settings.simulated else self.settings.require_key()
-        for batch in read_in_batches(lambda: self._collect(lists, key or SecretStr("sfk_sim"))):
+        collecting = partial(self._collect, lists, key or SecretStr("sfk_sim"))
+        for batch in read_in_batches(collecting, say=self.context.log.info):
             for ended in batch:
                 self._note(ended)
             finished = [ended for ended in batch if ended.finished]
@@ -226,6 +230,13 @@ class _Run:
                 today=settings.day,
             ):
                 yield ended
+            if "credits" in settings.alerts:
+                await self._note_balance(client)
+
+    async def _note_balance(self, client: SocialFetchClient) -> None:
+        """Ask what is left, for the alert on low credits: free, and it fails no run."""
+        with contextlib.suppress(SocialFetchError, OSError):
+            note_balance(self.home, (await client.balance()).balance, self.settings.day())
 
     def _intent(self) -> str | None:
         """Names a refresh, so that a retry of the run goes on with it instead of starting over."""

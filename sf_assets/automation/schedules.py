@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from sf_assets.assets.snapshots import ASSET_OF
-from sf_assets.automation.jobs import DAY_TAG, snapshots_job
+from sf_assets.automation.jobs import chunk_tags, snapshots_job
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handle_ranges
 from sf_assets.registry import Registry, registry_in_force
@@ -56,12 +56,13 @@ def day_requests(
 ) -> Iterator[dg.RunRequest]:
     """Today's runs over `registered` handles."""
     day = settings.day()
-    for chunk in handle_ranges(registered, set(registered), CHUNK):
+    chunks = handle_ranges(registered, set(registered), CHUNK)
+    for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
         at = registered.index(chunk.first)
         handles = registered[at : at + chunk.size]
         relations = {one for handle in handles for one in registry.settings_of(handle).relations}
         yield dg.RunRequest(
             run_key=f"{day}/{chunk.first}..{chunk.last}/{chunk.size}",
-            tags={**chunk.tags(day), DAY_TAG: day.isoformat()},
+            tags=tags,
             asset_selection=[dg.AssetKey(ASSET_OF[one]) for one in RELATIONS if one in relations],
         )
