@@ -228,7 +228,7 @@ def test_two_daemons_by_mistake_do_what_one_does_and_a_cancelled_run_frees_its_s
         # Time for both daemons to do everything once more.
         time.sleep(65)
         assert [alert["title"] for alert in told] == ["@shy: profile turned private"]
-        # Two pages and one of `open`; `shy` is private twice, and asked again before it is believed.
+        # Two pages and one of `open`; `shy` is asked again, twice, before private is believed.
         assert server.credits - spent == 3 + 4
         with reading(tmp_path / "home" / "sf_assets.duckdb") as con:
             listed = con.execute(
