@@ -53,7 +53,7 @@ def known_lists(
     Held as Arrow, a tenth of the memory; the list itself is made when it is read.
     """
     con.register("wanted", _wanted(keys))
-    rows = con.execute(sql("known_lists"), {"most": MOST_KNOWN}).to_arrow_table()
+    rows = con.sql(sql("known_lists"), params={"most": MOST_KNOWN}).to_arrow_table()
     con.unregister("wanted")
     place = {
         name: at
