@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -247,9 +248,8 @@ class _Run:
         self, lists: list[ListToRead], budget: Budget
     ) -> Iterator[dg.AssetMaterialization]:
         key = self.settings.key() if self.settings.simulated else self.settings.require_key()
-        for batch in read_in_batches(
-            lambda: self._collect(lists, key or SecretStr("sfk_sim"), budget)
-        ):
+        collecting = partial(self._collect, lists, key or SecretStr("sfk_sim"), budget)
+        for batch in read_in_batches(collecting, say=self.context.log.info):
             for ended in batch:
                 self._note(ended)
             finished = [ended for ended in batch if ended.finished]

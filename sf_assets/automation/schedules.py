@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from sf_assets.assets.snapshots import ASSET_OF
-from sf_assets.automation.jobs import DAY_TAG, snapshots_job
+from sf_assets.automation.jobs import chunk_tags, snapshots_job
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handle_ranges
 from sf_assets.registry import Registry, registry_in_force
@@ -60,7 +60,8 @@ def day_requests(
     """Today's runs over those of the `registered` handles that have a list due."""
     day = settings.day()
     due = {handle for handle in registered if registry.settings_of(handle).due(day)}
-    for chunk in handle_ranges(registered, due, CHUNK):
+    chunks = handle_ranges(registered, due, CHUNK)
+    for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
         at = registered.index(chunk.first)
         handles = registered[at : at + chunk.size]
         relations = {
@@ -68,7 +69,7 @@ def day_requests(
         }
         yield dg.RunRequest(
             run_key=f"{day}/{chunk.first}..{chunk.last}/{chunk.size}",
-            tags={**chunk.tags(day), DAY_TAG: day.isoformat()},
+            tags=tags,
             run_config={"ops": {"snapshots": {"config": {"due_only": True}}}},
             asset_selection=[dg.AssetKey(ASSET_OF[one]) for one in RELATIONS if one in relations],
         )

@@ -21,6 +21,13 @@ FINE, SOME_FAILED, WRONG_USAGE, REFUSED = 0, 1, 2, 3
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_COMPLETION = """
+\b
+Example: sf-assets completion bash > ~/.local/share/bash-completion/completions/sf-assets
+zsh:     put `eval "$(sf-assets completion zsh)"` into ~/.zshrc
+fish:    sf-assets completion fish > ~/.config/fish/completions/sf-assets.fish
+"""
+
 _EPILOG = """
 \b
 Exit codes: 0 fine; 1 some handles failed, the rest is stored; 2 wrong usage or
@@ -52,6 +59,31 @@ def _said_clearly(command: _Command) -> _Command:
 def _stop(message: str, code: int) -> None:
     click.echo(f"sf-assets: {message}", err=True)
     sys.exit(code)
+
+
+def _tracked_handles(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """For shell completion: handles of the registry that go on like this; never an error."""
+    from sf_assets.home import Home
+    from sf_assets.registry import read_registry
+    from sf_assets.settings import SfAssetsError, load_settings
+
+    try:
+        registry = read_registry(Home(load_settings().home).registry)
+    except (SfAssetsError, OSError):
+        return []
+    at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)
+    named = {str(one).lstrip("@").lower() for one in context.params.get("handles") or ()}
+    return [
+        f"{at}{one}"
+        for one in registry.handles
+        if one.startswith(begun.lower()) and one not in named
+    ]
+
+
+_quiet = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
 
 
 @click.group(
@@ -119,6 +151,8 @@ def up(port: int) -> None:
     help="recent: read from the top until what comes is known, all of it once a week.",
 )
 @click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
+@_quiet
+@_json
 @_said_clearly
 def track(
     handles: tuple[str, ...],
@@ -126,7 +160,10 @@ def track(
     pages: int | None,
     depth: str | None,
     priority: int | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
+    from sf_assets.cli.tables import print_json
     from sf_assets.registry import normalise_handle, read_registry, track
     from sf_assets.settings import load_settings
 
@@ -148,18 +185,24 @@ def track(
     read_registry(home.registry)
     home.ensure(settings)
     new = track(home.registry, wanted, own)
-    for handle in dict.fromkeys(wanted):
-        click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
-    click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+    if as_json:
+        print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
+    elif not quiet:
+        for handle in dict.fromkeys(wanted):
+            click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+        click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
 
 
 @main.command(
     help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
     epilog="Example: sf-assets untrack esa",
 )
-@click.argument("handles", nargs=-1, required=True)
+@click.argument("handles", nargs=-1, required=True, shell_complete=_tracked_handles)
+@_quiet
+@_json
 @_said_clearly
-def untrack(handles: tuple[str, ...]) -> None:
+def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    from sf_assets.cli.tables import print_json
     from sf_assets.registry import normalise_handle, read_registry, untrack
     from sf_assets.settings import SettingsError, load_settings
 
@@ -168,23 +211,28 @@ def untrack(handles: tuple[str, ...]) -> None:
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
             raise SettingsError(_not_tracked(normalise_handle(handle), registry))
-    for handle in untrack(home.registry, list(handles)):
-        click.echo(f"{handle}: no longer tracked; what is stored stays")
+    gone = untrack(home.registry, list(handles))
+    if as_json:
+        print_json([{"handle": one} for one in gone])
+    elif not quiet:
+        for handle in gone:
+            click.echo(f"{handle}: no longer tracked; what is stored stays")
 
 
 @main.command(
     help="Show the tracked handles with their latest snapshots.",
     epilog="Example: sf-assets handles",
 )
+@_json
 @_said_clearly
-def handles() -> None:
-    from sf_assets.cli.tables import latest_snapshots, print_table
+def handles(as_json: bool) -> None:
+    from sf_assets.cli.tables import latest_snapshots, print_json, print_table
     from sf_assets.registry import read_registry
     from sf_assets.settings import load_settings
 
     home = _known_home(load_settings())
     registry = read_registry(home.registry)
-    if not registry.handles:
+    if not registry.handles and not as_json:
         click.echo("no handle is tracked yet: sf-assets track HANDLE")
         return
     latest = latest_snapshots(home)
@@ -195,7 +243,10 @@ def handles() -> None:
             depth = own.of(relation).said()
             rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
     columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
-    print_table(columns, [[row.get(name) for name in columns] for row in rows])
+    if as_json:
+        print_json([{name: row.get(name) for name in columns} for row in rows])
+    else:
+        print_table(columns, [[row.get(name) for name in columns] for row in rows])
 
 
 @main.command(
@@ -204,7 +255,7 @@ def handles() -> None:
     "is not bought again.",
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
-@click.argument("handles", nargs=-1)
+@click.argument("handles", nargs=-1, shell_complete=_tracked_handles)
 @click.option(
     "--relation",
     type=click.Choice(["followers", "following", "both"]),
@@ -213,9 +264,18 @@ def handles() -> None:
 )
 @click.option("--refresh", is_flag=True, help="Walk finished lists again; buys their pages again.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
+@_quiet
+@_json
 @_said_clearly
-def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bool) -> None:
-    from sf_assets.cli.runs import run_snapshot
+def snapshot(
+    handles: tuple[str, ...],
+    relation: str,
+    refresh: bool,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from sf_assets.cli.runs import Manner, run_snapshot
     from sf_assets.registry import normalise_handle, read_registry
     from sf_assets.settings import RELATIONS, SettingsError, load_settings
 
@@ -233,6 +293,7 @@ def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bo
             raise SettingsError(_not_tracked(handle, registry))
     relations = [one for one in RELATIONS if relation in (one, "both")]
     home.ensure(settings)
+    manner = Manner(verbose=verbose, quiet=quiet, as_json=as_json)
     sys.exit(
         run_snapshot(
             settings,
@@ -240,8 +301,8 @@ def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bo
             wanted,
             relations,
             refresh=refresh,
-            verbose=verbose,
             due_only=not named,
+            manner=manner,
         )
     )
 
@@ -296,7 +357,13 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     help="Write a report to pass on: one HTML file that needs no network.",
     epilog="Example: sf-assets report --handle nasa --days 90 -o nasa.html",
 )
-@click.option("--handle", "handles", multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--handle",
+    "handles",
+    multiple=True,
+    shell_complete=_tracked_handles,
+    help="Only this one; may be repeated.",
+)
 @click.option("--days", default=30, show_default=True, type=click.IntRange(2, 366))
 @click.option(
     *("-o", "--output"),
@@ -304,12 +371,61 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     default=Path("report.html"),
     show_default=True,
 )
+@_quiet
+@_json
 @_said_clearly
-def report(handles: tuple[str, ...], days: int, output: Path) -> None:
+def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.report import run_report
     from sf_assets.settings import load_settings
 
-    run_report(_known_home(load_settings()), handles, days, output)
+    run_report(_known_home(load_settings()), handles, days, output, quiet=quiet, as_json=as_json)
+
+
+@main.group(
+    invoke_without_command=True,
+    help="The newest alerts, and whether they went out. Without a command: list them.",
+    epilog="Example: sf-assets alerts --limit 5; sf-assets alerts test",
+)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@_json
+@click.pass_context
+@_said_clearly
+def alerts(context: click.Context, limit: int, as_json: bool) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from sf_assets.cli.alerts import run_list
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    run_list(_known_home(settings), settings, limit, as_json)
+
+
+@alerts.command(
+    "test",
+    help="Send a sample, marked as a test, to every address in SF_ASSETS_ALERT_URLS, and say where "
+    "it arrived. Exit code 1 where it did not.",
+    epilog="Example: SF_ASSETS_ALERT_URLS=discord://id/token sf-assets alerts test",
+)
+@_quiet
+@_json
+@_said_clearly
+def alerts_test(quiet: bool, as_json: bool) -> None:
+    from sf_assets.cli.alerts import run_test
+    from sf_assets.settings import load_settings
+
+    sys.exit(FINE if run_test(load_settings(), as_json, quiet) else SOME_FAILED)
+
+
+@main.command(
+    help="Print what makes a shell complete commands, options and tracked handles.",
+    epilog=_COMPLETION,
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@_said_clearly
+def completion(shell: str) -> None:
+    from sf_assets.cli.completion import script
+
+    click.echo(script(main, shell))
 
 
 @main.command(
@@ -367,14 +483,16 @@ def simulate(
 
 
 @main.command(
-    help="Check key, balance, home, disk, DuckDB, grid and clock; say what to do.",
+    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts; say what to do.",
     epilog="Example: sf-assets doctor",
 )
+@_quiet
+@_json
 @_said_clearly
-def doctor() -> None:
+def doctor(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.doctor import run_doctor
 
-    sys.exit(run_doctor())
+    sys.exit(run_doctor(quiet=quiet, as_json=as_json))
 
 
 @main.command(
@@ -382,8 +500,9 @@ def doctor() -> None:
     "old file is kept beside it.",
     epilog="Example: sf-assets rebuild",
 )
+@_quiet
 @_said_clearly
-def rebuild() -> None:
+def rebuild(quiet: bool) -> None:
     from sf_assets.home import Home
     from sf_assets.settings import load_settings
     from sf_assets.warehouse.rebuild import rebuild
@@ -391,10 +510,11 @@ def rebuild() -> None:
     settings = load_settings()
     home = Home(settings.home).ensure(settings)
     made = rebuild(home)
-    click.echo(
-        f"{made.snapshots} snapshots replayed into {home.warehouse}; published as {home.published}"
-        + (f". The old warehouse is kept as {made.old}" if made.old else "")
-    )
+    if not quiet:
+        click.echo(
+            f"{made.snapshots} snapshots replayed into {home.warehouse}; published as "
+            f"{home.published}" + (f". The old warehouse is kept as {made.old}" if made.old else "")
+        )
     for problem in made.problems:
         click.echo(f"not replayed: {problem}", err=True)
     sys.exit(SOME_FAILED if made.problems else FINE)

@@ -30,7 +30,7 @@ from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 
 ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
-ROW_GROUP = 30_720
+ROW_GROUP = 10_240
 
 
 class ArchiveDamaged(SfAssetsError):

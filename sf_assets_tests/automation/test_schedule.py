@@ -56,6 +56,26 @@ def test_runs_cover_chunks_of_neighbours_each_under_a_key_of_its_own(
     assert [request.run_key for request in location.schedule_tick()[0]] == keys
 
 
+def test_a_run_is_found_by_its_day_its_chunk_and_where_it_has_one_its_handle(
+    today: date, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "CHUNK", 2)
+    location.instance.add_dynamic_partitions("handles", ["nasa", "esa", "abc"])
+    requests, _ = location.schedule_tick()
+    found = [
+        {name: text for name, text in request.tags.items() if name.startswith("sf_assets/")}
+        for request in requests
+    ]
+    assert found == [
+        {"sf_assets/day": str(DAY), "sf_assets/chunk": "1 of 2: nasa to esa, 2"},
+        {
+            "sf_assets/day": str(DAY),
+            "sf_assets/chunk": "2 of 2: abc",
+            "sf_assets/handle": "abc",
+        },
+    ]
+
+
 def test_a_thousand_handles_are_four_runs(today: date, location: Location) -> None:
     location.instance.add_dynamic_partitions("handles", [f"h{n:04d}" for n in range(1000)])
     assert len(location.schedule_tick()[0]) == 4

@@ -198,5 +198,8 @@ COMMENT ON VIEW main.weekly_retention IS 'One row is the new followers of one ha
 COMMENT ON VIEW main.tenure_of_lost IS 'One row is one lost account and how long it had stayed.';
 COMMENT ON TABLE main.follower_growth IS 'One row is one handle on one UTC day: totals, gains, losses, averages.';
 COMMENT ON TABLE main.status_changes IS 'One row is one change of a lookup status between two snapshots of one list.';
+COMMENT ON MACRO TABLE main.followers_on IS 'One row is one account in the follower list as it stood on a day.';
+COMMENT ON MACRO TABLE main.following_on IS 'One row is one account in the following list as it stood on a day.';
+COMMENT ON MACRO TABLE main.churn_between IS 'One row is one account that came or left after one day, up to another.';
 COMMENT ON TABLE main.credit_ledger IS 'One row is one attempt at a snapshot and what it cost.';
 COMMENT ON TABLE main.credit_balances IS 'One row is one run that asked for lists: the balance before and after it.';
