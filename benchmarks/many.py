@@ -41,7 +41,8 @@ TARGET_SECONDS, TARGET_RUNS = 60.0, 4
 def directly() -> None:
     """The day without Dagster: what the assets do, in a plain process."""
     from sf_assets.assets.reading import read_in_batches
-    from sf_assets.collect import Budget, Collected, ListToRead, collect
+    from sf_assets.budget import Budget
+    from sf_assets.collect import Collected, ListToRead, collect
     from sf_assets.home import Home
     from sf_assets.landing import Landing, SnapshotKey
     from sf_assets.registry import read_registry

@@ -24,9 +24,9 @@ it. The lists show at most the newest 5,000 followers; a list of n grows by 0.6 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -334,9 +334,10 @@ def main() -> None:
             scores[name] = score(world, month, days)
         finally:
             shutil.rmtree(root)
-        told = {"policy": name, "credits": month.credits, "seconds": round(month.seconds, 1)}
-        print(json.dumps(told), flush=True)
-    print("\n".join(table(scores)))
+        # A line at a time: the whole takes long.
+        lines = list(table(scores))
+        print("\n".join(lines if len(scores) == 1 else lines[-1:]), flush=True)
+        print(f"{name}: {month.seconds:.0f} seconds", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,23 @@ def test_a_day_far_above_all_days_before_is_a_spike_in_its_direction(flow: Flow)
     assert flow.spikes(since=11) == [(11, "gained", 60)]
 
 
+def test_a_week_of_losses_that_a_whole_reading_shows_at_once_is_no_spike(flow: Flow) -> None:
+    flow.day(1)
+    for day in range(2, 10):
+        flow.day(day, lost=5, gained=7)
+    # Read from the top for a week, while people leave below.
+    for day in range(10, 16):
+        flow.next, top = flow.next + 7, list(range(flow.next + 6, flow.next - 1, -1))
+        flow.listed = [*top, *flow.listed]
+        flow.lists.day(day, "nova", flow.listed[:60], total=len(flow.listed), end="known")
+    flow.day(16, lost=40, gained=7)
+    assert (
+        flow.lists.one("SELECT followers_lost FROM follower_growth WHERE snapshot_date = ?", on(16))
+        == 40
+    )
+    assert flow.spikes() == []
+
+
 def test_few_accounts_are_no_spike_however_calm_the_days_before(flow: Flow) -> None:
     flow.day(1)
     for day in range(2, 10):

@@ -361,8 +361,16 @@ WITH figures AS (
     FROM main.follower_growth AS g
     JOIN main.comparisons AS c
         ON c.relation = 'followers' AND c.handle = g.handle AND c.snapshot_date = g.snapshot_date
+    JOIN main.follower_snapshots AS s
+        ON s.handle = g.handle AND s.snapshot_date = g.snapshot_date
+    LEFT JOIN main.follower_snapshots AS p
+        ON p.handle = g.handle AND p.snapshot_date = c.previous_date
     CROSS JOIN LATERAL (
-        SELECT 'lost' AS change, g.followers_lost AS accounts WHERE c.losses IN ('all', 'window')
+        SELECT 'lost' AS change, g.followers_lost AS accounts
+        WHERE c.losses IN ('all', 'window')
+            -- Read from the top, a list shows later who left below, and then all at once.
+            AND NOT coalesce(s.end_reason = 'known', false)
+            AND NOT coalesce(p.end_reason = 'known', false)
         UNION ALL
         SELECT 'gained', g.followers_gained WHERE c.gains IN ('front', 'all')
     ) AS u

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from sf_assets.assets.specs import OWNERS
+from sf_assets.assets.specs import OWNERS, table_metadata
 
 HANDLE_REGISTRY, SOCIAL_FETCH_API = "handle_registry", "social_fetch_api"
 
@@ -25,8 +25,10 @@ SPECS = [
         description=(
             "The vendor: [Social Fetch](https://www.socialfetch.dev) answers who follows a TikTok "
             "handle *now*, some 20 accounts a page, a credit a page. Yesterday cannot be asked "
-            "for.\n\n```sh\nsf-assets doctor\n```"
+            "for. What it charged is in `credit_ledger`, one row an attempt; each run notes the "
+            "balance before and after it here.\n\n```sh\nsf-assets forecast\n```"
         ),
+        metadata=table_metadata("credit_ledger"),
         group_name="sources",
         kinds={"tiktok", "api"},
         owners=OWNERS,

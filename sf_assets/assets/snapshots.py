@@ -446,7 +446,7 @@ class _Run:
         for key in sorted(keys):
             with contextlib.suppress(LandingDamaged):
                 landed = self.landing.read(key)
-                if landed is not None and landed.attempts[-1].end is None:
+                if landed and landed.attempts and landed.attempts[-1].end is None:
                     paid += paid_for(key, landed.attempts)
         if paid:
             write_ledger(self.home.archive, self.settings.day(), paid)

@@ -48,12 +48,19 @@ def table_spec(
         owners=OWNERS,
         skippable=True,
         metadata={
-            "dagster/table_name": f"sf_assets.main.{name}",
-            "dagster/column_schema": dg.TableSchema(columns=list(_columns()[name])),
+            **table_metadata(name),
             "dagster/code_references": _code_references(code),
         },
         **more,
     )
+
+
+def table_metadata(name: str) -> dict[str, Any]:
+    """The name and the columns of a table of the published file, as Dagster shows them."""
+    return {
+        "dagster/table_name": f"sf_assets.main.{name}",
+        "dagster/column_schema": dg.TableSchema(columns=list(_columns()[name])),
+    }
 
 
 def _code_references(paths: Sequence[str]) -> dg.CodeReferencesMetadataValue:

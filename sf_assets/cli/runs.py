@@ -207,7 +207,7 @@ class Bought:
             with contextlib.suppress(LandingDamaged):  # the run itself tells of it
                 landed = landing.read(key)
                 pages += sum(len(one.request_ids) for one in landed.attempts) if landed else 0
-                credits += landed.credits if landed else 0
+                credits += landed.spent if landed else 0
         return cls(pages, credits)
 
 

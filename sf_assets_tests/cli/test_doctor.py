@@ -10,7 +10,7 @@ import pytest
 
 from sf_assets_tests.cli.shell import Said, contents, run, use
 from sf_assets_tests.loopback import Reply
-from sf_assets_tests.served_lists import KEY, ListServer
+from sf_assets_tests.served_lists import KEY, ListServer, account
 
 
 @pytest.fixture
@@ -60,6 +60,15 @@ def test_no_credits_is_exit_3(home: Path, server: ListServer) -> None:
     said = run("doctor")
     assert said.code == 3
     assert "top up" in bad(said)["balance"]
+
+
+def test_what_the_last_run_paid_and_what_nothing_explains(home: Path, server: ListServer) -> None:
+    server.set("nasa", "followers", [account(n) for n in range(45)])
+    run("track", "nasa", "--relation", "followers")
+    run("snapshot")
+    server.credits_left -= 5
+    (line,) = (line for line in run("doctor").out.splitlines() if " balance " in line)
+    assert line.endswith("the last run (2026-11-01) paid 3, 0 unexplained; 5 gone since then")
 
 
 def test_the_real_api_without_a_key_is_exit_2(tmp_path: Path) -> None:

@@ -125,6 +125,27 @@ def test_shuffled_lists_and_unexplained_totals_are_warned_about(tmp_path: Path) 
         assert [row[0] for row in found[name].notable] == ["open"]
 
 
+def test_a_list_read_from_the_top_on_purpose_is_no_warning(tmp_path: Path) -> None:
+    numbers = list(range(400, 0, -1))
+    left = numbers[300:340]
+    with ListServer() as server:
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        pipeline.track("open", relations=["followers"], depth="recent", full_every=2)
+        server.set("open", "followers", fans(*numbers))
+        pipeline.snapshot(DAY1, "open", relations=["followers"])
+        server.set("open", "followers", fans(*(n for n in numbers if n not in left)))
+        for day in (DAY2, DAY2 + timedelta(days=1)):
+            pipeline.snapshot(day, "open", relations=["followers"])
+            found = verdicts(pipeline, day)
+            assert found["follower_snapshots.reached_the_end"].passed
+            assert found["follower_growth.totals_explained"].passed
+    assert pipeline.ask("SELECT end_reason FROM snapshots ORDER BY snapshot_date") == [
+        ("exhausted",),
+        ("known",),
+        ("exhausted",),
+    ]
+
+
 def test_a_cap_that_cut_lists_short_is_named(tmp_path: Path) -> None:
     with ListServer() as server:
         pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)

@@ -29,6 +29,7 @@ Tables = dict[str, list[tuple[Any, ...]]]
 
 # What differs between two runs of the same day, however equal they are.
 _OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file"}
+_TABLES_OF_THE_RUN = {"main.credit_balances", "internal.ledger_files"}
 
 
 def tables(home: Home) -> Tables:
@@ -40,7 +41,7 @@ def tables(home: Home) -> Tables:
             "SELECT table_schema, table_name, column_name FROM information_schema.columns "
             "WHERE table_schema IN ('main', 'internal') ORDER BY ALL"
         ).fetchall():
-            if column not in _OF_THE_RUN:
+            if column not in _OF_THE_RUN and f"{schema}.{name}" not in _TABLES_OF_THE_RUN:
                 columns.setdefault(f"{schema}.{name}", []).append(f'"{column}"')
         return {
             name: sorted(con.execute(f"SELECT {', '.join(own)} FROM {name}").fetchall(), key=repr)

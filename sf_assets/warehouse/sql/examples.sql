@@ -48,6 +48,7 @@ SELECT handle, count(*) AS lost, median(tenure_days) AS median_days,
 FROM tenure_of_lost WHERE relation = 'followers' GROUP BY handle ORDER BY lost DESC;
 
 -- What does each handle cost a day?
-SELECT handle, relation, round(avg(credits_charged), 1) AS credits_a_day,
-    sum(credits_charged) AS credits, sum(pages) AS pages
-FROM snapshots GROUP BY ALL ORDER BY credits DESC;
+SELECT handle, relation,
+    round(sum(credits) / count(DISTINCT snapshot_date), 1) AS credits_a_day,
+    sum(credits) AS credits, sum(pages) AS pages, sum(retries) AS retries
+FROM credit_ledger GROUP BY ALL ORDER BY credits DESC;
