@@ -340,7 +340,7 @@ CHECKS = tuple(_all())
 
 def evaluate(home: Home, settings: Settings) -> Iterator[tuple[Check, Verdict]]:
     """All checks. Raises FileNotFoundError where nothing is published yet."""
-    with reading(home.published) as con:
+    with reading(home.readable) as con:
         look = Look(home, settings, con)
         for check in CHECKS:
             yield check, check.judge(look)
@@ -370,7 +370,7 @@ def evaluations(home: Home, settings: Settings) -> list[dg.AssetCheckEvaluation]
 def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """The same checks, run by hand."""
     settings = load_settings()
-    for check, verdict in evaluate(Home(settings.home), settings):
+    for check, verdict in evaluate(Home.of(settings), settings):
         if check.spec.key in context.selected_asset_check_keys:
             yield dg.AssetCheckResult(
                 asset_key=check.asset,

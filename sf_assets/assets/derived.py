@@ -41,7 +41,7 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         settings = load_settings()
-        home = Home(settings.home).ensure(settings)
+        home = Home.of(settings).ensure(settings)
         done = None
         try:
             with warehouse.get_connection() as con:

@@ -88,7 +88,7 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: SnapshotConfig, warehouse: Warehouse
     ) -> Iterator[dg.AssetMaterialization]:
         settings = load_settings()
-        home = Home(settings.home).ensure(settings)
+        home = Home.of(settings).ensure(settings)
         relations = [
             relation
             for relation in RELATIONS
@@ -175,14 +175,14 @@ class _Run:
         """What is loaded of this run's lists, and each list's status when last seen."""
         for again in (False, True):
             try:
-                with reading(self.home.published) as con:
+                with reading(self.home.readable) as con:
                     loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
                     return loaded, statuses_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
-                if again or not self.home.warehouse.exists():
+                if again or self.home.lake or not self.home.warehouse.exists():
                     break
                 # It is only a copy, and the warehouse has another one.
-                self.context.log.warning(f"{self.home.published} cannot be read ({error})")
+                self.context.log.warning(f"{self.home.readable} cannot be read ({error})")
                 self._publish()
         return {}, {}  # what is landed says what is bought
 
@@ -293,7 +293,7 @@ class _Run:
         if not old:
             return
         try:
-            with reading(self.home.published) as con:
+            with reading(self.home.readable) as con:
                 archived = {
                     _key(row)
                     for row in loaded_rows(con, old)
@@ -323,7 +323,7 @@ class _Run:
         before: dict[tuple[str, str], int] = {}
         if None in self.pages_missing.values():
             try:
-                with reading(self.home.published) as con:
+                with reading(self.home.readable) as con:
                     before = pages_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error):
                 pass  # then a list that was not begun counts as one page

@@ -45,7 +45,7 @@ def run_doctor() -> int:
         _say("settings", False, str(error))
         return 2
     _say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
-    home = Home(settings.home)
+    home = Home.of(settings)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
         ("balance", _balance),
@@ -154,14 +154,14 @@ def _handles(settings: Settings, home: Home) -> str:
 
 def _duckdb(settings: Settings, home: Home) -> str:
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             days, last = con.execute(
                 "SELECT count(DISTINCT snapshot_date), max(snapshot_date) FROM snapshots"
             ).fetchall()[0]
     except FileNotFoundError:
         return f"{duckdb.__version__}; nothing is published yet"
     except duckdb.Error as error:
-        raise Problem(f"{home.published} cannot be read ({error}): run sf-assets rebuild") from None
+        raise Problem(f"{home.readable} cannot be read ({error}): run sf-assets rebuild") from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
 
 

@@ -102,7 +102,7 @@ def up(port: int) -> None:
     if not settings.simulated:
         settings.require_key()
     check(settings, port)
-    home = Home(settings.home).ensure(settings)
+    home = Home.of(settings).ensure(settings)
     sys.exit(run_up(home, port))
 
 
@@ -347,10 +347,11 @@ def rebuild() -> None:
     from sf_assets.warehouse.rebuild import rebuild
 
     settings = load_settings()
-    home = Home(settings.home).ensure(settings)
+    home = Home.of(settings).ensure(settings)
     made = rebuild(home)
     click.echo(
-        f"{made.snapshots} snapshots replayed into {home.warehouse}; published as {home.published}"
+        f"{made.snapshots} snapshots replayed into {home.writable}"
+        + ("" if home.lake else f"; published as {home.published}")
         + (f". The old warehouse is kept as {made.old}" if made.old else "")
     )
     for problem in made.problems:
@@ -362,7 +363,7 @@ def _known_home(settings: Settings) -> Home:
     """The home, not made yet. Raises SettingsError where a newer version made it."""
     from sf_assets.home import Home
 
-    home = Home(settings.home)
+    home = Home.of(settings)
     home.start_date(settings)
     return home
 

@@ -28,7 +28,7 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
     Raises SettingsError where nothing is published yet or the SQL is wrong.
     """
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             answer = con.sql(sql or _TABLES)
             if answer is None:
                 return
@@ -43,7 +43,7 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
                 _show(answer)
     except FileNotFoundError:
         raise SettingsError(
-            f"{home.published} is not there yet: it comes with the first snapshot "
+            f"{home.readable} is not there yet: it comes with the first snapshot "
             "(sf-assets snapshot)"
         ) from None
     except duckdb.Error as error:
@@ -54,9 +54,10 @@ _TABLES = """
 SELECT name, rtrim(regexp_replace(comment, '^One row is ', ''), '.') AS "one row is"
 FROM (
     SELECT view_name AS name, comment FROM duckdb_views()
-    WHERE schema_name = 'main' AND NOT internal
+    WHERE schema_name = 'main' AND NOT internal AND database_name = current_database()
     UNION ALL
-    SELECT table_name AS name, comment FROM duckdb_tables() WHERE schema_name = 'main'
+    SELECT table_name AS name, comment FROM duckdb_tables()
+    WHERE schema_name = 'main' AND database_name = current_database()
     ORDER BY name
 )
 UNION ALL
@@ -98,7 +99,7 @@ def _stream(answer: duckdb.DuckDBPyRelation, form: str) -> None:
 def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
     """(relation, handle) -> the latest snapshot's day, status, counts and completeness."""
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             rows = con.execute(
                 "SELECT relation, handle, snapshot_date, lookup_status, listed, reported_total, "
                 "completeness FROM snapshots QUALIFY row_number() OVER "
@@ -126,7 +127,7 @@ def snapshots_of(
         "credits",
     ]
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             rows = con.execute(
                 "SELECT s.handle, s.relation, lookup_status, listed, reported_total, completeness, "
                 "count(*) FILTER (c.change IN ('gained', 'returned')), "

@@ -29,7 +29,7 @@ from sf_assets.membership import (
     claims,
 )
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import run_sql, sql, transaction
+from sf_assets.warehouse.connection import committed, run_sql, sql
 
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000
@@ -83,8 +83,12 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
     `con` is the warehouse, open for writing. Raises ArchiveIncomplete; nothing is changed then.
     """
-    with transaction(con):
-        return _Derivation(con, archive).run()
+    return committed(con, "derive", lambda: derive_within(con, archive))
+
+
+def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
+    """The same within a transaction that is the caller's."""
+    return _Derivation(con, archive).run()
 
 
 class _Derivation:

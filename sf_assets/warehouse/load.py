@@ -14,7 +14,7 @@ import pyarrow as pa
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.rehearsal import crash_point
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
-from sf_assets.warehouse.connection import sql, transaction
+from sf_assets.warehouse.connection import committed, sql
 
 # Opens the warehouse for writing, for the length of a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -83,8 +83,8 @@ def load(
         failures += failed
     if rows:
         crash_point("archived")
-        with connect() as con, transaction(con):
-            record(con, rows)
+        with connect() as con:
+            committed(con, "load", lambda: record(con, rows))
     return rows, failures
 
 
