@@ -14,12 +14,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from sf_assets.landing import (
     Landed,
     Landing,
     LandingDamaged,
+    LandingTaken,
     Page,
     SnapshotKey,
     SnapshotLog,
@@ -40,6 +42,8 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -169,10 +173,14 @@ class _Reader:
 
     async def run(self) -> Collected:
         try:
-            with await self._open() as log:
-                if not self._needs_reading(log):
-                    return self._finished(log)
-                return await self._read(log)
+            while True:
+                try:
+                    with await self._open() as log:
+                        if not await self._landing_does(partial(self._needs_reading, log)):
+                            return self._finished(log)
+                        return await self._read(log)
+                except LandingTaken:
+                    continue  # its pages are waited for, like those of one who came first
         except LandingDamaged as error:
             return self._unfinished(str(error), permanent=True)
         except OSError as error:
@@ -184,10 +192,14 @@ class _Reader:
     async def _open(self) -> SnapshotLog:
         attempt = 0
         # Another run reads this list just now: wait for its pages instead of buying them twice.
-        while (log := self.landing.open(self.key)) is None:
+        while (log := await self._landing_does(lambda: self.landing.open(self.key))) is None:
             await asyncio.sleep(wait_a_little(attempt))
             attempt += 1
         return log
+
+    async def _landing_does(self, work: Callable[[], _Result]) -> _Result:
+        """Where the landing is far away, the other lists are read on meanwhile."""
+        return await asyncio.to_thread(work) if self.landing.far else work()
 
     def _needs_reading(self, log: SnapshotLog) -> bool:
         last = log.last
@@ -275,21 +287,19 @@ class _Reader:
             self.budget.settle(charged)
         crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
-        log.add_page(
-            Page(
-                number=params["page"],
-                cursor=params["cursor"],
-                received_at=answer.received_at.isoformat(timespec="milliseconds").replace(
-                    "+00:00", "Z"
-                ),
-                request_id=answer.request_id,
-                credits=charged,
-                cached=answer.cached,
-                tries=answer.tries,
-                body=answer.body,
+        page = Page(
+            number=params["page"],
+            cursor=params["cursor"],
+            received_at=answer.received_at.isoformat(timespec="milliseconds").replace(
+                "+00:00", "Z"
             ),
-            doubted=doubted,
+            request_id=answer.request_id,
+            credits=charged,
+            cached=answer.cached,
+            tries=answer.tries,
+            body=answer.body,
         )
+        await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")
         self.bought += 1
         self.credits += charged
@@ -318,11 +328,9 @@ class _Reader:
     ) -> Collected:
         if walk.lookup_status is None:
             raise ValueError("a walk without pages has no outcome")
-        log.finish(
-            walk.lookup_status.value,
-            walk.end_reason.value if walk.end_reason else None,
-            self.run_id,
-        )
+        status = walk.lookup_status.value
+        ended = walk.end_reason.value if walk.end_reason else None
+        await self._landing_does(lambda: log.finish(status, ended, self.run_id))
         await asyncio.to_thread(log.make_durable)
         crash_point("ended")
         return self._finished(log, reason=reason, stopped=stopped, pages_missing=pages_missing)
@@ -335,11 +343,10 @@ class _Reader:
         stopped: Literal["credits"] | None = None,
         pages_missing: int | None = None,
     ) -> Collected:
-        landed = Landed(self.key, log.path, tuple(log.attempts), 0)
         return Collected(
             self.key,
             True,
-            landed,
+            log.landed(),
             self.bought,
             self.credits,
             reason=reason,

@@ -86,6 +86,17 @@ def place(storage: str, *parts: str) -> Path:
     return cast(Path, root.joinpath(*parts))
 
 
+def put(file: Path, target: Path) -> None:
+    """Copy a file of this machine to a place of an object store: whole, or not at all."""
+    target.fs.put_file(str(file), target.path)  # type: ignore[attr-defined]
+
+
+def names_below(root: Path, pattern: str) -> set[str]:
+    """Names below a place that match a pattern, relative to it; asked all at once."""
+    base = f"{root}/"
+    return {str(path).removeprefix(base) for path in root.glob(pattern)}
+
+
 def s3_secret() -> dict[str, Any]:
     """What DuckDB has to know to reach S3, by the names of its secret's parameters.
 

@@ -69,9 +69,7 @@ class Settings(BaseSettings):
     warehouse: SecretStr | None = Field(default=None, validation_alias=_env("SF_ASSETS_WAREHOUSE"))
     storage: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_STORAGE"))
     start_date: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_START_DATE"))
-    grid_days: int | None = Field(
-        default=None, ge=2, validation_alias=_env("SF_ASSETS_GRID_DAYS")
-    )
+    grid_days: int | None = Field(default=None, ge=2, validation_alias=_env("SF_ASSETS_GRID_DAYS"))
     cron: str = Field(default="0 6 * * *", validation_alias=_env("SF_ASSETS_CRON"))
     concurrency: int = Field(
         default=32, ge=1, le=500, validation_alias=_env("SF_ASSETS_CONCURRENCY")

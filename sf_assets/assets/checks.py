@@ -21,7 +21,8 @@ from sf_assets.assets.external import SOCIAL_FETCH_API
 from sf_assets.assets.snapshots import ASSET_OF
 from sf_assets.assets.specs import table
 from sf_assets.home import Home
-from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.landing import SnapshotKey
+from sf_assets.landing_objects import landing_at
 from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.registry import Registry, RegistryError, read_registry
 from sf_assets.settings import RELATIONS, Relation, Settings, load_settings
@@ -99,7 +100,7 @@ class Look:
     @cached_property
     def begun(self) -> dict[SnapshotKey, float]:
         """Lists of the last two days that were begun and not loaded -> minutes since touched."""
-        landing = Landing(self.home.landing)
+        landing = landing_at(self.home.landing)
         loaded = {
             SnapshotKey(day, handle, relation)
             for relation, handle, day in self.rows(
@@ -110,11 +111,11 @@ class Look:
         }
         now = time.time()
         return {
-            key: (now - landing.path(key).stat().st_mtime) / 60
+            key: (now - touched) / 60
             for day in landing.days()
             if day >= self.day - timedelta(days=1)
             for key in landing.keys(day)
-            if key not in loaded and landing.path(key).exists()
+            if key not in loaded and (touched := landing.modified(key)) is not None
         }
 
 

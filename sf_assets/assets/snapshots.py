@@ -20,11 +20,12 @@ from sf_assets.collect import Budget, Collected, ListToRead, collect, spent_on
 from sf_assets.home import Home
 from sf_assets.landing import (
     Landed,
-    Landing,
     SnapshotKey,
     drop_days_before,
 )
+from sf_assets.landing_objects import landing_at
 from sf_assets.partitions import Grid, split_grid_key
+from sf_assets.places import names_below
 from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
 from sf_assets.resources import Warehouse
@@ -127,7 +128,7 @@ class _Run:
     ) -> None:
         self.context, self.config, self.warehouse = context, config, warehouse
         self.settings, self.home = settings, home
-        self.landing = Landing(home.landing)
+        self.landing = landing_at(home.landing)
         self.registry, wrong = registry_in_force(home.registry)
         if wrong is not None:
             context.log.warning(wrong)
@@ -294,11 +295,8 @@ class _Run:
             return
         try:
             with reading(self.home.readable) as con:
-                archived = {
-                    _key(row)
-                    for row in loaded_rows(con, old)
-                    if (self.home.archive / row.archive_file).exists()
-                }
+                there = names_below(self.home.archive, "day=*/*.parquet")
+                archived = {_key(row) for row in loaded_rows(con, old) if row.archive_file in there}
         except (FileNotFoundError, duckdb.Error):
             return  # what is archived cannot be told: everything stays
         removed = drop_days_before(self.landing, oldest, keep=set(old) - archived)

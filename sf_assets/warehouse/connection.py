@@ -80,9 +80,11 @@ def writing(
     The file is closed and checkpointed at the end. A lake is everybody's at once: nobody waits, and
     what is to be written goes through `committed`. Raises as `writing_file` does.
     """
-    with _writing_lake(where, wait_seconds) if isinstance(where, Lake) else writing_file(
-        where, wait_seconds
-    ) as con:
+    with (
+        _writing_lake(where, wait_seconds)
+        if isinstance(where, Lake)
+        else writing_file(where, wait_seconds) as con
+    ):
         yield con
 
 
@@ -167,8 +169,8 @@ def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Res
     """Do `work` in one transaction, and again where another one came between; returns its result.
 
     Into a lake two commits can add the same rows without noticing each other, two loads of one
-    list for example. So each takes the one `turn` there is, `load` or `derive`: of two at a time the
-    later one fails to commit, begins anew and finds what the first has done.
+    list for example. So each takes the one `turn` there is, `load` or `derive`: of two at a time
+    the later one fails to commit, begins anew and finds what the first has done.
     """
     from sf_assets.warehouse.lake import is_lake
 

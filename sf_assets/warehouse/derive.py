@@ -143,6 +143,7 @@ class _Derivation:
         ).fetchall()
         wave: list[_Snapshot] = []
         accounts = 0
+        there: dict[str, bool] = {}
         for *values, archive_file in rows:
             path = self.archive / archive_file
             snapshot = _Snapshot._make([*values, str(path)])
@@ -154,7 +155,10 @@ class _Derivation:
             ):
                 yield wave
                 wave, accounts = [], 0
-            if not path.exists():
+            # A file holds the lists of a batch: each is asked for once.
+            if archive_file not in there:
+                there[archive_file] = path.exists()
+            if not there[archive_file]:
                 raise ArchiveIncomplete(
                     f"{path} is missing, which holds {snapshot.handle} {snapshot.relation} of "
                     f"{snapshot.snapshot_date}; restore it from a backup, or run "

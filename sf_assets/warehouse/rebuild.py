@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from sf_assets.home import Home
-from sf_assets.landing import Landed, Landing, LandingDamaged
+from sf_assets.landing import Landed, LandingDamaged
+from sf_assets.landing_objects import landing_at
 from sf_assets.places import Lake
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
 from sf_assets.warehouse.connection import (
@@ -40,8 +41,8 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
 
     The old warehouse is moved aside, not deleted, and only when the new one is whole: a rebuild
     that is killed changes nothing. Damaged landings are left out and named. Raises ArchiveDamaged,
-    WarehouseBusy while another process writes. A lake is emptied and filled in one transaction; what
-    it held before stays one of its versions.
+    WarehouseBusy while another process writes. A lake is emptied and filled in one transaction;
+    what it held before stays one of its versions.
     """
     if home.lake is not None:
         return _rebuild_lake(home, home.lake)
@@ -129,7 +130,7 @@ def _rank(row: SnapshotRow) -> tuple[int, int, str]:
 def _not_archived(
     home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
 ) -> list[Landed]:
-    landing = Landing(home.landing)
+    landing = landing_at(home.landing)
     found = []
     for day in landing.days():
         for key in landing.keys(day):
