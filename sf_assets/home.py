@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from sf_assets import __version__
@@ -90,14 +90,17 @@ class Home:
     def start_date(self, settings: Settings) -> date:
         """First day of the grid: the setting, else the day of first use, else today.
 
+        With SF_ASSETS_GRID_DAYS it moves on, so that the grid has so many days at most.
         Raises SettingsError where the home was made by a newer version.
         """
         marker = self._read_marker()
-        if settings.start_date is not None:
-            return settings.start_date
-        if marker is not None:
-            return date.fromisoformat(marker["start_date"])
-        return settings.day()
+        start = settings.start_date
+        if start is None:
+            start = date.fromisoformat(marker["start_date"]) if marker else settings.day()
+        if settings.grid_days is None:
+            return start
+        # What came before stays in the warehouse; only Dagster's grid forgets it.
+        return max(start, settings.day() - timedelta(days=settings.grid_days - 1))
 
     def ensure(self, settings: Settings) -> Home:
         """Make the home on first use; return it.

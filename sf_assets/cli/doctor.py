@@ -175,6 +175,6 @@ def _grid(settings: Settings, home: Home) -> str:
     if keys > MAX_GRID_KEYS:
         raise Problem(
             f"{keys:,} partitions ({days} days x {handles} handles); over {MAX_GRID_KEYS:,} the UI "
-            "gets slow: set SF_ASSETS_START_DATE to a later day, what is stored stays"
+            "gets slow: set SF_ASSETS_GRID_DAYS to the days it is to show, what is stored stays"
         )
     return f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"

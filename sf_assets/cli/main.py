@@ -359,6 +359,39 @@ def rebuild() -> None:
     sys.exit(SOME_FAILED if made.problems else FINE)
 
 
+@main.command(
+    help="Copy everything to a lake (or back with --to duckdb), compare it, and leave what is here "
+    "as it is. Stop `sf-assets up` first.",
+    epilog="Example: sf-assets migrate --to 'ducklake:postgres:host=db dbname=lake' "
+    "--storage s3://bucket/sf",
+)
+@click.option("--to", "address", required=True, help="An SF_ASSETS_WAREHOUSE, or duckdb.")
+@click.option("--storage", help="An SF_ASSETS_STORAGE: a folder or s3://bucket/prefix.")
+@click.option(
+    *("--home", "folder"),
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The new home, with a copy of the registry; the present one unless given.",
+)
+@_said_clearly
+def migrate(address: str, storage: str | None, folder: Path | None) -> None:
+    from sf_assets.home import Home
+    from sf_assets.migrate import migrate
+    from sf_assets.settings import SettingsError, load_settings
+
+    settings = load_settings()
+    source = _known_home(settings)
+    wanted = {"SF_ASSETS_WAREHOUSE": None if address == "duckdb" else address}
+    wanted |= {"SF_ASSETS_STORAGE": storage, "SF_ASSETS_HOME": str(folder or settings.home)}
+    if address == "duckdb" and storage is not None:
+        raise SettingsError("migrate: a DuckDB file is kept in the home; leave out --storage")
+    target = Home.of(load_settings(wanted))
+    migrate(source, target, click.echo)
+    click.echo("everything is copied; from now on set")
+    for name, value in wanted.items():
+        shown = str(target.lake) if value and name == "SF_ASSETS_WAREHOUSE" else value
+        click.echo(f"  {name}={shown}" if value else f"  {name}, not any more")
+
+
 def _known_home(settings: Settings) -> Home:
     """The home, not made yet. Raises SettingsError where a newer version made it."""
     from sf_assets.home import Home

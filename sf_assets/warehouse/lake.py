@@ -29,11 +29,7 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(":memory:")
     try:
         con.execute("SET TimeZone = 'UTC'")
-        if lake.on_motherduck:
-            _load(con, "motherduck")
-            con.execute(f"ATTACH '{_quoted(lake.address)}' AS {NAME}")
-        else:
-            _attach_ducklake(con, lake, read_only)
+        attach_to(con, lake, NAME, read_only=read_only)
         con.execute(f"USE {NAME}")
     except BaseException as error:
         con.close()
@@ -43,10 +39,23 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return con
 
 
+def attach_to(
+    con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool
+) -> None:
+    """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
+    if lake.on_motherduck:
+        _load(con, "motherduck")
+        con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name}")
+    else:
+        _attach_ducklake(con, lake, name, read_only)
+
+
 _NOT_THERE = "creating a new DuckLake is explicitly disabled"
 
 
-def _attach_ducklake(con: duckdb.DuckDBPyConnection, lake: Lake, read_only: bool) -> None:
+def _attach_ducklake(
+    con: duckdb.DuckDBPyConnection, lake: Lake, name: str, read_only: bool
+) -> None:
     _load(con, "ducklake")
     if lake.on_postgres:
         _load(con, "postgres_scanner")
@@ -64,7 +73,7 @@ def _attach_ducklake(con: duckdb.DuckDBPyConnection, lake: Lake, read_only: bool
         options.append("READ_ONLY")
     # Commits that only add rows never collide; they queue for the next number of a version.
     con.execute("SET ducklake_max_retry_count = 100")
-    con.execute(f"ATTACH '{_quoted(lake.address)}' AS {NAME} ({', '.join(options)})")
+    con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name} ({', '.join(options)})")
 
 
 def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
@@ -88,6 +97,15 @@ _IS_LAKE = """
 SELECT coalesce(any_value(type), '') <> 'duckdb'
 FROM duckdb_databases() WHERE database_name = current_database()
 """
+
+
+def tend(con: duckdb.DuckDBPyConnection) -> None:
+    """Merge the small files that many commits leave, and drop versions of more than 30 days ago.
+
+    Raises duckdb.Error, which callers log: it is done again after the next derivation.
+    """
+    if is_lake(con):
+        con.execute("CHECKPOINT")
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:

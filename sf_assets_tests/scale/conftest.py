@@ -50,4 +50,4 @@ def server() -> Iterator[ListServer]:
 
 @pytest.fixture
 def pipeline(far: Far, server: ListServer, tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path / "home", server.base_url, KEY, DAY1)
+    return Pipeline(tmp_path / "home", server.url, KEY, DAY1)
