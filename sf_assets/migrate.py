@@ -1,7 +1,7 @@
 """Moving up to a lake, and back: everything is copied and compared, nothing is taken away.
 
-Archive, landing, registry and told alerts first, the tables last and in one transaction: a move that
-breaks off leaves a target without tables, which the next one fills.
+Archive, landing, registry and told alerts first, the tables last and in one transaction: a
+move that breaks off leaves a target without tables, which the next one fills.
 """
 
 from __future__ import annotations
@@ -45,9 +45,7 @@ class Moved:
     landed_lists: int = 0
 
 
-def migrate(
-    source: Home, target: Home, tell: Callable[[str], None] = lambda _: None
-) -> Moved:
+def migrate(source: Home, target: Home, tell: Callable[[str], None] = lambda _: None) -> Moved:
     """Copy a home to another one, which must not have tables yet.
 
     Raises SettingsError where there is nothing to move or the target is in use, MoveFailed where a

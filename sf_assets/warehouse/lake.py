@@ -39,9 +39,7 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def attach_to(
-    con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool
-) -> None:
+def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool) -> None:
     """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
     if lake.on_motherduck:
         _load(con, "motherduck")

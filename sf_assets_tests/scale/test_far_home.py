@@ -118,7 +118,10 @@ def test_two_days_make_the_tables_that_one_machine_makes(
     # What was there on the first day is one version of the lake away.
     with reading(there.home.readable) as con:
         versions = [
-            v for (v,) in con.execute("SELECT snapshot_id FROM sf_assets.snapshots() ORDER BY 1").fetchall()
+            v
+            for (v,) in con.execute(
+                "SELECT snapshot_id FROM sf_assets.snapshots() ORDER BY 1"
+            ).fetchall()
         ]
         counts = []
         while 6 not in counts:
