@@ -117,15 +117,12 @@ def test_two_days_make_the_tables_that_one_machine_makes(
     assert kept <= {"home.json", "handles.yaml", ".handles.yaml.last-good", "dagster"}
     # What was there on the first day is one version of the lake away.
     with reading(there.home.readable) as con:
-        versions = [
-            v
-            for (v,) in con.execute(
-                "SELECT snapshot_id FROM sf_assets.snapshots() ORDER BY 1"
-            ).fetchall()
-        ]
+        versions = con.execute(
+            "SELECT snapshot_id FROM sf_assets.snapshots() ORDER BY ALL"
+        ).fetchall()
         counts = []
         while 6 not in counts:
-            as_of = f"SELECT count(*) FROM internal.snapshots AT (VERSION => {versions.pop()})"
+            as_of = f"SELECT count(*) FROM internal.snapshots AT (VERSION => {versions.pop()[0]})"
             counts.append(con.execute(as_of).fetchall()[0][0])
         assert counts[0] == 12
         with pytest.raises(duckdb.Error, match="read-only"):
