@@ -48,13 +48,17 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class ListToRead:
-    """One list of the day's plan. `status_before` is its lookup status when last seen."""
+    """One list of the day's plan.
+
+    `status_before` is its lookup status when last seen, `pages_before` how many pages it had then.
+    """
 
     key: SnapshotKey
     max_pages: int | None = None
     user_id: str | None = None
     priority: int = 0
     status_before: str | None = None
+    pages_before: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,9 @@ async def collect(
 ) -> AsyncIterator[Collected]:
     """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
 
+    Of equal priority the longest begins first, and who knows how long a new one is: a day lasts as
+    long as its longest list, if that does not have to wait for others.
+
     What is finished for the day is not read again, unless `refresh` names a new intent: then it is
     walked anew once, however often the run is retried. A snapshot belongs to the day its first page
     is asked for: where `today` has moved on by then, the list is not begun. One that is begun is
@@ -138,7 +145,14 @@ async def collect(
                 wanted, client, landing, budget, run_id, refresh, progress, today
             ).run()
 
-    ordered = sorted(lists, key=lambda wanted: (-wanted.priority, wanted.key))
+    ordered = sorted(
+        lists,
+        key=lambda wanted: (
+            -wanted.priority,
+            -math.inf if wanted.pages_before is None else -wanted.pages_before,
+            wanted.key,
+        ),
+    )
     tasks = [asyncio.ensure_future(read(wanted)) for wanted in ordered]
     try:
         for ended in asyncio.as_completed(tasks):

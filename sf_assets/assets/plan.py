@@ -10,6 +10,7 @@ from sf_assets.collect import ListToRead
 from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
 from sf_assets.registry import Registry
 from sf_assets.warehouse.archive import SnapshotRow
+from sf_assets.warehouse.load import Before
 
 # A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
 RESUME_HOURS = 6
@@ -32,13 +33,13 @@ def make_plan(
     refresh: bool,
     landing: Landing,
     loaded: Mapping[SnapshotKey, SnapshotRow],
-    status_before: Mapping[tuple[str, str], str],
+    before: Mapping[tuple[str, str], Before],
     registry: Registry,
 ) -> Plan:
     """Sort the lists of a run by what is there of them already.
 
-    `loaded` are their rows in the published database, `status_before` the last known lookup status
-    by (relation, handle). What is finished for the day is neither bought nor loaded again.
+    `loaded` are their rows in the published database, `before` what their last snapshots before
+    today were like, by (relation, handle). What is finished for the day is neither bought nor loaded again.
     """
     plan = Plan()
     for key in keys:
@@ -53,13 +54,15 @@ def make_plan(
         may_ask, why_not = _may_ask(key, today, landed)
         if may_ask and (refresh or not settled):
             own = registry.settings_of(key.handle)
+            last = before.get((key.relation, key.handle))
             plan.read.append(
                 ListToRead(
                     key,
                     max_pages=own.max_pages,
                     user_id=own.user_id,
                     priority=own.priority,
-                    status_before=status_before.get((key.relation, key.handle)),
+                    status_before=last.lookup_status if last else None,
+                    pages_before=last.pages if last else None,
                 )
             )
         elif landed and best and (row is None or row.version < (best.number, best.pages)):

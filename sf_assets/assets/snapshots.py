@@ -33,7 +33,7 @@ from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, loa
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import WarehouseBusy, reading
-from sf_assets.warehouse.load import LoadFailure, load, loaded_rows, pages_before, statuses_before
+from sf_assets.warehouse.load import Before, LoadFailure, lists_before, load, loaded_rows
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 ASSET_OF: dict[Relation, str] = {
@@ -139,6 +139,7 @@ class _Run:
         self.pages_missing: dict[SnapshotKey, int | None] = {}
         self.new_fields: dict[Relation, Counter[str]] = {one: Counter() for one in relations}
         self.loaded_something = False
+        self.before: dict[tuple[str, str], Before] = {}
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
@@ -161,24 +162,24 @@ class _Run:
         self._fail_if_unfinished()
 
     def _plan(self) -> Plan:
-        loaded, before = self._known()
+        loaded, self.before = self._known()
         return make_plan(
             self.keys,
             today=self.settings.day(),
             refresh=self.config.refresh,
             landing=self.landing,
             loaded=loaded,
-            status_before=before,
+            before=self.before,
             registry=self.registry,
         )
 
-    def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], str]]:
-        """What is loaded of this run's lists, and each list's status when last seen."""
+    def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], Before]]:
+        """What is loaded of this run's lists, and what each was like when last seen."""
         for again in (False, True):
             try:
                 with reading(self.home.readable) as con:
                     loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
-                    return loaded, statuses_before(con, self.settings.day())
+                    return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
                 if again or self.home.lake or not self.home.warehouse.exists():
                     break
@@ -318,17 +319,12 @@ class _Run:
 
     def _credits_missing(self) -> int:
         """About how many credits the lists take that money cut short."""
-        before: dict[tuple[str, str], int] = {}
-        if None in self.pages_missing.values():
-            try:
-                with reading(self.home.readable) as con:
-                    before = pages_before(con, self.settings.day())
-            except (FileNotFoundError, duckdb.Error):
-                pass  # then a list that was not begun counts as one page
-        return sum(
-            before.get((key.relation, key.handle), 1) if pages is None else pages
-            for key, pages in self.pages_missing.items()
-        )
+        missing = 0
+        for key, pages in self.pages_missing.items():
+            before = self.before.get((key.relation, key.handle))
+            # A list that was never begun counts as one page.
+            missing += pages if pages is not None else before.pages if before else 1
+        return missing
 
     def _fail_if_unfinished(self) -> None:
         if not self.unfinished and self.stopped is None:

@@ -26,7 +26,7 @@ from sf_assets.membership import completeness
 from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
-from sf_assets.warehouse.connection import run_sql, sql
+from sf_assets.warehouse.connection import MEMORY, run_sql, sql
 
 ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
@@ -73,11 +73,13 @@ class SnapshotRow:
         return (moment(self.finished_at) - moment(self.started_at)).total_seconds()
 
 
-def write_batch(root: Path, batch: Sequence[Landed]) -> list[SnapshotRow]:
+def write_batch(
+    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY
+) -> list[SnapshotRow]:
     """Archive finished snapshots of one day; returns their rows for the warehouse.
 
     Touches no database file: pages are read by an in-memory DuckDB. Raises duckdb.Error where a
-    page cannot be read; nothing was written then.
+    page cannot be read; nothing was written then. What needs more than `memory` goes to the disk.
     """
     batch = sorted(batch, key=lambda landed: (landed.key.relation, landed.key.handle))
     day = batch[0].key.day
@@ -93,6 +95,8 @@ def write_batch(root: Path, batch: Sequence[Landed]) -> list[SnapshotRow]:
         con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         with tempfile.TemporaryDirectory() as scratch:
             con.execute("SET temp_directory = ?", [scratch])
+            if memory is not None:
+                con.execute("SET memory_limit = ?", [memory])
             files, longest = _readable(batch, Path(scratch))
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
@@ -122,6 +126,11 @@ def write_batch(root: Path, batch: Sequence[Landed]) -> list[SnapshotRow]:
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
+    except duckdb.OutOfMemoryException:
+        # Not everything can be spilled.
+        if memory is None:
+            raise
+        return write_batch(root, batch, None)
     finally:
         con.close()
     return rows

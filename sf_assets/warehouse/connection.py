@@ -25,7 +25,7 @@ from sf_assets.places import Lake, without_password
 from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
 
-WAREHOUSE_FORMAT = 1
+WAREHOUSE_FORMAT = 2
 DEFAULT_WAIT_SECONDS = 600.0
 # Of a lake: how often a commit that met another one is done again, each time a little later.
 CONFLICT_TRIES = 12
@@ -45,6 +45,9 @@ TABLES = (
 )
 
 _Result = TypeVar("_Result")
+
+# What DuckDB holds in memory before it spills to the disk; by itself it would take most of it.
+MEMORY = "250MB"
 
 
 class WarehouseBusy(SfAssetsError):
@@ -103,6 +106,9 @@ def writing_file(
         _refuse_to_start_over(path)
         con = _open(path, wait_seconds, deadline)
         try:
+            # Its statements are small: a second thread takes as much processor time again, and
+            # twice the memory, for no shorter wait.
+            con.execute("SET threads = 1")
             _prepare(con, path)
             yield con
             # Without it a copy of the file lacks what is in the WAL, and rewritten days bloat it.
@@ -344,19 +350,22 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path | Lake) -> None:
     found = (
         con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall() if known else []
     )
-    if found:
-        made_as = int(found[0][0])
-        if made_as > WAREHOUSE_FORMAT:
-            raise WarehouseUnreadable(
-                f"{path} has format {made_as}, made by a newer sf_assets; this one knows formats "
-                f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
-            )
+    made_as = int(found[0][0]) if found else WAREHOUSE_FORMAT
+    if made_as > WAREHOUSE_FORMAT:
+        raise WarehouseUnreadable(
+            f"{path} has format {made_as}, made by a newer sf_assets; this one knows formats "
+            f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
+        )
     with transaction(con):
         if not found:
             run_sql(con, "schema")
             if isinstance(path, Lake):
                 run_sql(con, "lake")
             con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
+        elif made_as < WAREHOUSE_FORMAT:
+            for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
+                run_sql(con, f"upgrade_{number}")
+            con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
         # Views and comments hold no data: a warehouse made by an older version gets today's.
         words = _words()
         known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")

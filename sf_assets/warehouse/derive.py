@@ -29,7 +29,7 @@ from sf_assets.membership import (
     claims,
 )
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import committed, run_sql, sql
+from sf_assets.warehouse.connection import MEMORY, committed, run_sql, sql
 
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000
@@ -83,7 +83,13 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
     `con` is the warehouse, open for writing. Raises ArchiveIncomplete; nothing is changed then.
     """
-    return committed(con, "derive", lambda: derive_within(con, archive))
+    try:
+        con.execute("SET memory_limit = ?", [MEMORY])
+        return committed(con, "derive", lambda: derive_within(con, archive))
+    except duckdb.OutOfMemoryException:
+        # Not everything can be spilled.
+        con.execute("RESET memory_limit")
+        return committed(con, "derive", lambda: derive_within(con, archive))
 
 
 def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
@@ -209,7 +215,8 @@ class _Derivation:
             for name in ("previous", "remembered")
         )
         places = con.sql(
-            "SELECT series, place FROM wave_known WHERE place IS NOT NULL ORDER BY ALL"
+            "SELECT w.series, m.place FROM internal.presences AS m JOIN wave AS w "
+            "USING (relation, handle) WHERE m.place IS NOT NULL ORDER BY ALL"
         ).to_arrow_table()
         known = places["place"].to_numpy()
         aligned: list[Alignment] = []
@@ -256,8 +263,7 @@ class _Derivation:
             "aligned",
             pa.table(
                 {
-                    "series": lists["series"],
-                    "position": lists["position"],
+                    "entry": lists["entry"],
                     # NaN is a place that nobody knows: null.
                     "place": pa.array(_joined([over.places for over in aligned]), from_pandas=True),
                     "ceiling": _joined([over.ceiling for over in aligned]),

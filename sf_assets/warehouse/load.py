@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -42,24 +43,22 @@ def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> 
     return [SnapshotRow(*row) for row in rows]
 
 
-def statuses_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], str]:
-    """(relation, handle) -> the lookup status of its latest snapshot before `day`."""
+class Before(NamedTuple):
+    """The latest snapshot of a list before some day: its status, and the pages it had."""
+
+    lookup_status: str
+    pages: int
+
+
+def lists_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], Before]:
+    """(relation, handle) -> its latest snapshot before `day`."""
     rows = con.execute(
-        "SELECT relation, handle, arg_max(lookup_status, snapshot_date) FROM internal.snapshots "
+        "SELECT relation, handle, arg_max(lookup_status, snapshot_date), "
+        "arg_max(pages, snapshot_date) FROM internal.snapshots "
         "WHERE snapshot_date < ? GROUP BY ALL",
         [day],
     ).fetchall()
-    return {(relation, handle): status for relation, handle, status in rows}
-
-
-def pages_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], int]:
-    """(relation, handle) -> the pages of its latest snapshot before `day`: what a list costs."""
-    rows = con.execute(
-        "SELECT relation, handle, arg_max(pages, snapshot_date) FROM internal.snapshots "
-        "WHERE snapshot_date < ? GROUP BY ALL",
-        [day],
-    ).fetchall()
-    return {(relation, handle): pages for relation, handle, pages in rows}
+    return {(relation, handle): Before(*before) for relation, handle, *before in rows}
 
 
 def load(

@@ -22,7 +22,7 @@ FROM (
         filename = 'path',
         maximum_object_size = getvariable('longest_line'),
         columns = {
-            kind: 'VARCHAR', attempt: 'INTEGER', page: 'INTEGER',
+            kind: 'VARCHAR', attempt: 'INTEGER', page: 'BIGINT',
             body: 'STRUCT(data STRUCT(accounts STRUCT(
                 handle VARCHAR, displayName VARCHAR, bio VARCHAR, avatarUrl VARCHAR,
                 profileUrl VARCHAR, platformUserId VARCHAR, secUid VARCHAR, verified BOOLEAN,

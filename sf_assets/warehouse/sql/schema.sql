@@ -98,7 +98,8 @@ CREATE TABLE IF NOT EXISTS internal.renames (
     seen_on DATE
 );
 
--- One row is the newest known profile of an account.
+-- One row is the newest known profile of an account, with the digests of the two list entries it is
+-- made of.
 CREATE TABLE IF NOT EXISTS internal.profiles (
     account_id VARCHAR,
     account_handle VARCHAR,
@@ -117,7 +118,9 @@ CREATE TABLE IF NOT EXISTS internal.profiles (
     region VARCHAR,
     "language" VARCHAR,
     account_created_at TIMESTAMPTZ,
-    details VARCHAR
+    details VARCHAR,
+    followers_digest UINTEGER,
+    following_digest UINTEGER
 );
 
 -- One row is one handle-day of growth.

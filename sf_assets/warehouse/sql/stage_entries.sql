@@ -28,7 +28,7 @@ FROM (
             filename = 'path',
             maximum_object_size = getvariable('longest_line'),
             columns = {
-                kind: 'VARCHAR', attempt: 'INTEGER', page: 'INTEGER',
+                kind: 'VARCHAR', attempt: 'INTEGER', page: 'BIGINT',
                 body: 'STRUCT(data STRUCT(
                     followers STRUCT(handle VARCHAR, platformUserId VARCHAR, secUid VARCHAR)[],
                     accounts STRUCT(handle VARCHAR, platformUserId VARCHAR, secUid VARCHAR)[],

@@ -28,7 +28,7 @@ CREATE OR REPLACE VIEW main.account_renames AS
 SELECT relation, handle, account_id, from_handle, to_handle, seen_on FROM internal.renames;
 
 CREATE OR REPLACE VIEW main.accounts AS
-SELECT p.*, seen.first_seen, seen.last_seen
+SELECT p.* EXCLUDE (followers_digest, following_digest), seen.first_seen, seen.last_seen
 FROM internal.profiles AS p
 JOIN (
     SELECT m.account_id, min(m.first_seen) AS first_seen,

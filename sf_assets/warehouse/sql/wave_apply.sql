@@ -4,23 +4,25 @@
 -- One row is one account that is back and not where it stood: it stands above somebody who stood
 -- above it, or who came after it was seen last. Who was revealed since then proves nothing.
 CREATE OR REPLACE TEMP TABLE wave_placed AS
-SELECT m.series, m.position, m.known_id, a.place, a.floor
+SELECT l.series, l.entry, l.position, m.known, a.place, a.floor
 FROM wave_match AS m
-JOIN aligned AS a ON a.series = m.series AND a.position = m.position;
+JOIN aligned AS a ON a.entry = m.entry
+JOIN wave_list AS l ON l.entry = m.entry;
 
 CREATE OR REPLACE TEMP TABLE wave_back AS
-SELECT p.series, p.position, k.place, k.last_seen
+SELECT p.series, p.entry, p.position, k.place, k.last_seen
 FROM wave_placed AS p
-JOIN wave_known AS k ON k.series = p.series AND k.account_id = p.known_id
+JOIN wave_known AS k ON k.known = p.known
 WHERE NOT k.present AND k.place < p.floor;
 
 CREATE OR REPLACE TEMP TABLE wave_moved AS
-SELECT DISTINCT b.series, b.position
+SELECT DISTINCT b.entry
 FROM (
     SELECT p.series, p.position, k.place, k.first_seen, k.start_kind
     FROM wave_placed AS p
-    JOIN wave_known AS k ON k.series = p.series AND k.account_id = p.known_id
+    JOIN wave_known AS k ON k.known = p.known
     WHERE k.present AND k.place = p.place
+        AND EXISTS (FROM wave_back AS b WHERE b.series = p.series)
 ) AS stood
 JOIN wave_back AS b ON b.series = stood.series
 WHERE stood.position > b.position AND stood.place > b.place
@@ -28,9 +30,9 @@ WHERE stood.position > b.position AND stood.place > b.place
 
 -- One row is one account of a current list and what became of it.
 CREATE OR REPLACE TEMP TABLE wave_now AS
-SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.position,
-    coalesce(m.known_id, l.account_id) AS account_id, l.account_handle,
-    coalesce(l.sec_key, k.sec_key) AS sec_key, a.place,
+SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.entry, l.position,
+    k.known, coalesce(k.account_id, l.account_id) AS account_id, l.account_handle,
+    coalesce(l.sec_key, k.sec_key) AS sec_key, a.place, l.digest,
     k.account_handle AS handle_before, k.sec_key AS sec_key_before, k.place AS place_before,
     k.end_kind AS end_before,
     CASE
@@ -38,7 +40,7 @@ SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.posit
         WHEN j.gains = 'baseline' THEN 'baseline'
         -- Back where it stood: who was claimed lost never left. This holds at the very top as well,
         -- where leaving and coming again would look the same.
-        WHEN j.gains = 'front' AND NOT k.present AND v.series IS NULL
+        WHEN j.gains = 'front' AND NOT k.present AND v.entry IS NULL
             THEN CASE WHEN k.end_kind = 'lost' THEN 'healed' ELSE 'revealed' END
         WHEN j.gains = 'front' AND l.position < j.front
             THEN CASE WHEN k.account_id IS NULL THEN 'gained' ELSE 'returned' END
@@ -53,26 +55,29 @@ SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.posit
 FROM wave AS w
 JOIN judged AS j USING (series)
 JOIN wave_list AS l USING (series)
-JOIN aligned AS a ON a.series = l.series AND a.position = l.position
-LEFT JOIN wave_match AS m ON m.series = l.series AND m.position = l.position
-LEFT JOIN wave_known AS k ON k.series = m.series AND k.account_id = m.known_id
-LEFT JOIN wave_moved AS v ON v.series = l.series AND v.position = l.position
-LEFT JOIN internal.churn AS p
-    ON p.relation = w.relation AND p.handle = w.handle AND p.account_id = k.account_id
-    AND p.change = 'lost' AND p.state = 'provisional';
+JOIN aligned AS a ON a.entry = l.entry
+LEFT JOIN wave_match AS m ON m.entry = l.entry
+LEFT JOIN wave_known AS k ON k.known = m.known
+LEFT JOIN wave_moved AS v ON v.entry = l.entry
+LEFT JOIN (
+    SELECT k.known, p.state
+    FROM internal.churn AS p
+    JOIN wave AS w ON w.relation = p.relation AND w.handle = p.handle
+    JOIN wave_known AS k ON k.series = w.series AND k.account_id = p.account_id
+    WHERE p.change = 'lost' AND p.state = 'provisional'
+) AS p ON p.known = m.known;
 
 -- One row is one account of the previous list that the current one lacks.
 CREATE OR REPLACE TEMP TABLE wave_gone AS
 WITH before AS (
-    SELECT k.series, k.account_id, k.account_handle, k.place, k.sec_key, k.strength,
-        m.known_id IS NULL AS gone,
-        m.known_id IS NULL AND (
+    SELECT k.series, k.known, k.place, m.known IS NULL AS gone,
+        m.known IS NULL AND (
             j.losses = 'all' OR (j.losses = 'window' AND coalesce(k.place > j.horizon, false))
         ) AS candidate,
         row_number() OVER list AS rank
     FROM wave_known AS k
     JOIN judged AS j USING (series)
-    LEFT JOIN wave_match AS m ON m.series = k.series AND m.known_id = k.account_id
+    LEFT JOIN wave_match AS m ON m.known = k.known
     WHERE k.present
     WINDOW list AS (PARTITION BY k.series ORDER BY k.place DESC, k.account_id)
 ),
@@ -80,11 +85,16 @@ islands AS (
     SELECT *, rank - row_number() OVER (PARTITION BY series, candidate ORDER BY rank) AS island
     FROM before
 )
-SELECT series, account_id, account_handle, place, sec_key, strength, candidate,
-    candidate AND count(*) OVER (PARTITION BY series, candidate, island)
-        >= getvariable('hole_size') AS neighbours
-FROM islands
-WHERE gone;
+SELECT i.series, i.known, k.account_id, k.account_handle, i.place, k.sec_key, k.strength,
+    i.candidate, i.neighbours
+FROM (
+    SELECT series, known, place, candidate,
+        candidate AND count(*) OVER (PARTITION BY series, candidate, island)
+            >= getvariable('hole_size') AS neighbours
+    FROM islands
+    WHERE gone
+) AS i
+JOIN wave_known AS k ON k.known = i.known;
 
 -- Neighbours that vanish together are a hole in the list. Only where both lists are complete can
 -- the reported total tell: if it fell by as much, they were purged.
@@ -110,24 +120,24 @@ WHERE g.together > 0 AND w.listed > 0
 -- An account without ids that takes another handle looks like one that left and one that was shown
 -- in its very place. Where no id tells the two apart, nobody is said to have left.
 CREATE OR REPLACE TEMP TABLE wave_swapped AS
-SELECT DISTINCT g.series, g.account_id
+SELECT DISTINCT g.known
 FROM wave_gone AS g
 JOIN wave_now AS n ON n.series = g.series AND n.kind = 'revealed' AND n.handle_before IS NULL
-JOIN wave_list AS l ON l.series = n.series AND l.position = n.position
-JOIN aligned AS a ON a.series = n.series AND a.position = n.position
+JOIN wave_list AS l ON l.entry = n.entry
+JOIN aligned AS a ON a.entry = n.entry
 WHERE g.candidate AND g.place < a.ceiling AND g.place > a.floor
     AND least(g.strength, l.strength) < 3
     AND (g.sec_key IS NULL OR l.sec_key IS NULL OR g.sec_key = l.sec_key);
 
 CREATE OR REPLACE TEMP TABLE wave_left AS
 SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date,
-    g.account_id, g.account_handle,
-    CASE WHEN g.candidate AND NOT (g.neighbours AND h.series IS NOT NULL) AND s.series IS NULL
+    g.known, g.account_id, g.account_handle,
+    CASE WHEN g.candidate AND NOT (g.neighbours AND h.series IS NOT NULL) AND s.known IS NULL
         THEN 'lost' ELSE 'beyond' END AS kind
 FROM wave_gone AS g
 JOIN wave AS w USING (series)
 LEFT JOIN wave_holes AS h USING (series)
-LEFT JOIN wave_swapped AS s ON s.series = g.series AND s.account_id = g.account_id;
+LEFT JOIN wave_swapped AS s ON s.known = g.known;
 
 -- One row is one account claimed lost and not yet confirmed, with the number of accounts around it
 -- that went missing later, or with it and nobody knows why: the list may have a hole there.
@@ -146,8 +156,8 @@ known AS (
         ) AS gap
     FROM wave_known AS k
     SEMI JOIN doubted AS d ON d.series = k.series
-    LEFT JOIN wave_now AS n ON n.series = k.series AND n.account_id = k.account_id
-    LEFT JOIN wave_left AS g ON g.series = k.series AND g.account_id = k.account_id
+    LEFT JOIN wave_now AS n ON n.known = k.known
+    LEFT JOIN wave_left AS g ON g.known = k.known
 ),
 placed AS (
     SELECT d.series, d.account_id, d.snapshot_date, d.previous_date, k.place, k.gap
@@ -201,7 +211,7 @@ WHERE n.kind = 'healed' AND churn.relation = n.relation AND churn.handle = n.han
 
 UPDATE internal.presences SET last_seen = NULL, end_kind = NULL
 FROM wave_now AS n
-JOIN wave_known AS k ON k.series = n.series AND k.account_id = n.account_id
+JOIN wave_known AS k ON k.known = n.known
 WHERE n.kind = 'healed' AND presences.relation = n.relation AND presences.handle = n.handle
     AND presences.account_id = n.account_id AND presences.first_seen = k.first_seen;
 

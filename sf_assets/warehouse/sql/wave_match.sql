@@ -1,44 +1,61 @@
 -- One wave: the next snapshot of each series in `wave`. Who of the current list is already known?
+-- Entries of the lists and known accounts have numbers of their own, by which they are joined.
 
--- One row is one account of a current list, with its best id and how strong that is.
+-- One row is one account of a current list, with its best id and how strong that is. Files of an
+-- older version have no digest of the profiles.
 CREATE OR REPLACE TEMP TABLE wave_list AS
-SELECT n.series, n.position, n.account_handle, n.sec_key,
-    coalesce(a.account_id, n.account_id) AS account_id,
+SELECT row_number() OVER () AS entry, w.series, p.position,
+    lower(p.account_handle) AS account_handle, md5_number_lower(p.sec_uid) AS sec_key,
     CASE
-        WHEN starts_with(coalesce(a.account_id, n.account_id), '@') THEN 1
-        WHEN starts_with(coalesce(a.account_id, n.account_id), 'sec:') THEN 2
-        ELSE 3
-    END AS strength
+        WHEN p.platform_user_id[1] BETWEEN '0' AND '9' THEN p.platform_user_id
+        WHEN p.platform_user_id IS NOT NULL THEN 'id:' || p.platform_user_id
+        WHEN p.sec_uid IS NOT NULL THEN 'sec:' || p.sec_uid
+        ELSE '@' || lower(p.account_handle)
+    END AS account_id,
+    CASE WHEN p.platform_user_id IS NOT NULL THEN 3 WHEN p.sec_uid IS NOT NULL THEN 2 ELSE 1 END
+        AS strength,
+    p.profile_digest AS digest
 FROM (
-    SELECT w.series, w.relation, w.handle, w.snapshot_date, p.position,
-        lower(p.account_handle) AS account_handle,
-        md5_number_lower(p.sec_uid) AS sec_key,
-        CASE
-            WHEN p.platform_user_id[1] BETWEEN '0' AND '9' THEN p.platform_user_id
-            WHEN p.platform_user_id IS NOT NULL THEN 'id:' || p.platform_user_id
-            WHEN p.sec_uid IS NOT NULL THEN 'sec:' || p.sec_uid
-            ELSE '@' || lower(p.account_handle)
-        END AS account_id
-    FROM read_parquet(getvariable('archive_files'), filename = 'path') AS p
-    JOIN wave AS w
-        ON w.path = p.path AND w.relation = p.relation AND w.handle = p.handle
-        AND w.snapshot_date = p.snapshot_date AND w.attempt = p.attempt
-    WHERE w.completeness <> 'none'
-) AS n
-LEFT JOIN internal.aliases AS a
-    ON a.relation = n.relation AND a.handle = n.handle AND a.alias_id = n.account_id
-    AND n.snapshot_date BETWEEN a.from_date AND a.to_date
--- Two ids of one account may stand in one list; it counts where it comes first.
-QUALIFY row_number() OVER (
-    PARTITION BY n.series, coalesce(a.account_id, n.account_id) ORDER BY n.position
-) = 1 AND row_number() OVER (
-    PARTITION BY n.series, n.position ORDER BY a.to_date, a.account_id
-) = 1;
+    FROM read_parquet(getvariable('archive_files'), filename = 'path', union_by_name = true)
+    UNION ALL BY NAME
+    SELECT CAST(NULL AS UINTEGER) AS profile_digest WHERE false
+) AS p
+JOIN wave AS w
+    ON w.path = p.path AND w.relation = p.relation AND w.handle = p.handle
+    AND w.snapshot_date = p.snapshot_date AND w.attempt = p.attempt
+WHERE w.completeness <> 'none';
 
--- One row is one account ever seen in a series, with its newest presence.
+CREATE OR REPLACE TEMP TABLE wave_aliased AS
+SELECT l.entry, l.series, a.account_id
+FROM wave_list AS l
+JOIN wave AS w ON w.series = l.series
+JOIN internal.aliases AS a
+    ON a.relation = w.relation AND a.handle = w.handle AND a.alias_id = l.account_id
+    AND w.snapshot_date BETWEEN a.from_date AND a.to_date
+QUALIFY row_number() OVER (PARTITION BY l.entry ORDER BY a.to_date, a.account_id) = 1;
+
+UPDATE wave_list
+SET account_id = a.account_id,
+    strength = CASE
+        WHEN starts_with(a.account_id, '@') THEN 1 WHEN starts_with(a.account_id, 'sec:') THEN 2
+        ELSE 3
+    END
+FROM wave_aliased AS a
+WHERE wave_list.entry = a.entry;
+
+-- Two ids of one account may stand in one list; it counts where it comes first.
+DELETE FROM wave_list USING (
+    FROM wave_list SEMI JOIN wave_aliased USING (series)
+    QUALIFY row_number() OVER (PARTITION BY series, account_id ORDER BY position) > 1
+) AS twice
+WHERE wave_list.entry = twice.entry;
+
+-- One row is one known account of a series, with its newest presence: all that are there, and of
+-- those that were only who may be in the list again, or left of late. A list of a year knows many
+-- times as many.
 CREATE OR REPLACE TEMP TABLE wave_known AS
-SELECT w.series, m.account_id, m.first_seen, m.last_seen IS NULL AS present, m.last_seen,
-    m.start_kind, m.end_kind, m.place, m.account_handle, m.sec_key,
+SELECT row_number() OVER () AS known, w.series, m.account_id, m.first_seen, true AS present,
+    m.last_seen, m.start_kind, m.end_kind, m.place, m.account_handle, m.sec_key,
     CASE
         WHEN starts_with(m.account_id, '@') THEN 1
         WHEN starts_with(m.account_id, 'sec:') THEN 2
@@ -46,62 +63,105 @@ SELECT w.series, m.account_id, m.first_seen, m.last_seen IS NULL AS present, m.l
     END AS strength
 FROM internal.presences AS m
 JOIN wave AS w ON w.relation = m.relation AND w.handle = m.handle
-QUALIFY row_number() OVER (PARTITION BY w.series, m.account_id ORDER BY m.first_seen DESC) = 1;
+WHERE m.last_seen IS NULL;
+
+CREATE OR REPLACE TEMP TABLE wave_new AS
+SELECT l.series, l.account_id, l.account_handle, l.sec_key, l.strength
+FROM wave_list AS l
+ANTI JOIN wave_known AS k ON k.series = l.series AND k.account_id = l.account_id
+UNION ALL
+SELECT series, account_id, account_handle, sec_key, strength FROM wave_list WHERE strength = 1;
+
+CREATE OR REPLACE TEMP TABLE wave_past AS
+SELECT DISTINCT w.series, w.relation, w.handle, m.account_id
+FROM internal.presences AS m
+JOIN wave AS w ON w.relation = m.relation AND w.handle = m.handle
+LEFT JOIN (
+    SELECT relation, handle, min(previous_date) AS previous_date
+    FROM internal.churn WHERE change = 'lost' AND state = 'provisional' GROUP BY ALL
+) AS doubted ON doubted.relation = m.relation AND doubted.handle = m.handle
+WHERE m.last_seen IS NOT NULL
+    AND (
+        m.last_seen >= doubted.previous_date
+        OR EXISTS (
+            FROM wave_new AS n WHERE n.series = w.series AND n.account_id = m.account_id
+        )
+        OR EXISTS (
+            FROM wave_new AS n
+            WHERE n.series = w.series AND n.account_handle = m.account_handle
+        )
+        OR (m.sec_key IS NOT NULL AND EXISTS (
+            FROM wave_new AS n WHERE n.series = w.series AND n.sec_key = m.sec_key
+        ))
+        -- Without a numeric id an account may turn out to be any other.
+        OR starts_with(m.account_id, 'sec:') OR starts_with(m.account_id, '@')
+    );
+
+INSERT INTO wave_known
+SELECT (SELECT coalesce(max(known), 0) FROM wave_known) + row_number() OVER (), p.series,
+    m.account_id, m.first_seen, false, m.last_seen, m.start_kind, m.end_kind, m.place,
+    m.account_handle, m.sec_key,
+    CASE
+        WHEN starts_with(m.account_id, '@') THEN 1
+        WHEN starts_with(m.account_id, 'sec:') THEN 2
+        ELSE 3
+    END
+FROM internal.presences AS m
+JOIN wave_past AS p
+    ON p.relation = m.relation AND p.handle = m.handle AND p.account_id = m.account_id
+ANTI JOIN wave_known AS k ON k.series = p.series AND k.account_id = p.account_id
+QUALIFY row_number() OVER (PARTITION BY p.series, m.account_id ORDER BY m.first_seen DESC) = 1;
 
 -- Same id. A handle alone is no such id: it may have moved on.
 CREATE OR REPLACE TEMP TABLE wave_match AS
-SELECT l.series, l.position, l.account_id AS known_id, false AS by_handle
+SELECT l.entry, k.known, false AS by_handle
 FROM wave_list AS l
 JOIN wave_known AS k ON k.series = l.series AND k.account_id = l.account_id
 WHERE l.strength > 1;
 
 CREATE OR REPLACE TEMP TABLE wave_open AS
-SELECT l.* FROM wave_list AS l ANTI JOIN wave_match AS m USING (series, position);
+SELECT l.* FROM wave_list AS l ANTI JOIN wave_match AS m ON m.entry = l.entry;
 
 -- Same secUid, unless both have numeric ids, which then differ.
 INSERT INTO wave_match
-SELECT l.series, l.position, k.account_id, false
+SELECT l.entry, k.known, false
 FROM wave_open AS l
 JOIN wave_known AS k ON k.series = l.series AND k.sec_key = l.sec_key
-ANTI JOIN wave_match AS m ON m.series = k.series AND m.known_id = k.account_id
+ANTI JOIN wave_match AS m ON m.known = k.known
 WHERE least(l.strength, k.strength) < 3
-QUALIFY row_number() OVER (PARTITION BY l.series, l.position ORDER BY k.account_id) = 1
-    AND row_number() OVER (PARTITION BY k.series, k.account_id ORDER BY l.position) = 1;
+QUALIFY row_number() OVER (PARTITION BY l.entry ORDER BY k.account_id) = 1
+    AND row_number() OVER (PARTITION BY k.known ORDER BY l.position) = 1;
 
 -- Same handle as when last seen, unless another id both have differs: then it is another person.
 INSERT INTO wave_match
-SELECT l.series, l.position, k.account_id,
+SELECT l.entry, k.known,
     l.account_id <> k.account_id AND NOT coalesce(l.sec_key = k.sec_key, false)
 FROM wave_open AS l
 JOIN wave_known AS k ON k.series = l.series AND k.account_handle = l.account_handle
-ANTI JOIN wave_match AS m ON m.series = k.series AND m.known_id = k.account_id
-ANTI JOIN wave_match AS n ON n.series = l.series AND n.position = l.position
+ANTI JOIN wave_match AS m ON m.known = k.known
+ANTI JOIN wave_match AS n ON n.entry = l.entry
 WHERE least(l.strength, k.strength) < 3
     AND (l.sec_key IS NULL OR k.sec_key IS NULL OR l.sec_key = k.sec_key)
 QUALIFY row_number() OVER (
-        PARTITION BY l.series, l.position
-        ORDER BY k.present DESC, k.last_seen DESC, k.account_id
+        PARTITION BY l.entry ORDER BY k.present DESC, k.last_seen DESC, k.account_id
     ) = 1
-    AND row_number() OVER (PARTITION BY k.series, k.account_id ORDER BY l.position) = 1;
+    AND row_number() OVER (PARTITION BY k.known ORDER BY l.position) = 1;
 
--- One row is one account that was known and is listed. In two steps: in one, DuckDB may plan a join
--- of all accounts of a series with each other, which takes a thousand times as long.
-CREATE OR REPLACE TEMP TABLE wave_named AS
-SELECT m.series, m.known_id, l.account_id, l.account_handle, l.sec_key, l.strength
-FROM wave_match AS m
-JOIN wave_list AS l ON l.series = m.series AND l.position = m.position;
-
-CREATE OR REPLACE TEMP TABLE wave_seen AS
-SELECT n.series, n.known_id, n.account_handle, n.sec_key, k.last_seen,
-    CASE WHEN n.strength > k.strength THEN n.account_id ELSE n.known_id END AS account_id
-FROM wave_named AS n
-JOIN wave_known AS k ON k.series = n.series AND k.account_id = n.known_id;
-
+-- One row is one account that was known and is listed, where that may tell something new of who is
+-- who: it has a better id, or somebody without a numeric one is missing.
 CREATE OR REPLACE TEMP TABLE wave_unseen AS
 SELECT k.*
 FROM wave_known AS k
-ANTI JOIN wave_match AS m ON m.series = k.series AND m.known_id = k.account_id
+ANTI JOIN wave_match AS m ON m.known = k.known
 WHERE k.strength < 3;
+
+CREATE OR REPLACE TEMP TABLE wave_seen AS
+SELECT k.series, k.known, k.account_id AS known_id, l.account_handle, l.sec_key, k.last_seen,
+    CASE WHEN l.strength > k.strength THEN l.account_id ELSE k.account_id END AS account_id
+FROM wave_match AS m
+JOIN wave_list AS l ON l.entry = m.entry
+JOIN wave_known AS k ON k.known = m.known
+WHERE l.strength > k.strength OR l.series IN (SELECT series FROM wave_unseen);
 
 -- Two known accounts that turn out to be one: the same secUid; or yesterday's nameless holder of a
 -- handle, where an account that was missing all that time holds it today.

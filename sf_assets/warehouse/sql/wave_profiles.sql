@@ -2,15 +2,31 @@
 -- its name, bio and counts; what only one relation's lists have comes from the newest of those. Of
 -- one day's lists the one whose name sorts last counts: the order of loading must not matter.
 
--- One row is one account of the wave in one relation: in which list, and where, it is seen best.
+-- Most profiles are what they were, and the digest tells: their rows are not even read again. An
+-- account in lists of both relations has its profile from two of them, and is looked at each day.
+CREATE OR REPLACE TEMP TABLE wave_restless AS
+SELECT DISTINCT n.account_id
+FROM (
+    SELECT w.account_id, w.digest,
+        CASE WHEN w.relation = 'followers' THEN p.followers_digest ELSE p.following_digest END
+            AS digest_here,
+        CASE WHEN w.relation = 'followers' THEN p.following_digest ELSE p.followers_digest END
+            AS digest_there
+    FROM wave_now AS w
+    LEFT JOIN internal.profiles AS p ON p.account_id = w.account_id
+) AS n
+WHERE n.digest IS NULL OR n.digest_here IS DISTINCT FROM n.digest OR n.digest_there IS NOT NULL;
+
+-- One row is one of these accounts in one relation: in which list, and where, it is seen best.
 CREATE OR REPLACE TEMP TABLE wave_sightings AS
-SELECT series, position, account_id,
-    row_number() OVER (PARTITION BY account_id ORDER BY relation DESC, handle DESC) = 1 AS top
-FROM wave_now
+SELECT series, position, account_id, digest,
+    row_number() OVER (PARTITION BY account_id ORDER BY relation DESC, handle DESC) = 1 AS top,
+    account_id NOT IN (SELECT account_id FROM internal.profiles) AS unheard
+FROM wave_now SEMI JOIN wave_restless USING (account_id)
 QUALIFY row_number() OVER (PARTITION BY account_id, relation ORDER BY handle DESC) = 1;
 
-CREATE OR REPLACE TEMP TABLE wave_profiles AS
-SELECT s.account_id, w.relation, s.top,
+CREATE OR REPLACE TEMP VIEW wave_profiles AS
+SELECT s.account_id, w.relation, s.top, s.unheard, s.digest,
     CAST(w.snapshot_date AS VARCHAR) || ' ' || w.relation || '/' || w.handle AS seen,
     lower(p.account_handle) AS account_handle,
     CASE
@@ -27,21 +43,31 @@ JOIN wave AS w
 JOIN wave_sightings AS s ON s.series = w.series AND s.position = p.position;
 
 CREATE OR REPLACE TEMP TABLE wave_profiles_changed AS
-SELECT n.*
+SELECT n.* EXCLUDE (unheard)
 FROM wave_profiles AS n
 JOIN internal.profiles AS o ON o.account_id = n.account_id
-WHERE (n.account_handle, n.display_name, n.bio, n.verified, n.followers, n.following, n.avatar_url)
-    IS DISTINCT FROM
-    (o.account_handle, o.display_name, o.bio, o.verified, o.followers, o.following, o.avatar_url)
+WHERE NOT n.unheard AND (
+    (n.account_handle, n.display_name, n.bio, n.verified, n.followers, n.following)
+        IS DISTINCT FROM
+        (o.account_handle, o.display_name, o.bio, o.verified, o.followers, o.following)
+    OR regexp_replace(n.avatar_url, '^[a-z]+://[^/]*', '')
+        IS DISTINCT FROM regexp_replace(o.avatar_url, '^[a-z]+://[^/]*', '')
     OR n.private_account IS DISTINCT FROM o.private_account
     OR coalesce(n.sec_uid <> o.sec_uid, n.sec_uid IS NOT NULL)
-    OR (n.relation = 'followers' AND n.avatar_urls IS DISTINCT FROM o.avatar_urls)
     OR (
-        n.relation = 'following'
-        AND (n.posts, n.profile_url, n.region, n."language", n.account_created_at, n.details)
-            IS DISTINCT FROM
-            (o.posts, o.profile_url, o.region, o."language", o.account_created_at, o.details)
-    );
+        n.relation = 'followers' AND (
+            n.digest IS DISTINCT FROM o.followers_digest OR n.avatar_urls IS DISTINCT FROM o.avatar_urls
+        )
+    )
+    OR (
+        n.relation = 'following' AND (
+            n.digest IS DISTINCT FROM o.following_digest
+            OR (n.posts, n.profile_url, n.region, n."language", n.account_created_at, n.details)
+                IS DISTINCT FROM
+                (o.posts, o.profile_url, o.region, o."language", o.account_created_at, o.details)
+        )
+    )
+);
 
 -- Which list a stored profile is from is known from the presences: the newest one that shows it.
 CREATE OR REPLACE TEMP TABLE wave_profiles_ranked AS
@@ -86,23 +112,27 @@ FROM wave_profiles_ranked AS n
 WHERE profiles.account_id = n.account_id AND n.newest_here
     AND (n.relation = 'followers' OR NOT n.a_follower);
 
-UPDATE internal.profiles SET avatar_urls = n.avatar_urls
+UPDATE internal.profiles SET avatar_urls = n.avatar_urls, followers_digest = n.digest
 FROM wave_profiles_ranked AS n
 WHERE profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers';
 
 UPDATE internal.profiles
 SET posts = n.posts, profile_url = n.profile_url, region = n.region, "language" = n."language",
-    account_created_at = n.account_created_at, details = n.details
+    account_created_at = n.account_created_at, details = n.details, following_digest = n.digest
 FROM wave_profiles_ranked AS n
 WHERE profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following';
+
+-- Nearly always nobody, and then no list is read again for it.
+CREATE OR REPLACE TEMP TABLE wave_profiles_second AS
+FROM wave_profiles WHERE unheard AND NOT top;
 
 INSERT INTO internal.profiles
 SELECT n.account_id, n.account_handle, n.platform_user_id, coalesce(n.sec_uid, f.sec_uid),
     n.display_name, n.bio, n.verified, coalesce(f.private_account, n.private_account),
     n.followers, n.following, n.posts, n.avatar_url, coalesce(f.avatar_urls, n.avatar_urls),
-    n.profile_url, n.region, n."language", n.account_created_at, n.details
+    n.profile_url, n.region, n."language", n.account_created_at, n.details,
+    CASE WHEN n.relation = 'followers' THEN n.digest ELSE f.digest END,
+    CASE WHEN n.relation = 'following' THEN n.digest END
 FROM wave_profiles AS n
-ANTI JOIN internal.profiles AS o ON o.account_id = n.account_id
-LEFT JOIN (FROM wave_profiles WHERE NOT top) AS f ON f.account_id = n.account_id
-WHERE n.top
-ORDER BY n.account_id;
+LEFT JOIN wave_profiles_second AS f ON f.account_id = n.account_id
+WHERE n.unheard AND n.top;

@@ -3,15 +3,15 @@
 
 -- Nothing but a handle says that this newcomer at the top is an account known before, and handles
 -- move on. If it is the same after all, an id will tell on one of the next days.
-DELETE FROM wave_match USING judged AS j
-WHERE j.series = wave_match.series AND wave_match.by_handle AND j.gains = 'front'
-    AND wave_match.position < j.front;
+DELETE FROM wave_match USING wave_list AS l, judged AS j
+WHERE wave_match.by_handle AND l.entry = wave_match.entry AND j.series = l.series
+    AND j.gains = 'front' AND l.position < j.front;
 
 CREATE OR REPLACE TEMP TABLE wave_upgrades AS
-SELECT w.series, w.relation, w.handle, s.known_id AS old_id, s.account_id AS new_id
+SELECT s.known, w.relation, w.handle, s.known_id AS old_id, s.account_id AS new_id
 FROM wave_seen AS s
 JOIN wave AS w ON w.series = s.series
-SEMI JOIN wave_match AS m ON m.series = s.series AND m.known_id = s.known_id
+SEMI JOIN wave_match AS m ON m.known = s.known
 WHERE s.account_id <> s.known_id;
 
 UPDATE internal.presences SET account_id = u.new_id FROM wave_upgrades AS u
@@ -25,6 +25,4 @@ WHERE healings.relation = u.relation AND healings.handle = u.handle
 UPDATE internal.renames SET account_id = u.new_id FROM wave_upgrades AS u
 WHERE renames.relation = u.relation AND renames.handle = u.handle AND renames.account_id = u.old_id;
 UPDATE wave_known SET account_id = u.new_id FROM wave_upgrades AS u
-WHERE wave_known.series = u.series AND wave_known.account_id = u.old_id;
-UPDATE wave_match SET known_id = u.new_id FROM wave_upgrades AS u
-WHERE wave_match.series = u.series AND wave_match.known_id = u.old_id;
+WHERE wave_known.known = u.known;
