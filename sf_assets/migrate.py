@@ -21,6 +21,7 @@ from sf_assets.places import Lake, is_remote, names_below
 from sf_assets.settings import SettingsError, SfAssetsError
 from sf_assets.warehouse.connection import (
     TABLES,
+    WAREHOUSE_FORMAT,
     locked,
     reading,
     transaction,
@@ -151,6 +152,12 @@ def _write(path: Path, body: bytes) -> None:
 def _copy_tables(source: Home, target: Home, tell: Callable[[str], None]) -> dict[str, int]:
     rows = {}
     with writing(target.writable) as con, _attached(con, source.writable):
+        made_as = con.execute(f"SELECT max(format) FROM {OLD}.internal.warehouse_format").fetchall()
+        if made_as[0][0] != WAREHOUSE_FORMAT:
+            raise SettingsError(
+                f"migrate: {source.writable} has format {made_as[0][0]} and this sf_assets makes "
+                f"{WAREHOUSE_FORMAT}; take one more snapshot with it first"
+            )
         with transaction(con):
             for table in TABLES:
                 con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {OLD}.{table}")

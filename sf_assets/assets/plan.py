@@ -39,7 +39,8 @@ def make_plan(
     """Sort the lists of a run by what is there of them already.
 
     `loaded` are their rows in the published database, `before` what their last snapshots before
-    today were like, by (relation, handle). What is finished for the day is neither bought nor loaded again.
+    today were like, by (relation, handle). What is finished for the day is neither bought nor
+    loaded again.
     """
     plan = Plan()
     for key in keys:

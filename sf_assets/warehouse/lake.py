@@ -8,6 +8,8 @@ commits touch the same rows the second is done again.
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -29,6 +31,9 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(":memory:")
     try:
         con.execute("SET TimeZone = 'UTC'")
+        # What does not fit into memory; by itself it would go into the folder we were started in.
+        spill = Path(tempfile.gettempdir()) / f"sf_assets-{os.getpid()}"
+        con.execute("SET temp_directory = ?", [str(spill)])
         attach_to(con, lake, NAME, read_only=read_only)
         con.execute(f"USE {NAME}")
     except BaseException as error:
