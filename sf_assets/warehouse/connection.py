@@ -7,6 +7,7 @@ a lock file of their own, hold it for seconds, and people read published copies 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import random
 import re
@@ -45,6 +46,7 @@ TABLES = (
 )
 
 _Result = TypeVar("_Result")
+_log = logging.getLogger("sf_assets.warehouse")
 
 # What DuckDB holds in memory before it spills to the disk; by itself it would take most of it.
 MEMORY = "250MB"
@@ -193,6 +195,7 @@ def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Res
         except duckdb.Error as error:
             if not _CONFLICT.search(str(error)):
                 raise
+            _log.info("another commit came between: the %s is done again", turn)
     raise WarehouseBusy(
         f"others committed to the warehouse {CONFLICT_TRIES} times before this {turn} could; "
         "nothing of it is lost: run it again later"
