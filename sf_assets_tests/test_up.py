@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sf_assets.warehouse.connection import reading
@@ -65,6 +66,21 @@ class DagsterUi:
             },
         )
         return str(launched["launchPartitionBackfill"]["backfillId"])
+
+    def runs(self, *statuses: str) -> list[str]:
+        """The ids of the runs that have one of these statuses."""
+        found = self.ask(
+            "query($f: RunsFilter!) { runsOrError(filter: $f) "
+            "{ ... on Runs { results { runId } } } }",
+            f={"statuses": list(statuses)},
+        )
+        return [run["runId"] for run in found["runsOrError"]["results"]]
+
+    def terminate(self, runs: list[str]) -> None:
+        self.ask(
+            "mutation($r: [String!]!) { terminateRuns(runIds: $r) { __typename } }",
+            r=runs,
+        )
 
     def outcome(self, backfill: str) -> tuple[str, list[str]]:
         """The status of a backfill that has ended, and those of its runs."""
@@ -114,9 +130,14 @@ def up(environment: dict[str, str], log: Path) -> Iterator[DagsterUi]:
             process.wait(timeout=60)
 
 
-def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_work(
+@contextmanager
+def second_day(
     tmp_path: Path,
-) -> None:
+) -> Iterator[tuple[ListServer, dict[str, str], list[dict[str, Any]]]]:
+    """`open` and `shy` were snapshotted yesterday, and today `shy` is private.
+
+    Yields the vendor, the environment of a user, and the alerts told so far.
+    """
     told: list[dict[str, Any]] = []
 
     def webhook(request: Request) -> Reply:
@@ -124,10 +145,9 @@ def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_wor
         return Reply(200, json={})
 
     with ListServer() as server, ScriptedServer(webhook) as hook:
-        home = tmp_path / "home"
         environment = {
             **os.environ,
-            "SF_ASSETS_HOME": str(home),
+            "SF_ASSETS_HOME": str(tmp_path / "home"),
             "SF_ASSETS_START_DATE": (YESTERDAY - timedelta(days=1)).isoformat(),
             "SOCIALFETCH_BASE_URL": server.url,
             "SOCIALFETCH_API_KEY": KEY,
@@ -146,6 +166,14 @@ def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_wor
             )
         server.set("shy", "followers", status="private")
         server.set("shy", "following", status="private")
+        yield server, environment, told
+
+
+def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_work(
+    tmp_path: Path,
+) -> None:
+    with second_day(tmp_path) as (server, environment, told):
+        home = tmp_path / "home"
         with up(environment, tmp_path / "up.log") as ui:
             # The schedule snapshots, the first sensor derives, the second one alerts.
             wait_until(lambda: bool(told), "the alert")
@@ -176,3 +204,57 @@ def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_wor
             if datetime.now(timezone.utc).date() == TODAY:  # else midnight made it a new day
                 assert server.credits == bought
             assert len(told) == 1
+
+
+def test_two_daemons_by_mistake_do_what_one_does_and_a_cancelled_run_frees_its_slot(
+    tmp_path: Path,
+) -> None:
+    hang = Event()
+
+    def hanging(request: Request) -> None:
+        if "/slow/" in request.path:
+            hang.wait(PATIENCE)
+
+    with (
+        second_day(tmp_path) as (server, environment, told),
+        up(environment, tmp_path / "up.log") as ui,
+        up(environment, tmp_path / "up2.log"),
+    ):
+        spent = server.credits
+        wait_until(lambda: bool(told), "the alert")
+        # Time for both daemons to do everything once more.
+        time.sleep(65)
+        assert [alert["title"] for alert in told] == ["@shy: profile turned private"]
+        # Two pages and one of `open`; `shy` is private twice, and asked again before it is believed.
+        assert server.credits - spent == 3 + 4
+        with reading(tmp_path / "home" / "sf_assets.duckdb") as con:
+            listed = con.execute(
+                "SELECT handle, relation, count(*), count(DISTINCT snapshot_date) FROM snapshots "
+                "GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
+        assert listed == [
+            (handle, relation, 2, 2)
+            for handle in ("open", "shy")
+            for relation in ("followers", "following")
+        ]
+
+        server.fault = hanging
+        try:
+            subprocess.run(command("track", "slow"), env=environment, check=True)
+            # As many as may run at once, all on a list that does not come.
+            wait_until(lambda: bool(ui.runs("STARTED")), "the schedule to read the new handle")
+            today = f"{TODAY.isoformat()}|slow"
+            for _ in range(5):
+                ui.press_materialize(["follower_snapshots"], [today])
+            wait_until(lambda: len(ui.runs("STARTED")) == 4, "all slots to be taken")
+            wait_until(lambda: bool(ui.runs("QUEUED")), "one run to wait for a slot")
+            ui.terminate(ui.runs("STARTED"))
+            wait_until(lambda: bool(ui.runs("CANCELED")), "the runs to be cancelled")
+        finally:
+            hang.set()
+        server.set("slow", "followers", [account(1)])
+        server.set("slow", "following", [followed(1)])
+        server.fault = None
+        wait_until(lambda: not ui.runs("QUEUED", "STARTED", "STARTING"), "the queue to move on")
+        last = ui.press_materialize(["follower_snapshots"], [today])
+        assert ui.outcome(last) == ("COMPLETED_SUCCESS", ["SUCCESS"])

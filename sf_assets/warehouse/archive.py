@@ -30,7 +30,7 @@ from sf_assets.warehouse.connection import MEMORY, run_sql, sql
 
 ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
-ROW_GROUP = 30_720
+ROW_GROUP = 10_240
 _METADATA_KEY = "sf_assets_snapshots"
 
 

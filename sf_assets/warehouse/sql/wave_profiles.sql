@@ -42,11 +42,18 @@ JOIN wave AS w
     AND w.snapshot_date = p.snapshot_date AND w.attempt = p.attempt
 JOIN wave_sightings AS s ON s.series = w.series AND s.position = p.position;
 
+-- In steps, so that never all profiles of the wave are held at once.
+CREATE OR REPLACE TEMP TABLE wave_profiles_shown AS
+SELECT * EXCLUDE (unheard) FROM wave_profiles WHERE NOT unheard;
+
+CREATE OR REPLACE TEMP TABLE wave_profiles_stored AS
+FROM internal.profiles SEMI JOIN wave_profiles_shown USING (account_id);
+
 CREATE OR REPLACE TEMP TABLE wave_profiles_changed AS
-SELECT n.* EXCLUDE (unheard)
-FROM wave_profiles AS n
-JOIN internal.profiles AS o ON o.account_id = n.account_id
-WHERE NOT n.unheard AND (
+SELECT n.*
+FROM wave_profiles_shown AS n
+JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+WHERE (
     (n.account_handle, n.display_name, n.bio, n.verified, n.followers, n.following)
         IS DISTINCT FROM
         (o.account_handle, o.display_name, o.bio, o.verified, o.followers, o.following)
