@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from sf_assets.landing import (
     Landed,
@@ -30,7 +30,7 @@ from sf_assets.landing import (
     quarantined,
     read_records,
 )
-from sf_assets.places import is_remote
+from sf_assets.places import Store, is_remote
 from sf_assets.settings import RELATIONS
 
 # A page, its retries and their pauses take less; a worker that was killed is not waited for longer.
@@ -76,7 +76,7 @@ class ObjectLanding(Landing):
     def __init__(self, root: Path, lease_seconds: float | None = None) -> None:
         super().__init__(root)
         self.lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
-        self.fs: Any = root.fs  # type: ignore[attr-defined]
+        self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
 
     def read(self, key: SnapshotKey) -> Landed | None:

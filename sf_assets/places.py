@@ -86,9 +86,34 @@ def place(storage: str, *parts: str) -> Path:
     return cast(Path, root.joinpath(*parts))
 
 
+class Store:
+    """The object store a place is in, as fsspec has it; where it cannot be reached: OSError."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._fs = root.fs  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        from botocore.exceptions import BotoCoreError
+
+        ask = getattr(self._fs, name)
+
+        def asking(*values: Any, **named: Any) -> Any:
+            try:
+                return ask(*values, **named)
+            except BotoCoreError as error:
+                # No answer at all, or no credentials; what it answers s3fs makes an OSError itself.
+                raise OSError(f"{self._root} cannot be reached ({error})") from None
+
+        return asking
+
+
 def put(file: Path, target: Path) -> None:
-    """Copy a file of this machine to a place of an object store: whole, or not at all."""
-    target.fs.put_file(str(file), target.path)  # type: ignore[attr-defined]
+    """Copy a file of this machine to a place of an object store: whole, or not at all.
+
+    Raises OSError.
+    """
+    Store(target).put_file(str(file), target.path)  # type: ignore[attr-defined]
 
 
 def names_below(root: Path, pattern: str) -> set[str]:

@@ -141,11 +141,11 @@ class Settings(BaseSettings):
     def _storage_place(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        value = value.strip().rstrip("/")
+        value = value.strip()
         if "://" in value:
-            if not _BUCKET.fullmatch(value):
+            if not _BUCKET.fullmatch(value.rstrip("/")):
                 raise ValueError("needs a folder, or s3://bucket/prefix")
-            return value
+            return value.rstrip("/")
         return str(Path(value).expanduser().absolute())
 
     @field_validator("home")

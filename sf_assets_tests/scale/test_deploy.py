@@ -61,7 +61,7 @@ def test_dagster_keeps_its_tables_in_postgres(cluster: Cluster, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     for storage in ("PostgresRunStorage", "PostgresEventLogStorage", "PostgresScheduleStorage"):
         assert storage in done.stdout
-    assert "QueuedRunCoordinator" in done.stdout
+    assert "max_concurrent_runs: 16" in done.stdout
     for tag in (ALERT_TAG, DERIVE_TAG):
         assert f"key: {tag}" in done.stdout
 

@@ -30,6 +30,7 @@ from sf_assets_tests.lists import INCIDENTAL, Told
 from sf_assets_tests.reliability.conftest import serve_day
 from sf_assets_tests.served_lists import KEY, ListServer
 
+from ..components import free_port
 from ..conftest import Pipeline
 from .conftest import DAY1, DAY2, Far
 
@@ -263,6 +264,21 @@ def test_a_lake_that_is_not_there_yet_reads_as_nothing_published(
     code, said = ended(worker(tmp_path, server, DAY1, "query"))
     assert code == 2
     assert "is not there yet: it comes with the first snapshot" in said
+
+
+def test_while_s3_cannot_be_reached_nothing_is_bought(
+    far: Far, server: ListServer, tmp_path: Path
+) -> None:
+    serve_day(server, DAY1)
+    (tmp_path / "handles.yaml").write_text("handles: [one]\n")
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    code, said = ended(
+        worker(tmp_path, server, DAY1, "snapshot", AWS_ENDPOINT_URL=nowhere, AWS_MAX_ATTEMPTS="1")
+    )
+    assert code != 0
+    assert "cannot be reached" in said
+    assert "Traceback" not in said
+    assert server.requests == []
 
 
 def test_another_storage_than_the_lakes_own_is_refused(
