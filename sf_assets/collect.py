@@ -12,12 +12,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from typing import Literal, TypeVar
 
+from sf_assets.budget import Budget
+from sf_assets.known import KnownList, KnownRun
 from sf_assets.landing import (
+    Attempt,
     Landed,
     Landing,
     LandingDamaged,
@@ -28,6 +31,7 @@ from sf_assets.landing import (
     wait_a_little,
 )
 from sf_assets.rehearsal import crash_point
+from sf_assets.settings import SfAssetsError
 from sf_assets.social_fetch import (
     Answer,
     ContractViolation,
@@ -46,11 +50,20 @@ from sf_assets.social_fetch import (
 _Result = TypeVar("_Result")
 
 
+class BudgetSpent(SfAssetsError):
+    """Our own caps leave nothing for a page."""
+
+
+Stopped = Literal["unauthorized", "credits", "budget"]
+
+
 @dataclass(frozen=True)
 class ListToRead:
     """One list of the day's plan.
 
     `status_before` is its lookup status when last seen, `pages_before` how many pages it had then.
+    `paid` is what the day's walk that goes on has cost already. Where it is not `whole`, `known`
+    gives the list as it was, and what is as it was there is read no further.
     """
 
     key: SnapshotKey
@@ -59,6 +72,9 @@ class ListToRead:
     priority: int = 0
     status_before: str | None = None
     pages_before: int | None = None
+    paid: int = 0
+    whole: bool = True
+    known: Callable[[], KnownList] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,10 +82,11 @@ class Collected:
     """What became of one list.
 
     `finished` means that `landed` can be loaded; otherwise `reason` says why not. `bought` and
-    `credits` are the pages and credits of this attempt alone. `stopped` is set where the vendor
-    refused us altogether, `permanent` where trying again would not help. `pages_missing` is how
-    many pages the rest of a list that money cut short has by its reported total, None where no page
-    of it is known. `new_fields` counts what the contract does not have.
+    `credits` are what this run alone bought and spent. `attempts` are all that are landed of the
+    list. `stopped` is set where the vendor refused us altogether, or `budget` where our own caps
+    left nothing for its first page; `permanent` where trying again would not help. `pages_missing`
+    is how many pages the rest of a list that money cut short has by its reported total, None where
+    no page of it is known. `new_fields` counts what the contract does not have.
     """
 
     key: SnapshotKey
@@ -79,39 +96,27 @@ class Collected:
     credits: int = 0
     reason: str | None = None
     permanent: bool = False
-    stopped: Literal["unauthorized", "credits"] | None = None
+    stopped: Stopped | None = None
     pages_missing: int | None = None
     new_fields: Mapping[str, int] = field(default_factory=dict)
+    attempts: tuple[Attempt, ...] = ()
 
-
-@dataclass
-class Budget:
-    """Credits left to spend today; None is no cap. Taken before a page, so it is never overrun."""
-
-    limit: int | None
-    spent: int = 0
-    _promised: int = field(default=0, repr=False)
-
-    def take(self) -> bool:
-        """Reserve a credit for a page; False where the cap is reached."""
-        if self.limit is not None and self.spent + self._promised >= self.limit:
-            return False
-        self._promised += 1
-        return True
-
-    def settle(self, credits: int) -> None:
-        """The page came (or did not, with 0): the reservation becomes what was charged."""
-        self._promised -= 1
-        self.spent += credits
+    @property
+    def cut(self) -> bool:
+        """Whether a larger budget would have bought more of it."""
+        if self.landed is not None and self.landed.attempts:
+            end = self.landed.attempts[-1].end
+            return end is not None and end.end_reason == EndReason.BUDGET.value
+        return self.stopped == "budget"
 
 
 def spent_on(landing: Landing, day: date) -> int:
-    """Credits charged for all landed answers of a day."""
+    """Credits charged for all answers of a day, those in quarantine too."""
     total = 0
     for key in landing.keys(day):
         with contextlib.suppress(LandingDamaged):
             landed = landing.read(key)
-            total += landed.credits if landed else 0
+            total += landed.spent if landed else 0
     return total
 
 
@@ -135,7 +140,8 @@ async def collect(
     What is finished for the day is not read again, unless `refresh` names a new intent: then it is
     walked anew once, however often the run is retried. A snapshot belongs to the day its first page
     is asked for: where `today` has moved on by then, the list is not begun. One that is begun is
-    read to its end.
+    read to its end. Lists that the budget cut go on when all others have ended, with what those
+    did not need.
     """
     turns = asyncio.Semaphore(concurrency)
 
@@ -145,7 +151,7 @@ async def collect(
                 wanted, client, landing, budget, run_id, refresh, progress, today
             ).run()
 
-    ordered = sorted(
+    waiting = sorted(
         lists,
         key=lambda wanted: (
             -wanted.priority,
@@ -153,14 +159,69 @@ async def collect(
             wanted.key,
         ),
     )
-    tasks = [asyncio.ensure_future(read(wanted)) for wanted in ordered]
-    try:
-        for ended in asyncio.as_completed(tasks):
-            yield await ended
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    before: dict[SnapshotKey, Collected] = {}
+    while waiting:
+        cut: dict[SnapshotKey, Collected] = {}
+        tasks = [asyncio.ensure_future(read(wanted)) for wanted in waiting]
+        try:
+            for ended in asyncio.as_completed(tasks):
+                found = await ended
+                one = _added(before.get(found.key), found)
+                if one.cut:
+                    cut[one.key] = one
+                else:
+                    yield one
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        again = set(budget.share_again([wanted.key for wanted in waiting if wanted.key in cut]))
+        for key, one in cut.items():
+            if key not in again:
+                yield one
+        before = {key: cut[key] for key in again}
+        waiting = [wanted for wanted in waiting if wanted.key in again]
+
+
+def _added(before: Collected | None, now: Collected) -> Collected:
+    """What was bought in two rounds, as one."""
+    if before is None:
+        return now
+    return replace(
+        now,
+        bought=before.bought + now.bought,
+        credits=before.credits + now.credits,
+        new_fields=Counter(before.new_fields) + Counter(now.new_fields),
+    )
+
+
+async def first_page(
+    wanted: ListToRead,
+    *,
+    client: SocialFetchClient,
+    landing: Landing,
+    budget: Budget,
+    run_id: str,
+) -> ListWalk:
+    """Buy and land the first page of a list, unless it is landed already; the walk so far.
+
+    A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged, and
+    BudgetSpent where a cap leaves nothing for it.
+    """
+    reader = _Reader(wanted, client, landing, budget, run_id, None, None, None)
+    with await reader._open() as log:
+        if log.last is None:
+            log.begin("", run_id)
+        walk = ListWalk(wanted.key.relation, wanted.key.handle)
+        for page in log.pages():
+            walk.update(parse_page(wanted.key.relation, page.body))
+        if walk.pages == 0:
+            if not budget.take(wanted.key):
+                raise BudgetSpent(f"{wanted.key}: the credits of this day are spent")
+            answer = await reader._ask(walk, log)
+            if answer is not None:
+                walk.update(answer.response)
+    return walk
 
 
 class _Reader:
@@ -190,9 +251,12 @@ class _Reader:
             while True:
                 try:
                     with await self._open() as log:
-                        if not await self._landing_does(partial(self._needs_reading, log)):
-                            return self._finished(log)
-                        return await self._read(log)
+                        ended = (
+                            await self._read(log)
+                            if await self._landing_does(partial(self._needs_reading, log))
+                            else self._finished(log)
+                        )
+                        return replace(ended, attempts=tuple(log.attempts))
                 except LandingTaken:
                     continue  # its pages are waited for, like those of one who came first
         except LandingDamaged as error:
@@ -231,7 +295,13 @@ class _Reader:
 
     async def _read(self, log: SnapshotLog) -> Collected:
         relation, handle = self.key.relation, self.key.handle
-        walk = ListWalk(relation, handle, max_pages=self.wanted.max_pages)
+        known = self.wanted.known() if self.wanted.known and not self.wanted.whole else None
+        walk = ListWalk(
+            relation,
+            handle,
+            max_pages=self.wanted.max_pages,
+            known=KnownRun(known) if known else None,
+        )
         for page in log.pages():
             walk.update(parse_page(relation, page.body))
         walk.reopen()
@@ -243,7 +313,7 @@ class _Reader:
             )
         try:
             while walk.has_next_page:
-                if not self.budget.take():
+                if not self.budget.take(self.key):
                     walk.stop(EndReason.BUDGET)
                     break
                 answer = await self._ask(walk, log)
@@ -276,16 +346,17 @@ class _Reader:
             )
         if walk.lookup_status is None:
             return self._unfinished(
-                f"{self.key}: the daily budget of {self.budget.limit} credits was spent before its "
-                "first page; raise SF_ASSETS_DAILY_CREDITS or its priority",
+                f"{self.key}: the day's credits were spent before its first page; raise "
+                "SF_ASSETS_DAILY_CREDITS, or the handle's daily_credits or priority",
                 permanent=True,
+                stopped="budget",
             )
         return await self._finish(log, walk)
 
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
         """Buy and land the next page; None where its status is doubted and is to be asked again."""
         params = walk.request_params()
-        charged = 0
+        spent = 0
         try:
             answer = await self.client.list_page(
                 self.key.relation,
@@ -293,12 +364,15 @@ class _Reader:
                 user_id=self.wanted.user_id if self.key.relation == "followers" else None,
                 **params,
             )
-            charged = answer.credits_charged
-        except ContractViolation:
-            charged = 1  # a 200 is most likely charged, whatever is in it
+            # A 200 is most likely charged, whatever is in it.
+            spent = answer.credits_charged + answer.unread
+            await self._note_unread(log, params["page"], answer.unread, 1)
+        except SocialFetchError as error:
+            spent = error.unread
+            await self._note_unread(log, params["page"], error.unread, error.tries)
             raise
         finally:
-            self.budget.settle(charged)
+            self.budget.settle(spent, self.key)
         crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
         page = Page(
@@ -308,7 +382,7 @@ class _Reader:
                 "+00:00", "Z"
             ),
             request_id=answer.request_id,
-            credits=charged,
+            credits=answer.credits_charged,
             cached=answer.cached,
             tries=answer.tries,
             body=answer.body,
@@ -316,8 +390,13 @@ class _Reader:
         await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")
         self.bought += 1
-        self.credits += charged
+        self.credits += answer.credits_charged
         return None if doubted else answer
+
+    async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:
+        if answers:
+            await self._landing_does(lambda: log.add_unread(page, answers, tries))
+            self.credits += answers
 
     def _doubtful(self, walk: ListWalk, log: SnapshotLog, answer: Answer) -> bool:
         """A list that turns private, hidden or missing is asked once more before it is believed.
@@ -337,7 +416,7 @@ class _Reader:
         walk: ListWalk,
         *,
         reason: str | None = None,
-        stopped: Literal["credits"] | None = None,
+        stopped: Stopped | None = None,
         pages_missing: int | None = None,
     ) -> Collected:
         if walk.lookup_status is None:
@@ -354,7 +433,7 @@ class _Reader:
         log: SnapshotLog,
         *,
         reason: str | None = None,
-        stopped: Literal["credits"] | None = None,
+        stopped: Stopped | None = None,
         pages_missing: int | None = None,
     ) -> Collected:
         return Collected(
@@ -374,7 +453,7 @@ class _Reader:
         reason: str,
         *,
         permanent: bool = False,
-        stopped: Literal["unauthorized", "credits"] | None = None,
+        stopped: Stopped | None = None,
     ) -> Collected:
         return Collected(
             self.key,

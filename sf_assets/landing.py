@@ -2,7 +2,8 @@
 
 One append-only file a snapshot: `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line.
 `start` opens an attempt, `adopt` names a later intent that goes on with it, each `page` carries the
-request and the untouched body, `end` says how the walk ended. Every line begins with a CRC of the
+request and the untouched body, `unread` notes an answer that was paid for and is in quarantine,
+`end` says how the walk ended. Every line begins with a CRC of the
 rest, because a page is paid for once and a day cannot be fetched again: a torn last line is cut off
 and its page asked for again, a damaged line in the middle is an error that names file and line.
 """
@@ -80,7 +81,9 @@ class End:
 class Attempt:
     """One walk of a list: its pages so far and, once it ended, its end.
 
-    `doubted` answers were not believed; `doubted_at` is the page the last of them was for.
+    `credits` are what the API said it charged. `doubted` answers were not believed; `doubted_at` is
+    the page the last of them was for. `unread` answers broke the contract, the last one of a
+    question is in quarantine: they are no pages, and did not say what they cost.
     """
 
     number: int
@@ -93,8 +96,14 @@ class Attempt:
     retries: int = 0
     doubted: int = 0
     doubted_at: int = 0
+    unread: int = 0
     end: End | None = None
     request_ids: list[str] = field(default_factory=list)
+
+    @property
+    def spent(self) -> int:
+        """What the API said it charged, and a credit for each answer that could not say it."""
+        return self.credits + self.unread
 
     @property
     def settled(self) -> bool:
@@ -130,6 +139,11 @@ class Landed:
     def credits(self) -> int:
         """Credits the API said it charged, over all attempts."""
         return sum(attempt.credits for attempt in self.attempts)
+
+    @property
+    def spent(self) -> int:
+        """The same with a credit for each answer that broke the contract: most likely charged."""
+        return sum(attempt.spent for attempt in self.attempts)
 
     @property
     def modified(self) -> float:
@@ -179,6 +193,10 @@ class Landing:
             for relation in RELATIONS
             for path in (self.root / day.isoformat() / relation).glob("*.jsonl")
         )
+
+    def meter(self, day: date) -> Path:
+        """The file that counts the credits of a day."""
+        return self.root / f".spent-{day.isoformat()}"
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
         """Lock a snapshot's file for writing; None while another process holds it.
@@ -318,6 +336,25 @@ class SnapshotLog:
         self._append(head, page.body)
         _count(attempt, head)
 
+    def add_unread(self, page: int, answers: int, tries: int) -> None:
+        """Note answers to one question that broke the contract, and so did not say their price."""
+        attempt = self.attempts[-1]
+        head = {
+            "kind": "unread",
+            "relation": self.key.relation,
+            "handle": self.key.handle,
+            "attempt": attempt.number,
+            "page": page,
+            "at": now(),
+            "request_id": "",
+            "credits": 0,
+            "cached": False,
+            "tries": tries,
+            "answers": answers,
+        }
+        self._append(head)
+        _count(attempt, head)
+
     def finish(self, lookup_status: str, end_reason: str | None, run_id: str) -> End:
         """Write the end of the last attempt. `make_durable` is to follow."""
         attempt = self.attempts[-1]
@@ -399,6 +436,10 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
                 landing.drop(key)
                 removed += 1
         landing.drop_folders(old)
+    meter = landing.meter(day)
+    for older in meter.parent.glob(".spent-????-??-??"):
+        if older.name < meter.name:
+            older.unlink(missing_ok=True)
     return removed
 
 
@@ -412,10 +453,13 @@ def _count(attempt: Attempt, head: dict[str, Any]) -> None:
     attempt.credits += head["credits"]
     attempt.cached += bool(head["cached"])
     attempt.retries += head["tries"] - 1
-    attempt.request_ids.append(head["request_id"])
+    if head["request_id"]:
+        attempt.request_ids.append(head["request_id"])
     attempt.end = None  # a page after an end: the walk went on
     if head["kind"] == "page":
         attempt.pages += 1
+    elif head["kind"] == "unread":
+        attempt.unread += head["answers"]
     else:
         attempt.doubted += 1
         attempt.doubted_at = head["page"]

@@ -13,6 +13,7 @@ asked for by then is bought and not landed.
 from __future__ import annotations
 
 import io
+import tempfile
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,9 +38,12 @@ from sf_assets.settings import RELATIONS
 LEASE_SECONDS = 60.0
 
 
-def landing_at(root: Path) -> Landing:
-    """The landing at a place: files of a folder, or objects below `s3://…`."""
-    return ObjectLanding(root) if is_remote(root) else Landing(root)
+def landing_at(root: Path, shared: Path | None = None) -> Landing:
+    """The landing at a place: files of a folder, or objects below `s3://…`.
+
+    `shared` is the home: credits are counted there, for a count cannot be kept in objects.
+    """
+    return ObjectLanding(root, shared) if is_remote(root) else Landing(root)
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,17 @@ class ObjectLanding(Landing):
 
     far = True
 
-    def __init__(self, root: Path, lease_seconds: float | None = None) -> None:
+    def __init__(
+        self, root: Path, shared: Path | None = None, lease_seconds: float | None = None
+    ) -> None:
         super().__init__(root)
+        self.shared = shared or Path(tempfile.gettempdir())
         self.lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
         self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
+
+    def meter(self, day: date) -> Path:
+        return self.shared / super().meter(day).name
 
     def read(self, key: SnapshotKey) -> Landed | None:
         found = self._find(key)

@@ -107,7 +107,7 @@ def _copy_landing(source: Home, target: Home) -> int:
         return 0
     from tempfile import TemporaryDirectory
 
-    of, to = landing_at(source.landing), landing_at(target.landing)
+    of, to = landing_at(source.landing, source.root), landing_at(target.landing, target.root)
     copied = 0
     with TemporaryDirectory() as scratch:
         for day in of.days():

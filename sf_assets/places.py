@@ -116,6 +116,11 @@ def put(file: Path, target: Path) -> None:
     Store(target).put_file(str(file), target.path)  # type: ignore[attr-defined]
 
 
+def put_bytes(body: bytes, target: Path) -> None:
+    """The same with what is in memory."""
+    Store(target).pipe_file(target.path, body)  # type: ignore[attr-defined]
+
+
 def names_below(root: Path, pattern: str) -> set[str]:
     """Names below a place that match a pattern, relative to it; asked all at once."""
     base = f"{root}/"

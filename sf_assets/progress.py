@@ -1,14 +1,20 @@
-"""Who wants to watch lists being read, in the process that reads them."""
+"""How far lists are while they are read: who wants to watch, and how it is said."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+from sf_assets.collect import pages_missing
 from sf_assets.landing import SnapshotKey
 from sf_assets.social_fetch import ListWalk
 
 Watcher = Callable[[SnapshotKey, ListWalk], None]
+
+# A long list is spoken of each time it has so many more pages.
+EVERY_PAGES = 50
 
 _watchers: list[Watcher] = []
 
@@ -27,3 +33,52 @@ def report(key: SnapshotKey, walk: ListWalk) -> None:
     """Tell everybody who watches that a page of this list has landed."""
     for watcher in _watchers:
         watcher(key, walk)
+
+
+@dataclass
+class Pace:
+    """How fast each list comes, from the pages that landed while we watched."""
+
+    clock: Callable[[], float] = time.monotonic
+    _began: dict[SnapshotKey, tuple[float, int]] = field(default_factory=dict)
+
+    def seconds_left(self, key: SnapshotKey, walk: ListWalk) -> float | None:
+        """About how long the list takes to the end that its total promises; None if unknown.
+
+        To be called after each page. TikTok may end a list long before that.
+        """
+        now = self.clock()
+        if not walk.has_next_page:
+            self._began.pop(key, None)
+            return None
+        # A list that is gone on with has pages from before: they say nothing of today's speed.
+        at, pages = self._began.setdefault(key, (now, walk.pages))
+        missing = pages_missing(walk)
+        if missing is None or walk.pages == pages:
+            return None
+        return missing * (now - at) / (walk.pages - pages)
+
+
+def is_long_way(walk: ListWalk) -> bool:
+    """Whether it is time to say how far a list is that goes on."""
+    return walk.has_next_page and walk.pages % EVERY_PAGES == 0
+
+
+def line(key: SnapshotKey, walk: ListWalk, seconds_left: float | None = None) -> str:
+    """How far a list is: accounts of the reported total, pages, credits, time left."""
+    of = f" of {walk.reported_total:,}" if walk.reported_total is not None else ""
+    status = walk.lookup_status.value if walk.lookup_status else "?"
+    what = f"{walk.listed:,}{of} accounts" if status == "found" else status
+    left = "" if seconds_left is None else f", at most about {_duration(seconds_left)} left"
+    pages, credits = _counted(walk.pages, "page"), _counted(walk.credits_charged, "credit")
+    return f"{key}: {what}, {pages}, {credits}{left}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

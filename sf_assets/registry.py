@@ -7,6 +7,7 @@ import difflib
 import io
 import re
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +19,16 @@ from sf_assets.settings import RELATIONS, Relation, SettingsError
 
 # Where pydantic would explain each branch of a union instead.
 _EXPECTED = {
-    "depth": "must be full, or {pages: N} with N of at least 1",
+    "depth": "must be full, recent, or {pages: N} with N of at least 1",
     "relations": "must be a list with followers, following or both",
+    "weekdays": "must be a list of days such as [mon, thu]",
 }
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+# What may be said of one of a handle's two lists.
+_OF_A_LIST = ("depth", "full_every", "weekdays")
 
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
@@ -52,21 +60,62 @@ class PageDepth(BaseModel):
     pages: int = Field(ge=1)
 
 
-class HandleSettings(BaseModel):
-    """What may be said of a handle, or of all of them under `defaults:`."""
+Depth = Literal["full", "recent"] | PageDepth
+
+
+class ListSettings(BaseModel):
+    """How deep one list is read, and on which days.
+
+    `recent`: from the top until what comes is known; all of it every `full_every` days.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    relations: tuple[Relation, ...] = RELATIONS
-    depth: Literal["full"] | PageDepth = "full"
-    priority: int = 0
-    user_id: str | None = Field(default=None, pattern=r"^[0-9]{1,20}$")
-    tags: tuple[str, ...] = ()
+    depth: Depth = "full"
+    full_every: int = Field(default=7, ge=1)
+    weekdays: tuple[Weekday, ...] = Field(default=WEEKDAYS, min_length=1)
 
     @property
     def max_pages(self) -> int | None:
         """Pages to read of a list, None for all of them."""
-        return None if self.depth == "full" else self.depth.pages
+        return self.depth.pages if isinstance(self.depth, PageDepth) else None
+
+    def due(self, day: date) -> bool:
+        """Whether the list is read on that day by itself."""
+        return WEEKDAYS[day.weekday()] in self.weekdays
+
+    def said(self) -> str:
+        """In a few words: `full`, `recent (full every 7 days), mon thu`."""
+        depth = f"{self.max_pages} pages" if self.max_pages else str(self.depth)
+        if self.depth == "recent":
+            depth += f" (full every {self.full_every} days)"
+        days = "" if set(self.weekdays) == set(WEEKDAYS) else ", " + " ".join(self.weekdays)
+        return depth + days
+
+
+class HandleSettings(ListSettings):
+    """What may be said of a handle, or of all of them under `defaults:`.
+
+    `followers` and `following` say otherwise of one of its lists. `daily_credits` are the most that
+    both together may cost a day.
+    """
+
+    relations: tuple[Relation, ...] = RELATIONS
+    priority: int = 0
+    daily_credits: int | None = Field(default=None, ge=1)
+    user_id: str | None = Field(default=None, pattern=r"^[0-9]{1,20}$")
+    tags: tuple[str, ...] = ()
+    followers: ListSettings | None = None
+    following: ListSettings | None = None
+
+    def of(self, relation: Relation) -> ListSettings:
+        """The settings of one of its lists."""
+        own = self.followers if relation == "followers" else self.following
+        return own or self
+
+    def due(self, day: date) -> bool:
+        """Whether any of its lists is read on that day by itself."""
+        return any(ListSettings.due(self.of(relation), day) for relation in self.relations)
 
 
 @dataclass(frozen=True)
@@ -77,6 +126,11 @@ class Registry:
 
     def settings_of(self, handle: str) -> HandleSettings:
         return self.handles.get(handle, HandleSettings())
+
+    def due(self, handle: str, relation: Relation, day: date) -> bool:
+        """Whether a list is tracked, and read on that day by itself."""
+        own = self.settings_of(handle)
+        return relation in own.relations and ListSettings.due(own.of(relation), day)
 
     def closest(self, handle: str) -> str | None:
         """A tracked handle that looks like this one, for "did you mean"."""
@@ -136,7 +190,7 @@ def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
         defaults = {}
     if not isinstance(defaults, dict):
         raise _at(top["defaults"], name, "defaults: must be a mapping")
-    _settings(defaults, top.get("defaults", root), name, "defaults")
+    _settings(_over({}, defaults), top.get("defaults", root), name, "defaults")
     handles: dict[str, HandleSettings] = {}
     for key, own in _entries(top.get("handles"), name):
         try:
@@ -150,8 +204,25 @@ def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
             value = {}
         if not isinstance(value, dict):
             raise _at(own, name, f"{handle}: settings must be a mapping")
-        handles[handle] = _settings({**defaults, **value}, own or key, name, handle)
+        handles[handle] = _settings(_over(defaults, value), own or key, name, handle)
     return Registry(handles)
+
+
+def _over(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A handle's settings over the defaults. What it says of itself holds for both its lists, what
+    it says of one list for that one, whatever the defaults say of either."""
+    merged = {**defaults, **own}
+    for relation in RELATIONS:
+        usual, special = defaults.get(relation) or {}, own.get(relation) or {}
+        if not isinstance(usual, dict) or not isinstance(special, dict):
+            continue  # told by the check of the whole
+        if usual or special:
+            merged[relation] = {
+                **{key: merged[key] for key in _OF_A_LIST if key in merged},
+                **{key: value for key, value in usual.items() if key not in own},
+                **special,
+            }
+    return merged
 
 
 def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None) -> list[str]:
@@ -367,6 +438,11 @@ def _settings(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        if first["loc"][0] in _EXPECTED:
-            place, first["msg"] = str(first["loc"][0]), _EXPECTED[str(first["loc"][0])]
+        if first["loc"] in (("followers",), ("following",)):
+            first["msg"] = f"must be a mapping with any of {', '.join(_OF_A_LIST)}"
+        for at, part in enumerate(first["loc"]):
+            if part in _EXPECTED and first["type"] != "extra_forbidden":
+                place = ".".join(str(one) for one in first["loc"][: at + 1])
+                first["msg"] = _EXPECTED[str(part)]
+                break
         raise _at(node, name, f"{what}: {place}: {first['msg']}") from None

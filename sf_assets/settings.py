@@ -17,6 +17,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Relation = Literal["followers", "following"]
 RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
+# What may be told; only status changes are unless somebody asks for more.
+AlertKind = Literal["status", "churn", "notable", "stale", "credits"]
+ALERT_KINDS: tuple[AlertKind, ...] = ("status", "churn", "notable", "stale", "credits")
+
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
 _WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S|md:\w")
@@ -81,7 +85,41 @@ class Settings(BaseSettings):
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), validation_alias=_env("SF_ASSETS_ALERT_URLS")
     )
+    alerts: Annotated[tuple[AlertKind, ...], NoDecode] = Field(
+        default=("status",), validation_alias=_env("SF_ASSETS_ALERTS")
+    )
+    ui_url: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_UI_URL"))
     today: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_TODAY"))
+
+    @field_validator("alerts", mode="before")
+    @classmethod
+    def _kinds(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        named = [part.strip().lower() for part in value.split(",") if part.strip()]
+        if named == ["none"]:
+            return ()
+        unknown = [one for one in named if one not in ALERT_KINDS]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0][:40]!r} is no kind of alert: name some of "
+                f"{', '.join(ALERT_KINDS)}, comma separated, or none"
+            )
+        return tuple(kind for kind in ALERT_KINDS if kind in named)
+
+    @field_validator("ui_url")
+    @classmethod
+    def _ui(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.strip()
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
+            raise ValueError("needs the address of the Dagster UI, such as http://127.0.0.1:3000")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("goes into every alert: without user, query or fragment")
+        _ = parts.port  # raises ValueError where it is no port
+        return value.rstrip("/")
 
     @field_validator("alert_urls", mode="before")
     @classmethod

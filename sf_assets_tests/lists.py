@@ -139,7 +139,7 @@ class Told:
             data = {
                 "lookupStatus": "found" if found else self.status,
                 listed: page if found else [],
-                "page": {"nextCursor": None if last else str(number), "hasMore": not last},
+                "page": {"nextCursor": None if last else f"p{number}", "hasMore": not last},
                 count: total if found and not self.no_total else None,
             }
             meta = {"requestId": "r", "creditsCharged": 1, "version": "v1"}

@@ -109,6 +109,11 @@ class ListServer:
     def requests(self) -> list[Request]:
         return self._server.requests
 
+    @property
+    def asked(self) -> list[Request]:
+        """Requests for pages of lists: those that cost something."""
+        return [request for request in self.requests if "/profiles/" in request.path]
+
     def set(
         self,
         handle: str,

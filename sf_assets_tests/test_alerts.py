@@ -15,11 +15,12 @@ import pytest
 from sf_assets.alerts import (
     Alert,
     DeliveryFailed,
-    alerts,
+    StatusChange,
     body,
     deliver,
     delivered,
     note_delivered,
+    status_changes,
     title,
     undelivered,
 )
@@ -31,7 +32,7 @@ from .loopback import Reply, Request, ScriptedServer
 
 MONDAY, TUESDAY, WEDNESDAY = (date(2026, 3, day) for day in (2, 3, 4))
 
-ALERT = Alert(
+ALERT = StatusChange(
     change_ids=("one", "two"),
     handle="nasa",
     relations=("followers", "following"),
@@ -60,7 +61,9 @@ def webhook() -> Iterator[ScriptedServer]:
         yield server
 
 
-def alerts_of(home: Home, changes: Sequence[Change], since: date | None = None) -> list[Alert]:
+def alerts_of(
+    home: Home, changes: Sequence[Change], since: date | None = None
+) -> list[StatusChange]:
     """Alerts for rows of `status_changes` in a warehouse of their own."""
     with writing(home.warehouse) as con:
         for relation, handle, from_status, to_status, changed_on, previous in changes:
@@ -72,7 +75,7 @@ def alerts_of(home: Home, changes: Sequence[Change], since: date | None = None) 
                 ],
             )  # fmt: skip
     with duckdb.connect(str(home.warehouse), read_only=True) as con:
-        return alerts(con, since)
+        return status_changes(con, since)
 
 
 def addressed(*urls: str) -> Settings:
@@ -94,7 +97,7 @@ def test_both_lists_changing_alike_are_one_alert(home: Home) -> None:
             ("followers", "nasa", "found", "private", TUESDAY, MONDAY),
         ],
     )
-    assert alert == Alert(
+    assert alert == StatusChange(
         change_ids=(
             "2026-03-03/nasa/followers/found-private",
             "2026-03-03/nasa/following/found-private",
@@ -168,7 +171,7 @@ def test_the_title_says_who_and_what() -> None:
 
 
 def test_one_list_alone_is_named() -> None:
-    hidden = Alert(("one",), "nasa", ("following",), "found", "hidden", TUESDAY, MONDAY)
+    hidden = StatusChange(("one",), "nasa", ("following",), "found", "hidden", TUESDAY, MONDAY)
     assert title(hidden) == "@nasa: following list was hidden"
 
 
@@ -182,7 +185,7 @@ def test_the_text_says_since_when_and_what_it_means_for_the_figures() -> None:
 @pytest.mark.parametrize("before", ["found", "hidden", "private", "not_found"])
 @pytest.mark.parametrize("after", ["found", "hidden", "private", "not_found"])
 def test_every_change_can_be_said(before: str, after: str) -> None:
-    alert = Alert(("one",), "nasa", ("followers",), before, after, TUESDAY, MONDAY)
+    alert = StatusChange(("one",), "nasa", ("followers",), before, after, TUESDAY, MONDAY)
     assert title(alert).startswith("@nasa: followers list ")
     assert before in body(alert)
 
@@ -191,7 +194,7 @@ def test_every_change_can_be_said(before: str, after: str) -> None:
 
 
 def other(*change_ids: str) -> Alert:
-    return Alert(change_ids, "bob", ("followers",), "found", "hidden", TUESDAY, MONDAY)
+    return StatusChange(change_ids, "bob", ("followers",), "found", "hidden", TUESDAY, MONDAY)
 
 
 def test_before_the_first_delivery_nothing_was_told(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from sf_assets.alerts import StatusChange, messages
 from sf_assets.cli import main
-from sf_assets.settings import Settings
+from sf_assets.settings import ALERT_KINDS, Settings
 from sf_assets.simulator import background
 from sf_assets.warehouse.connection import column_comments
 
@@ -87,3 +89,19 @@ def test_ci_runs_the_readmes_test_command() -> None:
     command = re.search(r"^python3 -m venv .* && \.venv/bin/pytest$", README, re.MULTILINE)
     assert command is not None
     assert command[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_alert_in_the_readme_is_the_one_that_is_posted() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    day = date(2026, 11, 22)
+    handle, both = "sim.goes.dark", ("followers", "following")
+    ids = tuple(f"{day}/{handle}/{relation}/found-private" for relation in both)
+    before = date(2026, 11, 21)
+    alert = StatusChange(ids, handle, both, "found", "private", day, before)
+    (message,) = messages([alert], "http://127.0.0.1:3000")
+    assert json.loads(shown) == message.data
+
+
+@pytest.mark.parametrize("kind", ALERT_KINDS)
+def test_every_kind_of_alert_is_in_the_readme(kind: str) -> None:
+    assert f"| `{kind}` |" in README

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,40 @@ def test_defaults_hold_for_a_list_too() -> None:
     assert found.settings_of("bob").max_pages == 2
 
 
+def said(text: str, handle: str) -> list[str]:
+    own = parse_registry(text).settings_of(handle)
+    return [own.of(relation).said() for relation in own.relations]
+
+
+def test_each_list_may_have_its_own_depth_and_weekdays() -> None:
+    text = """
+        defaults:
+          depth: recent
+          following: {depth: {pages: 2}, weekdays: [sun]}
+        handles:
+          usual:
+          deep: {depth: full, daily_credits: 40}
+          rare: {weekdays: [mon, thu], followers: {full_every: 14}}
+          other: {following: {weekdays: [wed]}}
+    """
+    assert said(text, "usual") == ["recent (full every 7 days)", "2 pages, sun"]
+    # What a handle says of itself holds for both its lists.
+    assert said(text, "deep") == ["full", "full, sun"]
+    assert said(text, "rare") == ["recent (full every 14 days), mon thu", "2 pages, mon thu"]
+    assert said(text, "other") == ["recent (full every 7 days)", "2 pages, wed"]
+    assert parse_registry(text).settings_of("deep").daily_credits == 40
+
+
+def test_a_list_is_due_on_its_weekdays() -> None:
+    found = parse_registry("handles: {a: {following: {weekdays: [sun]}}, b: {weekdays: [mon]}}")
+    sunday = date(2026, 11, 22)
+    assert found.due("a", "followers", sunday)
+    assert found.due("a", "following", sunday)
+    assert not found.due("a", "following", sunday + timedelta(days=1))
+    assert not found.settings_of("b").due(sunday)
+    assert found.settings_of("a").due(sunday + timedelta(days=1))
+
+
 @pytest.mark.parametrize("form", ["handles: [{}]", "handles: {{{}: }}", "handles:\n  - {}"])
 @pytest.mark.parametrize("handle", ODD_HANDLES)
 def test_handles_that_look_like_numbers_or_nothing_stay_text(form: str, handle: str) -> None:
@@ -212,9 +247,17 @@ def test_a_file_that_is_no_text_is_an_error_and_not_an_empty_list(path: Path) ->
         ("handles:\n  bob: {dept: full}\n", 2, "bob: dept: "),
         ("handles:\n  bob: {priority: 1, priority: 2}\n", 2, "priority: is set twice"),
         ("handles:\n  bob: {priority: high}\n", 2, "bob: priority: "),
-        ("handles:\n  bob: {depth: {pages: 0}}\n", 2, "depth: must be full, or {pages: N}"),
+        ("handles:\n  bob: {depth: {pages: 0}}\n", 2, "depth: must be full, recent, or {pages: N}"),
         ("handles:\n  bob: {relations: [likes]}\n", 2, "relations: must be a list with followers"),
         ("handles:\n  bob: {user_id: '@bob'}\n", 2, "bob: user_id: "),
+        ("handles:\n  bob: {followers: {depth: all}}\n", 2, "bob: followers.depth: must be full"),
+        ("handles:\n  bob: {followers: deep}\n", 2, "bob: followers: must be a mapping with any"),
+        ("handles:\n  bob: {following: {tags: [x]}}\n", 2, "bob: following.tags: "),
+        ("handles:\n  bob: {weekdays: [monday]}\n", 2, "bob: weekdays: must be a list of days"),
+        ("handles:\n  bob: {weekdays: []}\n", 2, "bob: weekdays: must be a list of days"),
+        ("handles:\n  bob: {full_every: 0}\n", 2, "bob: full_every: "),
+        ("handles:\n  bob: {daily_credits: 0}\n", 2, "bob: daily_credits: "),
+        ("handles: [bob]\ndefaults: {followers: 3}\n", 2, "defaults: followers: must be a mapping"),
         ("handles: [bob]\ndefaults: 3\n", 2, "defaults: must be a mapping"),
         ("handles: [bob]\ndefaults: {tag: x}\n", 2, "defaults: tag: "),
         ("handles:\n\t- bob\n", 2, "cannot start any token"),

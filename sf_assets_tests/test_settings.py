@@ -26,6 +26,8 @@ VARIABLES = [
     "SF_ASSETS_CONCURRENCY",
     "SF_ASSETS_DAILY_CREDITS",
     "SF_ASSETS_ALERT_URLS",
+    "SF_ASSETS_ALERTS",
+    "SF_ASSETS_UI_URL",
     "SF_ASSETS_TODAY",
 ]
 
@@ -271,3 +273,46 @@ def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(
     with pytest.raises(SettingsError, match="SOCIALFETCH_API_KEY holds characters") as caught:
         found.require_key()
     assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("status", ("status",)),
+        (" Stale , status,,", ("status", "stale")),
+        ("status,churn,notable,stale,credits", ("status", "churn", "notable", "stale", "credits")),
+        ("none", ()),
+        ("", ("status",)),
+    ],
+)
+def test_kinds_of_alerts_are_named_in_any_order(
+    monkeypatch: pytest.MonkeyPatch, text: str, kinds: tuple[str, ...]
+) -> None:
+    assert settings(monkeypatch, SF_ASSETS_ALERTS=text).alerts == kinds
+
+
+def test_unless_somebody_asks_only_status_changes_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(monkeypatch).alerts == ("status",)
+
+
+@pytest.mark.parametrize("text", ["everything", "status,churns", "none,status", "status churn"])
+def test_an_unknown_kind_of_alert_is_told_beside_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    said = complaint(monkeypatch, SF_ASSETS_ALERTS=text)
+    assert said.startswith("SF_ASSETS_ALERTS: ")
+    assert "status, churn, notable, stale, credits" in said
+
+
+def test_the_address_of_the_ui_is_for_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings(monkeypatch).ui_url is None
+    found = settings(monkeypatch, SF_ASSETS_UI_URL="https://dagster.example.org/sf/ ")
+    assert found.ui_url == "https://dagster.example.org/sf"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["dagster:3000", "ftp://x", "http://u:p@x", "http://x/?a=1", "http://x:port", "http://a b"],
+)
+def test_what_is_no_address_of_a_ui_is_told(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    assert complaint(monkeypatch, SF_ASSETS_UI_URL=address).startswith("SF_ASSETS_UI_URL: ")

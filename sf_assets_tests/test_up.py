@@ -44,7 +44,8 @@ class DagsterUi:
     """The GraphQL the UI itself talks."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/graphql"
+        self.address = f"http://127.0.0.1:{port}"
+        self.url = f"{self.address}/graphql"
 
     def ask(self, query: str, **variables: Any) -> Any:
         request = urllib.request.Request(
@@ -178,6 +179,8 @@ def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_wor
             # The schedule snapshots, the first sensor derives, the second one alerts.
             wait_until(lambda: bool(told), "the alert")
             assert [alert["title"] for alert in told] == ["@shy: profile turned private"]
+            link = f"{ui.address}/assets/follower_snapshots?view=partitions&partition={TODAY}%7Cshy"
+            assert told[0]["alert"]["links"]["ui"] == link
 
             with reading(home / "sf_assets.duckdb") as con:
                 finished, changed = con.execute(
@@ -225,7 +228,7 @@ def test_two_daemons_by_mistake_do_what_one_does_and_a_cancelled_run_frees_its_s
         # Time for both daemons to do everything once more.
         time.sleep(65)
         assert [alert["title"] for alert in told] == ["@shy: profile turned private"]
-        # Two pages and one of `open`; `shy` is private twice, and asked again before it is believed.
+        # Two pages and one of `open`; `shy` is asked again, twice, before private is believed.
         assert server.credits - spent == 3 + 4
         with reading(tmp_path / "home" / "sf_assets.duckdb") as con:
             listed = con.execute(

@@ -24,7 +24,7 @@ from sf_assets.home import Home
 from sf_assets.landing import SnapshotKey
 from sf_assets.landing_objects import landing_at
 from sf_assets.membership import MIN_ORDER_AGREEMENT
-from sf_assets.registry import Registry, RegistryError, read_registry
+from sf_assets.registry import ListSettings, Registry, RegistryError, read_registry
 from sf_assets.settings import RELATIONS, Relation, Settings, load_settings
 from sf_assets.warehouse.connection import reading
 
@@ -88,6 +88,14 @@ class Look:
             handle for handle, own in self.registry.handles.items() if relation in own.relations
         ]
 
+    def due_since(self, relation: Relation, handle: str, last: date) -> int:
+        """On how many days after `last` the list was due, today included."""
+        days = (self.today - last).days
+        return sum(
+            self.registry.due(handle, relation, self.today - timedelta(days=back))
+            for back in range(min(days, 60))
+        )
+
     @cached_property
     def newest(self) -> dict[tuple[str, str], tuple[date, date | None]]:
         """(relation, handle) -> day of the newest snapshot, and of the newest usable one."""
@@ -100,7 +108,7 @@ class Look:
     @cached_property
     def begun(self) -> dict[SnapshotKey, float]:
         """Lists of the last two days that were begun and not loaded -> minutes since touched."""
-        landing = landing_at(self.home.landing)
+        landing = landing_at(self.home.landing, self.home.root)
         loaded = {
             SnapshotKey(day, handle, relation)
             for relation, handle, day in self.rows(
@@ -115,12 +123,17 @@ class Look:
             for day in landing.days()
             if day >= self.day - timedelta(days=1)
             for key in landing.keys(day)
-            if key not in loaded and (touched := landing.modified(key)) is not None
+            if key not in loaded
+            and (touched := landing.modified(key)) is not None
+            # A page bought for a forecast is nobody's list yet.
+            and (key.handle in self.registry.handles or self.registry_error)
         }
 
 
 def finished_today(relation: Relation, look: Look) -> Verdict:
-    tracked = look.tracked(relation)
+    tracked = [
+        handle for handle in look.tracked(relation) if look.registry.due(handle, relation, look.day)
+    ]
     if look.registry_error is not None:
         return Verdict(str(look.registry_error), ("problem",), bad=[(str(look.registry_error),)])
     missing = [
@@ -129,8 +142,8 @@ def finished_today(relation: Relation, look: Look) -> Verdict:
         if look.newest.get((relation, handle), (date.min, None))[0] < look.day
     ]
     verdict = Verdict(
-        f"{len(tracked) - len(missing)} of {len(tracked)} tracked handles have their {relation} "
-        f"of {look.day}",
+        f"{len(tracked) - len(missing)} of {len(tracked)} handles that are due have their "
+        f"{relation} of {look.day}",
         ("handle", "state"),
     )
     for handle in missing:
@@ -151,12 +164,17 @@ def reached_the_end(relation: Relation, look: Look) -> Verdict:
         relation,
         look.day,
     )
+
+    def own(handle: str) -> ListSettings:
+        return look.registry.settings_of(handle).of(relation)
+
     # A depth that was asked for is an end.
     short = [
         row
         for row in rows
         if row[1] != "exhausted"
-        and not (row[1] == "page_limit" and look.registry.settings_of(row[0]).max_pages)
+        and not (row[1] == "page_limit" and own(row[0]).max_pages)
+        and not (row[1] == "known" and own(row[0]).depth == "recent")
     ]
     return Verdict(
         f"{len(rows) - len(short)} of {len(rows)} open {relation} lists of {look.day} were read "
@@ -169,7 +187,7 @@ def reached_the_end(relation: Relation, look: Look) -> Verdict:
 
 def fresh(relation: Relation, look: Look) -> Verdict:
     verdict = Verdict(
-        f"every tracked handle has {relation} no older than {STALE_DAYS} days",
+        f"no tracked handle missed more than {STALE_DAYS} days on which its {relation} were due",
         ("handle", "newest", "newest_usable"),
     )
     for handle in look.tracked(relation):
@@ -177,14 +195,14 @@ def fresh(relation: Relation, look: Look) -> Verdict:
             continue  # tracked since a moment ago
         last, usable = look.newest[relation, handle]
         row = (handle, str(last), str(usable or "never"))
-        if (look.today - last).days > STALE_DAYS:
+        if look.due_since(relation, handle, last) > STALE_DAYS:
             verdict.bad.append(row)
-        elif usable is None or (look.today - usable).days > CLOSED_DAYS:
+        elif usable is None or look.due_since(relation, handle, usable) > CLOSED_DAYS:
             verdict.notable.append(row)
     if not verdict.passed:
         verdict.said = (
-            f"{len(verdict.bad)} handles without {relation} for more than {STALE_DAYS} days, "
-            f"{len(verdict.notable)} closed for more than {CLOSED_DAYS}"
+            f"{len(verdict.bad)} handles without {relation} on more than {STALE_DAYS} days that "
+            f"were due, {len(verdict.notable)} closed on more than {CLOSED_DAYS}"
         )
     return verdict
 
@@ -206,7 +224,7 @@ def credits_within_budget(look: Look) -> Verdict:
     cap = look.settings.daily_credits
     ((spent, mean),) = look.rows(
         "SELECT coalesce(sum(credits) FILTER (snapshot_date = $day), 0), round(avg(credits)) FROM ("
-        "SELECT snapshot_date, sum(credits_charged) AS credits FROM main.snapshots "
+        "SELECT snapshot_date, sum(credits) AS credits FROM main.credit_ledger "
         "WHERE snapshot_date > $day - 28 GROUP BY ALL)".replace("$day", f"DATE '{look.day}'")
     )
     stopped = look.rows(
@@ -242,8 +260,13 @@ def order_agreement(relation: Relation, look: Look) -> Verdict:
 
 def totals_explained(look: Look) -> Verdict:
     rows = look.rows(
+        # A list that is read from the top shows later who left below, and all at once.
         "SELECT handle, followers_total, followers_net, net_unexplained "
-        "FROM main.follower_growth WHERE snapshot_date = ? AND net_unexplained IS NOT NULL "
+        "FROM main.follower_growth AS g WHERE snapshot_date = ? AND net_unexplained IS NOT NULL "
+        "AND NOT EXISTS (FROM main.comparisons AS c JOIN main.follower_snapshots AS s "
+        "ON s.handle = c.handle AND s.snapshot_date IN (c.snapshot_date, c.previous_date) "
+        "WHERE c.relation = 'followers' AND c.handle = g.handle "
+        "AND c.snapshot_date = g.snapshot_date AND s.end_reason = 'known') "
         "ORDER BY abs(net_unexplained) DESC, handle",
         look.day,
     )

@@ -10,6 +10,7 @@ from sf_assets.collect import ListToRead
 from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
 from sf_assets.registry import Registry
 from sf_assets.warehouse.archive import SnapshotRow
+from sf_assets.warehouse.costs import Cost
 from sf_assets.warehouse.load import Before
 
 # A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
@@ -18,12 +19,16 @@ RESUME_HOURS = 6
 
 @dataclass
 class Plan:
-    """Lists to `read` from the API, landed ones to `load`, `ready` ones, and those `refused`."""
+    """Lists to `read` from the API, landed ones to `load`, `ready` ones, and those `refused`.
+
+    `disordered` are `recent` ones that are read whole, because their order did not hold.
+    """
 
     read: list[ListToRead] = field(default_factory=list)
     load: list[Landed] = field(default_factory=list)
     ready: list[SnapshotRow] = field(default_factory=list)
     refused: dict[SnapshotKey, str] = field(default_factory=dict)
+    disordered: dict[SnapshotKey, float] = field(default_factory=dict)
 
 
 def make_plan(
@@ -35,12 +40,13 @@ def make_plan(
     loaded: Mapping[SnapshotKey, SnapshotRow],
     before: Mapping[tuple[str, str], Before],
     registry: Registry,
+    costs: Mapping[tuple[str, str], Cost],
 ) -> Plan:
     """Sort the lists of a run by what is there of them already.
 
     `loaded` are their rows in the published database, `before` what their last snapshots before
-    today were like, by (relation, handle). What is finished for the day is neither bought nor
-    loaded again.
+    today were like, `costs` what reading them has cost, both by (relation, handle). What is
+    finished for the day is neither bought nor loaded again.
     """
     plan = Plan()
     for key in keys:
@@ -55,15 +61,22 @@ def make_plan(
         may_ask, why_not = _may_ask(key, today, landed)
         if may_ask and (refresh or not settled):
             own = registry.settings_of(key.handle)
+            depth = own.of(key.relation)
+            cost = costs.get((key.relation, key.handle))
+            if cost and depth.depth == "recent" and not cost.in_order:
+                plan.disordered[key] = cost.order_agreement or 0.0
             last = before.get((key.relation, key.handle))
             plan.read.append(
                 ListToRead(
                     key,
-                    max_pages=own.max_pages,
+                    max_pages=depth.max_pages,
                     user_id=own.user_id,
                     priority=own.priority,
                     status_before=last.lookup_status if last else None,
                     pages_before=last.pages if last else None,
+                    paid=landed.spent if landed and not landed.settled else 0,
+                    # A refresh is for who does not trust what is there.
+                    whole=refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),
                 )
             )
         elif landed and best and (row is None or row.version < (best.number, best.pages)):

@@ -14,21 +14,38 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from sf_assets.collect import Collected
+from sf_assets.landing import SnapshotKey
+from sf_assets.progress import Pace, is_long_way, line, watching
+from sf_assets.social_fetch import ListWalk
 
 # Finished lists are handed over when they have so many pages, or when so many seconds have passed.
 BATCH_PAGES = 2_000
 BATCH_SECONDS = 15.0
+# What is said in a run's log is a row in Dagster's event log, tens of milliseconds dear: the news
+# of so many seconds are one message.
+SAY_SECONDS = 5.0
 
 
 def read_in_batches(
     collecting: Callable[[], AsyncIterator[Collected]],
+    say: Callable[[str], None],
 ) -> Iterator[list[Collected]]:
     """Yields what `collecting` yields, in batches, as soon as a batch is due.
 
-    Raises what it raises. Closing this generator cancels the reading.
+    `say` is told how far long lists are, in the thread that iterates, not oftener than every
+    SAY_SECONDS. Raises what `collecting` raises. Closing this generator cancels the reading.
     """
     ended: queue.Queue[Collected | BaseException | None] = queue.Queue()
     reader = _Reader(collecting, ended)
+    with LongLists() as long_lists:
+        yield from _batches(reader, ended, lambda: long_lists.tell(say))
+
+
+def _batches(
+    reader: _Reader,
+    ended: queue.Queue[Collected | BaseException | None],
+    tell: Callable[[], None],
+) -> Iterator[list[Collected]]:
     reader.start()
     batch: list[Collected] = []
     due = time.monotonic() + BATCH_SECONDS
@@ -36,13 +53,14 @@ def read_in_batches(
     try:
         while reading:
             with contextlib.suppress(queue.Empty):
-                item = ended.get(timeout=max(0.1, due - time.monotonic()))
+                item = ended.get(timeout=min(SAY_SECONDS, max(0.1, due - time.monotonic())))
                 if isinstance(item, BaseException):
                     raise item
                 if item is None:
                     reading = False
                 else:
                     batch.append(item)
+            tell()
             pages = sum(one.bought for one in batch)
             if not reading or pages >= BATCH_PAGES or time.monotonic() >= due:
                 if batch:
@@ -51,6 +69,38 @@ def read_in_batches(
                 due = time.monotonic() + BATCH_SECONDS
     finally:
         reader.stop()
+
+
+class LongLists:
+    """How far the long lists are, gathered in the thread that reads them, told in another one."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._due = time.monotonic()
+        self._watching = watching(self._note)
+
+    def __enter__(self) -> LongLists:
+        self._watching.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._watching.__exit__(None, None, None)
+
+    def _note(self, key: SnapshotKey, walk: ListWalk) -> None:
+        left = self._pace.seconds_left(key, walk)
+        if is_long_way(walk):
+            self._lines.put(line(key, walk, left))
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say in one message what was noted since the last one, where that is long enough ago."""
+        if self._lines.empty() or time.monotonic() < self._due:
+            return
+        said = []
+        while not self._lines.empty():
+            said.append(self._lines.get())
+        say("\n".join(said))
+        self._due = time.monotonic() + SAY_SECONDS
 
 
 class _Reader(threading.Thread):

@@ -4,9 +4,12 @@ One run reads all lists of its partitions at once, loads them in batches while o
 being read, and materializes each handle by itself: a handle that fails does not fail the others.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -16,14 +19,19 @@ from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
 from sf_assets.assets.specs import table_spec
-from sf_assets.collect import Budget, Collected, ListToRead, collect, spent_on
+from sf_assets.assets.spend import Spending
+from sf_assets.budget import Budget
+from sf_assets.collect import Collected, ListToRead, collect
 from sf_assets.home import Home
 from sf_assets.landing import (
+    Attempt,
     Landed,
+    LandingDamaged,
     SnapshotKey,
     drop_days_before,
 )
 from sf_assets.landing_objects import landing_at
+from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.places import names_below
 from sf_assets.progress import report
@@ -32,8 +40,17 @@ from sf_assets.resources import Warehouse
 from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.warehouse.archive import SnapshotRow
-from sf_assets.warehouse.connection import WarehouseBusy, reading
-from sf_assets.warehouse.load import Before, LoadFailure, lists_before, load, loaded_rows
+from sf_assets.warehouse.connection import WarehouseBusy, committed, reading
+from sf_assets.warehouse.costs import Cost, costs_before
+from sf_assets.warehouse.ledger import Balances, paid_for, record_new_files, write_ledger
+from sf_assets.warehouse.load import (
+    Before,
+    LoadFailure,
+    known_lists,
+    lists_before,
+    load,
+    loaded_rows,
+)
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 ASSET_OF: dict[Relation, str] = {
@@ -53,6 +70,10 @@ class SnapshotConfig(dg.Config):
     refresh: bool = Field(
         default=False,
         description="Walk finished lists again; this buys all their pages again.",
+    )
+    due_only: bool = Field(
+        default=False,
+        description="Leave out lists whose weekdays in handles.yaml do not name the day.",
     )
 
 
@@ -128,23 +149,35 @@ class _Run:
     ) -> None:
         self.context, self.config, self.warehouse = context, config, warehouse
         self.settings, self.home = settings, home
-        self.landing = landing_at(home.landing)
+        self.landing = landing_at(home.landing, home.root)
         self.registry, wrong = registry_in_force(home.registry)
         if wrong is not None:
             context.log.warning(wrong)
-        self.keys = _keys(context.partition_keys, relations, self.registry)
+        self.keys = _keys(
+            context.partition_keys, relations, self.registry, due_only=config.due_only
+        )
         self.unfinished: dict[SnapshotKey, str] = {}
         self.transient = False
         self.stopped: str | None = None
         self.pages_missing: dict[SnapshotKey, int | None] = {}
         self.new_fields: dict[Relation, Counter[str]] = {one: Counter() for one in relations}
         self.loaded_something = False
+        self.spending = Spending(settings, self.registry, self.landing, context.run_id)
+        self.costs: dict[tuple[str, str], Cost] = {}
+        # Attempts that no loaded snapshot stands for: the ledger must have them all the same.
+        self.attempts: dict[SnapshotKey, tuple[Attempt, ...]] = {}
+        self.not_begun: list[SnapshotKey] = []
+        self.disordered: Mapping[SnapshotKey, float] = {}
+        self.busy = False
         self.before: dict[tuple[str, str], Before] = {}
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
         plan = self._plan()
         self.unfinished.update(plan.refused)
+        plan.read = self._with_known(plan.read)
+        self.disordered = plan.disordered
+        budget = self.spending.prepare(plan.read, self.costs) if plan.read else Budget(None)
         self._log_plan(plan)
         # What this run already reported before it was retried is not reported again.
         if self.context.retry_number == 0:
@@ -153,7 +186,8 @@ class _Run:
         try:
             yield from self._loaded(plan.load)
             if plan.read:
-                yield from self._read_and_load(plan.read)
+                yield from self._read_and_load(plan.read, budget)
+                self._keep_ledger()
         finally:
             if self.loaded_something:
                 self._publish()
@@ -171,7 +205,21 @@ class _Run:
             loaded=loaded,
             before=self.before,
             registry=self.registry,
+            costs=self.costs,
         )
+
+    def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
+        """Give the lists that are not read whole what is known of them."""
+        recent = [wanted.key for wanted in lists if not wanted.whole]
+        if not recent:
+            return lists
+        try:
+            with reading(self.home.readable) as con:
+                known = known_lists(con, recent)
+        except (FileNotFoundError, duckdb.Error) as error:
+            self.context.log.warning(f"all lists are read whole: what is known cannot be ({error})")
+            return lists
+        return [replace(one, known=known.get(one.key), whole=one.key not in known) for one in lists]
 
     def _known(self) -> tuple[dict[SnapshotKey, SnapshotRow], dict[tuple[str, str], Before]]:
         """What is loaded of this run's lists, and what each was like when last seen."""
@@ -179,6 +227,7 @@ class _Run:
             try:
                 with reading(self.home.readable) as con:
                     loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
+                    self.costs = costs_before(con, self.settings.day())
                     return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
                 if again or self.home.lake or not self.home.warehouse.exists():
@@ -192,23 +241,26 @@ class _Run:
         self.context.log.info(
             f"{len(self.keys)} lists: {len(plan.read)} to read, {len(plan.load)} landed and to "
             f"load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
+            + (f". Spend: {self.spending.plan}" if plan.read else "")
+            + _said_of_order(plan.disordered)
         )
 
-    def _read_and_load(self, lists: list[ListToRead]) -> Iterator[dg.AssetMaterialization]:
+    def _read_and_load(
+        self, lists: list[ListToRead], budget: Budget
+    ) -> Iterator[dg.AssetMaterialization]:
         key = self.settings.key() if self.settings.simulated else self.settings.require_key()
-        for batch in read_in_batches(lambda: self._collect(lists, key or SecretStr("sfk_sim"))):
+        collecting = partial(self._collect, lists, key or SecretStr("sfk_sim"), budget)
+        for batch in read_in_batches(collecting, say=self.context.log.info):
             for ended in batch:
                 self._note(ended)
             finished = [ended for ended in batch if ended.finished]
             yield from self._loaded([one.landed for one in finished if one.landed], finished)
 
-    async def _collect(self, lists: list[ListToRead], key: SecretStr) -> AsyncIterator[Collected]:
+    async def _collect(
+        self, lists: list[ListToRead], key: SecretStr, budget: Budget
+    ) -> AsyncIterator[Collected]:
         settings = self.settings
         headers = {"X-Sim-Day": settings.today.isoformat()} if settings.today else None
-        capped = settings.daily_credits is not None
-        budget = Budget(
-            settings.daily_credits, spent_on(self.landing, settings.day()) if capped else 0
-        )
         async with SocialFetchClient(
             api_key=key,
             base_url=settings.base_url,
@@ -235,12 +287,16 @@ class _Run:
         return self.context.run.root_run_id or self.context.run_id
 
     def _note(self, ended: Collected) -> None:
-        if ended.stopped is not None:
+        self.attempts[ended.key] = ended.attempts
+        if ended.stopped in ("unauthorized", "credits"):
             self.stopped = ended.stopped
         if ended.stopped == "credits":
             self.pages_missing[ended.key] = ended.pages_missing
         self.new_fields[ended.key.relation].update(ended.new_fields)
-        if not ended.finished:
+        if ended.stopped == "budget":
+            # Our own caps are no failure: the list is read on another day, or with a larger cap.
+            self.not_begun.append(ended.key)
+        elif not ended.finished:
             self.unfinished[ended.key] = ended.reason or "unfinished"
             self.transient |= not ended.permanent
             self.context.log.warning(f"{ended.key} is unfinished: {ended.reason}")
@@ -258,7 +314,8 @@ class _Run:
                 self.unfinished[landed.key] = (
                     f"what was landed is not loaded: {str(error) or type(error).__name__}"
                 )
-            self.transient |= isinstance(error, WarehouseBusy)
+            self.busy |= isinstance(error, WarehouseBusy)
+            self.transient |= self.busy
             self.context.log.warning(f"{len(landings)} lists are landed and not loaded: {error}")
             return
         self.loaded_something |= bool(rows)
@@ -266,6 +323,8 @@ class _Run:
             self._note_load_failure(failure)
         ended = {one.key: one for one in collected}
         by_key = {landed.key: landed for landed in landings}
+        for row in rows:
+            self.attempts.pop(_key(row), None)
         # One message a batch: each is a row in Dagster's event log, tens of milliseconds dear.
         if rows:
             self.context.log.info(
@@ -274,13 +333,82 @@ class _Run:
                 )
             )
         for row in rows:
-            yield _event(row, by_key[_key(row)])
+            yield _event(row, by_key[_key(row)], self.disordered.get(_key(row)))
 
     def _note_load_failure(self, failure: LoadFailure) -> None:
         self.unfinished[failure.key] = (
             f"{failure.key}: its landed pages cannot be loaded ({failure.reason}); they are "
             f"kept in {self.landing.path(failure.key)}"
         )
+
+    def _keep_ledger(self) -> None:
+        """Note what was paid for lists that did not finish, and the balance before and after.
+
+        Nothing here fails a run. What is in the archive reaches the tables with the next run.
+        """
+        day = self.settings.day()
+        try:
+            balances = self.spending.finish()
+            self._tell_spending(balances)
+            left = {**self._left_behind(), **self.attempts}
+            paid = [one for key, attempts in left.items() for one in paid_for(key, attempts)]
+            if paid or balances:
+                write_ledger(self.home.archive, day, paid, balances)
+            if not self.busy:
+                self._record_new_files(day - timedelta(days=LANDING_DAYS))
+                self.loaded_something = True
+        except (SfAssetsError, duckdb.Error, OSError) as error:
+            self.context.log.warning(f"the ledger of this run is not in the warehouse: {error}")
+
+    def _tell_spending(self, balances: Balances | None) -> None:
+        if self.not_begun:
+            names = ", ".join(f"{key.handle} {key.relation}" for key in self.not_begun[:20])
+            self.context.log.warning(
+                f"nothing was left for {len(self.not_begun)} lists ({names}"
+                f"{', …' if len(self.not_begun) > 20 else ''}): raise SF_ASSETS_DAILY_CREDITS, or "
+                "their daily_credits or priority in handles.yaml"
+            )
+        if balances is None:
+            return
+        self.context.log_event(
+            dg.AssetObservation(
+                SOCIAL_FETCH_API,
+                description=self.spending.plan,
+                metadata={
+                    "balance_before": dg.MetadataValue.int(balances.balance_before),
+                    "balance_after": dg.MetadataValue.int(balances.balance_after),
+                    "expected_credits": dg.MetadataValue.int(self.spending.expected),
+                    "credits": dg.MetadataValue.int(balances.credits),
+                    "unexplained": dg.MetadataValue.int(balances.unexplained),
+                    "lists_without_a_page": dg.MetadataValue.int(len(self.not_begun)),
+                },
+            )
+        )
+
+    def _left_behind(self) -> dict[SnapshotKey, tuple[Attempt, ...]]:
+        """Attempts of the last two days that the ledger lacks: of runs that were killed."""
+        today = self.settings.day()
+        known: set[tuple[str, str, date]] = set()
+        with (
+            contextlib.suppress(FileNotFoundError, duckdb.Error),
+            reading(self.home.readable) as con,
+        ):
+            known = set(
+                con.execute(
+                    "SELECT DISTINCT relation, handle, snapshot_date FROM credit_ledger "
+                    "WHERE snapshot_date >= ?",
+                    [today - timedelta(days=2)],
+                ).fetchall()
+            )
+        found = {}
+        for day in self.landing.days():
+            if today - timedelta(days=2) <= day < today:
+                for key in self.landing.keys(day):
+                    if (key.relation, key.handle, key.day) not in known:
+                        with contextlib.suppress(LandingDamaged):
+                            landed = self.landing.read(key)
+                            found[key] = landed.attempts if landed else ()
+        return found
 
     def _publish(self) -> None:
         try:
@@ -300,8 +428,30 @@ class _Run:
                 archived = {_key(row) for row in loaded_rows(con, old) if row.archive_file in there}
         except (FileNotFoundError, duckdb.Error):
             return  # what is archived cannot be told: everything stays
+        try:
+            self._keep_paid(archived)
+        except (SfAssetsError, duckdb.Error, OSError) as error:
+            self.context.log.warning(f"raw pages are kept, for the ledger cannot be: {error}")
+            return
         removed = drop_days_before(self.landing, oldest, keep=set(old) - archived)
         self.context.log.info(f"removed the raw pages of {removed} archived snapshots")
+
+    def _keep_paid(self, keys: set[SnapshotKey]) -> None:
+        """Put into the archive what only the landing of these lists knows of their cost: a refresh
+        that broke off after the day was loaded, and was never gone on with."""
+        paid = []
+        for key in sorted(keys):
+            with contextlib.suppress(LandingDamaged):
+                landed = self.landing.read(key)
+                if landed is not None and landed.attempts[-1].end is None:
+                    paid += paid_for(key, landed.attempts)
+        if paid:
+            write_ledger(self.home.archive, self.settings.day(), paid)
+            self._record_new_files(self.settings.day())
+
+    def _record_new_files(self, since: date) -> None:
+        with self.warehouse.get_connection() as con:
+            committed(con, "load", lambda: record_new_files(con, self.home.archive, since))
 
     def _tell_new_fields(self) -> None:
         """Fields the contract does not have, once a run: the landing keeps them, we do not read."""
@@ -374,13 +524,21 @@ class _Run:
 
 
 def _keys(
-    partition_keys: Sequence[str], relations: Sequence[Relation], registry: Registry
+    partition_keys: Sequence[str],
+    relations: Sequence[Relation],
+    registry: Registry,
+    *,
+    due_only: bool,
 ) -> list[SnapshotKey]:
     keys = []
     for partition_key in partition_keys:
         day, handle = split_grid_key(partition_key)
         tracked = registry.settings_of(handle).relations
-        keys += [SnapshotKey(day, handle, one) for one in relations if one in tracked]
+        keys += [
+            SnapshotKey(day, handle, one)
+            for one in relations
+            if one in tracked and (not due_only or registry.due(handle, one, day))
+        ]
     return keys
 
 
@@ -398,7 +556,19 @@ def _key(row: SnapshotRow) -> SnapshotKey:
     return SnapshotKey(row.snapshot_date, row.handle, row.relation)
 
 
-def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
+def _said_of_order(disordered: Mapping[SnapshotKey, float]) -> str:
+    if not disordered:
+        return ""
+    names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
+    return (
+        f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
+        f"order: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    )
+
+
+def _event(
+    row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
+) -> dg.AssetMaterialization:
     attempt = landed.to_load if landed else None
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
@@ -415,6 +585,8 @@ def _event(row: SnapshotRow, landed: Landed | None) -> dg.AssetMaterialization:
         metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
     if row.reported_total is not None:
         metadata["total"] = dg.MetadataValue.int(row.reported_total)
+    if order_agreement is not None:
+        metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
     if attempt is not None:
         metadata["retries"] = dg.MetadataValue.int(attempt.retries)
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)

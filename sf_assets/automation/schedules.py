@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from sf_assets.assets.snapshots import ASSET_OF
-from sf_assets.automation.jobs import DAY_TAG, snapshots_job
+from sf_assets.automation.jobs import chunk_tags, snapshots_job
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handle_ranges
 from sf_assets.registry import Registry, registry_in_force
@@ -31,7 +31,10 @@ def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinitio
         if wrong is not None:
             context.log.warning(wrong)
         # The API knows only now: a tick that comes late still asks for today.
-        yield from day_requests(settings, registered, registry)
+        requests = list(day_requests(settings, registered, registry))
+        yield from requests
+        if not requests:
+            yield dg.SkipReason(f"no list is due on {settings.day():%A}s, says handles.yaml")
 
     decorate = dg.schedule(
         name="daily",
@@ -54,14 +57,19 @@ def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinitio
 def day_requests(
     settings: Settings, registered: list[str], registry: Registry
 ) -> Iterator[dg.RunRequest]:
-    """Today's runs over `registered` handles."""
+    """Today's runs over those of the `registered` handles that have a list due."""
     day = settings.day()
-    for chunk in handle_ranges(registered, set(registered), CHUNK):
+    due = {handle for handle in registered if registry.settings_of(handle).due(day)}
+    chunks = handle_ranges(registered, due, CHUNK)
+    for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
         at = registered.index(chunk.first)
         handles = registered[at : at + chunk.size]
-        relations = {one for handle in handles for one in registry.settings_of(handle).relations}
+        relations = {
+            one for one in RELATIONS for handle in handles if registry.due(handle, one, day)
+        }
         yield dg.RunRequest(
             run_key=f"{day}/{chunk.first}..{chunk.last}/{chunk.size}",
-            tags={**chunk.tags(day), DAY_TAG: day.isoformat()},
+            tags=tags,
+            run_config={"ops": {"snapshots": {"config": {"due_only": True}}}},
             asset_selection=[dg.AssetKey(ASSET_OF[one]) for one in RELATIONS if one in relations],
         )

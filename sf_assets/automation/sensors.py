@@ -14,13 +14,18 @@ from sf_assets import alerts
 from sf_assets.automation.dead_runs import aware, fail_dead_runs
 from sf_assets.automation.jobs import (
     ALERT_TAG,
+    DAY_TAG,
     DERIVE_TAG,
+    HANDLE_TAG,
+    KIND_TAG,
     alert_job,
     derive_job,
+    derive_tags,
 )
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handles_partitions
 from sf_assets.registry import RegistryError, parse_registry
+from sf_assets.settings import load_settings
 from sf_assets.warehouse.connection import reading, sql
 
 IN_PROGRESS = [
@@ -111,11 +116,7 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
             return
         yield dg.RunRequest(
             run_key=f"derive/{marker}/{attempt}",
-            tags={
-                "dagster/asset_partition_range_start": max(first, start).isoformat(),
-                "dagster/asset_partition_range_end": max(last, start).isoformat(),
-                DERIVE_TAG: marker,
-            },
+            tags=derive_tags(max(first, start), max(last, start), marker),
         )
 
     return derivation
@@ -127,19 +128,21 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
         job=alert_job,
         minimum_interval_seconds=SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Turns each change to private, hidden, not_found and back into an alert.",
+        description="Turns each change to private, hidden, not_found and back into an alert, and "
+        "what else SF_ASSETS_ALERTS names.",
     )
     def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
             with reading(home.readable) as con:
-                waiting = alerts.undelivered(alerts.alerts(con), alerts.delivered(home))
+                found = alerts.find(con, home, load_settings())
+                waiting = alerts.undelivered(found, alerts.delivered(home))
         except FileNotFoundError:
             waiting = []
         if not waiting:
-            yield dg.SkipReason("no status change is untold")
+            yield dg.SkipReason("everything is told")
             return
         if len(waiting) > alerts.DIGEST_ABOVE:
-            # One run tells all of them; it is asked for again as its oldest change is.
+            # One run tells all of them; it is asked for again as its oldest one is.
             oldest, newest = waiting[0].id, waiting[-1].id
             attempt = _next_attempt(context.instance, ALERT_TAG, oldest)
             if attempt is None:
@@ -147,7 +150,11 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
                 return
             yield dg.RunRequest(
                 run_key=f"{oldest}..{newest}#{attempt}",
-                tags={ALERT_TAG: oldest},
+                tags={
+                    ALERT_TAG: oldest,
+                    KIND_TAG: "digest",
+                    DAY_TAG: waiting[-1].day.isoformat(),
+                },
                 run_config=dg.RunConfig(ops={"post_alert": {"config": {"change_id": newest}}}),
             )
             return
@@ -161,7 +168,12 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
                 return
             yield dg.RunRequest(
                 run_key=one.id if attempt == 0 else f"{one.id}#{attempt}",
-                tags={ALERT_TAG: one.id},
+                tags={
+                    ALERT_TAG: one.id,
+                    KIND_TAG: one.kind,
+                    DAY_TAG: one.day.isoformat(),
+                    **({HANDLE_TAG: one.handle} if one.handle else {}),
+                },
                 run_config=dg.RunConfig(ops={"post_alert": {"config": {"change_id": one.id}}}),
             )
 

@@ -85,8 +85,8 @@ def _make_history(home: Home, handles: list[str], first: date, today: date) -> l
             raise SettingsError(f"demo: {failure_of(derived)[0]}")
     # Old news of an invented month wakes nobody; what happens today does.
     with reading(home.readable) as con:
-        for alert in alerts.alerts(con):
-            if alert.changed_on < today:
+        for alert in alerts.find(con, home, load_settings()):
+            if alert.day < today:
                 alerts.note_delivered(home, alert.change_ids, "demo history")
     return unfinished
 

@@ -15,7 +15,7 @@ import duckdb
 import httpx
 
 from sf_assets import __version__
-from sf_assets.cli.tables import counted
+from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
 from sf_assets.registry import RegistryError, read_registry
 from sf_assets.settings import Settings, SettingsError, load_settings
@@ -37,14 +37,28 @@ class Problem(Exception):
         self.refused = refused
 
 
-def run_doctor() -> int:
+def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
     """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
+    said: list[dict[str, Any]] = []
+
+    def say(name: str, fine: bool, text: str) -> None:
+        said.append({"check": name, "ok": fine, "says": text})
+        if not as_json and not (quiet and fine):
+            click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
+
+    code = _checked(say)
+    if as_json:
+        print_json(said)
+    return code
+
+
+def _checked(say: Callable[[str, bool, str], None]) -> int:
     try:
         settings = load_settings()
     except SettingsError as error:
-        _say("settings", False, str(error))
+        say("settings", False, str(error))
         return 2
-    _say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
+    say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
     home = Home.of(settings)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
@@ -55,22 +69,19 @@ def run_doctor() -> int:
         ("handles", _handles),
         ("duckdb", _duckdb),
         ("grid", _grid),
+        ("alerts", _alerts),
     ]
     code = 0
     for name, check in checks:
         try:
-            _say(name, True, check(settings, home))
+            say(name, True, check(settings, home))
         except Problem as problem:
-            _say(name, False, str(problem))
+            say(name, False, str(problem))
             code = 3 if problem.refused else max(code, 1)
         except SettingsError as error:
-            _say(name, False, str(error))
+            say(name, False, str(error))
             code = max(code, 2)
     return code
-
-
-def _say(name: str, fine: bool, text: str) -> None:
-    click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
 
 
 def _client(settings: Settings) -> SocialFetchClient:
@@ -95,7 +106,29 @@ def _balance(settings: Settings, home: Home) -> str:
     left = _asked(ask).balance
     if left == 0:
         raise Problem("0 credits left: top up before the next run", refused=True)
-    return f"{left:,} credits left; a page of about 20 accounts costs 1"
+    return f"{left:,} credits left; a page of about 20 accounts costs 1{_spent(home, left)}"
+
+
+def _spent(home: Home, left: int) -> str:
+    """What the last run cost, and what is gone that no run accounts for."""
+    try:
+        with reading(home.readable) as con:
+            last = con.execute(
+                "SELECT snapshot_date, credits, unexplained, balance_after FROM credit_balances "
+                "ORDER BY asked_at DESC LIMIT 1"
+            ).fetchone()
+            landed = con.execute(
+                "SELECT coalesce(sum(credits), 0) FROM credit_ledger WHERE started_at > "
+                "(SELECT max(asked_at) FROM credit_balances)"
+            ).fetchall()[0][0]
+    except (FileNotFoundError, duckdb.Error):
+        return ""
+    if last is None:
+        return ""
+    day, credits, unexplained, after = last
+    since = after - left - landed
+    said = f"; the last run ({day}) paid {credits:,}, {unexplained:,} unexplained"
+    return said + (f"; {since:,} gone since then" if since > 0 else "")
 
 
 def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
@@ -178,3 +211,16 @@ def _grid(settings: Settings, home: Home) -> str:
             "gets slow: set SF_ASSETS_GRID_DAYS to the days it is to show, what is stored stays"
         )
     return f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"
+
+
+def _alerts(settings: Settings, home: Home) -> str:
+    kinds = f"kinds that are on: {', '.join(settings.alerts) or 'none'}"
+    if not settings.alert_urls:
+        return f"{kinds}; in log and UI only: SF_ASSETS_ALERT_URLS is not set"
+    from sf_assets.alerts import DeliveryFailed, services
+
+    try:
+        found = services(settings)
+    except DeliveryFailed as error:
+        raise SettingsError(str(error)) from None
+    return f"{kinds}; told to {', '.join(found)}; try it with sf-assets alerts test"

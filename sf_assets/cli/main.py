@@ -21,6 +21,13 @@ FINE, SOME_FAILED, WRONG_USAGE, REFUSED = 0, 1, 2, 3
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_COMPLETION = """
+\b
+Example: sf-assets completion bash > ~/.local/share/bash-completion/completions/sf-assets
+zsh:     put `eval "$(sf-assets completion zsh)"` into ~/.zshrc
+fish:    sf-assets completion fish > ~/.config/fish/completions/sf-assets.fish
+"""
+
 _EPILOG = """
 \b
 Exit codes: 0 fine; 1 some handles failed, the rest is stored; 2 wrong usage or
@@ -52,6 +59,31 @@ def _said_clearly(command: _Command) -> _Command:
 def _stop(message: str, code: int) -> None:
     click.echo(f"sf-assets: {message}", err=True)
     sys.exit(code)
+
+
+def _tracked_handles(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """For shell completion: handles of the registry that go on like this; never an error."""
+    from sf_assets.home import Home
+    from sf_assets.registry import read_registry
+    from sf_assets.settings import SfAssetsError, load_settings
+
+    try:
+        registry = read_registry(Home(load_settings().home).registry)
+    except (SfAssetsError, OSError):
+        return []
+    at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)
+    named = {str(one).lstrip("@").lower() for one in context.params.get("handles") or ()}
+    return [
+        f"{at}{one}"
+        for one in registry.handles
+        if one.startswith(begun.lower()) and one not in named
+    ]
+
+
+_quiet = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
 
 
 @click.group(
@@ -113,11 +145,25 @@ def up(port: int) -> None:
 @click.argument("handles", nargs=-1, required=True)
 @click.option("--relation", type=click.Choice(["followers", "following", "both"]))
 @click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
+@click.option(
+    "--depth",
+    type=click.Choice(["full", "recent"]),
+    help="recent: read from the top until what comes is known, all of it once a week.",
+)
 @click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
+@_quiet
+@_json
 @_said_clearly
 def track(
-    handles: tuple[str, ...], relation: str | None, pages: int | None, priority: int | None
+    handles: tuple[str, ...],
+    relation: str | None,
+    pages: int | None,
+    depth: str | None,
+    priority: int | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
+    from sf_assets.cli.tables import print_json
     from sf_assets.registry import normalise_handle, read_registry, track
     from sf_assets.settings import load_settings
 
@@ -125,8 +171,12 @@ def track(
     own: dict[str, Any] = {}
     if relation is not None:
         own["relations"] = ["followers", "following"] if relation == "both" else [relation]
+    if pages is not None and depth is not None:
+        raise click.UsageError("choose one of --pages and --depth")
     if pages is not None:
         own["depth"] = {"pages": pages}
+    if depth is not None:
+        own["depth"] = depth
     if priority is not None:
         own["priority"] = priority
     # Checked before the home is made: a typing error must not leave a folder behind.
@@ -135,18 +185,24 @@ def track(
     read_registry(home.registry)
     home.ensure(settings)
     new = track(home.registry, wanted, own)
-    for handle in dict.fromkeys(wanted):
-        click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
-    click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+    if as_json:
+        print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
+    elif not quiet:
+        for handle in dict.fromkeys(wanted):
+            click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+        click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
 
 
 @main.command(
     help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
     epilog="Example: sf-assets untrack esa",
 )
-@click.argument("handles", nargs=-1, required=True)
+@click.argument("handles", nargs=-1, required=True, shell_complete=_tracked_handles)
+@_quiet
+@_json
 @_said_clearly
-def untrack(handles: tuple[str, ...]) -> None:
+def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    from sf_assets.cli.tables import print_json
     from sf_assets.registry import normalise_handle, read_registry, untrack
     from sf_assets.settings import SettingsError, load_settings
 
@@ -155,43 +211,51 @@ def untrack(handles: tuple[str, ...]) -> None:
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
             raise SettingsError(_not_tracked(normalise_handle(handle), registry))
-    for handle in untrack(home.registry, list(handles)):
-        click.echo(f"{handle}: no longer tracked; what is stored stays")
+    gone = untrack(home.registry, list(handles))
+    if as_json:
+        print_json([{"handle": one} for one in gone])
+    elif not quiet:
+        for handle in gone:
+            click.echo(f"{handle}: no longer tracked; what is stored stays")
 
 
 @main.command(
     help="Show the tracked handles with their latest snapshots.",
     epilog="Example: sf-assets handles",
 )
+@_json
 @_said_clearly
-def handles() -> None:
-    from sf_assets.cli.tables import latest_snapshots, print_table
+def handles(as_json: bool) -> None:
+    from sf_assets.cli.tables import latest_snapshots, print_json, print_table
     from sf_assets.registry import read_registry
     from sf_assets.settings import load_settings
 
     home = _known_home(load_settings())
     registry = read_registry(home.registry)
-    if not registry.handles:
+    if not registry.handles and not as_json:
         click.echo("no handle is tracked yet: sf-assets track HANDLE")
         return
     latest = latest_snapshots(home)
     rows = []
     for handle, own in registry.handles.items():
-        depth = "full" if own.max_pages is None else f"{own.max_pages} pages"
         for relation in own.relations:
             last = latest.get((relation, handle), {})
+            depth = own.of(relation).said()
             rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
     columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
-    print_table(columns, [[row.get(name) for name in columns] for row in rows])
+    if as_json:
+        print_json([{name: row.get(name) for name in columns} for row in rows])
+    else:
+        print_table(columns, [[row.get(name) for name in columns] for row in rows])
 
 
 @main.command(
     help="Snapshot today's lists now, through the same assets as the schedule, churn and growth "
-    "included. No handle named: all tracked ones. What is finished for the day is not bought "
-    "again.",
+    "included. No handle named: all tracked ones that are due today. What is finished for the day "
+    "is not bought again.",
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
-@click.argument("handles", nargs=-1)
+@click.argument("handles", nargs=-1, shell_complete=_tracked_handles)
 @click.option(
     "--relation",
     type=click.Choice(["followers", "following", "both"]),
@@ -200,9 +264,18 @@ def handles() -> None:
 )
 @click.option("--refresh", is_flag=True, help="Walk finished lists again; buys their pages again.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
+@_quiet
+@_json
 @_said_clearly
-def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bool) -> None:
-    from sf_assets.cli.runs import run_snapshot
+def snapshot(
+    handles: tuple[str, ...],
+    relation: str,
+    refresh: bool,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from sf_assets.cli.runs import Manner, run_snapshot
     from sf_assets.registry import normalise_handle, read_registry
     from sf_assets.settings import RELATIONS, SettingsError, load_settings
 
@@ -220,7 +293,18 @@ def snapshot(handles: tuple[str, ...], relation: str, refresh: bool, verbose: bo
             raise SettingsError(_not_tracked(handle, registry))
     relations = [one for one in RELATIONS if relation in (one, "both")]
     home.ensure(settings)
-    sys.exit(run_snapshot(settings, home, wanted, relations, refresh=refresh, verbose=verbose))
+    manner = Manner(verbose=verbose, quiet=quiet, as_json=as_json)
+    sys.exit(
+        run_snapshot(
+            settings,
+            home,
+            wanted,
+            relations,
+            refresh=refresh,
+            due_only=not named,
+            manner=manner,
+        )
+    )
 
 
 @main.command(
@@ -251,10 +335,35 @@ def query(
 
 
 @main.command(
+    help="What the tracked lists will cost, from what they have cost; what `depth: recent` would "
+    "save; when the balance runs out. Of a handle that is not tracked it buys one page, after "
+    "asking.",
+    epilog="Example: sf-assets forecast --days 90",
+)
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366))
+@click.option("--handle", help="Only this one; it need not be tracked.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object.")
+@click.option("--yes", is_flag=True, help="Buy the one page without asking.")
+@_said_clearly
+def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
+    from sf_assets.cli.forecast import run_forecast
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    sys.exit(run_forecast(settings, _known_home(settings), days, handle, as_json=as_json, yes=yes))
+
+
+@main.command(
     help="Write a report to pass on: one HTML file that needs no network.",
     epilog="Example: sf-assets report --handle nasa --days 90 -o nasa.html",
 )
-@click.option("--handle", "handles", multiple=True, help="Only this one; may be repeated.")
+@click.option(
+    "--handle",
+    "handles",
+    multiple=True,
+    shell_complete=_tracked_handles,
+    help="Only this one; may be repeated.",
+)
 @click.option("--days", default=30, show_default=True, type=click.IntRange(2, 366))
 @click.option(
     *("-o", "--output"),
@@ -262,12 +371,61 @@ def query(
     default=Path("report.html"),
     show_default=True,
 )
+@_quiet
+@_json
 @_said_clearly
-def report(handles: tuple[str, ...], days: int, output: Path) -> None:
+def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.report import run_report
     from sf_assets.settings import load_settings
 
-    run_report(_known_home(load_settings()), handles, days, output)
+    run_report(_known_home(load_settings()), handles, days, output, quiet=quiet, as_json=as_json)
+
+
+@main.group(
+    invoke_without_command=True,
+    help="The newest alerts, and whether they went out. Without a command: list them.",
+    epilog="Example: sf-assets alerts --limit 5; sf-assets alerts test",
+)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@_json
+@click.pass_context
+@_said_clearly
+def alerts(context: click.Context, limit: int, as_json: bool) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from sf_assets.cli.alerts import run_list
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    run_list(_known_home(settings), settings, limit, as_json)
+
+
+@alerts.command(
+    "test",
+    help="Send a sample, marked as a test, to every address in SF_ASSETS_ALERT_URLS, and say where "
+    "it arrived. Exit code 1 where it did not.",
+    epilog="Example: SF_ASSETS_ALERT_URLS=discord://id/token sf-assets alerts test",
+)
+@_quiet
+@_json
+@_said_clearly
+def alerts_test(quiet: bool, as_json: bool) -> None:
+    from sf_assets.cli.alerts import run_test
+    from sf_assets.settings import load_settings
+
+    sys.exit(FINE if run_test(load_settings(), as_json, quiet) else SOME_FAILED)
+
+
+@main.command(
+    help="Print what makes a shell complete commands, options and tracked handles.",
+    epilog=_COMPLETION,
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@_said_clearly
+def completion(shell: str) -> None:
+    from sf_assets.cli.completion import script
+
+    click.echo(script(main, shell))
 
 
 @main.command(
@@ -325,14 +483,16 @@ def simulate(
 
 
 @main.command(
-    help="Check key, balance, home, disk, DuckDB, grid and clock; say what to do.",
+    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts; say what to do.",
     epilog="Example: sf-assets doctor",
 )
+@_quiet
+@_json
 @_said_clearly
-def doctor() -> None:
+def doctor(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.doctor import run_doctor
 
-    sys.exit(run_doctor())
+    sys.exit(run_doctor(quiet=quiet, as_json=as_json))
 
 
 @main.command(
@@ -340,8 +500,9 @@ def doctor() -> None:
     "old file is kept beside it.",
     epilog="Example: sf-assets rebuild",
 )
+@_quiet
 @_said_clearly
-def rebuild() -> None:
+def rebuild(quiet: bool) -> None:
     from sf_assets.home import Home
     from sf_assets.settings import load_settings
     from sf_assets.warehouse.rebuild import rebuild
@@ -349,11 +510,12 @@ def rebuild() -> None:
     settings = load_settings()
     home = Home.of(settings).ensure(settings)
     made = rebuild(home)
-    click.echo(
-        f"{made.snapshots} snapshots replayed into {home.writable}"
-        + ("" if home.lake else f"; published as {home.published}")
-        + (f". The old warehouse is kept as {made.old}" if made.old else "")
-    )
+    if not quiet:
+        click.echo(
+            f"{made.snapshots} snapshots replayed into {home.writable}"
+            + ("" if home.lake else f"; published as {home.published}")
+            + (f". The old warehouse is kept as {made.old}" if made.old else "")
+        )
     for problem in made.problems:
         click.echo(f"not replayed: {problem}", err=True)
     sys.exit(SOME_FAILED if made.problems else FINE)

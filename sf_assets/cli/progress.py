@@ -9,12 +9,9 @@ from contextlib import contextmanager
 
 import click
 
-from sf_assets.cli.tables import counted
 from sf_assets.landing import SnapshotKey
-from sf_assets.progress import watching
+from sf_assets.progress import Pace, Watcher, is_long_way, line, watching
 from sf_assets.social_fetch import ListWalk
-
-PLAIN_EVERY_PAGES = 50
 
 
 @contextmanager
@@ -24,21 +21,19 @@ def reading_progress() -> Iterator[None]:
         with _bars():
             yield
     else:
-        with watching(_plain):
+        with watching(_plain_lines()):
             yield
 
 
-def _plain(key: SnapshotKey, walk: ListWalk) -> None:
-    if not walk.has_next_page or walk.pages % PLAIN_EVERY_PAGES == 0:
-        click.echo(_line(key, walk), err=True)
+def _plain_lines() -> Watcher:
+    pace = Pace()
 
+    def show(key: SnapshotKey, walk: ListWalk) -> None:
+        left = pace.seconds_left(key, walk)
+        if not walk.has_next_page or is_long_way(walk):
+            click.echo(line(key, walk, left), err=True)
 
-def _line(key: SnapshotKey, walk: ListWalk) -> str:
-    of = f" of {walk.reported_total}" if walk.reported_total is not None else ""
-    status = walk.lookup_status.value if walk.lookup_status else "?"
-    what = f"{walk.listed}{of} accounts" if status == "found" else status
-    pages, credits = counted(walk.pages, "page"), counted(walk.credits_charged, "credit")
-    return f"{key}: {what}, {pages}, {credits}"
+    return show
 
 
 @contextmanager
@@ -66,7 +61,7 @@ def _bars() -> Iterator[None]:
                 bars.update(tasks[key], completed=walk.listed, total=total)
                 if not walk.has_next_page:
                     bars.remove_task(tasks.pop(key))
-                    bars.console.print(_line(key, walk), highlight=False)
+                    bars.console.print(line(key, walk), highlight=False)
 
         with watching(show):
             yield

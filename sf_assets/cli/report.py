@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sf_assets.cli.tables import print_json
 from sf_assets.home import Home
 from sf_assets.registry import normalise_handle
 from sf_assets.report import gather, render
@@ -14,7 +15,15 @@ from sf_assets.settings import SettingsError
 from sf_assets.warehouse.connection import reading
 
 
-def run_report(home: Home, handles: Sequence[str], days: int, output: Path) -> None:
+def run_report(
+    home: Home,
+    handles: Sequence[str],
+    days: int,
+    output: Path,
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
     """Write the report of `handles`, of all where none is named.
 
     Raises SettingsError where nothing is published, a handle has no snapshot in these days, or the
@@ -39,4 +48,8 @@ def run_report(home: Home, handles: Sequence[str], days: int, output: Path) -> N
         output.write_text(render(report), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{output} cannot be written ({error})") from None
-    click.echo(f"{output}: {len(report.handles)} handles, {days} days up to {report.days[-1]}")
+    last, names = report.days[-1], [handle.name for handle in report.handles]
+    if as_json:
+        print_json({"file": str(output), "handles": names, "days": days, "last_day": last})
+    elif not quiet:
+        click.echo(f"{output}: {len(names)} handles, {days} days up to {last}")

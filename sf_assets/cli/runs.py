@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sf_assets.cli.tables import counted, print_table, snapshots_of
+from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
 from sf_assets.landing import LandingDamaged, SnapshotKey
 from sf_assets.landing_objects import landing_at
@@ -102,39 +102,38 @@ class Runner:
         return list(self.instance.get_dynamic_partitions(HANDLES))
 
     def snapshot(
-        self, day: date, handles: Sequence[str], relations: Sequence[Relation], *, refresh: bool
+        self,
+        day: date,
+        handles: Sequence[str],
+        relations: Sequence[Relation],
+        *,
+        refresh: bool,
+        due_only: bool = False,
     ) -> list[dg.ExecuteInProcessResult]:
-        """Runs over the handles of a day, in chunks of neighbours."""
+        """Runs over the handles of a day, in chunks of neighbours; `due_only` leaves out lists that
+        are not read on such a weekday."""
         from sf_assets.assets.snapshots import ASSET_OF
-        from sf_assets.automation.jobs import DAY_TAG, SNAPSHOTS_JOB
+        from sf_assets.automation.jobs import SNAPSHOTS_JOB, chunk_tags
         from sf_assets.automation.schedules import CHUNK
         from sf_assets.partitions import handle_ranges
 
-        registered = self.register(handles)
+        chunks = handle_ranges(self.register(handles), set(handles), CHUNK)
         return [
             self._run(
                 SNAPSHOTS_JOB,
-                {**chunk.tags(day), DAY_TAG: day.isoformat()},
+                tags,
                 [ASSET_OF[relation] for relation in relations],
-                {"ops": {"snapshots": {"config": {"refresh": refresh}}}},
+                {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
             )
-            for chunk in handle_ranges(registered, set(handles), CHUNK)
+            for tags in chunk_tags(day, chunks)
         ]
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
         """Derive what is loaded, reporting the days from `first` to `last`."""
-        from sf_assets.automation.jobs import DERIVE_JOB, DERIVE_TAG
+        from sf_assets.automation.jobs import DERIVE_JOB, derive_tags
 
-        return self._run(
-            DERIVE_JOB,
-            {
-                "dagster/asset_partition_range_start": first.isoformat(),
-                "dagster/asset_partition_range_end": last.isoformat(),
-                DERIVE_TAG: f"command line {os.getpid()}",
-            },
-            None,
-            {},
-        )
+        marker = f"command line {os.getpid()}"
+        return self._run(DERIVE_JOB, derive_tags(first, last, marker), None, {})
 
     def _run(
         self,
@@ -204,13 +203,22 @@ class Bought:
 
     @classmethod
     def of(cls, home: Home, keys: Sequence[SnapshotKey]) -> Bought:
-        landing, pages, credits = landing_at(home.landing), 0, 0
+        landing, pages, credits = landing_at(home.landing, home.root), 0, 0
         for key in keys:
             with contextlib.suppress(LandingDamaged):  # the run itself tells of it
                 landed = landing.read(key)
                 pages += sum(len(one.request_ids) for one in landed.attempts) if landed else 0
                 credits += landed.credits if landed else 0
         return cls(pages, credits)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How much `sf-assets snapshot` says, and in which form."""
+
+    verbose: bool = False
+    quiet: bool = False
+    as_json: bool = False
 
 
 def run_snapshot(
@@ -220,7 +228,8 @@ def run_snapshot(
     relations: list[Relation],
     *,
     refresh: bool,
-    verbose: bool,
+    manner: Manner,
+    due_only: bool = False,
 ) -> int:
     """Snapshot, derive, show what there is now; returns the exit code."""
     from sf_assets.cli.main import FINE, REFUSED, SOME_FAILED
@@ -239,27 +248,44 @@ def run_snapshot(
         for handle in handles
         for relation in relations
         if relation in registry.settings_of(handle).relations
+        and (not due_only or registry.due(handle, relation, day))
     ]
     before = Bought.of(home, keys)
-    with dagster_instance(home, verbose=verbose) as instance:
-        runner = Runner(instance, settings, verbose=verbose)
-        with reading_progress():
-            results = runner.snapshot(day, handles, relations, refresh=refresh)
+    with dagster_instance(home, verbose=manner.verbose) as instance:
+        runner = Runner(instance, settings, verbose=manner.verbose)
+        with contextlib.nullcontext() if manner.quiet else reading_progress():
+            results = runner.snapshot(day, handles, relations, refresh=refresh, due_only=due_only)
         derived = runner.derive(day, day)
     after = Bought.of(home, keys)
     columns, rows = snapshots_of(home, day, handles, relations)
-    print_table(columns, rows)
-    code = FINE
+    if not manner.quiet and not manner.as_json:
+        print_table(columns, rows)
+    code, problems = FINE, []
     for result in [*results, derived]:
         if result.success:
             continue
-        for reason in reasons_of(result):
-            click.echo(f"sf-assets: {reason}", err=True)
+        problems += reasons_of(result)
         code = REFUSED if failure_of(result)[1] or code == REFUSED else SOME_FAILED
-    click.echo(
-        f"{day}: {len(rows)} of {counted(len(keys), 'list')} stored; "
-        f"{counted(after.pages - before.pages, 'page')} bought, "
-        f"{counted(after.credits - before.credits, 'credit')}, "
-        f"{time.monotonic() - began:.1f} seconds"
-    )
+    for reason in problems:
+        click.echo(f"sf-assets: {reason}", err=True)
+    pages, credits = after.pages - before.pages, after.credits - before.credits
+    seconds = time.monotonic() - began
+    if manner.as_json:
+        print_json(
+            {
+                "day": day,
+                "lists": [dict(zip(columns, row, strict=True)) for row in rows],
+                "lists_asked_for": len(keys),
+                "pages_bought": pages,
+                "credits": credits,
+                "seconds": round(seconds, 1),
+                "problems": problems,
+                "exit_code": code,
+            }
+        )
+    elif not manner.quiet:
+        click.echo(
+            f"{day}: {len(rows)} of {counted(len(keys), 'list')} stored; "
+            f"{counted(pages, 'page')} bought, {counted(credits, 'credit')}, {seconds:.1f} seconds"
+        )
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -53,18 +54,19 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
 _TABLES = """
 SELECT name, rtrim(regexp_replace(comment, '^One row is ', ''), '.') AS "one row is"
 FROM (
-    SELECT view_name AS name, comment FROM duckdb_views()
+    SELECT 1 AS place, view_name AS name, comment FROM duckdb_views()
     WHERE schema_name = 'main' AND NOT internal AND database_name = current_database()
     UNION ALL
-    SELECT table_name AS name, comment FROM duckdb_tables()
+    SELECT 1, table_name, comment FROM duckdb_tables()
     WHERE schema_name = 'main' AND database_name = current_database()
-    ORDER BY name
+    UNION ALL
+    SELECT 2, function_name || '(' || replace(array_to_string(parameters, ', '), 'wanted_', '')
+        || ')', comment
+    FROM duckdb_functions()
+    WHERE schema_name = 'main' AND function_type = 'table_macro' AND NOT internal
+        AND database_name = current_database()
 )
-UNION ALL
-VALUES
-    ('followers_on(handle, day)', 'an account in the follower list as it stood on a day'),
-    ('following_on(handle, day)', 'an account in the following list as it stood on a day'),
-    ('churn_between(handle, from_day, to_day)', 'who came or left after one day, up to another')
+ORDER BY place, name
 """
 
 
@@ -184,6 +186,11 @@ def _print_drawn(
     Console().print(table)
 
 
-def counted(number: int, noun: str) -> str:
+def print_json(value: Any) -> None:
+    """A JSON document for a script; days as YYYY-MM-DD."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def counted(number: int, noun: str, many: str | None = None) -> str:
     """`1 page`, `2,000 pages`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"

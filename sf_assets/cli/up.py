@@ -60,6 +60,7 @@ def run_up(home: Home, port: int) -> int:
         *("--log-level", "warning"),
     ]
     click.echo(f"Dagster UI: http://{HOST}:{port} (Ctrl-C stops it). Home: {home.root}")
+    os.environ.setdefault("SF_ASSETS_UI_URL", f"http://{HOST}:{port}")  # for links in alerts
     process: subprocess.Popen[bytes] | None = None
     stopping = False
 

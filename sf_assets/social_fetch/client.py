@@ -91,6 +91,7 @@ class _Got(Generic[_Value]):
     value: _Value
     received_at: datetime
     tries: int
+    unread: int
     seconds: float
 
 
@@ -105,6 +106,8 @@ class Answer:
     """UTC."""
     tries: int
     """Requests sent until this answer came; the failed ones may have been charged too."""
+    unread: int
+    """How many of them got a 200 that could not be read, and so most likely were charged."""
     seconds: float
     """How long the request that worked took."""
     age: int | None
@@ -248,6 +251,7 @@ class SocialFetchClient:
             body=got.raw.body,
             received_at=got.received_at,
             tries=got.tries,
+            unread=got.unread,
             seconds=got.seconds,
             age=_age(got.raw.headers),
         )
@@ -322,11 +326,12 @@ class SocialFetchClient:
                     value = self._value(raw, read, place)
                 except SocialFetchError as error:
                     error.tries = tries
+                    error.unread = unreadable + isinstance(error, ContractViolation)
                     if isinstance(error, StopEverything) and self._stop_error is None:
                         self._stop_error = error
                         self._stopped.set()
                     raise
-            return _Got(raw, value, received_at, tries, seconds)
+            return _Got(raw, value, received_at, tries, unreadable, seconds)
 
         failed: SocialFetchError | None = None
 

@@ -68,7 +68,8 @@ class SocialFetchError(Exception):
     """Base of all errors here; `str()` says what happened, to which list, and what to do.
 
     `status` and `code` are None where no such answer came. `page` counts from 1. `tries` is how
-    many requests were sent in all, 0 when another list's error stopped this one before any.
+    many requests were sent in all, 0 when another list's error stopped this one before any;
+    `unread` how many of them got a 200 that could not be read.
     """
 
     what = "Social Fetch gave an error"
@@ -97,6 +98,7 @@ class SocialFetchError(Exception):
         self.relation = relation
         self.page = page
         self.tries = 1
+        self.unread = 0
 
     def __str__(self) -> str:
         where = ""
@@ -134,6 +136,7 @@ class SocialFetchError(Exception):
         """A copy that names another list, which this error stopped too."""
         other = copy.copy(self)
         other.handle, other.relation, other.page, other.tries = handle, relation, page, tries
+        other.unread = 0
         return other
 
 

@@ -11,10 +11,19 @@ walk can go on in another process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
-from .models import AccountKey, FollowersResponse, FollowingResponse, LookupStatus, Relation
+from .models import (
+    AccountKey,
+    FollowedAccount,
+    Follower,
+    FollowersResponse,
+    FollowingResponse,
+    LookupStatus,
+    Relation,
+)
 
 __all__ = ["EndReason", "ListWalk", "PageParams"]
 
@@ -32,12 +41,16 @@ class EndReason(str, Enum):
     """Our own cap on credits was reached."""
     OUT_OF_CREDITS = "out_of_credits"
     """The API asked for payment."""
+    KNOWN = "known"
+    """What came was known already, as `known` judged."""
     STALLED = "stalled"
     """The API said that there is more, but did not bring it."""
 
 
 # These are our doing, or our purse's: the list itself goes on.
-_RESUMABLE = frozenset({EndReason.PAGE_LIMIT, EndReason.BUDGET, EndReason.OUT_OF_CREDITS})
+_RESUMABLE = frozenset(
+    {EndReason.PAGE_LIMIT, EndReason.KNOWN, EndReason.BUDGET, EndReason.OUT_OF_CREDITS}
+)
 
 # Other vendors of the same lists give these where TikTok's cap is reached. They are no positions.
 _NO_CURSORS = frozenset({"-1", "0"})
@@ -50,6 +63,17 @@ class PageParams(TypedDict):
     page: int
 
 
+class Judge(Protocol):
+    """Tells from the accounts of each page whether what comes below is known."""
+
+    def update(self, new: Sequence[Follower | FollowedAccount]) -> None:
+        """Take in the accounts that a page showed for the first time."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether to read no further."""
+
+
 class ListWalk:
     """The state of one walk through one list.
 
@@ -57,10 +81,18 @@ class ListWalk:
     read, and stays None where the list turned out hidden, private or missing, at whichever page.
     `pages` counts pages, `listed` distinct accounts. `reported_total` is what the last page that
     gave a total said, `first_total` what the first one did: totals move while a list is read.
-    `last_cursor` is where the next page starts. `max_pages` may be changed before `reopen`.
+    `last_cursor` is where the next page starts. `max_pages` may be changed before `reopen`. `known`
+    ends the walk where nothing is new.
     """
 
-    def __init__(self, relation: Relation, handle: str, *, max_pages: int | None = None) -> None:
+    def __init__(
+        self,
+        relation: Relation,
+        handle: str,
+        *,
+        max_pages: int | None = None,
+        known: Judge | None = None,
+    ) -> None:
         if max_pages is not None and max_pages < 1:
             raise ValueError("max_pages must be at least 1")
         self.relation = relation
@@ -76,6 +108,7 @@ class ListWalk:
         self._cursors: set[str] = set()
         self._accounts: set[int | AccountKey] = set()
         self._barren_pages = 0
+        self._known = known
 
     @property
     def listed(self) -> int:
@@ -112,13 +145,22 @@ class ListWalk:
         if data.lookup_status is not LookupStatus.FOUND:
             return
         before = self.listed
-        self._accounts.update(_compact(account.key) for account in data.accounts)
+        if self._known is None:
+            self._accounts.update(_compact(account.key) for account in data.accounts)
+        else:
+            new = []
+            for account in data.accounts:
+                key = _compact(account.key)
+                if key not in self._accounts:
+                    self._accounts.add(key)
+                    new.append(account)
+            self._known.update(new)
         self._barren_pages = 0 if self.listed > before else self._barren_pages + 1
         self.end_reason = self._end(data.page.has_more, data.page.next_cursor)
         if self.end_reason is None and data.page.next_cursor:
             self.last_cursor = data.page.next_cursor
             self._cursors.add(self.last_cursor)
-            self._apply_page_limit()
+            self._apply_limits()
 
     def stop(self, reason: EndReason) -> None:
         """End the walk from outside, for `budget` or `out_of_credits`; an ended one stays so."""
@@ -128,10 +170,11 @@ class ListWalk:
             self.end_reason = reason
 
     def reopen(self) -> None:
-        """Go on after `budget`, `out_of_credits` or, with a larger `max_pages`, `page_limit`."""
+        """Go on after `budget`, `out_of_credits` or, where those do not hold any more, `page_limit`
+        and `known`."""
         if self.end_reason in _RESUMABLE:
             self.end_reason = None
-            self._apply_page_limit()
+            self._apply_limits()
 
     def _end(self, has_more: bool, cursor: str | None) -> EndReason | None:
         if not has_more or cursor in _NO_CURSORS:
@@ -143,8 +186,10 @@ class ListWalk:
             return EndReason.STALLED
         return None
 
-    def _apply_page_limit(self) -> None:
-        if self.max_pages is not None and self.pages >= self.max_pages:
+    def _apply_limits(self) -> None:
+        if self._known is not None and self._known.reached:
+            self.end_reason = EndReason.KNOWN
+        elif self.max_pages is not None and self.pages >= self.max_pages:
             self.end_reason = EndReason.PAGE_LIMIT
 
 

@@ -27,11 +27,11 @@ from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
 from sf_assets.warehouse.connection import MEMORY, run_sql, sql
+from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 
 ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
 ROW_GROUP = 10_240
-_METADATA_KEY = "sf_assets_snapshots"
 
 
 class ArchiveDamaged(SfAssetsError):
@@ -153,7 +153,15 @@ def _copy(
         if own:
             con.execute(f"SET VARIABLE {relation}_files = ?", [own])
             listed.append(f"({sql(f'listed_{relation}')})")
-    described = json.dumps({"format": ARCHIVE_FORMAT, "snapshots": [_to_json(r) for r in rows]})
+    described = json.dumps(
+        {
+            "format": ARCHIVE_FORMAT,
+            "snapshots": [_to_json(row) for row in rows],
+            "attempts": [
+                to_json(paid) for landed in batch for paid in paid_for(landed.key, landed.attempts)
+            ],
+        }
+    )
     quoted = described.replace("'", "''")
     con.execute(
         "COPY (SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
@@ -164,7 +172,7 @@ def _copy(
         "JOIN finished AS f ON f.series = l.series) "
         f"TO '{str(target).replace(chr(39), chr(39) * 2)}' "
         f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
-        f"KV_METADATA {{{_METADATA_KEY}: '{quoted}'}})"
+        f"KV_METADATA {{{METADATA_KEY}: '{quoted}'}})"
     )
 
 
@@ -177,7 +185,7 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
         try:
             with path.open("rb") as file:
                 metadata = pq.read_metadata(file).metadata or {}
-            described = json.loads(metadata[_METADATA_KEY.encode()])
+            described = json.loads(metadata[METADATA_KEY.encode()])
         except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
             raise ArchiveDamaged(
                 f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "

@@ -26,7 +26,7 @@ from sf_assets.places import Lake, without_password
 from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
 
-WAREHOUSE_FORMAT = 2
+WAREHOUSE_FORMAT = 3
 DEFAULT_WAIT_SECONDS = 600.0
 # Of a lake: how often a commit that met another one is done again, each time a little later.
 CONFLICT_TRIES = 12
@@ -43,6 +43,9 @@ TABLES = (
     "internal.profiles",
     "main.follower_growth",
     "main.status_changes",
+    "main.credit_ledger",
+    "main.credit_balances",
+    "internal.ledger_files",
 )
 
 _Result = TypeVar("_Result")

@@ -64,6 +64,7 @@ class _Snapshot(NamedTuple):
     reported_total: int | None
     completeness: str
     lookup_status: str
+    until_known: bool
     path: str
 
     @property
@@ -140,7 +141,8 @@ class _Derivation:
         """Snapshots without a comparison, day by day, about ACCOUNTS_A_WAVE accounts at a time."""
         rows = self.con.execute(
             "SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.listed, "
-            "s.reported_total, s.completeness, s.lookup_status, s.archive_file "
+            "s.reported_total, s.completeness, s.lookup_status, "
+            "coalesce(s.end_reason = 'known', false), s.archive_file "
             "FROM internal.snapshots AS s ANTI JOIN internal.comparisons AS c "
             "ON c.relation = s.relation AND c.handle = s.handle "
             "AND c.snapshot_date = s.snapshot_date "
@@ -297,6 +299,33 @@ class _Derivation:
             [series],
         )
 
+        reaches = con.execute(
+            "SELECT c.snapshot_date, c.reach FROM internal.comparisons AS c JOIN wave AS w "
+            "USING (relation, handle) WHERE w.series = ? AND isfinite(c.reach)",
+            [series],
+        ).fetchall()
+        for day, reach in reaches:
+            con.execute(
+                "UPDATE internal.comparisons SET reach = ? FROM wave AS w WHERE w.series = ? "
+                "AND comparisons.relation = w.relation AND comparisons.handle = w.handle "
+                "AND comparisons.snapshot_date = ?",
+                [float(np.interp(reach, old, new)), series, day],
+            )
+        if reaches:
+            con.execute(
+                "UPDATE wave SET previous_reach = c.reach FROM internal.comparisons AS c "
+                "WHERE wave.series = ? AND c.relation = wave.relation AND c.handle = wave.handle "
+                "AND c.snapshot_date = wave.previous_date",
+                [series],
+            )
+            con.execute(
+                "UPDATE wave_looks SET reach = c.reach FROM internal.comparisons AS c, wave AS w "
+                "WHERE wave_looks.series = w.series AND w.series = ? "
+                "AND c.relation = w.relation AND c.handle = w.handle "
+                "AND c.snapshot_date = wave_looks.snapshot_date AND c.reach IS NOT NULL",
+                [series],
+            )
+
     def _forget(self, series: Sequence[tuple[str, str]], *, aliases_too: bool) -> None:
         if not series:
             return
@@ -336,6 +365,7 @@ def _wave_table(wave: Sequence[_Snapshot]) -> pa.Table:
         "listed": pa.int64(),
         "reported_total": pa.int64(),
         "comparable": pa.bool_(),
+        "until_known": pa.bool_(),
     }
     rows = [
         {

@@ -6,19 +6,26 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa
 
+from sf_assets.known import KnownList
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.rehearsal import crash_point
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import committed, sql
+from sf_assets.warehouse.ledger import paid_for, record_paid
 
 # Opens the warehouse for writing, for the length of a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+
+# Accounts of a known list that a reading of its top is held against; whoever needs more is read
+# to the end.
+MOST_KNOWN = 2_000
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,45 @@ class LoadFailure:
     reason: str
 
 
-def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> list[SnapshotRow]:
-    """The rows of `snapshots` that are there for these keys."""
-    wanted = pa.Table.from_pylist(
+def _wanted(keys: Iterable[SnapshotKey]) -> pa.Table:
+    return pa.Table.from_pylist(
         [{"relation": k.relation, "handle": k.handle, "day": k.day} for k in keys],
         schema=pa.schema(
             [("relation", pa.string()), ("handle", pa.string()), ("day", pa.date32())]
         ),
     )
-    con.register("wanted", wanted)
+
+
+def known_lists(
+    con: duckdb.DuckDBPyConnection, keys: Sequence[SnapshotKey]
+) -> dict[SnapshotKey, Callable[[], KnownList]]:
+    """Each list as it was last known, as deep as a reading of its top may need it.
+
+    Held as Arrow, a tenth of the memory; the list itself is made when it is read.
+    """
+    con.register("wanted", _wanted(keys))
+    rows = con.execute(sql("known_lists"), {"most": MOST_KNOWN}).to_arrow_table()
+    con.unregister("wanted")
+    place = {
+        name: at
+        for at, name in enumerate(
+            zip(rows["relation"].to_pylist(), rows["handle"].to_pylist(), strict=True)
+        )
+    }
+    return {
+        key: partial(_known_list, rows["account_ids"][at], rows["account_handles"][at])
+        for key in keys
+        if (at := place.get((key.relation, key.handle))) is not None
+    }
+
+
+def _known_list(ids: pa.ListScalar, handles: pa.ListScalar) -> KnownList:
+    return KnownList(zip(ids.as_py(), handles.as_py(), strict=True))
+
+
+def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> list[SnapshotRow]:
+    """The rows of `snapshots` that are there for these keys."""
+    con.register("wanted", _wanted(keys))
     rows = con.execute(sql("loaded")).fetchall()
     con.unregister("wanted")
     return [SnapshotRow(*row) for row in rows]
@@ -82,8 +119,20 @@ def load(
         failures += failed
     if rows:
         crash_point("archived")
+        loaded = {SnapshotKey(row.snapshot_date, row.handle, row.relation) for row in rows}
+        paid = [
+            one
+            for landed in landings
+            if landed.key in loaded
+            for one in paid_for(landed.key, landed.attempts)
+        ]
+
+        def note() -> None:
+            record(con, rows)
+            record_paid(con, paid)
+
         with connect() as con:
-            committed(con, "load", lambda: record(con, rows))
+            committed(con, "load", note)
     return rows, failures
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+import duckdb
 
 from sf_assets.home import Home
 from sf_assets.landing import Landed, LandingDamaged
@@ -23,6 +26,13 @@ from sf_assets.warehouse.connection import (
     writing,
 )
 from sf_assets.warehouse.derive import derive, derive_within
+from sf_assets.warehouse.ledger import (
+    Paid,
+    archived_attempts,
+    paid_for,
+    record_new_files,
+    record_paid,
+)
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.publish import publish
 
@@ -53,11 +63,8 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
     with locked(home.warehouse, wait_seconds):
         for left in new.parent.glob(f"{new.name}*"):
             left.unlink()  # of a rebuild that was killed
-        rows = _newest(home.archive)
         with connect() as con, transaction(con):
-            if rows:
-                record(con, list(rows.values()))
-        landings = _not_archived(home, rows, made.problems)
+            rows, landings = _replay(con, home, made.problems)
         loaded, failures = load(connect, home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
@@ -74,19 +81,17 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
     made = Rebuilt()
     with writing(lake) as con:
 
-        def replay() -> dict[tuple[str, str, object], SnapshotRow]:
+        def replay() -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
             # Nobody's load may come between the reading of the archive and the commit.
             con.execute("UPDATE internal.load_turn SET taken = taken + 1")
+            made.problems.clear()
             for table in TABLES:
                 con.execute(f"DELETE FROM {table}")
-            rows = _newest(home.archive)
-            if rows:
-                record(con, list(rows.values()))
+            rows, landings = _replay(con, home, made.problems)
             derive_within(con, home.archive)
-            return rows
+            return rows, landings
 
-        rows = committed(con, "derive", replay)
-        landings = _not_archived(home, rows, made.problems)
+        rows, landings = committed(con, "derive", replay)
         loaded, failures = load(lambda: nullcontext(con), home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         if loaded:
@@ -95,6 +100,33 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
         rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
     )
     return made
+
+
+def _replay(
+    con: duckdb.DuckDBPyConnection, home: Home, problems: list[str]
+) -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
+    """Snapshots and ledger of the archive into empty tables; returns what is landed besides."""
+    rows = _newest(home.archive)
+    paid, landings = _landed(home, rows, problems)
+    if rows:
+        record(con, list(rows.values()))
+    paid += archived_attempts(home.archive)
+    record_paid(con, [*paid, *_of_older_versions(rows.values(), paid)])
+    record_new_files(con, home.archive, None)
+    return rows, landings
+
+
+def _of_older_versions(rows: Iterable[SnapshotRow], paid: Iterable[Paid]) -> list[Paid]:
+    """Snapshots archived before there was a ledger: what is known of their cost."""
+    known = {one.name[:3] for one in paid}
+    return [
+        Paid(
+            row.relation, row.handle, row.snapshot_date, row.attempt, row.pages,
+            row.credits_charged, None, None, None, row.started_at, row.run_id,
+        )
+        for row in rows
+        if (row.relation, row.handle, row.snapshot_date) not in known
+    ]  # fmt: skip
 
 
 def _swap(work: Path, new: Path) -> Path | None:
@@ -127,11 +159,13 @@ def _rank(row: SnapshotRow) -> tuple[int, int, str]:
     return row.attempt, row.pages, row.archive_file
 
 
-def _not_archived(
+def _landed(
     home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
-) -> list[Landed]:
-    landing = landing_at(home.landing)
-    found = []
+) -> tuple[list[Paid], list[Landed]]:
+    """What was paid for all that is landed, and of that what is to be loaded, not archived yet."""
+    landing = landing_at(home.landing, home.root)
+    paid: list[Paid] = []
+    to_load: list[Landed] = []
     for day in landing.days():
         for key in landing.keys(day):
             try:
@@ -139,13 +173,14 @@ def _not_archived(
             except LandingDamaged as error:
                 problems.append(str(error))
                 continue
-            best = landed.to_load if landed else None
-            if landed is None or best is None:
+            if landed is None:
                 continue
+            paid += paid_for(key, landed.attempts)
+            best = landed.to_load
             row = rows.get((key.relation, key.handle, key.day))
-            if row is None or (row.attempt, row.pages) < (best.number, best.pages):
-                found.append(landed)
-    return found
+            if best and (row is None or (row.attempt, row.pages) < (best.number, best.pages)):
+                to_load.append(landed)
+    return paid, to_load
 
 
 __all__ = ["ArchiveDamaged", "Rebuilt", "rebuild"]

@@ -67,7 +67,7 @@ def deliver(location: Location, request: dg.RunRequest) -> bool:
 
 def test_without_a_change_nothing_is_told(location: Location) -> None:
     reason = location.tick("alerts").skip_reason
-    assert reason == dg.SkipReason("no status change is untold")
+    assert reason == dg.SkipReason("everything is told")
 
 
 def test_changes_are_told_oldest_first_under_their_ids(changed: Location) -> None:
@@ -78,6 +78,17 @@ def test_changes_are_told_oldest_first_under_their_ids(changed: Location) -> Non
         request.run_config["ops"]["post_alert"]["config"]["change_id"] for request in requests
     ] == told
     assert len(told) == 3
+
+
+def test_a_delivery_is_found_by_day_handle_and_kind(changed: Location) -> None:
+    first, *_ = asked(changed)
+    ours = {name: text for name, text in first.tags.items() if name.startswith("sf_assets/")}
+    assert ours == {
+        "sf_assets/alert": first.run_key,
+        "sf_assets/day": str(DAY + timedelta(days=1)),
+        "sf_assets/handle": "first",
+        "sf_assets/kind": "status",
+    }
 
 
 def changed_ids(location: Location) -> list[str]:

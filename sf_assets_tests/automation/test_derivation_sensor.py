@@ -56,6 +56,7 @@ def test_a_burst_is_asked_for_once(burst: Location) -> None:
     (request,) = burst.tick("derivation").run_requests or []
     assert request.tags["dagster/asset_partition_range_start"] == str(DAY)
     assert request.tags["dagster/asset_partition_range_end"] == str(DAY + timedelta(days=1))
+    assert request.tags["sf_assets/day"] == str(DAY + timedelta(days=1))
     # Under the same key until the daemon has made a run of it …
     (again,) = burst.tick("derivation").run_requests or []
     assert again.run_key == request.run_key

@@ -9,7 +9,7 @@ import pytest
 
 from sf_assets.automation import schedules
 from sf_assets.automation.schedules import build_daily_schedule
-from sf_assets.registry import track
+from sf_assets.registry import WEEKDAYS, track
 from sf_assets.settings import SettingsError, load_settings
 from sf_assets_tests.automation.conftest import DAY, Location
 
@@ -56,6 +56,26 @@ def test_runs_cover_chunks_of_neighbours_each_under_a_key_of_its_own(
     assert [request.run_key for request in location.schedule_tick()[0]] == keys
 
 
+def test_a_run_is_found_by_its_day_its_chunk_and_where_it_has_one_its_handle(
+    today: date, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "CHUNK", 2)
+    location.instance.add_dynamic_partitions("handles", ["nasa", "esa", "abc"])
+    requests, _ = location.schedule_tick()
+    found = [
+        {name: text for name, text in request.tags.items() if name.startswith("sf_assets/")}
+        for request in requests
+    ]
+    assert found == [
+        {"sf_assets/day": str(DAY), "sf_assets/chunk": "1 of 2: nasa to esa, 2"},
+        {
+            "sf_assets/day": str(DAY),
+            "sf_assets/chunk": "2 of 2: abc",
+            "sf_assets/handle": "abc",
+        },
+    ]
+
+
 def test_a_thousand_handles_are_four_runs(today: date, location: Location) -> None:
     location.instance.add_dynamic_partitions("handles", [f"h{n:04d}" for n in range(1000)])
     assert len(location.schedule_tick()[0]) == 4
@@ -68,6 +88,29 @@ def test_only_relations_that_somebody_is_tracked_for_are_selected(
     location.instance.add_dynamic_partitions("handles", ["nasa"])
     ((request,), _) = location.schedule_tick()
     assert names(request) == ["follower_snapshots"]
+
+
+def test_lists_that_are_not_due_on_the_weekday_are_left_out(
+    today: date, location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekday = WEEKDAYS[DAY.weekday()]
+    other = WEEKDAYS[(DAY.weekday() + 1) % 7]
+    track(location.home.registry, ["now"], {"following": {"weekdays": [other]}})
+    track(location.home.registry, ["later"], {"weekdays": [other]})
+    track(location.home.registry, ["also"], {"weekdays": [weekday], "relations": ["followers"]})
+    location.instance.add_dynamic_partitions("handles", ["now", "later", "also"])
+    requests, _ = location.schedule_tick()
+    assert [request.tags["dagster/asset_partition_range_end"] for request in requests] == [
+        f"{DAY}|now",
+        f"{DAY}|also",
+    ]
+    assert all(names(request) == ["follower_snapshots"] for request in requests)
+    # A run over both lists of a handle leaves out the one that is not due.
+    assert requests[0].run_config == {"ops": {"snapshots": {"config": {"due_only": True}}}}
+    for handle in ("now", "also"):
+        track(location.home.registry, [handle], {"weekdays": [other]})
+    _, why = location.schedule_tick()
+    assert why == f"no list is due on {DAY:%A}s, says handles.yaml"
 
 
 def test_a_broken_registry_does_not_cost_the_day(today: date, location: Location) -> None:

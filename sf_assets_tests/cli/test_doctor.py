@@ -39,7 +39,7 @@ def test_when_all_is_well_every_check_says_ok(home: Path) -> None:
     said = run("doctor")
     assert (said.code, bad(said), said.err) == (0, {}, "")
     checks = [line.split()[1] for line in said.out.splitlines()]
-    wanted = "settings key balance clock home disk handles duckdb grid"
+    wanted = "settings key balance clock home disk handles duckdb grid alerts"
     assert checks == wanted.split()
     assert "1 tracked" in said.out
     assert "1 partition (1 day x 1 handle)" in said.out
@@ -120,3 +120,16 @@ def test_bad_settings_are_all_it_says(home: Path) -> None:
     assert said.code == 2
     assert list(bad(said)) == ["settings"]
     assert len(said.out.splitlines()) == 1
+
+
+def test_what_is_no_address_for_alerts_is_told_without_showing_it(home: Path) -> None:
+    run("track", "nasa")
+    os.environ["SF_ASSETS_ALERT_URLS"] = "json://127.0.0.1:9/hush"
+    said = run("doctor")
+    assert said.code == 0
+    assert "told to JSON" in said.out
+    os.environ["SF_ASSETS_ALERT_URLS"] += ",nothing://hush"
+    wrong = run("doctor")
+    assert wrong.code == 2
+    assert bad(wrong)["alerts"].startswith("address 2 of SF_ASSETS_ALERT_URLS is no Apprise URL")
+    assert "hush" not in said.out + said.err + wrong.out + wrong.err

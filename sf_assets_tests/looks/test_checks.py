@@ -12,6 +12,7 @@ import pytest
 
 from sf_assets.assets.checks import CHECKS, Verdict, checks, evaluate
 from sf_assets.cli.runs import dagster_instance
+from sf_assets.registry import WEEKDAYS
 from sf_assets.settings import load_settings
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import NEWEST
@@ -136,6 +137,27 @@ def test_a_cap_that_cut_lists_short_is_named(tmp_path: Path) -> None:
     assert (spent.severity, spent.notable) == (WARN, [("open", "followers", "budget")])
     assert "2 credits on 2026-11-01" in spent.said
     assert found["follower_snapshots.reached_the_end"].notable[0][:2] == ("open", "budget")
+
+
+def test_a_list_is_missed_only_on_days_on_which_it_is_due(tmp_path: Path) -> None:
+    with ListServer() as server:
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        weekdays = [WEEKDAYS[DAY1.weekday()]]
+        pipeline.track("daily", relations=["followers"])
+        pipeline.track("weekly", relations=["followers"], weekdays=weekdays)
+        for handle in ("daily", "weekly"):
+            server.set(handle, "followers", fans(3, 2, 1))
+        pipeline.snapshot(DAY1, "daily", "weekly", relations=["followers"], derive=False)
+        for back in range(1, 5):
+            day = DAY1 + timedelta(days=back)
+            pipeline.snapshot(day, "daily", relations=["followers"], derive=False)
+    found = verdicts(pipeline, day)
+    for name in ("finished_today", "fresh"):
+        assert found[f"follower_snapshots.{name}"].passed, name
+    late = verdicts(pipeline, DAY1 + timedelta(days=22))["follower_snapshots.fresh"]
+    assert [row[0] for row in late.bad] == ["daily", "weekly"]
+    soon = verdicts(pipeline, DAY1 + timedelta(days=14))["follower_snapshots.fresh"]
+    assert [row[0] for row in soon.bad] == ["daily"]
 
 
 def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.alerts import Alert, DeliveryFailed, deliver, delivered, messages, title
+from sf_assets.alerts import DeliveryFailed, StatusChange, deliver, delivered, messages, title
 from sf_assets.automation.jobs import ALERT_TAG, AlertConfig, post_alert
 from sf_assets.automation.sensors import build_sensors
 from sf_assets.home import Home
@@ -59,10 +59,10 @@ def webhook() -> Iterator[Webhook]:
         yield server
 
 
-def alert(number: int, handle: str | None = None) -> Alert:
+def alert(number: int, handle: str | None = None) -> StatusChange:
     handle = handle or f"h{number:03d}"
     day = DAY + timedelta(days=number)
-    return Alert((f"{day}/{handle}",), handle, ("followers",), "found", "private", day, DAY)
+    return StatusChange((f"{day}/{handle}",), handle, ("followers",), "found", "private", day, DAY)
 
 
 def settings_for(*addresses: str) -> Settings:
@@ -81,7 +81,7 @@ def test_few_news_are_a_message_each_and_many_are_one() -> None:
     lines = digest.body.splitlines()
     assert lines[0] == "@h000: followers list turned private (found → private)"
     assert len(lines) == 21
-    assert lines[-1] == "… and 480 more: see the table status_changes"
+    assert lines[-1] == "… and 480 more: see sf-assets alerts"
 
 
 @pytest.mark.parametrize("handle", ["everyone", "here", "channel", "all", "everyone.else"])

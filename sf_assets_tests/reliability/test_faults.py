@@ -46,6 +46,8 @@ class Spoiler:
         self.plans[handle] = (page, times, how)
 
     def _answer(self, request: Request) -> Answer:
+        if "/profiles/" not in request.path:
+            return None
         handle = request.path.split("/")[4]
         cursor = request.query.get("cursor", "")
         if handle not in self.plans:
@@ -282,7 +284,7 @@ def test_without_credits_it_says_how_many_are_missing_and_later_goes_on(tmp_path
         said, refused = failure_of(result)
         assert refused == "credits"
         assert "about 13 more are missing for the rest of 2 lists" in said
-        asked = len(server.requests)
+        asked = len(server.asked)
         assert pipeline.ask("SELECT sum(pages), min(end_reason) FROM snapshots") == [
             (7, "out_of_credits")
         ]
@@ -290,7 +292,7 @@ def test_without_credits_it_says_how_many_are_missing_and_later_goes_on(tmp_path
         server.credits_left = 13
         (result,) = pipeline.snapshot(DAY1, "early", "late", relations=["followers"], derive=False)
         assert result.success
-        assert len(server.requests) == asked + 13
+        assert len(server.asked) == asked + 13
         assert server.credits == 20
         assert pipeline.ask("SELECT handle, listed, completeness FROM snapshots ORDER BY 1") == [
             ("early", 200, "complete"),
@@ -325,7 +327,7 @@ def test_a_refused_key_ends_with_exit_code_3_after_one_round_of_requests(world: 
     assert ended.code == 3
     assert "sfk_of_somebody_else" not in ended.stdout + ended.stderr
     # Six lists were asked for at once; none is tried again.
-    assert len(world.server.requests) <= 6
+    assert len(world.server.asked) <= 6
     assert world.server.credits == 0
 
 
@@ -345,7 +347,7 @@ def test_a_redirect_does_not_get_the_key(tmp_path: Path) -> None:
         (result,) = pipeline.snapshot(DAY1, "open", relations=["followers"], derive=False)
         assert not result.success
         assert "307" in failure_of(result)[0]
-        assert len(server.requests) == 1
+        assert len(server.asked) == 1
         assert thief.requests == []
 
 
@@ -356,7 +358,8 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     """It belongs to the day its first page is asked for; a begun list is read to its end."""
     import asyncio
 
-    from sf_assets.collect import Budget, Collected, ListToRead, collect
+    from sf_assets.budget import Budget
+    from sf_assets.collect import Collected, ListToRead, collect
     from sf_assets.landing import Landing, SnapshotKey
     from sf_assets.social_fetch import SocialFetchClient
 

@@ -70,7 +70,10 @@ SELECT t.handle, t.snapshot_date, t.followers_total, t.following_total, t.follow
         THEN (t.followers_total - t.total_7d) / (t.snapshot_date - t.date_7d) END,
     CASE WHEN t.followers_total IS NOT NULL AND t.date_28d < t.snapshot_date
         THEN (t.followers_total - t.total_28d) / (t.snapshot_date - t.date_28d) END,
-    t.gap_days, t.completeness
+    t.gap_days, t.completeness,
+    -- Who came is seen on every day, who left only as deep as the list was read.
+    CASE WHEN compared AND t.followers_net IS NOT NULL
+        THEN greatest(0, coalesce(c.gained, 0) - t.followers_net) END
 FROM (SELECT *, previous_date IS NOT NULL AS compared FROM changes) AS t
 LEFT JOIN claimed AS c ON c.handle = t.handle AND c.snapshot_date = t.snapshot_date
 LEFT JOIN revealed AS r

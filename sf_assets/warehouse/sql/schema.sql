@@ -26,7 +26,9 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
 );
 
 -- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
--- which claims it allows, and why. A snapshot without such a row is still to be derived.
+-- which claims it allows, and why. A snapshot without such a row is still to be derived. reach is
+-- the place down to which a reading went that stopped at what is known, null for any other: below
+-- it the list is as it was last read.
 CREATE TABLE IF NOT EXISTS internal.comparisons (
     relation VARCHAR,
     handle VARCHAR,
@@ -39,11 +41,13 @@ CREATE TABLE IF NOT EXISTS internal.comparisons (
     order_agreement DOUBLE,
     losses VARCHAR,
     gains VARCHAR,
-    reason VARCHAR
+    reason VARCHAR,
+    reach DOUBLE
 );
 
 -- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
 -- higher up. account_handle and sec_key identify the account on days without its numeric id.
+-- looked_on is the last day its place was read, where later readings stopped above it.
 CREATE TABLE IF NOT EXISTS internal.presences (
     relation VARCHAR,
     handle VARCHAR,
@@ -54,7 +58,8 @@ CREATE TABLE IF NOT EXISTS internal.presences (
     end_kind VARCHAR,
     place DOUBLE,
     account_handle VARCHAR,
-    sec_key UBIGINT
+    sec_key UBIGINT,
+    looked_on DATE
 );
 
 -- One row is one claim: an account came, came back or left between two snapshots.
@@ -138,7 +143,8 @@ CREATE TABLE IF NOT EXISTS main.follower_growth (
     avg_7d DOUBLE,
     avg_28d DOUBLE,
     gap_days INTEGER,
-    completeness VARCHAR
+    completeness VARCHAR,
+    followers_lost_estimate BIGINT
 );
 
 -- One row is one change of a lookup status between two snapshots of one list.
@@ -151,3 +157,32 @@ CREATE TABLE IF NOT EXISTS main.status_changes (
     previous_date DATE,
     change_id VARCHAR
 );
+
+-- One row is one attempt at a snapshot and what it cost.
+CREATE TABLE IF NOT EXISTS main.credit_ledger (
+    snapshot_date DATE,
+    handle VARCHAR,
+    relation VARCHAR,
+    attempt INTEGER,
+    pages INTEGER,
+    credits INTEGER,
+    cached INTEGER,
+    retries INTEGER,
+    unread INTEGER,
+    started_at TIMESTAMPTZ,
+    run_id VARCHAR
+);
+
+-- One row is one run that asked for lists, with the account's balance before and after it.
+CREATE TABLE IF NOT EXISTS main.credit_balances (
+    snapshot_date DATE,
+    asked_at TIMESTAMPTZ,
+    balance_before BIGINT,
+    balance_after BIGINT,
+    credits BIGINT,
+    unexplained BIGINT,
+    run_id VARCHAR
+);
+
+-- One row is one ledger file of the archive that is in the two tables above.
+CREATE TABLE IF NOT EXISTS internal.ledger_files (name VARCHAR);

@@ -12,7 +12,8 @@ CREATE OR REPLACE VIEW main.following_snapshots AS
 SELECT * EXCLUDE (relation) FROM main.snapshots WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.memberships AS
-SELECT relation, handle, account_id, first_seen, last_seen, start_kind, end_kind
+SELECT relation, handle, account_id, first_seen, coalesce(looked_on, last_seen) AS last_seen,
+    start_kind, end_kind
 FROM internal.presences;
 
 CREATE OR REPLACE VIEW main.follower_churn AS
@@ -22,22 +23,34 @@ CREATE OR REPLACE VIEW main.following_churn AS
 SELECT * EXCLUDE (relation) FROM internal.churn WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.comparisons AS
-SELECT * EXCLUDE (attempt, pages) FROM internal.comparisons;
+SELECT * EXCLUDE (attempt, pages, reach) FROM internal.comparisons;
 
 CREATE OR REPLACE VIEW main.account_renames AS
 SELECT relation, handle, account_id, from_handle, to_handle, seen_on FROM internal.renames;
+
+-- The newest reading of each list, and before it, where it stopped at what is known, those back to
+-- the last that did not: who stands below a reach was last read by an earlier one.
+CREATE OR REPLACE VIEW internal.latest_looks AS
+SELECT c.relation, c.handle, c.snapshot_date, c.reach
+FROM internal.comparisons AS c
+JOIN (
+    SELECT relation, handle, max(snapshot_date) AS snapshot_date FROM internal.comparisons
+    WHERE losses <> 'unusable' AND reach IS NULL
+    GROUP BY relation, handle
+) AS w ON w.relation = c.relation AND w.handle = c.handle AND c.snapshot_date >= w.snapshot_date
+WHERE c.losses <> 'unusable';
 
 CREATE OR REPLACE VIEW main.accounts AS
 SELECT p.* EXCLUDE (followers_digest, following_digest), seen.first_seen, seen.last_seen
 FROM internal.profiles AS p
 JOIN (
     SELECT m.account_id, min(m.first_seen) AS first_seen,
-        max(coalesce(m.last_seen, newest.snapshot_date)) AS last_seen
+        max(coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, l.snapshot_date)))
+            AS last_seen
     FROM internal.presences AS m
-    JOIN (
-        SELECT relation, handle, max(snapshot_date) AS snapshot_date
-        FROM internal.comparisons WHERE losses <> 'unusable' GROUP BY ALL
-    ) AS newest USING (relation, handle)
+    JOIN internal.latest_looks AS l
+        ON l.relation = m.relation AND l.handle = m.handle
+        AND (l.reach IS NULL OR m.place >= l.reach)
     GROUP BY m.account_id
 ) AS seen USING (account_id);
 
@@ -97,7 +110,8 @@ WITH newest AS (
     WHERE relation = 'followers' AND completeness <> 'none' GROUP BY handle
 ),
 cohort AS (
-    SELECT handle, CAST(date_trunc('week', first_seen) AS DATE) AS week, last_seen, end_kind
+    SELECT handle, CAST(date_trunc('week', first_seen) AS DATE) AS week,
+        coalesce(looked_on, last_seen) AS last_seen, end_kind
     FROM internal.presences
     WHERE relation = 'followers' AND start_kind IN ('gained', 'returned')
 ),
@@ -119,12 +133,14 @@ FROM looked
 GROUP BY handle, week, weeks_after;
 
 CREATE OR REPLACE VIEW main.tenure_of_lost AS
-SELECT relation, handle, account_id, account_handle, first_seen, last_seen,
-    last_seen - first_seen + 1 AS tenure_days, start_kind IN ('baseline', 'revealed') AS at_least
+SELECT relation, handle, account_id, account_handle, first_seen,
+    coalesce(looked_on, last_seen) AS last_seen,
+    coalesce(looked_on, last_seen) - first_seen + 1 AS tenure_days, start_kind IN ('baseline', 'revealed') AS at_least
 FROM internal.presences
 WHERE end_kind = 'lost';
 
--- The list of a relation as the latest usable snapshot on or before a day showed it.
+-- The list of a relation as the latest usable snapshot on or before a day showed it; where that one
+-- stopped at what is known, the rest of the list is as it was known then.
 CREATE OR REPLACE MACRO internal.list_on(wanted_relation, wanted_handle, wanted_day) AS TABLE
 WITH stood AS (
     SELECT relation, handle, snapshot_date
@@ -182,3 +198,8 @@ COMMENT ON VIEW main.weekly_retention IS 'One row is the new followers of one ha
 COMMENT ON VIEW main.tenure_of_lost IS 'One row is one lost account and how long it had stayed.';
 COMMENT ON TABLE main.follower_growth IS 'One row is one handle on one UTC day: totals, gains, losses, averages.';
 COMMENT ON TABLE main.status_changes IS 'One row is one change of a lookup status between two snapshots of one list.';
+COMMENT ON MACRO TABLE main.followers_on IS 'One row is one account in the follower list as it stood on a day.';
+COMMENT ON MACRO TABLE main.following_on IS 'One row is one account in the following list as it stood on a day.';
+COMMENT ON MACRO TABLE main.churn_between IS 'One row is one account that came or left after one day, up to another.';
+COMMENT ON TABLE main.credit_ledger IS 'One row is one attempt at a snapshot and what it cost.';
+COMMENT ON TABLE main.credit_balances IS 'One row is one run that asked for lists: the balance before and after it.';

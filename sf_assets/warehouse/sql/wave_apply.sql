@@ -36,6 +36,10 @@ SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date, l.entry
     k.account_handle AS handle_before, k.sec_key AS sec_key_before, k.place AS place_before,
     k.end_kind AS end_before,
     CASE
+        -- Stood where no reading has looked since, and stands above the front now: it left and came
+        -- again in between.
+        WHEN k.present AND j.gains = 'front' AND l.position < j.front
+            AND k.place < w.previous_reach AND k.place < a.floor THEN 'again'
         WHEN k.present THEN 'stays'
         WHEN j.gains = 'baseline' THEN 'baseline'
         -- Back where it stood: who was claimed lost never left. This holds at the very top as well,
@@ -96,6 +100,22 @@ FROM (
 ) AS i
 JOIN wave_known AS k ON k.known = i.known;
 
+-- A reading that stopped at what is known says nothing of who stands below.
+DELETE FROM wave_gone USING wave AS w
+WHERE w.series = wave_gone.series AND w.until_known AND NOT wave_gone.candidate;
+
+-- One row is one account that is gone, or left and came again, unread by the reading before: the
+-- last day its place was read.
+CREATE OR REPLACE TEMP TABLE wave_looked AS
+SELECT g.known, max(l.snapshot_date) AS looked_on
+FROM (
+    SELECT series, known, place FROM wave_gone
+    UNION ALL
+    SELECT series, known, place_before FROM wave_now WHERE kind = 'again'
+) AS g
+JOIN wave_looks AS l ON l.series = g.series AND coalesce(g.place >= l.reach, true)
+GROUP BY g.known;
+
 -- Neighbours that vanish together are a hole in the list. Only where both lists are complete can
 -- the reported total tell: if it fell by as much, they were purged.
 CREATE OR REPLACE TEMP TABLE wave_holes AS
@@ -132,20 +152,26 @@ WHERE g.candidate AND g.place < a.ceiling AND g.place > a.floor
 CREATE OR REPLACE TEMP TABLE wave_left AS
 SELECT w.series, w.relation, w.handle, w.snapshot_date, w.previous_date,
     g.known, g.account_id, g.account_handle,
+    CASE WHEN d.looked_on IS NOT NULL THEN greatest(d.looked_on, k.first_seen) END AS looked_on,
     CASE WHEN g.candidate AND NOT (g.neighbours AND h.series IS NOT NULL) AND s.known IS NULL
         THEN 'lost' ELSE 'beyond' END AS kind
 FROM wave_gone AS g
 JOIN wave AS w USING (series)
 LEFT JOIN wave_holes AS h USING (series)
-LEFT JOIN wave_swapped AS s ON s.known = g.known;
+LEFT JOIN wave_swapped AS s ON s.known = g.known
+LEFT JOIN wave_looked AS d ON d.known = g.known
+LEFT JOIN wave_known AS k ON k.known = g.known;
 
 -- One row is one account claimed lost and not yet confirmed, with the number of accounts around it
 -- that went missing later, or with it and nobody knows why: the list may have a hole there.
 CREATE OR REPLACE TEMP TABLE wave_doubted AS
 WITH doubted AS (
-    SELECT w.series, c.account_id, c.snapshot_date, c.previous_date
+    SELECT w.series, c.account_id, c.snapshot_date, b.previous_date
     FROM internal.churn AS c
     JOIN wave AS w ON w.relation = c.relation AND w.handle = c.handle
+    -- When all who are gone since were listed last, however deep each was read.
+    JOIN internal.comparisons AS b
+        ON b.relation = c.relation AND b.handle = c.handle AND b.snapshot_date = c.snapshot_date
     WHERE c.change = 'lost' AND c.state = 'provisional'
 ),
 known AS (
@@ -209,7 +235,7 @@ WHERE n.kind = 'healed' AND churn.relation = n.relation AND churn.handle = n.han
     AND h.relation = n.relation AND h.handle = n.handle AND h.account_id = n.account_id
     AND h.missed_to = n.previous_date AND churn.snapshot_date = h.missed_from;
 
-UPDATE internal.presences SET last_seen = NULL, end_kind = NULL
+UPDATE internal.presences SET last_seen = NULL, end_kind = NULL, looked_on = NULL
 FROM wave_now AS n
 JOIN wave_known AS k ON k.known = n.known
 WHERE n.kind = 'healed' AND presences.relation = n.relation AND presences.handle = n.handle
@@ -227,24 +253,42 @@ WHERE n.kind IN ('stays', 'healed')
     AND presences.relation = n.relation AND presences.handle = n.handle
     AND presences.account_id = n.account_id AND presences.last_seen IS NULL;
 
-UPDATE internal.presences SET last_seen = g.previous_date, end_kind = g.kind
-FROM wave_left AS g
+UPDATE internal.presences
+SET last_seen = g.previous_date, end_kind = g.kind,
+    looked_on = nullif(g.looked_on, g.previous_date)
+FROM (
+    SELECT relation, handle, account_id, previous_date, kind, looked_on FROM wave_left
+    UNION ALL
+    SELECT n.relation, n.handle, n.account_id, n.previous_date, 'lost', d.looked_on
+    FROM wave_now AS n
+    LEFT JOIN wave_looked AS d ON d.known = n.known
+    WHERE n.kind = 'again'
+) AS g
 WHERE presences.relation = g.relation AND presences.handle = g.handle
     AND presences.account_id = g.account_id AND presences.last_seen IS NULL;
 
 INSERT INTO internal.presences
-SELECT relation, handle, account_id, snapshot_date, NULL, kind, NULL, place, account_handle, sec_key
+SELECT relation, handle, account_id, snapshot_date, NULL,
+    CASE WHEN kind = 'again' THEN 'returned' ELSE kind END, NULL, place, account_handle, sec_key,
+    NULL
 FROM wave_now
-WHERE kind IN ('baseline', 'gained', 'returned', 'revealed')
+WHERE kind IN ('baseline', 'gained', 'returned', 'revealed', 'again')
 ORDER BY series, position;
 
 INSERT INTO internal.churn
-SELECT relation, handle, snapshot_date, previous_date, account_id, account_handle, kind, 'confirmed'
-FROM wave_now WHERE kind IN ('gained', 'returned')
+SELECT relation, handle, snapshot_date, previous_date, account_id, account_handle,
+    CASE WHEN kind = 'again' THEN 'returned' ELSE kind END, 'confirmed'
+FROM wave_now WHERE kind IN ('gained', 'returned', 'again')
 UNION ALL
-SELECT relation, handle, snapshot_date, previous_date, account_id, account_handle, 'lost',
-    'provisional'
+SELECT relation, handle, snapshot_date, coalesce(looked_on, previous_date), account_id,
+    account_handle, 'lost', 'provisional'
 FROM wave_left WHERE kind = 'lost'
+UNION ALL
+SELECT n.relation, n.handle, n.snapshot_date, coalesce(d.looked_on, n.previous_date), n.account_id,
+    n.handle_before, 'lost', 'confirmed'
+FROM wave_now AS n
+LEFT JOIN wave_looked AS d ON d.known = n.known
+WHERE n.kind = 'again'
 ORDER BY ALL;
 
 INSERT INTO internal.renames

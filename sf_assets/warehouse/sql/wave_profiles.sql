@@ -80,13 +80,12 @@ WHERE (
 CREATE OR REPLACE TEMP TABLE wave_profiles_ranked AS
 WITH known AS (
     SELECT m.account_id, m.relation,
-        max(CAST(coalesce(m.last_seen, newest.snapshot_date) AS VARCHAR)
+        max(CAST(coalesce(m.looked_on, m.last_seen, l.snapshot_date) AS VARCHAR)
             || ' ' || m.relation || '/' || m.handle) AS seen
     FROM internal.presences AS m
-    LEFT JOIN (
-        SELECT relation, handle, max(snapshot_date) AS snapshot_date
-        FROM internal.comparisons WHERE losses <> 'unusable' GROUP BY ALL
-    ) AS newest USING (relation, handle)
+    LEFT JOIN internal.latest_looks AS l
+        ON l.relation = m.relation AND l.handle = m.handle
+        AND (l.reach IS NULL OR m.place >= l.reach)
     SEMI JOIN wave_profiles_changed AS c ON c.account_id = m.account_id
     GROUP BY m.account_id, m.relation
 ),

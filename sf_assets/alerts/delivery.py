@@ -1,0 +1,209 @@
+"""Posting alerts through Apprise: each address in its own order, with a memory of its own.
+
+Deliveries are noted by address, so that one that is down for an hour neither holds up the others
+nor makes them hear the same news again and again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sf_assets.alerts.ledger import note, note_delivered, taken
+from sf_assets.alerts.news import Alert
+from sf_assets.alerts.words import Message, messages, sample
+from sf_assets.home import Home
+from sf_assets.rehearsal import crash_point
+from sf_assets.settings import Settings, SfAssetsError
+
+# Apprise's plain webhooks: what they post can carry our fields beside title and message.
+_WEBHOOKS = {"json", "jsons", "form", "forms", "xml", "xmls"}
+
+
+class DeliveryFailed(SfAssetsError):
+    """An address did not take the message; it is tried again later."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Whether a sample arrived at the address at this place of the setting, and why not."""
+
+    place: int
+    service: str
+    arrived: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Address:
+    """One URL of the setting. The name gives nothing of it away."""
+
+    name: str
+    post: Any
+
+    @property
+    def service(self) -> str:
+        return str(self.post[0].service_name)
+
+    @property
+    def form(self) -> Any:
+        """Markdown where it is understood (chats), else what the service itself prefers: HTML for
+        mail, text for the others. `?format=` in the URL is obeyed."""
+        from apprise import NotifyFormat
+
+        liked = NotifyFormat.TEXT if self.is_webhook else NotifyFormat.MARKDOWN
+        return self.post[0].resolve_format(liked)
+
+    @property
+    def is_webhook(self) -> bool:
+        return _schema(self.post[0]) in _WEBHOOKS
+
+    def send(self, message: Message) -> Any:
+        """Post in the form that the service shows best; true where it was taken."""
+        from apprise import NotifyFormat
+
+        if self.is_webhook:
+            native = _schema(self.post[0]).startswith("json")
+            self.post[0].payload_extras["alert"] = (
+                message.data if native else json.dumps(message.data, ensure_ascii=False)
+            )
+        bodies = {NotifyFormat.MARKDOWN: message.markdown, NotifyFormat.HTML: message.html}
+        return self.post.notify(
+            title=message.title,
+            body=bodies.get(self.form, message.body),
+            body_format=self.form,
+            notify_type=message.level,
+        )
+
+
+def _schema(service: Any) -> str:
+    kind = service.secure_protocol if service.secure else service.protocol
+    return str(kind if isinstance(kind, str) else next(iter(kind or ("",))))
+
+
+def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
+    """Post alerts, in their order, to every address that has not had them; returns how many.
+
+    Raises DeliveryFailed where one did not take all.
+    """
+    addresses = _addresses(settings)
+    had = taken(home)
+    failed = 0
+    for address in addresses:
+        mine = had.setdefault(address.name, set())
+        waiting = [left for one in news if (left := one.untold(mine)) is not None]
+        for message in messages(waiting, settings.ui_url):
+            if not address.send(message):
+                failed += 1
+                break  # oldest first: the next one waits
+            crash_point("sent")
+            note(home, message.change_ids, address=address.name)
+            mine.update(message.change_ids)
+    done = [
+        one for one in news if all(one.untold(had[address.name]) is None for address in addresses)
+    ]
+    how = f"{len(addresses)} addresses" if addresses else "log and UI only"
+    note_delivered(home, [change_id for one in done for change_id in one.change_ids], how)
+    if failed:
+        first = next((f" about @{one.handle}" for one in news if one.handle), "")
+        raise DeliveryFailed(
+            f"{failed} of {len(addresses)} alert addresses did not take the message"
+            f"{first}{' and others' if len(news) > 1 else ''}; it is tried again"
+        )
+    return len(addresses)
+
+
+def services(settings: Settings) -> list[str]:
+    """What each address is, such as `Discord`; nothing is sent.
+
+    Raises DeliveryFailed where one is none.
+    """
+    return [address.service for address in _addresses(settings)]
+
+
+def send_sample(settings: Settings) -> list[Arrival]:
+    """Post a message that is marked as a test to every address; nothing is noted.
+
+    Raises DeliveryFailed where one is no address.
+    """
+    message = sample(settings.ui_url, settings.day())
+    arrivals = []
+    for place, address in enumerate(_addresses(settings), start=1):
+        with _nothing_printed():
+            result = address.send(message)
+        arrivals.append(
+            Arrival(place, address.service, bool(result), "" if result else _why(result))
+        )
+    return arrivals
+
+
+def _why(result: Any) -> str:
+    """The cause as far as it can be told without the address, which holds tokens."""
+    said = " ".join(str(entry.message) for entry in result.logs())
+    code = re.search(r"error=(\d{3})\b", said)
+    if code:
+        return f"it answered {code[1]}"
+    if result.timeout_count:
+        return "it did not answer in time"
+    return "no connection" if "onnection error" in said else "it refused the message"
+
+
+def _addresses(settings: Settings) -> list[_Address]:
+    """Raises DeliveryFailed where one is none."""
+    if not settings.alert_urls:
+        return []
+    import apprise  # heavy, and only needed where an alert goes out
+
+    asset = apprise.AppriseAsset(app_id="sf_assets", app_desc="sf_assets alerts")
+    found = []
+    for place, url in enumerate(settings.alert_urls, start=1):
+        post = apprise.Apprise(asset=asset)
+        with _quietly():
+            added = post.add(url.get_secret_value())
+        if not added:
+            # Before anything is sent: else the good addresses get it again with every try.
+            raise DeliveryFailed(
+                f"address {place} of SF_ASSETS_ALERT_URLS is no Apprise URL; see the list of "
+                "services in Apprise's documentation"
+            )
+        name = hashlib.sha256(url.get_secret_value().encode()).hexdigest()[:12]
+        found.append(_Address(name, post))
+    return found
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """What Apprise logs while it sends is in its result; nobody else need see it."""
+    log, handler = logging.getLogger("apprise"), logging.NullHandler()
+    before, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Apprise logs an address it does not understand as it is, tokens included."""
+    log = logging.getLogger("apprise")
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
+    try:
+        with warnings.catch_warnings():
+            # It loads a hundred services here; what they import is no concern of ours.
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(nothing)

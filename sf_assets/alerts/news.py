@@ -1,0 +1,548 @@
+"""What there is to tell, found in the published file: each thing once, under an id of its own.
+
+An id names what happened, not when it was looked for, so deriving a day again gives the same one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Any, ClassVar, Literal
+
+import duckdb
+
+from sf_assets.alerts.ledger import switched_on
+from sf_assets.home import Home
+from sf_assets.registry import Registry, registry_in_force
+from sf_assets.settings import AlertKind, Relation, Settings
+
+# A day's losses (or gains) are a spike where they are at least so many, at least so many times the
+# handle's median of the 28 days before, and more than on any of these. A handle with fewer days to
+# compare with has no usual yet.
+SPIKE_ACCOUNTS = 20
+SPIKE_TIMES = 3
+SPIKE_MIN_DAYS = 7
+# So many days on which a list was due without a usable snapshot make a handle stale.
+STALE_DAYS = 3
+# Credits are low where they do not last so many days as the last 7 were.
+CREDIT_DAYS = 3
+# What is older than this is history, also where it comes to light only now: an account that grew
+# notable long after it came.
+NEWS_DAYS = 30
+
+Level = Literal["warning", "info", "success"]
+
+
+@dataclass(frozen=True)
+class Alert(ABC):
+    """Something to tell. `handle` is None where it concerns all of them."""
+
+    kind: ClassVar[AlertKind]
+
+    change_ids: tuple[str, ...]
+    handle: str | None
+    relations: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The id of the first change; names the run that delivers the alert."""
+        return self.change_ids[0]
+
+    @property
+    @abstractmethod
+    def day(self) -> date:
+        """UTC day since when it is so."""
+
+    @property
+    def previous_day(self) -> date | None:
+        """UTC day when it was last seen otherwise, where there is one."""
+        return None
+
+    @property
+    def level(self) -> Level:
+        return "warning"
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where in the Dagster UI to look at it."""
+
+    @property
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """What else machines may want to know; names stay as they are."""
+
+    def untold(self, told: Collection[str]) -> Alert | None:
+        """What is left of it to tell; None where nothing is.
+
+        The second list of a handle may be read later than the first; the same change is not told
+        twice.
+        """
+        return None if any(one in told for one in self.change_ids) else self
+
+
+def _partition(asset: str, key: str) -> str:
+    return f"/assets/{asset}?view=partitions&partition={key}"
+
+
+def _cell(relation: str, day: date, handle: str) -> str:
+    asset = "follower_snapshots" if relation == "followers" else "following_snapshots"
+    return _partition(asset, f"{day}%7C{handle}")
+
+
+@dataclass(frozen=True)
+class StatusChange(Alert):
+    """A change of a handle's status on a day, of one of its lists or of both alike."""
+
+    kind: ClassVar[AlertKind] = "status"
+
+    from_status: str
+    to_status: str
+    changed_on: date
+    previous_date: date
+
+    @property
+    def day(self) -> date:
+        return self.changed_on
+
+    @property
+    def previous_day(self) -> date:
+        return self.previous_date
+
+    @property
+    def level(self) -> Level:
+        return "success" if self.to_status == "found" else "warning"
+
+    @property
+    def place(self) -> str:
+        return _cell(self.relations[0], self.changed_on, self.handle or "")
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"from_status": self.from_status, "to_status": self.to_status}
+
+
+@dataclass(frozen=True)
+class ChurnSpike(Alert):
+    """Many more followers lost, or gained, than is usual for the handle."""
+
+    kind: ClassVar[AlertKind] = "churn"
+
+    change: Literal["lost", "gained"]
+    accounts: int
+    usual: float
+    most: float
+    snapshot_date: date
+    previous_date: date
+    followers_total: int | None
+
+    @property
+    def day(self) -> date:
+        return self.snapshot_date
+
+    @property
+    def previous_day(self) -> date:
+        return self.previous_date
+
+    @property
+    def level(self) -> Level:
+        return "warning" if self.change == "lost" else "info"
+
+    @property
+    def place(self) -> str:
+        return _partition("follower_churn", str(self.snapshot_date))
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {
+            "change": self.change,
+            "accounts": self.accounts,
+            "usual_a_day": round(self.usual, 1),
+            "most_a_day": round(self.most, 1),
+            "followers_total": self.followers_total,
+        }
+
+
+@dataclass(frozen=True)
+class NotableAccount:
+    """An account that is verified or large, as its newest profile says."""
+
+    change_id: str
+    account_id: str
+    account_handle: str
+    display_name: str | None
+    verified: bool | None
+    followers: int | None
+
+
+@dataclass(frozen=True)
+class NotableChange(Alert):
+    """Notable accounts that came to a list of a handle, or left it, on a day."""
+
+    kind: ClassVar[AlertKind] = "notable"
+
+    change: Literal["came", "left"]
+    snapshot_date: date
+    previous_date: date
+    accounts: tuple[NotableAccount, ...]
+
+    @property
+    def day(self) -> date:
+        return self.snapshot_date
+
+    @property
+    def previous_day(self) -> date:
+        return self.previous_date
+
+    @property
+    def level(self) -> Level:
+        return "info"
+
+    @property
+    def place(self) -> str:
+        asset = "follower_churn" if self.relations == ("followers",) else "following_churn"
+        return _partition(asset, str(self.snapshot_date))
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {
+            "change": self.change,
+            "accounts": [
+                {
+                    "account_id": one.account_id,
+                    "account_handle": one.account_handle,
+                    "display_name": one.display_name,
+                    "verified": one.verified,
+                    "followers": one.followers,
+                }
+                for one in self.accounts
+            ],
+        }
+
+    def untold(self, told: Collection[str]) -> Alert | None:
+        """Without the accounts that were told: others of the day may come to light later."""
+        left = tuple(one for one in self.accounts if one.change_id not in told)
+        if not left:
+            return None
+        return replace(self, accounts=left, change_ids=tuple(one.change_id for one in left))
+
+
+@dataclass(frozen=True)
+class Stale(Alert):
+    """A tracked handle without a usable snapshot for days. `last_usable` None: never had one."""
+
+    kind: ClassVar[AlertKind] = "stale"
+
+    since: date
+    last_usable: date | None
+    last_snapshot: date
+    last_status: str
+    today: date = field(compare=False)
+
+    @property
+    def day(self) -> date:
+        return self.since
+
+    @property
+    def previous_day(self) -> date | None:
+        return self.last_usable
+
+    @property
+    def place(self) -> str:
+        return _cell(self.relations[0], self.last_snapshot, self.handle or "")
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {
+            "last_usable": str(self.last_usable) if self.last_usable else None,
+            "last_snapshot": str(self.last_snapshot),
+            "last_status": self.last_status,
+        }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Credits left at a moment (`at`, UTC, ISO 8601) after a run of a day."""
+
+    at: str
+    day: date
+    balance: int
+
+
+@dataclass(frozen=True)
+class CreditsLow(Alert):
+    """The credits do not last as long as they should."""
+
+    kind: ClassVar[AlertKind] = "credits"
+
+    reading: Reading
+    a_day: float | None
+
+    @property
+    def day(self) -> date:
+        return self.reading.day
+
+    @property
+    def place(self) -> str:
+        return "/assets/social_fetch_api?view=checks"
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {
+            "balance": self.reading.balance,
+            "credits_a_day": None if self.a_day is None else round(self.a_day),
+        }
+
+
+def find(
+    con: duckdb.DuckDBPyConnection, home: Home, settings: Settings, *, remember: bool = True
+) -> list[Alert]:
+    """All news of the kinds that are on, told or not, oldest first.
+
+    `remember` False leaves no note that a kind was seen switched on.
+    """
+    today = settings.day()
+    since = switched_on(home, settings.alerts, today, remember=remember)
+    found: list[Alert] = []
+    for kind, first in since.items():
+        recent = max(first, today - timedelta(days=NEWS_DAYS))
+        if kind == "status":
+            found += status_changes(con, first)
+        elif kind == "churn":
+            found += churn_spikes(con, recent)
+        elif kind == "notable":
+            found += notable_changes(con, recent)
+        elif kind == "stale":
+            # How things stand, not what happened: told whenever it was that it began.
+            found += stale_handles(con, registry_in_force(home.registry)[0], today)
+        else:
+            found += credits_low(con)
+    return sorted(found, key=lambda one: (one.day, one.handle or ""))
+
+
+def undelivered(found: Sequence[Alert], told: Collection[str]) -> list[Alert]:
+    """Alerts nobody was told of, oldest first."""
+    return [left for one in found if (left := one.untold(told)) is not None]
+
+
+def status_changes(con: duckdb.DuckDBPyConnection, since: date | None = None) -> list[StatusChange]:
+    """Status changes, oldest first; both lists of a handle changing alike are one."""
+    rows = con.execute(
+        "SELECT changed_on, handle, from_status, to_status, previous_date, relation, change_id "
+        "FROM main.status_changes WHERE changed_on >= ? ORDER BY ALL",
+        [since or date.min],
+    ).fetchall()
+    found = []
+    for (changed_on, handle, from_status, to_status), group in groupby(rows, key=lambda r: r[:4]):
+        parts = list(group)
+        found.append(
+            StatusChange(
+                change_ids=tuple(part[6] for part in parts),
+                handle=handle,
+                relations=tuple(part[5] for part in parts),
+                from_status=from_status,
+                to_status=to_status,
+                changed_on=changed_on,
+                previous_date=max(part[4] for part in parts),
+            )
+        )
+    return found
+
+
+# One row is one handle-day and direction whose count can be claimed, beside the 28 days before it.
+# Counts are per day: a snapshot after a gap shows the churn of all its days.
+_SPIKES = """
+WITH figures AS (
+    SELECT g.handle, g.snapshot_date, c.previous_date, g.followers_total, u.change, u.accounts,
+        u.accounts / (g.snapshot_date - c.previous_date) AS rate
+    FROM main.follower_growth AS g
+    JOIN main.comparisons AS c
+        ON c.relation = 'followers' AND c.handle = g.handle AND c.snapshot_date = g.snapshot_date
+    CROSS JOIN LATERAL (
+        SELECT 'lost' AS change, g.followers_lost AS accounts WHERE c.losses IN ('all', 'window')
+        UNION ALL
+        SELECT 'gained', g.followers_gained WHERE c.gains IN ('front', 'all')
+    ) AS u
+    WHERE c.previous_date IS NOT NULL AND u.accounts IS NOT NULL
+        AND g.snapshot_date >= CAST($since AS DATE) - 28
+),
+beside AS (
+    SELECT *, median(rate) OVER past AS usual, max(rate) OVER past AS most,
+        count(*) OVER past AS days
+    FROM figures
+    WINDOW past AS (
+        PARTITION BY handle, change ORDER BY snapshot_date
+        RANGE BETWEEN INTERVAL 28 DAYS PRECEDING AND INTERVAL 1 DAY PRECEDING
+    )
+)
+SELECT snapshot_date, handle, change, accounts, usual, most, previous_date, followers_total
+FROM beside
+WHERE snapshot_date >= $since AND days >= $min_days AND accounts >= $accounts
+    AND rate >= $times * usual AND rate > most
+ORDER BY ALL
+"""
+
+
+def churn_spikes(con: duckdb.DuckDBPyConnection, since: date) -> list[ChurnSpike]:
+    """Days from `since` on with far more losses or gains than the handle's 28 days before."""
+    rows = con.execute(
+        _SPIKES,
+        {
+            "since": since,
+            "min_days": SPIKE_MIN_DAYS,
+            "accounts": SPIKE_ACCOUNTS,
+            "times": SPIKE_TIMES,
+        },
+    ).fetchall()
+    return [
+        ChurnSpike(
+            change_ids=(f"{day}/{handle}/followers/churn-{change}",),
+            handle=handle,
+            relations=("followers",),
+            change=change,
+            accounts=accounts,
+            usual=usual,
+            most=most,
+            snapshot_date=day,
+            previous_date=previous,
+            followers_total=total,
+        )
+        for day, handle, change, accounts, usual, most, previous, total in rows
+    ]
+
+
+def notable_changes(con: duckdb.DuckDBPyConnection, since: date) -> list[NotableChange]:
+    """Notable accounts that came or left from `since` on, one alert a list, day and direction.
+
+    Only what is confirmed: a loss is told a day later, and no false one is.
+    """
+    rows = con.execute(
+        "SELECT n.snapshot_date, n.handle, n.relation, n.change = 'lost', c.previous_date, "
+        "n.change, n.account_id, n.account_handle, n.display_name, n.verified, n.followers "
+        "FROM main.notable_changes AS n JOIN main.comparisons AS c "
+        "ON c.relation = n.relation AND c.handle = n.handle AND c.snapshot_date = n.snapshot_date "
+        "WHERE n.snapshot_date >= ? AND n.state = 'confirmed' "
+        "ORDER BY ALL",
+        [since],
+    ).fetchall()
+    found = []
+    for (day, handle, relation, gone, previous), group in groupby(rows, key=lambda row: row[:5]):
+        accounts = tuple(
+            NotableAccount(f"{day}/{handle}/{relation}/notable-{change}/{account}", account, *rest)
+            for *_, change, account, name, shown, verified, followers in group
+            for rest in [(name, shown, verified, followers)]
+        )
+        # The largest first; the verified before all others.
+        accounts = tuple(
+            sorted(accounts, key=lambda one: (not one.verified, -(one.followers or 0)))
+        )
+        found.append(
+            NotableChange(
+                change_ids=tuple(one.change_id for one in accounts),
+                handle=handle,
+                relations=(relation,),
+                change="left" if gone else "came",
+                snapshot_date=day,
+                previous_date=previous,
+                accounts=accounts,
+            )
+        )
+    return found
+
+
+def stale_handles(con: duckdb.DuckDBPyConnection, registry: Registry, today: date) -> list[Stale]:
+    """Tracked handles whose lists had no usable snapshot on STALE_DAYS days they were due.
+
+    One alert a spell: its id is the last usable day. A handle that never had a snapshot at all is
+    not here; the check `finished_today` has it.
+    """
+    rows = con.execute(
+        "SELECT handle, max(snapshot_date) FILTER (completeness <> 'none') AS usable, relation, "
+        "min(snapshot_date), max(snapshot_date), arg_max(lookup_status, snapshot_date) "
+        "FROM main.snapshots GROUP BY handle, relation ORDER BY handle, usable, relation"
+    ).fetchall()
+    tracked = [
+        row
+        for row in rows
+        if row[0] in registry.handles and row[2] in registry.settings_of(row[0]).relations
+    ]
+    found = []
+    for (handle, usable), group in groupby(tracked, key=lambda row: row[:2]):
+        parts = list(group)
+        # One that was never usable is counted from its first snapshot.
+        base = usable or min(part[3] for part in parts)
+        since = {
+            part[2]: day
+            for part in parts
+            if (day := _missed(registry, handle, part[2], base, today)) is not None
+        }
+        parts = [part for part in parts if part[2] in since]
+        if not parts:
+            continue
+        newest = max(parts, key=lambda part: part[4])
+        found.append(
+            Stale(
+                change_ids=tuple(f"{base}/{handle}/{part[2]}/stale" for part in parts),
+                handle=handle,
+                relations=tuple(part[2] for part in parts),
+                since=min(since.values()),
+                last_usable=usable,
+                last_snapshot=newest[4],
+                last_status=newest[5],
+                today=today,
+            )
+        )
+    return found
+
+
+def _missed(
+    registry: Registry, handle: str, relation: Relation, base: date, today: date
+) -> date | None:
+    """The day, after `base`, with which a list had been due STALE_DAYS times; None before that."""
+    days = (base + timedelta(days=number) for number in range(1, (today - base).days + 1))
+    due = [day for day in days if registry.due(handle, relation, day)]
+    return due[STALE_DAYS - 1] if len(due) >= STALE_DAYS else None
+
+
+def credits_low(con: duckdb.DuckDBPyConnection) -> list[CreditsLow]:
+    """The balance with which the credits got low, where they still are.
+
+    Low is less than CREDIT_DAYS days as the 7 before it were, or nothing left. It stays low until
+    credits are added: one alert a spell, however the spending goes up and down.
+    """
+    spent = dict(
+        con.execute(
+            "SELECT snapshot_date, sum(credits_charged) FROM main.snapshots GROUP BY ALL"
+        ).fetchall()
+    )
+    try:
+        rows = con.execute(
+            "SELECT strftime(asked_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ'), snapshot_date, "
+            "balance_after FROM main.credit_balances ORDER BY asked_at"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return []  # published by a version that did not ask for balances
+    low_since: tuple[Reading, float | None] | None = None
+    before: Reading | None = None
+    for reading in (Reading(*row) for row in rows):
+        a_day = _usual_spending(spent, reading.day)
+        low = reading.balance == 0 or (a_day is not None and reading.balance < CREDIT_DAYS * a_day)
+        if low and low_since is None:
+            low_since = reading, a_day
+        elif not low and before is not None and reading.balance > before.balance:
+            low_since = None
+        before = reading
+    if low_since is None:
+        return []
+    reading, a_day = low_since
+    return [CreditsLow((f"{reading.at}/credits",), None, (), reading, a_day)]
+
+
+def _usual_spending(spent: Mapping[date, int], day: date) -> float | None:
+    """Mean credits of the 7 days before `day`, of those on which any were spent."""
+    past = [spent.get(day - timedelta(days=back), 0) for back in range(1, 8)]
+    bought = [float(one) for one in past if one]
+    return sum(bought) / len(bought) if bought else None

@@ -1,0 +1,80 @@
+"""`sf-assets alerts`: what there was to tell and whether it went out; a sample to every address."""
+
+from __future__ import annotations
+
+import click
+
+from sf_assets import alerts
+from sf_assets.alerts.words import as_data
+from sf_assets.cli.tables import counted, print_json, print_table
+from sf_assets.home import Home
+from sf_assets.settings import Settings, SettingsError
+from sf_assets.warehouse.connection import reading
+
+
+def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
+    """The newest alerts of the kinds that are on, newest first. Notes nothing."""
+    try:
+        with reading(home.readable) as con:
+            found = alerts.find(con, home, settings, remember=False)
+    except FileNotFoundError:
+        found = []
+    told = alerts.deliveries(home)
+    rows = []
+    for one in reversed(found):
+        waiting = one.untold(told) is not None
+        at = max((told[name] for name in one.change_ids if name in told), default="")
+        rows.append((one, None if waiting else at))
+    shown = rows[:limit]
+    if as_json:
+        print_json([{**as_data(one, settings.ui_url), "told_at": at} for one, at in shown])
+        return
+    print_table(
+        ["since", "kind", "what", "told"],
+        [
+            (str(one.day), one.kind, _visible(alerts.title(one)), "waiting" if at is None else at)
+            for one, at in shown
+        ],
+    )
+    on = ", ".join(settings.alerts) or "none"
+    where = counted(len(settings.alert_urls), "address", "addresses")
+    click.echo(
+        f"{len(shown)} of {counted(len(rows), 'alert')}; kinds that are on: {on}; "
+        + (f"told to {where}" if settings.alert_urls else "told in log and UI only")
+    )
+
+
+def _visible(text: str) -> str:
+    return text.replace("\u200b", "").replace("\u2060", "")
+
+
+def run_test(settings: Settings, as_json: bool, quiet: bool) -> bool:
+    """Send a sample to every address; false where it did not arrive at one.
+
+    Raises SettingsError where there is no address, DeliveryFailed where one is none.
+    """
+    if not settings.alert_urls:
+        raise SettingsError(
+            "SF_ASSETS_ALERT_URLS is not set, so alerts are in the log and the UI only: put "
+            "Apprise URLs into it, comma separated"
+        )
+    arrivals = alerts.send_sample(settings)
+    if as_json:
+        print_json(
+            [
+                {
+                    "address": one.place,
+                    "service": one.service,
+                    "arrived": one.arrived,
+                    "why": one.why or None,
+                }
+                for one in arrivals
+            ]
+        )
+    for one in arrivals:
+        where = f"address {one.place} ({one.service})"
+        if not one.arrived:
+            click.echo(f"{where}: did not arrive, {one.why}; check that URL", err=as_json)
+        elif not quiet and not as_json:
+            click.echo(f"{where}: arrived")
+    return all(one.arrived for one in arrivals)

@@ -1,0 +1,189 @@
+"""`sf-assets forecast`: what the tracked lists will cost, and what another handle would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
+
+import click
+import duckdb
+from pydantic import SecretStr
+
+from sf_assets.assets.spend import ask_balance
+from sf_assets.budget import Budget, DayMeter
+from sf_assets.cli.tables import counted, print_table
+from sf_assets.collect import ListToRead, first_page, spent_on
+from sf_assets.forecast import Forecast, ListForecast, first_page_forecast, forecast
+from sf_assets.home import Home
+from sf_assets.landing import SnapshotKey
+from sf_assets.landing_objects import landing_at
+from sf_assets.registry import Registry, normalise_handle, read_registry
+from sf_assets.settings import Settings, SettingsError
+from sf_assets.social_fetch import ListWalk, LookupStatus, SocialFetchClient, SocialFetchError
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.costs import Cost, costs_before
+
+_COLUMNS = (
+    *("handle", "relation", "depth", "pages", "paid", "credits"),
+    *("if_full", "if_recent", "recent_saves"),
+)
+
+
+def run_forecast(
+    settings: Settings, home: Home, days: int, handle: str | None, *, as_json: bool, yes: bool
+) -> int:
+    """Print the forecast; returns the exit code. Raises SettingsError."""
+    registry = read_registry(home.registry)
+    wanted = normalise_handle(handle) if handle else None
+    if wanted is not None and wanted not in registry.handles:
+        return _of_a_stranger(settings, home, wanted, days, as_json=as_json, yes=yes)
+    if wanted is not None:
+        registry = Registry({wanted: registry.handles[wanted]})
+    if not registry.handles:
+        raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
+    first = settings.day() + timedelta(days=1)
+    costs, paid = _known(home, first, days)
+    made = forecast(
+        registry,
+        costs,
+        paid,
+        first=first,
+        days=days,
+        balance=ask_balance(settings),
+        cap=settings.daily_credits,
+    )
+    if as_json:
+        click.echo(json.dumps(_as_json(made), indent=2))
+    else:
+        print_table(_COLUMNS, [_row(one) for one in made.lists])
+        click.echo(_said(made))
+    return 0
+
+
+def _known(
+    home: Home, first: date, days: int
+) -> tuple[dict[tuple[str, str], Cost], dict[tuple[str, str], int]]:
+    try:
+        with reading(home.readable) as con:
+            paid = con.execute(
+                "SELECT relation, handle, CAST(sum(credits) AS BIGINT) FROM credit_ledger "
+                "WHERE snapshot_date BETWEEN ? AND ? GROUP BY ALL",
+                [first - timedelta(days=days), first],
+            ).fetchall()
+            return costs_before(con, first), {(row[0], row[1]): row[2] for row in paid}
+    except FileNotFoundError:
+        return {}, {}
+    except duckdb.Error as error:
+        raise SettingsError(
+            f"{home.readable} cannot be read ({str(error).splitlines()[0]}): run sf-assets "
+            "rebuild, or a snapshot, which publishes it anew"
+        ) from None
+
+
+def _row(one: ListForecast) -> list[Any]:
+    return [getattr(one, name) for name in _COLUMNS]
+
+
+def _said(made: Forecast) -> str:
+    said = (
+        f"{counted(made.credits, 'credit')} in the {counted(made.days, 'day')} from {made.first} "
+        f"on, {made.credits / made.days:,.0f} a day"
+    )
+    if made.cap is not None:
+        said += f" (capped at {made.cap:,})"
+    if made.unread:
+        said += f"; {counted(made.unread, 'list')} never read, what they cost is not known"
+    if made.balance is None:
+        return f"{said}. The balance is not known"
+    said += f". Balance {made.balance:,}: "
+    if made.runs_out_on is not None:
+        return f"{said}runs out on {made.runs_out_on}"
+    if made.lasts_days is None:
+        return f"{said}nothing is spent"
+    return f"{said}lasts about {counted(made.lasts_days, 'day')}"
+
+
+def _as_json(made: Forecast) -> dict[str, Any]:
+    return {
+        "first": made.first.isoformat(),
+        "days": made.days,
+        "lists": [{**asdict(one), "recent_saves": one.recent_saves} for one in made.lists],
+        "credits": made.credits,
+        "credits_by_day": made.by_day,
+        "lists_never_read": made.unread,
+        "daily_cap": made.cap,
+        "balance": made.balance,
+        "runs_out_on": made.runs_out_on.isoformat() if made.runs_out_on else None,
+        "lasts_days": made.lasts_days,
+    }
+
+
+def _of_a_stranger(
+    settings: Settings, home: Home, handle: str, days: int, *, as_json: bool, yes: bool
+) -> int:
+    if not settings.simulated:
+        settings.require_key()
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SettingsError(
+                f"{handle} is not tracked: its forecast buys one page (1 credit). Add --yes to buy "
+                "it, nothing was asked for"
+            )
+        if not click.confirm(f"{handle} is not tracked. Buy one page of its followers (1 credit)?"):
+            click.echo("nothing was bought")
+            return 0
+    home.ensure(settings)
+    try:
+        walk = asyncio.run(_first_page(settings, home, handle))
+    except SocialFetchError as error:
+        click.echo(f"sf-assets: {error}", err=True)
+        return 3 if error.status in (401, 402) else 1
+    made = first_page_forecast(
+        handle,
+        days,
+        total=walk.reported_total,
+        listed=walk.listed,
+        more=walk.lookup_status is LookupStatus.FOUND and walk.end_reason is None,
+    )
+    status = walk.lookup_status.value if walk.lookup_status else None
+    if as_json:
+        told = {"status": status, "total": walk.reported_total, "listed_on_first_page": walk.listed}
+        told |= {"days": days, **asdict(made), "recent_saves": made.recent_saves}
+        told["balance"] = ask_balance(settings)
+        click.echo(json.dumps(told, indent=2))
+        return 0
+    if walk.lookup_status is not LookupStatus.FOUND:
+        click.echo(f"{handle} is {status}: each look costs 1 credit, {days} in {days} days")
+        return 0
+    print_table(_COLUMNS[3:], [_row(made)[3:]])
+    click.echo(
+        f"{handle}: {walk.reported_total if walk.reported_total is not None else '?'} followers, "
+        f"{walk.listed} a page. TikTok shows at most the newest 5,000 to 10,000, so a longer list "
+        f"costs less than its total says. The page is kept: a snapshot of {settings.day()} goes on "
+        f"from it (sf-assets track {handle})"
+    )
+    return 0
+
+
+async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
+    day = settings.day()
+    landing = landing_at(home.landing, home.root)
+    meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
+    async with SocialFetchClient(
+        api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),
+        base_url=settings.base_url,
+        max_tries=3,
+        max_wait=10,
+        headers={"X-Sim-Day": settings.today.isoformat()} if settings.today else None,
+    ) as client:
+        return await first_page(
+            ListToRead(SnapshotKey(day, handle, "followers")),
+            client=client,
+            landing=landing,
+            budget=Budget(settings.daily_credits, meter.count, meter=meter),
+            run_id="forecast",
+        )

@@ -1,0 +1,226 @@
+"""What was paid: one row a snapshot attempt, and the balance before and after each run.
+
+The evidence is the archive: a Parquet file names the attempts of its snapshots beside them, and
+what no snapshot stands for (a list that broke off, a run's balance) is in small files of its own.
+The warehouse is filled from both, so that `sf-assets rebuild` makes the same ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sf_assets.landing import Attempt, SnapshotKey
+from sf_assets.places import is_remote, put_bytes
+from sf_assets.settings import Relation, SfAssetsError
+from sf_assets.warehouse.connection import run_sql
+
+LEDGER_FORMAT = 1
+_SUFFIX = ".ledger.json"
+#: Where a Parquet file of the archive names its snapshots, and the attempts at them.
+METADATA_KEY = "sf_assets_snapshots"
+
+
+class LedgerDamaged(SfAssetsError):
+    """A file of the archive that says what was paid cannot be read."""
+
+
+@dataclass(frozen=True)
+class Paid:
+    """One attempt at a snapshot and what it cost; None where an older version did not say.
+
+    `credits` are what the API said, and one for each of the `unread` answers, which could not say.
+    """
+
+    relation: Relation
+    handle: str
+    snapshot_date: date
+    attempt: int
+    pages: int
+    credits: int
+    cached: int | None
+    retries: int | None
+    unread: int | None
+    started_at: str
+    run_id: str
+
+    @property
+    def name(self) -> tuple[str, str, date, int]:
+        return self.relation, self.handle, self.snapshot_date, self.attempt
+
+
+@dataclass(frozen=True)
+class Balances:
+    """The credits of the account before and after a run, and what the run paid in between.
+
+    `credits` counts what other runs of the same home paid meanwhile, too; `unexplained` is what is
+    gone beyond them: answers that were charged and never came, or another user of the key. Below 0
+    where the account was topped up.
+    """
+
+    run_id: str
+    snapshot_date: date
+    asked_at: str
+    balance_before: int
+    balance_after: int
+    credits: int
+
+    @property
+    def unexplained(self) -> int:
+        return self.balance_before - self.balance_after - self.credits
+
+
+def paid_for(key: SnapshotKey, attempts: Iterable[Attempt]) -> list[Paid]:
+    """The attempts at a snapshot for which something was asked."""
+    return [
+        Paid(
+            key.relation,
+            key.handle,
+            key.day,
+            attempt.number,
+            attempt.pages,
+            attempt.spent,
+            attempt.cached,
+            attempt.retries,
+            attempt.unread,
+            attempt.started_at,
+            attempt.run_id,
+        )
+        for attempt in attempts
+        if attempt.pages + attempt.doubted + attempt.unread
+    ]
+
+
+def write_ledger(
+    archive: Path, day: date, paid: Sequence[Paid], balances: Balances | None = None
+) -> Path:
+    """Keep what no snapshot of the archive stands for; returns the new file.
+
+    Raises OSError where it cannot be written.
+    """
+    folder = archive / f"day={day.isoformat()}"
+    path = folder / f"{uuid.uuid4().hex[:12]}{_SUFFIX}"
+    text = json.dumps(
+        {
+            "format": LEDGER_FORMAT,
+            "attempts": [to_json(one) for one in paid],
+            "balances": [to_json(balances)] if balances else [],
+        }
+    )
+    if is_remote(archive):
+        put_bytes(text.encode(), path)
+        return path
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def record_paid(con: duckdb.DuckDBPyConnection, paid: Sequence[Paid]) -> None:
+    """Put attempts into `credit_ledger`; of two readings of one attempt the dearer is the later."""
+    newest: dict[tuple[str, str, date, int], Paid] = {}
+    for one in paid:
+        known = newest.get(one.name)
+        if known is None or one.credits >= known.credits:
+            newest[one.name] = one
+    if newest:
+        con.register("incoming_paid", _table(Paid, list(newest.values())))
+        run_sql(con, "record_paid")
+        con.unregister("incoming_paid")
+
+
+def record_new_files(con: duckdb.DuckDBPyConnection, archive: Path, since: date | None) -> None:
+    """Put what the ledger files of days from `since` on say into the tables, each file once.
+
+    Raises LedgerDamaged.
+    """
+    known = {name for (name,) in con.execute("SELECT name FROM internal.ledger_files").fetchall()}
+    names: list[str] = []
+    paid: list[Paid] = []
+    balances: list[Balances] = []
+    for path in sorted(archive.glob(f"day=*/*{_SUFFIX}")):
+        name = f"{path.parent.name}/{path.name}"
+        if name in known or (since and path.parent.name < f"day={since.isoformat()}"):
+            continue
+        some, more = _read(path)
+        names.append(name)
+        paid += some
+        balances += more
+    if not names:
+        return
+    record_paid(con, paid)
+    if balances:
+        con.register("incoming_balances", _table(Balances, balances))
+        run_sql(con, "record_balances")
+        con.unregister("incoming_balances")
+    con.executemany("INSERT INTO internal.ledger_files VALUES (?)", [[name] for name in names])
+
+
+def archived_attempts(archive: Path) -> Iterator[Paid]:
+    """The attempts that the archive's Parquet files name. Raises LedgerDamaged."""
+    for path in sorted(archive.glob("day=*/*.parquet")):
+        try:
+            with path.open("rb") as file:
+                metadata = pq.read_metadata(file).metadata or {}
+            # A file of an older version names none.
+            for raw in json.loads(metadata[METADATA_KEY.encode()]).get("attempts", ()):
+                yield _paid(raw)
+        except (OSError, KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
+            raise LedgerDamaged(
+                f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
+                "on without the lists in it"
+            ) from None
+
+
+def to_json(row: Paid | Balances) -> dict[str, Any]:
+    return {**asdict(row), "snapshot_date": row.snapshot_date.isoformat()}
+
+
+def _read(path: Path) -> tuple[list[Paid], list[Balances]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["format"] > LEDGER_FORMAT:
+            raise LedgerDamaged(f"{path} was written by a newer sf_assets; upgrade it")
+        return [_paid(raw) for raw in found["attempts"]], [
+            Balances(**{**raw, "snapshot_date": date.fromisoformat(raw["snapshot_date"])})
+            for raw in found["balances"]
+        ]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise LedgerDamaged(
+            f"{path} cannot be read ({error}); restore it from a backup, or move it away to go on "
+            "without what it says of credits"
+        ) from None
+
+
+def _paid(raw: dict[str, Any]) -> Paid:
+    return Paid(**{**raw, "snapshot_date": date.fromisoformat(raw["snapshot_date"])})
+
+
+def _table(
+    kind: type[Paid] | type[Balances], rows: Sequence[Paid] | Sequence[Balances]
+) -> pa.Table:
+    kinds = {"date": pa.date32(), "int": pa.int64(), "int | None": pa.int64()}
+    return pa.table(
+        {one.name: [getattr(row, one.name) for row in rows] for one in fields(kind)},
+        schema=pa.schema(
+            [(one.name, kinds.get(str(one.type), pa.string())) for one in fields(kind)]
+        ),
+    )

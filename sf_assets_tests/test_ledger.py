@@ -1,0 +1,165 @@
+"""The ledger has every credit the vendor charged, and the balance tells of those it cannot have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sf_assets.cli.runs import dagster_instance
+from sf_assets.landing import Landing
+from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
+from sf_assets.warehouse.connection import reading, writing
+from sf_assets.warehouse.rebuild import rebuild
+
+from .conftest import Pipeline
+from .loopback import Reply
+from .served_lists import KEY, ListServer, account
+
+DAY1 = date(2026, 11, 1)
+DAY2, DAY3 = DAY1 + timedelta(days=1), DAY1 + timedelta(days=2)
+
+LEDGER = (
+    "SELECT snapshot_date, handle, relation, attempt, pages, credits, cached, retries, unread, "
+    "run_id FROM credit_ledger ORDER BY ALL"
+)
+
+
+def world() -> World:
+    return World(
+        [
+            ProfileSpec("long", ListSpec(size=150, gain=0.02, loss=0.01), ListSpec(size=30)),
+            ProfileSpec("shy", ListSpec(size=70), statuses=(Status("private", DAY2),)),
+            ProfileSpec("stuck", ListSpec(size=90, quirks=(Quirk("stall", DAY1, DAY3),))),
+        ],
+        epoch=DAY1 - timedelta(days=20),
+    )
+
+
+def test_the_ledger_is_what_the_vendor_charged_whatever_happened(tmp_path: Path) -> None:
+    handles = ("long", "shy", "stuck")
+    with in_thread(world(), Options(balance=10_000, cache_seconds=600)) as simulator:
+        pipeline = Pipeline(tmp_path / "home", simulator.base_url, simulator.api_key, DAY1)
+        pipeline.track(*handles)
+        simulator.add_fault("http_503", handle="long", relation="followers", page=1)
+        # Heals, yet both answers are charged; and one that does not heal, in quarantine.
+        simulator.add_fault("truncated_json", handle="long", relation="followers", page=2)
+        simulator.add_fault("wrong_type", handle="stuck", relation="following", page=0)
+        first = pipeline.snapshot(DAY1, *handles)
+        assert not all(run.success for run in first)
+        assert all(run.success for run in pipeline.snapshot(DAY1, "stuck"))
+        pipeline.snapshot(DAY1, "long", relations=["following"], refresh=True)
+        os.environ["SF_ASSETS_DAILY_CREDITS"] = "9"
+        pipeline.snapshot(DAY2, *handles)
+        del os.environ["SF_ASSETS_DAILY_CREDITS"]
+        # The rest of the day is bought by another run; then a list that never finishes.
+        pipeline.snapshot(DAY2, *handles)
+        simulator.add_fault("wrong_type", handle="long", relation="followers", page=3, times=9)
+        pipeline.snapshot(DAY3, *handles)
+        charged = {
+            (date.fromisoformat(one["day"]), one["handle"], one["relation"]): one["credits"]
+            for one in simulator.ledger()["charges"]
+        }
+        balance = simulator.ledger()["balance"]
+    found = {
+        (day, handle, relation): credits
+        for day, handle, relation, credits in pipeline.ask(
+            "SELECT snapshot_date, handle, relation, sum(credits) FROM credit_ledger GROUP BY ALL"
+        )
+    }
+    assert found == charged
+    rows = pipeline.ask(LEDGER)
+    by_list = {row[:4]: row[4:9] for row in rows}
+    assert by_list[DAY1, "long", "followers", 1][3:] == (2, 1)  # retries, unread
+    assert by_list[DAY1, "stuck", "following", 1][4] == 1
+    assert by_list[DAY1, "long", "following", 2][2] == by_list[DAY1, "long", "following", 2][0]
+    assert by_list[DAY3, "long", "followers", 1] == (3, 4, 0, 0, 1)
+
+    balances = pipeline.ask(
+        "SELECT balance_before, balance_after, credits, unexplained FROM credit_balances "
+        "ORDER BY asked_at"
+    )
+    assert len(balances) == 6
+    assert (balances[0][0], balances[-1][1]) == (10_000, balance)
+    assert [row[3] for row in balances] == [0] * 6
+    with dagster_instance(pipeline.home) as instance:
+        told = instance.fetch_observations(dg.AssetKey("social_fetch_api"), limit=9).records
+    assert len(told) == 6
+    metadata = told[0].asset_observation.metadata  # type: ignore[union-attr]
+    assert (metadata["balance_after"].value, metadata["unexplained"].value) == (balance, 0)
+
+    kept = pipeline.ask(LEDGER), pipeline.ask("FROM credit_balances ORDER BY asked_at")
+    rebuild(pipeline.home)
+    assert (pipeline.ask(LEDGER), pipeline.ask("FROM credit_balances ORDER BY asked_at")) == kept
+    # What is loaded needs no landing; what never finished has it for evidence, and the archive too.
+    shutil.rmtree(pipeline.home.landing)
+    rebuild(pipeline.home)
+    assert pipeline.ask(LEDGER) == kept[0]
+
+
+def test_what_was_charged_and_never_came_is_unexplained(tmp_path: Path) -> None:
+    with in_thread(world(), Options(balance=500)) as simulator:
+        pipeline = Pipeline(tmp_path / "home", simulator.base_url, simulator.api_key, DAY1)
+        pipeline.track("long", relations=["followers"])
+        simulator.add_fault("reset", handle="long", page=1)
+        assert pipeline.snapshot(DAY1, "long", relations=["followers"])[0].success
+        charged = simulator.ledger()["charged"]
+    ((credits, unexplained),) = pipeline.ask("SELECT credits, unexplained FROM credit_balances")
+    assert (credits, unexplained) == (charged - 1, 1)
+
+
+@pytest.mark.parametrize("answer", [Reply(500), Reply(401), Reply(200, json={}), Reply(429)])
+def test_a_balance_that_is_not_told_fails_no_run(tmp_path: Path, answer: Reply) -> None:
+    with ListServer() as server:
+        server.fault = lambda request: answer if request.path == "/v1/balance" else None
+        server.set("open", "followers", [account(n) for n in range(30)])
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        pipeline.track("open", relations=["followers"])
+        assert pipeline.snapshot(DAY1, "open", relations=["followers"])[0].success
+    assert pipeline.ask("SELECT sum(credits) FROM credit_ledger") == [(2,)]
+    assert pipeline.ask("SELECT count(*) FROM credit_balances") == [(0,)]
+
+
+def test_a_run_that_was_killed_is_in_the_ledger_of_the_next_day(tmp_path: Path) -> None:
+    with ListServer() as server:
+        server.set("open", "followers", [account(n) for n in range(30)])
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        pipeline.track("open", "gone", relations=["followers"])
+        pipeline.snapshot(DAY1, "open", relations=["followers"])
+        # As it is left by a process that was killed: a page landed, nothing else.
+        source = Landing(pipeline.home.landing).path(
+            next(iter(Landing(pipeline.home.landing).keys(DAY1)))
+        )
+        lines = source.read_bytes().splitlines(keepends=True)
+        source.with_name("gone.jsonl").write_bytes(b"".join(lines[:2]))
+        pipeline.snapshot(DAY2, "open", relations=["followers"])
+    assert pipeline.ask(
+        "SELECT snapshot_date, handle, pages, credits FROM credit_ledger ORDER BY ALL"
+    ) == [(DAY1, "gone", 1, 1), (DAY1, "open", 2, 2), (DAY2, "open", 2, 2)]
+
+
+def test_a_warehouse_of_an_older_version_gets_its_ledger_from_its_snapshots(tmp_path: Path) -> None:
+    with ListServer() as server:
+        server.set("open", "followers", [account(n) for n in range(30)])
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        pipeline.track("open", relations=["followers"])
+        pipeline.snapshot(DAY1, "open", relations=["followers"])
+    with writing(pipeline.home.warehouse) as con:
+        con.execute("DROP TABLE main.credit_ledger")
+        con.execute("DROP TABLE main.credit_balances")
+        con.execute("DROP TABLE internal.ledger_files")
+        con.execute("ALTER TABLE internal.presences DROP COLUMN looked_on")
+        con.execute("UPDATE internal.warehouse_format SET format = 2, words = 'older'")
+    with writing(pipeline.home.warehouse) as con:
+        assert con.execute(
+            "SELECT handle, pages, credits, cached FROM credit_ledger"
+        ).fetchall() == [("open", 2, 2, None)]
+    with reading(pipeline.home.published) as con:
+        meanings = con.execute(
+            "SELECT comment FROM duckdb_columns() WHERE table_name = 'credit_ledger'"
+        ).fetchall()
+    assert all(meaning for (meaning,) in meanings)
