@@ -7,7 +7,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from sf_assets.cli import main
 from sf_assets.home import Home
 from sf_assets.partitions import Grid
 from sf_assets.places import Lake, place, without_password
@@ -137,3 +139,7 @@ def test_a_lake_whose_catalog_is_a_file_needs_no_server(tmp_path: Path) -> None:
             "WHERE table_name = 'snapshots' AND column_name = 'listed'"
         ).fetchall()
         assert len(meaning[0][0]) > 10
+    done = CliRunner().invoke(main, ["query"])
+    assert done.exit_code == 0, done.output
+    assert "followers_on(handle, day)" in done.output
+    assert "in the follower list as it stood on a day" in done.output

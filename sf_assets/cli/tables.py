@@ -17,6 +17,7 @@ import duckdb
 from sf_assets.home import Home
 from sf_assets.settings import Relation, SettingsError
 from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.lake import is_lake
 
 # Off a terminal nothing is left out for want of room: no column and no value.
 _ANY_WIDTH = 1_000_000
@@ -30,7 +31,7 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
     """
     try:
         with reading(home.readable) as con:
-            answer = con.sql(sql or _TABLES)
+            answer = con.sql(sql or _tables(con))
             if answer is None:
                 return
             if parquet is not None:
@@ -51,6 +52,17 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
         raise SettingsError(f"query: {_in_one_line(error)}") from None
 
 
+def _tables(con: duckdb.DuckDBPyConnection) -> str:
+    """The query that lists tables, views and macros; a lake keeps what it says of macros apart."""
+    of_macros = (
+        "(SELECT meaning FROM column_meanings WHERE table_name = function_name "
+        "AND column_name IS NULL)"
+        if is_lake(con)
+        else "comment"
+    )
+    return _TABLES.format(of_macros=of_macros)
+
+
 _TABLES = """
 SELECT name, rtrim(regexp_replace(comment, '^One row is ', ''), '.') AS "one row is"
 FROM (
@@ -61,7 +73,7 @@ FROM (
     WHERE schema_name = 'main' AND database_name = current_database()
     UNION ALL
     SELECT 2, function_name || '(' || replace(array_to_string(parameters, ', '), 'wanted_', '')
-        || ')', comment
+        || ')', {of_macros}
     FROM duckdb_functions()
     WHERE schema_name = 'main' AND function_type = 'table_macro' AND NOT internal
         AND database_name = current_database()

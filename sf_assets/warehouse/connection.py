@@ -376,8 +376,10 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path | Lake) -> None:
         words = _words()
         known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
         if known_words.fetchall()[0][0] != words:
-            run_sql(con, "views")
-            _comment_columns(con, views_too=not isinstance(path, Lake))
+            of_a_lake = isinstance(path, Lake)
+            views = sql("views")
+            con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
+            _comment_columns(con, views_too=not of_a_lake)
             con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
@@ -405,8 +407,13 @@ def column_comments() -> dict[str, dict[str, str]]:
     }
 
 
+# Table macros have comments in a file, and none in a lake.
+_ON_MACRO = re.compile(r"^COMMENT ON MACRO TABLE main\.(\w+) IS ('.*');$", re.MULTILINE)
+
+
 def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None:
-    """Comments on columns. A lake has none for those of views: `column_meanings` has them all."""
+    """Comments on columns. A lake has none for those of views, and none for macros:
+    `column_meanings` has them all, a macro's without a column."""
     tables = {
         name
         for (name,) in con.execute(
@@ -422,6 +429,7 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
             if views_too or name in tables:
                 con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
     if not views_too:
+        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
         con.execute(
             f"CREATE OR REPLACE VIEW main.column_meanings AS FROM (VALUES {', '.join(rows)}) "
             "AS meanings(table_name, column_name, meaning)"
