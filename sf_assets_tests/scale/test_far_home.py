@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -22,11 +22,11 @@ import pytest
 from sf_assets.home import Home
 from sf_assets.places import Lake
 from sf_assets.settings import load_settings
-from sf_assets.warehouse.connection import TABLES, reading, writing
+from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.rebuild import rebuild
-from sf_assets_tests.lists import INCIDENTAL, Told
+from sf_assets_tests.lists import DERIVED_TABLES, INCIDENTAL, Told
 from sf_assets_tests.reliability.conftest import serve_day
 from sf_assets_tests.served_lists import KEY, ListServer
 
@@ -46,11 +46,13 @@ main()
 """
 
 
-def tables(where: Path | Lake) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, without what differs between any two runs."""
+def tables(
+    where: Path | Lake, names: Sequence[str] = DERIVED_TABLES
+) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of these tables, without what differs between any two runs."""
     made = {}
     with reading(where) as con:
-        for name in TABLES:
+        for name in names:
             cursor = con.execute(f"SELECT * FROM {name}")
             kept = [n for n, one in enumerate(cursor.description) if one[0] not in INCIDENTAL]
             made[name] = sorted((tuple(r[n] for n in kept) for r in cursor.fetchall()), key=repr)
