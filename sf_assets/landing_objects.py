@@ -36,6 +36,8 @@ from sf_assets.settings import RELATIONS
 
 # A page, its retries and their pauses take less; a worker that was killed is not waited for longer.
 LEASE_SECONDS = 60.0
+# Records that were listed may be one object by the time they are read.
+LOOKS = 5
 
 
 def landing_at(root: Path, shared: Path | None = None) -> Landing:
@@ -90,10 +92,8 @@ class ObjectLanding(Landing):
         return self.shared / super().meter(day).name
 
     def read(self, key: SnapshotKey) -> Landed | None:
-        found = self._find(key)
-        if found.whole is None and not found.opened:
-            return None
-        return self._landed(key, found)[0]
+        found, landed, _ = self._look(key)
+        return landed if found.whole is not None or found.opened else None
 
     def days(self) -> list[date]:
         days = []
@@ -114,9 +114,8 @@ class ObjectLanding(Landing):
         return sorted(keys)
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
-        found = self._find(key)
+        found, landed, lines = self._look(key)
         fresh = datetime.now(timezone.utc).timestamp() - found.touched < self.lease_seconds
-        landed, lines = self._landed(key, found)
         begun = bool(landed.attempts) and landed.attempts[-1].end is None
         if begun and fresh:
             return None
@@ -171,6 +170,16 @@ class ObjectLanding(Landing):
                 continue
             touched = max(touched, info["LastModified"].timestamp())
         return _Found(whole, opened, touched)
+
+    def _look(self, key: SnapshotKey) -> tuple[_Found, LandedObjects, bytes]:
+        """What there is, and what it says."""
+        for _ in range(LOOKS):
+            found = self._find(key)
+            try:
+                return found, *self._landed(key, found)
+            except FileNotFoundError:
+                continue  # another worker has just put the records together
+        raise OSError(f"{self.path(key)}: what is listed there cannot be read")
 
     def _landed(self, key: SnapshotKey, found: _Found) -> tuple[LandedObjects, bytes]:
         names = [found.whole] if found.whole else []

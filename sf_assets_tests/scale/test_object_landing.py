@@ -169,6 +169,30 @@ def test_killed_while_the_records_become_one_object_nothing_is_there_twice(
     assert [attempt.pages for attempt in again.attempts] == [3, 1]
 
 
+def test_a_list_that_becomes_one_object_while_it_is_looked_at_is_read_all_the_same(
+    landing: ObjectLanding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(landing) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+        log.finish("found", "exhausted", "run")
+        other = ObjectLanding(landing.root)
+        find, looked = other._find, []
+
+        def listed_just_before(key: SnapshotKey) -> object:
+            found = find(key)
+            if not looked:
+                log.make_durable()
+            looked.append(found)
+            return found
+
+        monkeypatch.setattr(other, "_find", listed_just_before)
+        landed = other.read(KEY)
+    assert len(looked) == 2
+    assert landed is not None
+    assert landed.settled
+
+
 def test_a_damaged_or_missing_record_is_named_and_nothing_is_used(landing: ObjectLanding) -> None:
     with opened(landing) as log:
         log.begin("", "run")
