@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeVar
 
 from sf_assets.budget import Budget
 from sf_assets.known import KnownList, KnownRun
@@ -23,6 +24,7 @@ from sf_assets.landing import (
     Landed,
     Landing,
     LandingDamaged,
+    LandingTaken,
     Page,
     SnapshotKey,
     SnapshotLog,
@@ -44,6 +46,8 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
+
+_Result = TypeVar("_Result")
 
 
 class BudgetSpent(SfAssetsError):
@@ -244,9 +248,17 @@ class _Reader:
 
     async def run(self) -> Collected:
         try:
-            with await self._open() as log:
-                ended = await self._read(log) if self._needs_reading(log) else self._finished(log)
-                return replace(ended, attempts=tuple(log.attempts))
+            while True:
+                try:
+                    with await self._open() as log:
+                        ended = (
+                            await self._read(log)
+                            if await self._landing_does(partial(self._needs_reading, log))
+                            else self._finished(log)
+                        )
+                        return replace(ended, attempts=tuple(log.attempts))
+                except LandingTaken:
+                    continue  # its pages are waited for, like those of one who came first
         except LandingDamaged as error:
             return self._unfinished(str(error), permanent=True)
         except OSError as error:
@@ -258,10 +270,14 @@ class _Reader:
     async def _open(self) -> SnapshotLog:
         attempt = 0
         # Another run reads this list just now: wait for its pages instead of buying them twice.
-        while (log := self.landing.open(self.key)) is None:
+        while (log := await self._landing_does(lambda: self.landing.open(self.key))) is None:
             await asyncio.sleep(wait_a_little(attempt))
             attempt += 1
         return log
+
+    async def _landing_does(self, work: Callable[[], _Result]) -> _Result:
+        """Where the landing is far away, the other lists are read on meanwhile."""
+        return await asyncio.to_thread(work) if self.landing.far else work()
 
     def _needs_reading(self, log: SnapshotLog) -> bool:
         last = log.last
@@ -350,38 +366,36 @@ class _Reader:
             )
             # A 200 is most likely charged, whatever is in it.
             spent = answer.credits_charged + answer.unread
-            self._note_unread(log, params["page"], answer.unread, 1)
+            await self._note_unread(log, params["page"], answer.unread, 1)
         except SocialFetchError as error:
             spent = error.unread
-            self._note_unread(log, params["page"], error.unread, error.tries)
+            await self._note_unread(log, params["page"], error.unread, error.tries)
             raise
         finally:
             self.budget.settle(spent, self.key)
         crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
-        log.add_page(
-            Page(
-                number=params["page"],
-                cursor=params["cursor"],
-                received_at=answer.received_at.isoformat(timespec="milliseconds").replace(
-                    "+00:00", "Z"
-                ),
-                request_id=answer.request_id,
-                credits=answer.credits_charged,
-                cached=answer.cached,
-                tries=answer.tries,
-                body=answer.body,
+        page = Page(
+            number=params["page"],
+            cursor=params["cursor"],
+            received_at=answer.received_at.isoformat(timespec="milliseconds").replace(
+                "+00:00", "Z"
             ),
-            doubted=doubted,
+            request_id=answer.request_id,
+            credits=answer.credits_charged,
+            cached=answer.cached,
+            tries=answer.tries,
+            body=answer.body,
         )
+        await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")
         self.bought += 1
         self.credits += answer.credits_charged
         return None if doubted else answer
 
-    def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:
+    async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:
         if answers:
-            log.add_unread(page, answers, tries)
+            await self._landing_does(lambda: log.add_unread(page, answers, tries))
             self.credits += answers
 
     def _doubtful(self, walk: ListWalk, log: SnapshotLog, answer: Answer) -> bool:
@@ -407,11 +421,9 @@ class _Reader:
     ) -> Collected:
         if walk.lookup_status is None:
             raise ValueError("a walk without pages has no outcome")
-        log.finish(
-            walk.lookup_status.value,
-            walk.end_reason.value if walk.end_reason else None,
-            self.run_id,
-        )
+        status = walk.lookup_status.value
+        ended = walk.end_reason.value if walk.end_reason else None
+        await self._landing_does(lambda: log.finish(status, ended, self.run_id))
         await asyncio.to_thread(log.make_durable)
         crash_point("ended")
         return self._finished(log, reason=reason, stopped=stopped, pages_missing=pages_missing)
@@ -424,11 +436,10 @@ class _Reader:
         stopped: Stopped | None = None,
         pages_missing: int | None = None,
     ) -> Collected:
-        landed = Landed(self.key, log.path, tuple(log.attempts), 0)
         return Collected(
             self.key,
             True,
-            landed,
+            log.landed(),
             self.bought,
             self.credits,
             reason=reason,

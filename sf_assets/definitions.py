@@ -26,7 +26,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
 
     Raises SettingsError where the home was made by a newer version.
     """
-    home = Home(settings.home)
+    home = Home.of(settings)
     grid = Grid(home.start_date(settings), settings.today)
     return dg.Definitions(
         assets=[*external.SPECS, build_snapshots(grid), build_derived(grid)],
@@ -34,7 +34,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         jobs=[snapshots_job, derive_job, alert_job],
         schedules=[build_daily_schedule(settings, home)],
         sensors=build_sensors(home, grid.start),
-        resources={"warehouse": Warehouse(database=str(home.warehouse))},
+        resources={"warehouse": Warehouse(database=str(home.writable))},
         # A run is one process: its lists are read concurrently inside it.
         executor=dg.in_process_executor,
     )

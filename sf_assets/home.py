@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 from sf_assets import __version__
+from sf_assets.places import Lake, place
 from sf_assets.settings import Settings, SettingsError
 
 HOME_FORMAT = 1
@@ -17,9 +18,21 @@ HOME_FORMAT = 1
 
 @dataclass(frozen=True)
 class Home:
-    """Paths below SF_ASSETS_HOME. Building one touches no disk; `ensure` does."""
+    """Paths below SF_ASSETS_HOME. Building one touches no disk; `ensure` does.
+
+    `address` is SF_ASSETS_WAREHOUSE, `storage` SF_ASSETS_STORAGE: where tables and files are kept
+    instead.
+    """
 
     root: Path
+    address: str | None = field(default=None, repr=False)
+    storage: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Home:
+        """The home that the settings name."""
+        address = settings.warehouse.get_secret_value() if settings.warehouse else None
+        return cls(settings.home, address, settings.storage)
 
     @property
     def marker(self) -> Path:
@@ -31,15 +44,32 @@ class Home:
 
     @property
     def landing(self) -> Path:
-        return self.root / "landing"
+        return place(self.storage, "landing") if self.storage else self.root / "landing"
 
     @property
     def archive(self) -> Path:
-        return self.root / "archive"
+        return place(self.storage, "archive") if self.storage else self.root / "archive"
 
     @property
     def warehouse(self) -> Path:
         return self.root / "warehouse" / "sf_assets.duckdb"
+
+    @property
+    def lake(self) -> Lake | None:
+        """The warehouse, where it is a lake and not our file."""
+        if self.address is None:
+            return None
+        return Lake(self.address, f"{self.storage or self.root}/lake/")
+
+    @property
+    def writable(self) -> Path | Lake:
+        """What is loaded and derived into: the file, or the lake."""
+        return self.lake or self.warehouse
+
+    @property
+    def readable(self) -> Path | Lake:
+        """What people, sensors and checks read: the published file, or the lake."""
+        return self.lake or self.published
 
     @property
     def dagster(self) -> Path:
@@ -60,14 +90,17 @@ class Home:
     def start_date(self, settings: Settings) -> date:
         """First day of the grid: the setting, else the day of first use, else today.
 
+        With SF_ASSETS_GRID_DAYS it moves on, so that the grid has so many days at most.
         Raises SettingsError where the home was made by a newer version.
         """
         marker = self._read_marker()
-        if settings.start_date is not None:
-            return settings.start_date
-        if marker is not None:
-            return date.fromisoformat(marker["start_date"])
-        return settings.day()
+        start = settings.start_date
+        if start is None:
+            start = date.fromisoformat(marker["start_date"]) if marker else settings.day()
+        if settings.grid_days is None:
+            return start
+        # What came before stays in the warehouse; only Dagster's grid forgets it.
+        return max(start, settings.day() - timedelta(days=settings.grid_days - 1))
 
     def ensure(self, settings: Settings) -> Home:
         """Make the home on first use; return it.

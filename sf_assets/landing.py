@@ -11,6 +11,7 @@ and its page asked for again, a damaged line in the middle is an error that name
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import random
@@ -34,6 +35,10 @@ RESUMABLE_ENDS = ("budget", "out_of_credits")
 
 class LandingDamaged(SfAssetsError):
     """A line of a landing file is not what was written. Nothing of the file was used."""
+
+
+class LandingTaken(SfAssetsError):
+    """Another worker goes on with this list: nothing was written, wait for what he lands."""
 
 
 @dataclass(frozen=True, order=True)
@@ -140,9 +145,21 @@ class Landed:
         """The same with a credit for each answer that broke the contract: most likely charged."""
         return sum(attempt.spent for attempt in self.attempts)
 
+    @property
+    def modified(self) -> float:
+        """When it was last written to, in seconds since 1970."""
+        return self.path.stat().st_mtime
+
+    def on_disk(self, folder: Path) -> Path:
+        """A file of this machine that holds it; made in `folder` where it is kept elsewhere."""
+        return self.path
+
 
 class Landing:
     """The `landing/` folder."""
+
+    # Is every record a question over the network? Then it is not asked in an event loop.
+    far = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -155,7 +172,7 @@ class Landing:
         path = self.path(key)
         try:
             with path.open("rb") as file:
-                return _read(key, path, file)
+                return read_records(key, path, file)
         except FileNotFoundError:
             return None
 
@@ -206,17 +223,43 @@ class Landing:
 
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
         """Keep a body that breaks the contract beside the landing, with the reason."""
-        path = _quarantine(self.path(key))
+        path = quarantined(self.path(key))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+            file.write(self._quarantine_record(page, reason, body))
+        return path
+
+    def modified(self, key: SnapshotKey) -> float | None:
+        """When a list was last written to, in seconds since 1970; None where nothing is landed."""
+        try:
+            return self.path(key).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def drop(self, key: SnapshotKey) -> None:
+        """Delete what is landed of a list, and what is in quarantine."""
+        path = self.path(key)
+        path.unlink(missing_ok=True)
+        quarantined(path).unlink(missing_ok=True)
+
+    def drop_folders(self, day: date) -> None:
+        """Remove the folders of a day, as far as they are empty."""
+        parent = self.root / day.isoformat()
+        for folder in (parent / name for name in RELATIONS):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+    @staticmethod
+    def _quarantine_record(page: int, reason: str, body: bytes) -> bytes:
         record = {
             "received_at": now(),
             "page": page,
             "reason": reason,
             "body_base64": base64.b64encode(body).decode("ascii"),
         }
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
-            file.write(json.dumps(record) + "\n")
-        return path
+        return json.dumps(record).encode() + b"\n"
 
 
 class SnapshotLog:
@@ -224,7 +267,7 @@ class SnapshotLog:
 
     def __init__(self, key: SnapshotKey, path: Path, file: IO[bytes]) -> None:
         self.key, self.path, self._file = key, path, file
-        landed = _read(key, path, file)
+        landed = read_records(key, path, file)
         self.attempts = list(landed.attempts)
         file.truncate(landed.sound_bytes)
         file.seek(landed.sound_bytes)
@@ -336,7 +379,7 @@ class SnapshotLog:
     def pages(self) -> Iterator[Page]:
         """The landed pages of the last attempt, in order, for going on with it."""
         number = self.attempts[-1].number if self.attempts else 0
-        with self.path.open("rb") as file:
+        with self._reading() as file:
             for head, body in _Records(self.path, file):
                 if head["kind"] == "page" and head["attempt"] == number:
                     yield Page(
@@ -350,13 +393,22 @@ class SnapshotLog:
                         body=body,
                     )
 
+    def landed(self) -> Landed:
+        """What is landed by now."""
+        return Landed(self.key, self.path, tuple(self.attempts), 0)
+
+    def _reading(self) -> IO[bytes]:
+        return self.path.open("rb")
+
     def _append(self, head: dict[str, Any], body: bytes | None = None) -> None:
         rest = json.dumps(head, separators=(",", ":")).encode()[1:]
         if body is not None:
             # A raw line break in valid JSON is white space between tokens, never inside a string.
             flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
             rest = rest[:-1] + b',"body":' + flat + b"}"
-        line = b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
+        self._write(b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n")
+
+    def _write(self, line: bytes) -> None:
         view = memoryview(line)
         while view:  # an unbuffered write may be short, on a full disk above all
             view = view[self._file.write(view) :]
@@ -381,23 +433,18 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
     for old in (known for known in landing.days() if known < day):
         for key in landing.keys(old):
             if key not in keep:
-                path = landing.path(key)
-                path.unlink(missing_ok=True)
-                _quarantine(path).unlink(missing_ok=True)
+                landing.drop(key)
                 removed += 1
-        for folder in (*((landing.root / old.isoformat()) / name for name in RELATIONS),):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        parent = landing.root / old.isoformat()
-        if not any(parent.iterdir()):
-            parent.rmdir()
-    for meter in landing.root.glob(".spent-????-??-??"):
-        if meter.name < landing.meter(day).name:
-            meter.unlink(missing_ok=True)
+        landing.drop_folders(old)
+    meter = landing.meter(day)
+    for older in meter.parent.glob(".spent-????-??-??"):
+        if older.name < meter.name:
+            older.unlink(missing_ok=True)
     return removed
 
 
-def _quarantine(path: Path) -> Path:
+def quarantined(path: Path) -> Path:
+    """Where bodies that break the contract are kept, beside the landing of their list."""
     # No handle's own file ends so; `bob.quarantine` is a handle like any other.
     return path.with_name(f"{path.name}.quarantine")
 
@@ -418,7 +465,8 @@ def _count(attempt: Attempt, head: dict[str, Any]) -> None:
         attempt.doubted_at = head["page"]
 
 
-def _read(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
+def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
+    """What records say, from the first to the last sound one. Raises LandingDamaged."""
     attempts: list[Attempt] = []
     sound = 0
     records = _Records(path, file)
@@ -450,8 +498,11 @@ class _Records:
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         self._file.seek(0)
-        # Buffered on top of a raw descriptor; closing the reader must not close the descriptor.
-        reader = os.fdopen(os.dup(self._file.fileno()), "rb")
+        if isinstance(self._file, io.BytesIO):
+            reader: IO[bytes] = self._file
+        else:
+            # Buffered on top of a raw descriptor; closing the reader must not close the descriptor.
+            reader = os.fdopen(os.dup(self._file.fileno()), "rb")
         with reader:
             reader.seek(0)
             bad_line: int | None = None

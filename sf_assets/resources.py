@@ -10,6 +10,8 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
+from sf_assets.home import Home
+from sf_assets.settings import load_settings
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, writing
 
 
@@ -18,7 +20,8 @@ class Warehouse(DuckDBResource):
 
     The resource it builds on opens the file at once, leaves the connection open after an exception,
     and gives up after ten tries without jitter. Ours queues with the other writers, waits as long
-    as it is told to, names who holds the file, checkpoints, and always closes.
+    as it is told to, names who holds the file, checkpoints, and always closes. Where the settings
+    name a lake, that is the warehouse instead.
     """
 
     wait_seconds: float = Field(
@@ -27,5 +30,7 @@ class Warehouse(DuckDBResource):
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with writing(Path(self.database), self.wait_seconds) as con:
+        # A lake's address holds a password: what Dagster shows of a resource must not have it.
+        lake = Home.of(load_settings()).lake
+        with writing(lake or Path(self.database), self.wait_seconds) as con:
             yield con

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,9 @@ AlertKind = Literal["status", "churn", "notable", "stale", "credits"]
 ALERT_KINDS: tuple[AlertKind, ...] = ("status", "churn", "notable", "stale", "credits")
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
+
+_WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S|md:\w")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s][^\s]*)?")
 
 _CRON_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _CRON_PART = re.compile(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?")
@@ -67,7 +71,10 @@ class Settings(BaseSettings):
         default=DEFAULT_BASE_URL, validation_alias=_env("SOCIALFETCH_BASE_URL"), min_length=1
     )
     home: Path = Field(default=Path("data"), validation_alias=_env("SF_ASSETS_HOME"))
+    warehouse: SecretStr | None = Field(default=None, validation_alias=_env("SF_ASSETS_WAREHOUSE"))
+    storage: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_STORAGE"))
     start_date: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_START_DATE"))
+    grid_days: int | None = Field(default=None, ge=2, validation_alias=_env("SF_ASSETS_GRID_DAYS"))
     cron: str = Field(default="0 6 * * *", validation_alias=_env("SF_ASSETS_CRON"))
     concurrency: int = Field(
         default=32, ge=1, le=500, validation_alias=_env("SF_ASSETS_CONCURRENCY")
@@ -157,10 +164,41 @@ class Settings(BaseSettings):
         _ = parts.port  # raises ValueError where it is no port
         return value.rstrip("/")
 
+    @field_validator("warehouse")
+    @classmethod
+    def _warehouse_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _WAREHOUSE.match(value.get_secret_value()):
+            raise ValueError(
+                "needs ducklake:postgres:<dsn>, ducklake:<catalog file> or md:<database>; unset, "
+                "the warehouse is a DuckDB file in the home"
+            )
+        return value
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_place(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        value = value.strip()
+        if "://" in value:
+            if not _BUCKET.fullmatch(value.rstrip("/")):
+                raise ValueError("needs a folder, or s3://bucket/prefix")
+            return value.rstrip("/")
+        return str(Path(value).expanduser().absolute())
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @_model_validator(mode="after")
+    def _tables_beside_the_files(self) -> Settings:
+        if self.storage is not None and self.warehouse is None:
+            raise ValueError(
+                "SF_ASSETS_STORAGE is where a lake and its files are kept: set SF_ASSETS_WAREHOUSE "
+                "too (ducklake:postgres:<dsn>)"
+            )
+        return self
 
     @_model_validator(mode="after")
     def _pretend_day_needs_loopback(self) -> Settings:
@@ -220,10 +258,14 @@ def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:
     )
 
 
-def load_settings() -> Settings:
-    """Read the environment. Raises SettingsError naming each variable that is wrong, and why."""
+def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
+    """Read the environment. Raises SettingsError naming each variable that is wrong, and why.
+
+    What is in `instead` counts instead of the variable; None as if it were not set.
+    """
     try:
-        return Settings()
+        # Values that are passed come before the environment's.
+        return Settings(**(instead or {}))  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
 

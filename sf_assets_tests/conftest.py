@@ -16,7 +16,9 @@ from sf_assets.registry import track
 from sf_assets.settings import RELATIONS, Relation, load_settings
 from sf_assets.warehouse.connection import reading
 
-_OURS = ("SF_ASSETS_", "SOCIALFETCH_", "DAGSTER_HOME")
+from .components import Cluster, ObjectStore, missing, object_store, postgres
+
+_OURS = ("AWS_", "SF_ASSETS_", "SOCIALFETCH_", "DAGSTER_HOME")
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,26 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.environ.update(before)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Postgres, one a worker."""
+    why_not = missing("lake", "postgres")
+    if why_not is not None:
+        pytest.skip(why_not)
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[ObjectStore]:
+    """S3, one a worker."""
+    why_not = missing("lake", "s3")
+    if why_not is not None:
+        pytest.skip(why_not)
+    with object_store() as running:
+        yield running
+
+
 class Pipeline:
     """The real pipeline on a home, against a server on loopback, one pretended day at a time."""
 
@@ -43,7 +65,7 @@ class Pipeline:
             SOCIALFETCH_API_KEY=key,
         )
         self.settings = load_settings()
-        self.home = Home(root).ensure(self.settings)
+        self.home = Home.of(self.settings).ensure(self.settings)
 
     def track(self, *handles: str, **settings: object) -> None:
         track(self.home.registry, list(handles), settings)
@@ -66,6 +88,6 @@ class Pipeline:
             return results
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
-        """Rows from the published file."""
-        with reading(self.home.published) as con:
+        """Rows from the published file, or the lake."""
+        with reading(self.home.readable) as con:
             return con.execute(sql, list(parameters)).fetchall()

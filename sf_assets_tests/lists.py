@@ -11,7 +11,7 @@ Accounts are numbers, newest follow first; `who` gives one other ids or another 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -22,9 +22,11 @@ import duckdb
 
 from sf_assets.home import Home
 from sf_assets.landing import Landed, Landing, Page, SnapshotKey
+from sf_assets.places import Lake
 from sf_assets.settings import Relation
 from sf_assets.warehouse.connection import _prepare
 from sf_assets.warehouse.derive import Derived, derive
+from sf_assets.warehouse.lake import attach
 from sf_assets.warehouse.load import load, record
 
 FIRST_DAY = date(2026, 11, 1)
@@ -157,15 +159,19 @@ class Told:
 
 
 class Lists:
-    """A warehouse of its own, in memory, with a landing and an archive on disk."""
+    """A warehouse of its own, in memory or in a lake, with a landing and an archive on disk."""
+
+    # Makes the lake of a folder; None: the warehouse is DuckDB's own, in memory.
+    lake: Callable[[Path], Lake] | None = None
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root)
         self.landing = Landing(self.home.landing)
-        self.con = duckdb.connect(":memory:")
+        lake = self.lake(root) if self.lake else None
+        self.con = attach(lake, read_only=False) if lake else duckdb.connect(":memory:")
         # Small tables: a second thread costs more than it brings.
         self.con.execute("SET threads = 1")
-        _prepare(self.con, Path("memory"))
+        _prepare(self.con, lake or Path("memory"))
 
     def close(self) -> None:
         self.con.close()

@@ -21,7 +21,8 @@ from sf_assets.assets.external import SOCIAL_FETCH_API
 from sf_assets.assets.snapshots import ASSET_OF
 from sf_assets.assets.specs import table
 from sf_assets.home import Home
-from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.landing import SnapshotKey
+from sf_assets.landing_objects import landing_at
 from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.registry import ListSettings, Registry, RegistryError, read_registry
 from sf_assets.settings import RELATIONS, Relation, Settings, load_settings
@@ -107,7 +108,7 @@ class Look:
     @cached_property
     def begun(self) -> dict[SnapshotKey, float]:
         """Lists of the last two days that were begun and not loaded -> minutes since touched."""
-        landing = Landing(self.home.landing)
+        landing = landing_at(self.home.landing, self.home.root)
         loaded = {
             SnapshotKey(day, handle, relation)
             for relation, handle, day in self.rows(
@@ -118,12 +119,12 @@ class Look:
         }
         now = time.time()
         return {
-            key: (now - landing.path(key).stat().st_mtime) / 60
+            key: (now - touched) / 60
             for day in landing.days()
             if day >= self.day - timedelta(days=1)
             for key in landing.keys(day)
             if key not in loaded
-            and landing.path(key).exists()
+            and (touched := landing.modified(key)) is not None
             # A page bought for a forecast is nobody's list yet.
             and (key.handle in self.registry.handles or self.registry_error)
         }
@@ -363,7 +364,7 @@ CHECKS = tuple(_all())
 
 def evaluate(home: Home, settings: Settings) -> Iterator[tuple[Check, Verdict]]:
     """All checks. Raises FileNotFoundError where nothing is published yet."""
-    with reading(home.published) as con:
+    with reading(home.readable) as con:
         look = Look(home, settings, con)
         for check in CHECKS:
             yield check, check.judge(look)
@@ -393,7 +394,7 @@ def evaluations(home: Home, settings: Settings) -> list[dg.AssetCheckEvaluation]
 def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """The same checks, run by hand."""
     settings = load_settings()
-    for check, verdict in evaluate(Home(settings.home), settings):
+    for check, verdict in evaluate(Home.of(settings), settings):
         if check.spec.key in context.selected_asset_check_keys:
             yield dg.AssetCheckResult(
                 asset_key=check.asset,

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from datetime import date
 
 import dagster as dg
+import duckdb
 
 from sf_assets.assets import checks, churn, growth, status
 from sf_assets.assets.specs import Describe
 from sf_assets.home import Home
 from sf_assets.partitions import Grid
 from sf_assets.resources import Warehouse
-from sf_assets.settings import Settings, load_settings
+from sf_assets.settings import Settings, SfAssetsError, load_settings
 from sf_assets.warehouse.derive import derive
-from sf_assets.warehouse.publish import PublishFailed, publish
+from sf_assets.warehouse.lake import tend
+from sf_assets.warehouse.publish import publish
 
 # What an asset says of days: their metadata, from the warehouse.
 DESCRIBE: dict[str, Describe] = {
@@ -41,7 +43,7 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, warehouse: Warehouse
     ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
         settings = load_settings()
-        home = Home(settings.home).ensure(settings)
+        home = Home.of(settings).ensure(settings)
         done = None
         try:
             with warehouse.get_connection() as con:
@@ -60,17 +62,20 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
         finally:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
-                _publish(context, home)
+                _publish(context, home, warehouse)
         yield from events
         yield from _checked(context, home, settings)
 
     return derived
 
 
-def _publish(context: dg.AssetExecutionContext, home: Home) -> None:
+def _publish(context: dg.AssetExecutionContext, home: Home, warehouse: Warehouse) -> None:
     try:
         publish(home)
-    except PublishFailed as error:
+        if home.lake is not None:
+            with warehouse.get_connection() as con:
+                tend(con)
+    except (SfAssetsError, duckdb.Error) as error:
         context.log.warning(str(error))
 
 

@@ -95,7 +95,7 @@ def _may_ask(key: SnapshotKey, today: date, landed: Landed | None) -> tuple[bool
     if key.day > today:
         return False, f"{key}: that day has not begun (UTC)"
     if landed is not None and landed.attempts and not landed.settled:
-        modified = datetime.fromtimestamp(landed.path.stat().st_mtime, timezone.utc)
+        modified = datetime.fromtimestamp(landed.modified, timezone.utc)
         if datetime.now(timezone.utc) - modified < timedelta(hours=RESUME_HOURS):
             return True, ""
         return False, (

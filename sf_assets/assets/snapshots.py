@@ -26,20 +26,21 @@ from sf_assets.home import Home
 from sf_assets.landing import (
     Attempt,
     Landed,
-    Landing,
     LandingDamaged,
     SnapshotKey,
     drop_days_before,
 )
+from sf_assets.landing_objects import landing_at
 from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.partitions import Grid, split_grid_key
+from sf_assets.places import names_below
 from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
 from sf_assets.resources import Warehouse
 from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.warehouse.archive import SnapshotRow
-from sf_assets.warehouse.connection import WarehouseBusy, reading, transaction
+from sf_assets.warehouse.connection import WarehouseBusy, committed, reading
 from sf_assets.warehouse.costs import Cost, costs_before
 from sf_assets.warehouse.ledger import Balances, paid_for, record_new_files, write_ledger
 from sf_assets.warehouse.load import (
@@ -109,7 +110,7 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: SnapshotConfig, warehouse: Warehouse
     ) -> Iterator[dg.AssetMaterialization]:
         settings = load_settings()
-        home = Home(settings.home).ensure(settings)
+        home = Home.of(settings).ensure(settings)
         relations = [
             relation
             for relation in RELATIONS
@@ -148,7 +149,7 @@ class _Run:
     ) -> None:
         self.context, self.config, self.warehouse = context, config, warehouse
         self.settings, self.home = settings, home
-        self.landing = Landing(home.landing)
+        self.landing = landing_at(home.landing, home.root)
         self.registry, wrong = registry_in_force(home.registry)
         if wrong is not None:
             context.log.warning(wrong)
@@ -213,7 +214,7 @@ class _Run:
         if not recent:
             return lists
         try:
-            with reading(self.home.published) as con:
+            with reading(self.home.readable) as con:
                 known = known_lists(con, recent)
         except (FileNotFoundError, duckdb.Error) as error:
             self.context.log.warning(f"all lists are read whole: what is known cannot be ({error})")
@@ -224,15 +225,15 @@ class _Run:
         """What is loaded of this run's lists, and what each was like when last seen."""
         for again in (False, True):
             try:
-                with reading(self.home.published) as con:
+                with reading(self.home.readable) as con:
                     loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
                     self.costs = costs_before(con, self.settings.day())
                     return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
-                if again or not self.home.warehouse.exists():
+                if again or self.home.lake or not self.home.warehouse.exists():
                     break
                 # It is only a copy, and the warehouse has another one.
-                self.context.log.warning(f"{self.home.published} cannot be read ({error})")
+                self.context.log.warning(f"{self.home.readable} cannot be read ({error})")
                 self._publish()
         return {}, {}  # what is landed says what is bought
 
@@ -354,8 +355,7 @@ class _Run:
             if paid or balances:
                 write_ledger(self.home.archive, day, paid, balances)
             if not self.busy:
-                with self.warehouse.get_connection() as con, transaction(con):
-                    record_new_files(con, self.home.archive, day - timedelta(days=LANDING_DAYS))
+                self._record_new_files(day - timedelta(days=LANDING_DAYS))
                 self.loaded_something = True
         except (SfAssetsError, duckdb.Error, OSError) as error:
             self.context.log.warning(f"the ledger of this run is not in the warehouse: {error}")
@@ -391,7 +391,7 @@ class _Run:
         known: set[tuple[str, str, date]] = set()
         with (
             contextlib.suppress(FileNotFoundError, duckdb.Error),
-            reading(self.home.published) as con,
+            reading(self.home.readable) as con,
         ):
             known = set(
                 con.execute(
@@ -423,12 +423,9 @@ class _Run:
         if not old:
             return
         try:
-            with reading(self.home.published) as con:
-                archived = {
-                    _key(row)
-                    for row in loaded_rows(con, old)
-                    if (self.home.archive / row.archive_file).exists()
-                }
+            with reading(self.home.readable) as con:
+                there = names_below(self.home.archive, "day=*/*.parquet")
+                archived = {_key(row) for row in loaded_rows(con, old) if row.archive_file in there}
         except (FileNotFoundError, duckdb.Error):
             return  # what is archived cannot be told: everything stays
         try:
@@ -450,8 +447,11 @@ class _Run:
                     paid += paid_for(key, landed.attempts)
         if paid:
             write_ledger(self.home.archive, self.settings.day(), paid)
-            with self.warehouse.get_connection() as con, transaction(con):
-                record_new_files(con, self.home.archive, self.settings.day())
+            self._record_new_files(self.settings.day())
+
+    def _record_new_files(self, since: date) -> None:
+        with self.warehouse.get_connection() as con:
+            committed(con, "load", lambda: record_new_files(con, self.home.archive, since))
 
     def _tell_new_fields(self) -> None:
         """Fields the contract does not have, once a run: the landing keeps them, we do not read."""

@@ -88,8 +88,8 @@ def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
     Raises DeliveryFailed, which is retried.
     """
     settings = load_settings()
-    home = Home(settings.home)
-    with reading(home.published) as con:
+    home = Home.of(settings)
+    with reading(home.readable) as con:
         found = alerts.find(con, home, settings)
     alert = next((one for one in found if config.change_id in one.change_ids), None)
     if alert is None:

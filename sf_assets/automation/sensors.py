@@ -102,7 +102,7 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
-            with reading(home.published) as con:
+            with reading(home.readable) as con:
                 first, last, marker = con.execute(sql("pending_days")).fetchall()[0]
         except FileNotFoundError:
             yield dg.SkipReason("nothing is loaded yet")
@@ -133,7 +133,7 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
     )
     def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         try:
-            with reading(home.published) as con:
+            with reading(home.readable) as con:
                 found = alerts.find(con, home, load_settings())
                 waiting = alerts.undelivered(found, alerts.delivered(home))
         except FileNotFoundError:

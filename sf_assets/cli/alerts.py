@@ -15,7 +15,7 @@ from sf_assets.warehouse.connection import reading
 def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
     """The newest alerts of the kinds that are on, newest first. Notes nothing."""
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             found = alerts.find(con, home, settings, remember=False)
     except FileNotFoundError:
         found = []

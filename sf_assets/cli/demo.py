@@ -20,6 +20,14 @@ from sf_assets.settings import RELATIONS, SettingsError, load_settings
 from sf_assets.simulator import background
 from sf_assets.warehouse.connection import reading
 
+_NOT_THE_DEMOS = (
+    "SF_ASSETS_DAILY_CREDITS",
+    "SF_ASSETS_GRID_DAYS",
+    "SF_ASSETS_STORAGE",
+    "SF_ASSETS_TODAY",
+    "SF_ASSETS_WAREHOUSE",
+    "SOCIALFETCH_API_KEY_FILE",
+)
 MARKER = "This folder belongs to `sf-assets demo`, which empties it.\n"
 
 
@@ -41,13 +49,13 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         }
         os.environ.update(environment)
         # What the user has set for the real thing must not reach into the demo, nor it out.
-        for name in ("SF_ASSETS_DAILY_CREDITS", "SF_ASSETS_TODAY", "SOCIALFETCH_API_KEY_FILE"):
+        for name in _NOT_THE_DEMOS:
             os.environ.pop(name, None)
         settings = load_settings()  # before the folder is emptied: it may say what is wrong
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True, mode=0o700)
         marker.write_text(MARKER, encoding="utf-8")
-        place = Home(settings.home).ensure(settings)
+        place = Home.of(settings).ensure(settings)
         handles = list(simulator.world.handles)
         track(place.registry, handles)
         unfinished = _make_history(place, handles, first, today)
@@ -76,7 +84,7 @@ def _make_history(home: Home, handles: list[str], first: date, today: date) -> l
         if not derived.success:
             raise SettingsError(f"demo: {failure_of(derived)[0]}")
     # Old news of an invented month wakes nobody; what happens today does.
-    with reading(home.published) as con:
+    with reading(home.readable) as con:
         for alert in alerts.find(con, home, load_settings()):
             if alert.day < today:
                 alerts.note_delivered(home, alert.change_ids, "demo history")
@@ -84,7 +92,7 @@ def _make_history(home: Home, handles: list[str], first: date, today: date) -> l
 
 
 def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: list[str]) -> None:
-    with reading(home.published) as con:
+    with reading(home.readable) as con:
         snapshots, accounts, credits = con.execute(
             "SELECT count(*), sum(listed), sum(credits_charged) FROM snapshots"
         ).fetchall()[0]

@@ -59,7 +59,7 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         say("settings", False, str(error))
         return 2
     say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
-    home = Home(settings.home)
+    home = Home.of(settings)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
         ("balance", _balance),
@@ -112,7 +112,7 @@ def _balance(settings: Settings, home: Home) -> str:
 def _spent(home: Home, left: int) -> str:
     """What the last run cost, and what is gone that no run accounts for."""
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             last = con.execute(
                 "SELECT snapshot_date, credits, unexplained, balance_after FROM credit_balances "
                 "ORDER BY asked_at DESC LIMIT 1"
@@ -187,14 +187,14 @@ def _handles(settings: Settings, home: Home) -> str:
 
 def _duckdb(settings: Settings, home: Home) -> str:
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             days, last = con.execute(
                 "SELECT count(DISTINCT snapshot_date), max(snapshot_date) FROM snapshots"
             ).fetchall()[0]
     except FileNotFoundError:
         return f"{duckdb.__version__}; nothing is published yet"
     except duckdb.Error as error:
-        raise Problem(f"{home.published} cannot be read ({error}): run sf-assets rebuild") from None
+        raise Problem(f"{home.readable} cannot be read ({error}): run sf-assets rebuild") from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
 
 
@@ -208,7 +208,7 @@ def _grid(settings: Settings, home: Home) -> str:
     if keys > MAX_GRID_KEYS:
         raise Problem(
             f"{keys:,} partitions ({days} days x {handles} handles); over {MAX_GRID_KEYS:,} the UI "
-            "gets slow: set SF_ASSETS_START_DATE to a later day, what is stored stays"
+            "gets slow: set SF_ASSETS_GRID_DAYS to the days it is to show, what is stored stays"
         )
     return f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"
 

@@ -19,7 +19,8 @@ from sf_assets.cli.tables import counted, print_table
 from sf_assets.collect import ListToRead, first_page, spent_on
 from sf_assets.forecast import Forecast, ListForecast, first_page_forecast, forecast
 from sf_assets.home import Home
-from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.landing import SnapshotKey
+from sf_assets.landing_objects import landing_at
 from sf_assets.registry import Registry, normalise_handle, read_registry
 from sf_assets.settings import Settings, SettingsError
 from sf_assets.social_fetch import ListWalk, LookupStatus, SocialFetchClient, SocialFetchError
@@ -67,7 +68,7 @@ def _known(
     home: Home, first: date, days: int
 ) -> tuple[dict[tuple[str, str], Cost], dict[tuple[str, str], int]]:
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             paid = con.execute(
                 "SELECT relation, handle, CAST(sum(credits) AS BIGINT) FROM credit_ledger "
                 "WHERE snapshot_date BETWEEN ? AND ? GROUP BY ALL",
@@ -78,7 +79,7 @@ def _known(
         return {}, {}
     except duckdb.Error as error:
         raise SettingsError(
-            f"{home.published} cannot be read ({str(error).splitlines()[0]}): run sf-assets "
+            f"{home.readable} cannot be read ({str(error).splitlines()[0]}): run sf-assets "
             "rebuild, or a snapshot, which publishes it anew"
         ) from None
 
@@ -170,7 +171,7 @@ def _of_a_stranger(
 
 async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
     day = settings.day()
-    landing = Landing(home.landing)
+    landing = landing_at(home.landing, home.root)
     meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
     async with SocialFetchClient(
         api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),

@@ -134,7 +134,7 @@ def up(port: int) -> None:
     if not settings.simulated:
         settings.require_key()
     check(settings, port)
-    home = Home(settings.home).ensure(settings)
+    home = Home.of(settings).ensure(settings)
     sys.exit(run_up(home, port))
 
 
@@ -508,23 +508,57 @@ def rebuild(quiet: bool) -> None:
     from sf_assets.warehouse.rebuild import rebuild
 
     settings = load_settings()
-    home = Home(settings.home).ensure(settings)
+    home = Home.of(settings).ensure(settings)
     made = rebuild(home)
     if not quiet:
         click.echo(
-            f"{made.snapshots} snapshots replayed into {home.warehouse}; published as "
-            f"{home.published}" + (f". The old warehouse is kept as {made.old}" if made.old else "")
+            f"{made.snapshots} snapshots replayed into {home.writable}"
+            + ("" if home.lake else f"; published as {home.published}")
+            + (f". The old warehouse is kept as {made.old}" if made.old else "")
         )
     for problem in made.problems:
         click.echo(f"not replayed: {problem}", err=True)
     sys.exit(SOME_FAILED if made.problems else FINE)
 
 
+@main.command(
+    help="Copy everything to a lake (or back with --to duckdb), compare it, and leave what is here "
+    "as it is. Stop `sf-assets up` first.",
+    epilog="Example: sf-assets migrate --to 'ducklake:postgres:host=db dbname=lake' "
+    "--storage s3://bucket/sf",
+)
+@click.option("--to", "address", required=True, help="An SF_ASSETS_WAREHOUSE, or duckdb.")
+@click.option("--storage", help="An SF_ASSETS_STORAGE: a folder or s3://bucket/prefix.")
+@click.option(
+    *("--home", "folder"),
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The new home, with a copy of the registry; the present one unless given.",
+)
+@_said_clearly
+def migrate(address: str, storage: str | None, folder: Path | None) -> None:
+    from sf_assets.home import Home
+    from sf_assets.migrate import migrate
+    from sf_assets.settings import SettingsError, load_settings
+
+    settings = load_settings()
+    source = _known_home(settings)
+    wanted = {"SF_ASSETS_WAREHOUSE": None if address == "duckdb" else address}
+    wanted |= {"SF_ASSETS_STORAGE": storage, "SF_ASSETS_HOME": str(folder or settings.home)}
+    if address == "duckdb" and storage is not None:
+        raise SettingsError("migrate: a DuckDB file is kept in the home; leave out --storage")
+    target = Home.of(load_settings(wanted))
+    migrate(source, target, click.echo)
+    click.echo("everything is copied; from now on set")
+    for name, value in wanted.items():
+        shown = str(target.lake) if value and name == "SF_ASSETS_WAREHOUSE" else value
+        click.echo(f"  {name}={shown}" if value else f"  {name}, not any more")
+
+
 def _known_home(settings: Settings) -> Home:
     """The home, not made yet. Raises SettingsError where a newer version made it."""
     from sf_assets.home import Home
 
-    home = Home(settings.home)
+    home = Home.of(settings)
     home.start_date(settings)
     return home
 

@@ -31,11 +31,11 @@ def run_report(
     """
     wanted = [normalise_handle(handle) for handle in handles]
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             report = gather(con, wanted or None, days)
     except FileNotFoundError:
         raise SettingsError(
-            f"{home.published} is not there yet: it comes with the first snapshot "
+            f"{home.readable} is not there yet: it comes with the first snapshot "
             "(sf-assets snapshot)"
         ) from None
     missing = sorted(set(wanted) - {handle.name for handle in report.handles})

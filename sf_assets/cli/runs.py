@@ -20,7 +20,8 @@ import click
 
 from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
-from sf_assets.landing import Landing, LandingDamaged, SnapshotKey
+from sf_assets.landing import LandingDamaged, SnapshotKey
+from sf_assets.landing_objects import landing_at
 from sf_assets.registry import read_registry
 from sf_assets.settings import Relation, Settings, SettingsError
 
@@ -202,7 +203,7 @@ class Bought:
 
     @classmethod
     def of(cls, home: Home, keys: Sequence[SnapshotKey]) -> Bought:
-        landing, pages, credits = Landing(home.landing), 0, 0
+        landing, pages, credits = landing_at(home.landing, home.root), 0, 0
         for key in keys:
             with contextlib.suppress(LandingDamaged):  # the run itself tells of it
                 landed = landing.read(key)

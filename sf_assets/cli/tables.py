@@ -17,6 +17,7 @@ import duckdb
 from sf_assets.home import Home
 from sf_assets.settings import Relation, SettingsError
 from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.lake import is_lake
 
 # Off a terminal nothing is left out for want of room: no column and no value.
 _ANY_WIDTH = 1_000_000
@@ -29,8 +30,8 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
     Raises SettingsError where nothing is published yet or the SQL is wrong.
     """
     try:
-        with reading(home.published) as con:
-            answer = con.sql(sql or _TABLES)
+        with reading(home.readable) as con:
+            answer = con.sql(sql or _tables(con))
             if answer is None:
                 return
             if parquet is not None:
@@ -44,25 +45,38 @@ def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> N
                 _show(answer)
     except FileNotFoundError:
         raise SettingsError(
-            f"{home.published} is not there yet: it comes with the first snapshot "
+            f"{home.readable} is not there yet: it comes with the first snapshot "
             "(sf-assets snapshot)"
         ) from None
     except duckdb.Error as error:
         raise SettingsError(f"query: {_in_one_line(error)}") from None
 
 
+def _tables(con: duckdb.DuckDBPyConnection) -> str:
+    """The query that lists tables, views and macros; a lake keeps what it says of macros apart."""
+    of_macros = (
+        "(SELECT meaning FROM column_meanings WHERE table_name = function_name "
+        "AND column_name IS NULL)"
+        if is_lake(con)
+        else "comment"
+    )
+    return _TABLES.format(of_macros=of_macros)
+
+
 _TABLES = """
 SELECT name, rtrim(regexp_replace(comment, '^One row is ', ''), '.') AS "one row is"
 FROM (
     SELECT 1 AS place, view_name AS name, comment FROM duckdb_views()
-    WHERE schema_name = 'main' AND NOT internal
+    WHERE schema_name = 'main' AND NOT internal AND database_name = current_database()
     UNION ALL
-    SELECT 1, table_name, comment FROM duckdb_tables() WHERE schema_name = 'main'
+    SELECT 1, table_name, comment FROM duckdb_tables()
+    WHERE schema_name = 'main' AND database_name = current_database()
     UNION ALL
     SELECT 2, function_name || '(' || replace(array_to_string(parameters, ', '), 'wanted_', '')
-        || ')', comment
+        || ')', {of_macros}
     FROM duckdb_functions()
     WHERE schema_name = 'main' AND function_type = 'table_macro' AND NOT internal
+        AND database_name = current_database()
 )
 ORDER BY place, name
 """
@@ -99,7 +113,7 @@ def _stream(answer: duckdb.DuckDBPyRelation, form: str) -> None:
 def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
     """(relation, handle) -> the latest snapshot's day, status, counts and completeness."""
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             rows = con.execute(
                 "SELECT relation, handle, snapshot_date, lookup_status, listed, reported_total, "
                 "completeness FROM snapshots QUALIFY row_number() OVER "
@@ -127,7 +141,7 @@ def snapshots_of(
         "credits",
     ]
     try:
-        with reading(home.published) as con:
+        with reading(home.readable) as con:
             rows = con.execute(
                 "SELECT s.handle, s.relation, lookup_status, listed, reported_total, completeness, "
                 "count(*) FILTER (c.change IN ('gained', 'returned')), "

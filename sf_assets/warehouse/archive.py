@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from sf_assets.landing import Landed
 from sf_assets.membership import completeness
+from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
 from sf_assets.warehouse.connection import MEMORY, run_sql, sql
@@ -110,6 +111,12 @@ def write_batch(
                     "attempt FROM staged_snapshots ORDER BY relation, handle"
                 ).fetchall()
             ]
+            if is_remote(root):
+                # An object is whole or absent: it is made here and put there in one step.
+                made = Path(scratch) / name
+                _copy(con, batch, files, rows, made)
+                put(made, folder / name)
+                return rows
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             partial = folder / f".{name}.partial"
             try:
@@ -176,7 +183,8 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
     """
     for path in sorted(root.glob("day=*/*.parquet")):
         try:
-            metadata = pq.read_metadata(path).metadata or {}
+            with path.open("rb") as file:
+                metadata = pq.read_metadata(file).metadata or {}
             described = json.loads(metadata[METADATA_KEY.encode()])
         except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
             raise ArchiveDamaged(
@@ -203,16 +211,17 @@ def _readable(batch: Sequence[Landed], mended: Path) -> tuple[list[str], int]:
     files = []
     longest = 0
     for number, landed in enumerate(batch):
-        files.append(str(landed.path))
+        path = landed.on_disk(mended)
+        files.append(str(path))
         broken = False
-        with landed.path.open("rb") as lines:
+        with path.open("rb") as lines:
             for line in lines:
                 longest = max(longest, len(line))
                 broken = broken or mend_surrogates(line) != line
         if broken:
             # DuckDB refuses a file for half an emoji, which a name cut short ends in.
             copy = mended / f"{number}.jsonl"
-            with landed.path.open("rb") as lines, copy.open("wb") as right:
+            with path.open("rb") as lines, copy.open("wb") as right:
                 right.writelines(mend_surrogates(line) for line in lines)
             files[-1] = str(copy)
     # A mended line is no longer: U+FFFD takes the place of an escape of as many letters.

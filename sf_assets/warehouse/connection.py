@@ -7,24 +7,49 @@ a lock file of their own, hold it for seconds, and people read published copies 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import portalocker
 
+from sf_assets.places import Lake, without_password
 from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
 
 WAREHOUSE_FORMAT = 3
 DEFAULT_WAIT_SECONDS = 600.0
+# Of a lake: how often a commit that met another one is done again, each time a little later.
+CONFLICT_TRIES = 12
+
+# All that hold what was loaded and derived.
+TABLES = (
+    "internal.snapshots",
+    "internal.comparisons",
+    "internal.presences",
+    "internal.churn",
+    "internal.healings",
+    "internal.aliases",
+    "internal.renames",
+    "internal.profiles",
+    "main.follower_growth",
+    "main.status_changes",
+    "main.credit_ledger",
+    "main.credit_balances",
+    "internal.ledger_files",
+)
+
+_Result = TypeVar("_Result")
+_log = logging.getLogger("sf_assets.warehouse")
 
 # What DuckDB holds in memory before it spills to the disk; by itself it would take most of it.
 MEMORY = "250MB"
@@ -56,9 +81,26 @@ def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 @contextmanager
 def writing(
+    where: Path | Lake, wait_seconds: float = DEFAULT_WAIT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse open for writing, made on first use; a file of ours or a lake.
+
+    The file is closed and checkpointed at the end. A lake is everybody's at once: nobody waits, and
+    what is to be written goes through `committed`. Raises as `writing_file` does.
+    """
+    with (
+        _writing_lake(where, wait_seconds)
+        if isinstance(where, Lake)
+        else writing_file(where, wait_seconds) as con
+    ):
+        yield con
+
+
+@contextmanager
+def writing_file(
     path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse open for writing, made on first use; closed and checkpointed at the end.
+    """The warehouse file open for writing, made on first use; closed and checkpointed at the end.
 
     Other writers of ours wait, up to `wait_seconds`, then WarehouseBusy names the holder.
     Raises WarehouseUnreadable for a file that is damaged, of a newer format, or gone while there
@@ -134,15 +176,106 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     crash_point("committed")
 
 
+def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Result]) -> _Result:
+    """Do `work` in one transaction, and again where another one came between; returns its result.
+
+    Into a lake two commits can add the same rows without noticing each other, two loads of one
+    list for example. So each takes the one `turn` there is, `load` or `derive`: of two at a time
+    the later one fails to commit, begins anew and finds what the first has done.
+    """
+    from sf_assets.warehouse.lake import is_lake
+
+    if not is_lake(con):
+        with transaction(con):
+            return work()
+    for attempt in range(CONFLICT_TRIES):
+        if attempt:
+            time.sleep(random.uniform(0, min(8.0, 0.1 * 2**attempt)))
+        try:
+            with transaction(con):
+                con.execute(f"UPDATE internal.{turn}_turn SET taken = taken + 1")
+                return work()
+        except duckdb.Error as error:
+            if not _CONFLICT.search(str(error)):
+                raise
+            _log.info("another commit came between: the %s is done again", turn)
+    raise WarehouseBusy(
+        f"others committed to the warehouse {CONFLICT_TRIES} times before this {turn} could; "
+        "nothing of it is lost: run it again later"
+    )
+
+
 @contextmanager
-def reading(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A published file, read-only. Raises FileNotFoundError where nothing is published yet."""
-    con = _open_published(path)
+def reading(where: Path | Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """What people read, read-only: the published file, or the lake itself.
+
+    Raises FileNotFoundError where nothing is there yet.
+    """
+    if isinstance(where, Lake):
+        with _telling_no_password(where):
+            con = _attach(where, read_only=True)
+            try:
+                yield con
+            finally:
+                con.close()
+        return
+    con = _open_published(where)
     try:
         con.execute("SET TimeZone = 'UTC'")
         yield con
     finally:
         con.close()
+
+
+@contextmanager
+def _writing_lake(lake: Lake, wait_seconds: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    with _telling_no_password(lake):
+        con = _attach(lake, read_only=False, wait_seconds=wait_seconds)
+        try:
+            for attempt in range(CONFLICT_TRIES):
+                try:
+                    _prepare(con, lake)
+                    break
+                except duckdb.Error as error:
+                    # Two workers make the lake at once: one of them finds it made.
+                    if attempt == CONFLICT_TRIES - 1 or not _MADE_MEANWHILE.search(str(error)):
+                        raise
+                    time.sleep(random.uniform(0.1, 1.0))
+            yield con
+        finally:
+            con.close()
+
+
+def _attach(
+    lake: Lake, *, read_only: bool, wait_seconds: float = 60.0
+) -> duckdb.DuckDBPyConnection:
+    """Attach a lake. One whose catalog is a file is one process's at a time: the others wait."""
+    from sf_assets.warehouse.lake import attach
+
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return attach(lake, read_only=read_only)
+        except duckdb.Error as error:
+            again = _HELD.search(str(error)) or _MADE_MEANWHILE.search(str(error))
+            if again and time.monotonic() < deadline:
+                time.sleep(random.uniform(0.05, 0.5))
+                continue
+            raise WarehouseUnreadable(
+                f"{lake} cannot be opened ({without_password(_first_line(error))}). What was "
+                "landed is kept: mend the address or what it names, then run the day again"
+            ) from None
+
+
+@contextmanager
+def _telling_no_password(lake: Lake) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        said = without_password(str(error))
+        if said == str(error):
+            raise
+        raise type(error)(said) from None
 
 
 def _open_published(path: Path) -> duckdb.DuckDBPyConnection:
@@ -194,6 +327,8 @@ def _open(path: Path, wait_seconds: float, deadline: float) -> duckdb.DuckDBPyCo
 
 # "Could not set lock on file …: Conflicting lock is held in … (PID 123)", "used by another process"
 _HELD = re.compile(r"(could not set|conflicting) lock|used by another process", re.IGNORECASE)
+_CONFLICT = re.compile(r"conflict|could not serialize|ducklake_max_retry", re.IGNORECASE)
+_MADE_MEANWHILE = re.compile(r"conflict|already exists|duplicate key", re.IGNORECASE)
 _NO_ROOM = re.compile(r"could not write|no space|too large|read-only file|quota", re.IGNORECASE)
 _DAMAGE = re.compile(r"corrupt|checksum|not a valid|deserializ|invalidated", re.IGNORECASE)
 
@@ -212,7 +347,7 @@ def _damaged(path: Path, error: duckdb.Error) -> WarehouseUnreadable:
     )
 
 
-def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _prepare(con: duckdb.DuckDBPyConnection, path: Path | Lake) -> None:
     con.execute("SET TimeZone = 'UTC'")
     known = con.execute(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
@@ -230,6 +365,8 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     with transaction(con):
         if not found:
             run_sql(con, "schema")
+            if isinstance(path, Lake):
+                run_sql(con, "lake")
             con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
         elif made_as < WAREHOUSE_FORMAT:
             for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
@@ -239,8 +376,10 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path) -> None:
         words = _words()
         known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
         if known_words.fetchall()[0][0] != words:
-            run_sql(con, "views")
-            _comment_columns(con)
+            of_a_lake = isinstance(path, Lake)
+            views = sql("views")
+            con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
+            _comment_columns(con, views_too=not of_a_lake)
             con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
@@ -268,11 +407,36 @@ def column_comments() -> dict[str, dict[str, str]]:
     }
 
 
-def _comment_columns(con: duckdb.DuckDBPyConnection) -> None:
+# Table macros have comments in a file, and none in a lake.
+_ON_MACRO = re.compile(r"^COMMENT ON MACRO TABLE main\.(\w+) IS ('.*');$", re.MULTILINE)
+
+
+def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None:
+    """Comments on columns. A lake has none for those of views, and none for macros:
+    `column_meanings` has them all, a macro's without a column."""
+    tables = {
+        name
+        for (name,) in con.execute(
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = 'main' AND table_type = 'BASE TABLE'"
+        ).fetchall()
+    }
+    rows = []
     for name, columns in column_comments().items():
         for column, meaning in columns.items():
             quoted = meaning.replace("'", "''")
-            con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
+            rows.append(f"('{name}', '{column}', '{quoted}')")
+            if views_too or name in tables:
+                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
+    if not views_too:
+        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
+        con.execute(
+            f"CREATE OR REPLACE VIEW main.column_meanings AS FROM (VALUES {', '.join(rows)}) "
+            "AS meanings(table_name, column_name, meaning)"
+        )
+        con.execute(
+            "COMMENT ON VIEW main.column_meanings IS 'One row is one column and what it means.'"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ from sf_assets.membership import (
     claims,
 )
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import MEMORY, run_sql, sql, transaction
+from sf_assets.warehouse.connection import MEMORY, committed, run_sql, sql
 
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000
@@ -86,13 +86,16 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
     """
     try:
         con.execute("SET memory_limit = ?", [MEMORY])
-        with transaction(con):
-            return _Derivation(con, archive).run()
+        return committed(con, "derive", lambda: derive_within(con, archive))
     except duckdb.OutOfMemoryException:
         # Not everything can be spilled.
         con.execute("RESET memory_limit")
-        with transaction(con):
-            return _Derivation(con, archive).run()
+        return committed(con, "derive", lambda: derive_within(con, archive))
+
+
+def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
+    """The same within a transaction that is the caller's."""
+    return _Derivation(con, archive).run()
 
 
 class _Derivation:
@@ -148,6 +151,7 @@ class _Derivation:
         ).fetchall()
         wave: list[_Snapshot] = []
         accounts = 0
+        there: dict[str, bool] = {}
         for *values, archive_file in rows:
             path = self.archive / archive_file
             snapshot = _Snapshot._make([*values, str(path)])
@@ -159,7 +163,10 @@ class _Derivation:
             ):
                 yield wave
                 wave, accounts = [], 0
-            if not path.exists():
+            # A file holds the lists of a batch: each is asked for once.
+            if archive_file not in there:
+                there[archive_file] = path.exists()
+            if not there[archive_file]:
                 raise ArchiveIncomplete(
                     f"{path} is missing, which holds {snapshot.handle} {snapshot.relation} of "
                     f"{snapshot.snapshot_date}; restore it from a backup, or run "

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sf_assets.landing import Attempt, SnapshotKey
+from sf_assets.places import is_remote, put_bytes
 from sf_assets.settings import Relation, SfAssetsError
 from sf_assets.warehouse.connection import run_sql
 
@@ -108,9 +109,7 @@ def write_ledger(
     Raises OSError where it cannot be written.
     """
     folder = archive / f"day={day.isoformat()}"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{uuid.uuid4().hex[:12]}{_SUFFIX}"
-    partial = path.with_name(f".{path.name}.partial")
     text = json.dumps(
         {
             "format": LEDGER_FORMAT,
@@ -118,6 +117,11 @@ def write_ledger(
             "balances": [to_json(balances)] if balances else [],
         }
     )
+    if is_remote(archive):
+        put_bytes(text.encode(), path)
+        return path
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(text)
@@ -174,7 +178,8 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
     """The attempts that the archive's Parquet files name. Raises LedgerDamaged."""
     for path in sorted(archive.glob("day=*/*.parquet")):
         try:
-            metadata = pq.read_metadata(path).metadata or {}
+            with path.open("rb") as file:
+                metadata = pq.read_metadata(file).metadata or {}
             # A file of an older version names none.
             for raw in json.loads(metadata[METADATA_KEY.encode()]).get("attempts", ()):
                 yield _paid(raw)

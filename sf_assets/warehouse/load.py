@@ -17,7 +17,7 @@ from sf_assets.known import KnownList
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.rehearsal import crash_point
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
-from sf_assets.warehouse.connection import sql, transaction
+from sf_assets.warehouse.connection import committed, sql
 from sf_assets.warehouse.ledger import paid_for, record_paid
 
 # Opens the warehouse for writing, for the length of a `with` block.
@@ -120,17 +120,19 @@ def load(
     if rows:
         crash_point("archived")
         loaded = {SnapshotKey(row.snapshot_date, row.handle, row.relation) for row in rows}
-        with connect() as con, transaction(con):
+        paid = [
+            one
+            for landed in landings
+            if landed.key in loaded
+            for one in paid_for(landed.key, landed.attempts)
+        ]
+
+        def note() -> None:
             record(con, rows)
-            record_paid(
-                con,
-                [
-                    one
-                    for landed in landings
-                    if landed.key in loaded
-                    for one in paid_for(landed.key, landed.attempts)
-                ],
-            )
+            record_paid(con, paid)
+
+        with connect() as con:
+            committed(con, "load", note)
     return rows, failures
 
 

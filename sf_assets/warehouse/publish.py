@@ -21,6 +21,7 @@ except ImportError:  # Windows, where a file that is open for writing cannot be 
     fcntl = None  # type: ignore[assignment]
 
 from sf_assets.home import Home
+from sf_assets.places import Lake
 from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, WarehouseBusy, locked
@@ -33,11 +34,14 @@ class PublishFailed(SfAssetsError):
     again."""
 
 
-def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path:
+def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | Lake:
     """Copy the closed warehouse to a new generation and move the link; returns the new file.
 
+    From a lake people read as it is, so there is nothing to do, and the lake is returned.
     Raises PublishFailed, which callers log: a failed publication never fails a snapshot.
     """
+    if home.lake is not None:
+        return home.lake
     work = home.warehouse
     try:
         with locked(work, wait_seconds), _at_rest(work) as source:

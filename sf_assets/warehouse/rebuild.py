@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import duckdb
+
 from sf_assets.home import Home
-from sf_assets.landing import Landed, Landing, LandingDamaged
+from sf_assets.landing import Landed, LandingDamaged
+from sf_assets.landing_objects import landing_at
+from sf_assets.places import Lake
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
 from sf_assets.warehouse.connection import (
     DEFAULT_WAIT_SECONDS,
+    TABLES,
+    committed,
     locked,
     transaction,
     writing,
 )
-from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.derive import derive, derive_within
 from sf_assets.warehouse.ledger import (
     Paid,
     archived_attempts,
@@ -44,8 +51,11 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
 
     The old warehouse is moved aside, not deleted, and only when the new one is whole: a rebuild
     that is killed changes nothing. Damaged landings are left out and named. Raises ArchiveDamaged,
-    WarehouseBusy while another process writes.
+    WarehouseBusy while another process writes. A lake is emptied and filled in one transaction;
+    what it held before stays one of its versions.
     """
+    if home.lake is not None:
+        return _rebuild_lake(home, home.lake)
     made = Rebuilt()
     new = home.warehouse.with_name("rebuilding.duckdb")
     connect = partial(writing, new, wait_seconds)
@@ -53,14 +63,8 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
     with locked(home.warehouse, wait_seconds):
         for left in new.parent.glob(f"{new.name}*"):
             left.unlink()  # of a rebuild that was killed
-        rows = _newest(home.archive)
-        paid, landings = _landed(home, rows, made.problems)
         with connect() as con, transaction(con):
-            if rows:
-                record(con, list(rows.values()))
-            paid += archived_attempts(home.archive)
-            record_paid(con, [*paid, *_of_older_versions(rows.values(), paid)])
-            record_new_files(con, home.archive, None)
+            rows, landings = _replay(con, home, made.problems)
         loaded, failures = load(connect, home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
@@ -71,6 +75,45 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
     )
     return made
+
+
+def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
+    made = Rebuilt()
+    with writing(lake) as con:
+
+        def replay() -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
+            # Nobody's load may come between the reading of the archive and the commit.
+            con.execute("UPDATE internal.load_turn SET taken = taken + 1")
+            made.problems.clear()
+            for table in TABLES:
+                con.execute(f"DELETE FROM {table}")
+            rows, landings = _replay(con, home, made.problems)
+            derive_within(con, home.archive)
+            return rows, landings
+
+        rows, landings = committed(con, "derive", replay)
+        loaded, failures = load(lambda: nullcontext(con), home.archive, landings)
+        made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
+        if loaded:
+            derive(con, home.archive)
+    made.snapshots = len(
+        rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
+    )
+    return made
+
+
+def _replay(
+    con: duckdb.DuckDBPyConnection, home: Home, problems: list[str]
+) -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
+    """Snapshots and ledger of the archive into empty tables; returns what is landed besides."""
+    rows = _newest(home.archive)
+    paid, landings = _landed(home, rows, problems)
+    if rows:
+        record(con, list(rows.values()))
+    paid += archived_attempts(home.archive)
+    record_paid(con, [*paid, *_of_older_versions(rows.values(), paid)])
+    record_new_files(con, home.archive, None)
+    return rows, landings
 
 
 def _of_older_versions(rows: Iterable[SnapshotRow], paid: Iterable[Paid]) -> list[Paid]:
@@ -120,7 +163,7 @@ def _landed(
     home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
 ) -> tuple[list[Paid], list[Landed]]:
     """What was paid for all that is landed, and of that what is to be loaded, not archived yet."""
-    landing = Landing(home.landing)
+    landing = landing_at(home.landing, home.root)
     paid: list[Paid] = []
     to_load: list[Landed] = []
     for day in landing.days():

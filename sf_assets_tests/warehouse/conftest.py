@@ -1,4 +1,4 @@
-"""A warehouse of its own for every test."""
+"""A warehouse of its own for every test: in DuckDB itself, and in a lake on Postgres."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from sf_assets.places import Lake
+
+from ..components import Cluster
 from ..lists import Lists
+
+
+@pytest.fixture(autouse=True, params=["duckdb", pytest.param("lake", marks=pytest.mark.scale)])
+def _warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "lake":
+        cluster: Cluster = request.getfixturevalue("cluster")
+
+        def lake(root: Path) -> Lake:
+            return Lake(f"ducklake:postgres:{cluster.database()}", f"{root}/lake/")
+
+        monkeypatch.setattr(Lists, "lake", staticmethod(lake))
 
 
 @pytest.fixture

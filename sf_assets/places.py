@@ -1,0 +1,159 @@
+"""Where things are kept that may be beyond this machine: a lake for the tables, S3 for the files.
+
+`SF_ASSETS_WAREHOUSE` and `SF_ASSETS_STORAGE` name them; unset, everything is in the home.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sf_assets.settings import SettingsError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+_PASSWORD = re.compile(
+    r"(?P<key>password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s'\"]+)|(?P<user>://[^\s:/@]*:)[^\s@]+(?=@)"
+    r"|(?P<token>motherduck_token=)[^\s&'\"]+",
+    re.IGNORECASE,
+)
+
+SCALE_MISSING = (
+    "the packages for it are missing: install sf_assets with the extra `scale` "
+    "(pip install 'sf_assets[scale]')"
+)
+
+
+def without_password(text: str) -> str:
+    """The text with what follows `password=`, or stands before `@` in a URL, blotted out."""
+
+    def blot(found: re.Match[str]) -> str:
+        return f"{found['key'] or found['user'] or found['token']}***"
+
+    return _PASSWORD.sub(blot, text)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables kept by DuckLake or MotherDuck: an address DuckDB attaches, and its Parquet's folder.
+
+    `str` and `repr` leave out the password of the address.
+    """
+
+    address: str = field(repr=False)
+    data: str = ""
+
+    def __str__(self) -> str:
+        return without_password(self.address)
+
+    @property
+    def on_postgres(self) -> bool:
+        return self.address.startswith("ducklake:postgres:")
+
+    @property
+    def on_motherduck(self) -> bool:
+        return self.address.startswith("md:")
+
+    @property
+    def catalog_file(self) -> Path | None:
+        """The DuckDB file of a lake whose catalog is one; None for the others."""
+        if self.on_postgres or self.on_motherduck:
+            return None
+        return Path(self.address.removeprefix("ducklake:"))
+
+
+def is_remote(storage: str | Path) -> bool:
+    """True for an address, False for a folder of a file system."""
+    return str(storage).startswith("s3://")
+
+
+def place(storage: str, *parts: str) -> Path:
+    """A folder below `storage`: a Path, or for `s3://…` a UPath, which looks the same to callers.
+
+    Raises SettingsError where the packages for S3 are not installed.
+    """
+    if not is_remote(storage):
+        return Path(storage).joinpath(*parts)
+    try:
+        from upath import UPath
+    except ImportError:
+        raise SettingsError(f"SF_ASSETS_STORAGE: {SCALE_MISSING}") from None
+    # What another worker wrote a moment ago must be seen: nothing of a listing is remembered.
+    root: UPath = UPath(storage, use_listings_cache=False, skip_instance_cache=False)
+    return cast(Path, root.joinpath(*parts))
+
+
+class Store:
+    """The object store a place is in, as fsspec has it; where it cannot be reached: OSError."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._fs = root.fs  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        from botocore.exceptions import BotoCoreError
+
+        ask = getattr(self._fs, name)
+
+        def asking(*values: Any, **named: Any) -> Any:
+            try:
+                return ask(*values, **named)
+            except BotoCoreError as error:
+                # No answer at all, or no credentials; what it answers s3fs makes an OSError itself.
+                raise OSError(f"{self._root} cannot be reached ({error})") from None
+
+        return asking
+
+
+def put(file: Path, target: Path) -> None:
+    """Copy a file of this machine to a place of an object store: whole, or not at all.
+
+    Raises OSError.
+    """
+    Store(target).put_file(str(file), target.path)  # type: ignore[attr-defined]
+
+
+def put_bytes(body: bytes, target: Path) -> None:
+    """The same with what is in memory."""
+    Store(target).pipe_file(target.path, body)  # type: ignore[attr-defined]
+
+
+def names_below(root: Path, pattern: str) -> set[str]:
+    """Names below a place that match a pattern, relative to it; asked all at once."""
+    base = f"{root}/"
+    return {str(path).removeprefix(base) for path in root.glob(pattern)}
+
+
+def s3_secret() -> dict[str, Any]:
+    """What DuckDB has to know to reach S3, by the names of its secret's parameters.
+
+    From where every tool of AWS takes it: environment, profile, or the role of the machine or pod.
+    Raises SettingsError where there is nothing.
+    """
+    try:
+        from botocore.session import Session
+    except ImportError:
+        raise SettingsError(f"SF_ASSETS_STORAGE: {SCALE_MISSING}") from None
+    session = Session()
+    found = session.get_credentials()
+    if found is None:
+        raise SettingsError(
+            "SF_ASSETS_STORAGE: there are no credentials for S3; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, a profile, or give the machine a role"
+        )
+    frozen = found.get_frozen_credentials()
+    secret: dict[str, Any] = {
+        "KEY_ID": frozen.access_key,
+        "SECRET": frozen.secret_key,
+        "REGION": session.get_config_variable("region") or "us-east-1",
+    }
+    if frozen.token:
+        secret["SESSION_TOKEN"] = frozen.token
+    endpoint = session.create_client("s3", region_name=secret["REGION"]).meta.endpoint_url
+    scheme, _, host = endpoint.partition("://")
+    if not host.endswith("amazonaws.com"):
+        secret |= {"ENDPOINT": host, "URL_STYLE": "path", "USE_SSL": scheme == "https"}
+    return secret

@@ -1,0 +1,139 @@
+"""Attaching a lake: the same DuckDB and the same SQL, with the tables kept somewhere else.
+
+The lake is the default catalog of an in-memory DuckDB, so every statement of ours reads as it does
+on the file. Who reads attaches it read-only; who writes commits whenever he likes, and where two
+commits touch the same rows the second is done again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from pathlib import Path
+
+import duckdb
+
+from sf_assets.places import SCALE_MISSING, Lake, is_remote, s3_secret
+
+# The name tables have in full: sf_assets.main.follower_growth, as in the file.
+NAME = "sf_assets"
+# Keeps DuckLake's own tables apart from what else is in the database, Dagster's for example.
+METADATA_SCHEMA = "sf_assets"
+
+
+def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the lake as its default catalog.
+
+    Raises duckdb.Error as DuckDB words it (the caller hides the password), FileNotFoundError where
+    a lake to be read is not there.
+    """
+    con = duckdb.connect(":memory:")
+    try:
+        con.execute("SET TimeZone = 'UTC'")
+        # What does not fit into memory; by itself it would go into the folder we were started in.
+        spill = Path(tempfile.gettempdir()) / f"sf_assets-{os.getpid()}"
+        con.execute("SET temp_directory = ?", [str(spill)])
+        attach_to(con, lake, NAME, read_only=read_only)
+        con.execute(f"USE {NAME}")
+    except BaseException as error:
+        con.close()
+        if read_only and isinstance(error, duckdb.Error) and _NOT_THERE in str(error):
+            raise FileNotFoundError(str(lake)) from None
+        raise
+    return con
+
+
+def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool) -> None:
+    """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
+    if lake.on_motherduck:
+        _load(con, "motherduck")
+        con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name}")
+    else:
+        _attach_ducklake(con, lake, name, read_only)
+
+
+_NOT_THERE = "creating a new DuckLake is explicitly disabled"
+
+
+def _attach_ducklake(
+    con: duckdb.DuckDBPyConnection, lake: Lake, name: str, read_only: bool
+) -> None:
+    _load(con, "ducklake")
+    if lake.on_postgres:
+        _load(con, "postgres_scanner")
+    use_s3(con, lake.data)
+    if lake.catalog_file is not None:
+        if read_only and not lake.catalog_file.exists():
+            raise FileNotFoundError(str(lake))
+        lake.catalog_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not is_remote(lake.data) and not read_only:
+        Path(lake.data).mkdir(parents=True, exist_ok=True, mode=0o700)
+    options = [f"DATA_PATH '{_quoted(lake.data)}'"]
+    if lake.on_postgres:
+        options.append(f"METADATA_SCHEMA '{METADATA_SCHEMA}'")
+    if read_only:
+        options.append("READ_ONLY")
+    # Commits that only add rows never collide; they queue for the next number of a version.
+    con.execute("SET ducklake_max_retry_count = 100")
+    con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name} ({', '.join(options)})")
+
+
+def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
+    """Let this connection read and write S3, where one of the places is there."""
+    if not any(is_remote(str(place)) for place in places):
+        return
+    _load(con, "httpfs")
+    settings = ", ".join(
+        f"{name} {value}" if isinstance(value, bool) else f"{name} '{_quoted(str(value))}'"
+        for name, value in s3_secret().items()
+    )
+    con.execute(f"CREATE OR REPLACE SECRET sf_assets_s3 (TYPE s3, {settings})")
+
+
+def is_lake(con: duckdb.DuckDBPyConnection) -> bool:
+    """True where the tables of this connection are not in a file of ours."""
+    return bool(con.execute(_IS_LAKE).fetchall()[0][0])
+
+
+_IS_LAKE = """
+SELECT coalesce(any_value(type), '') <> 'duckdb'
+FROM duckdb_databases() WHERE database_name = current_database()
+"""
+
+
+def tend(con: duckdb.DuckDBPyConnection) -> None:
+    """Merge the small files that many commits leave, and drop versions of more than 30 days ago.
+
+    Raises duckdb.Error, which callers log: it is done again after the next derivation.
+    """
+    if is_lake(con):
+        con.execute("CHECKPOINT")
+
+
+def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension: from its Python package where that is installed, else from DuckDB's site.
+
+    Raises duckdb.Error where there is neither.
+    """
+    try:
+        package = importlib.import_module(f"duckdb_extension_{name}")
+    except ImportError:
+        package = None
+    for folder in package.__path__ if package else ():
+        file = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        if file.exists():
+            con.execute(f"LOAD '{_quoted(str(file))}'")
+            return
+    try:
+        con.execute(f"INSTALL {name}")
+        con.execute(f"LOAD {name}")
+    except duckdb.Error as error:
+        raise duckdb.IOException(
+            f"DuckDB's extension {name} for version {duckdb.__version__} can neither be found nor "
+            f"fetched ({str(error).splitlines()[0]}); {SCALE_MISSING}"
+        ) from None
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

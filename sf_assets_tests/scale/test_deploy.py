@@ -1,0 +1,221 @@
+"""What people copy from `deploy/`: understood by Dagster, by our settings, and by pip."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg2.extensions
+import pytest
+import yaml
+
+from sf_assets.automation.jobs import ALERT_TAG, DERIVE_TAG
+from sf_assets.settings import Settings, load_settings
+from sf_assets_tests.reliability.conftest import serve_day
+from sf_assets_tests.served_lists import KEY, ListServer
+
+from ..components import Cluster
+from .conftest import DAY1, Far
+from .test_far_home import ended, worker
+
+pytestmark = pytest.mark.scale
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+OURS = {str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()}  # type: ignore[union-attr]
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+
+
+def postgres_environment(dsn: str) -> dict[str, str]:
+    parts = psycopg2.extensions.parse_dsn(dsn)
+    return {
+        "DAGSTER_PG_HOST": parts["host"],
+        "DAGSTER_PG_PORT": parts["port"],
+        "DAGSTER_PG_USER": parts["user"],
+        "DAGSTER_PG_PASSWORD": parts["password"],
+        "DAGSTER_PG_DB": parts["dbname"],
+    }
+
+
+def test_dagster_keeps_its_tables_in_postgres(cluster: Cluster, tmp_path: Path) -> None:
+    shutil.copy(DEPLOY / "dagster.yaml", tmp_path / "dagster.yaml")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "dagster", "instance", "info"],
+        env={
+            **os.environ,
+            **postgres_environment(cluster.database()),
+            "DAGSTER_HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for storage in ("PostgresRunStorage", "PostgresEventLogStorage", "PostgresScheduleStorage"):
+        assert storage in done.stdout
+    assert "max_concurrent_runs: 16" in done.stdout
+    for tag in (ALERT_TAG, DERIVE_TAG):
+        assert f"key: {tag}" in done.stdout
+
+
+def test_a_day_runs_on_it_with_batched_events(
+    far: Far, cluster: Cluster, server: ListServer, tmp_path: Path
+) -> None:
+    serve_day(server, DAY1)
+    database = cluster.database()
+    (tmp_path / "handles.yaml").write_text("handles: [one, two]\n")
+    (tmp_path / "dagster").mkdir()
+    shutil.copy(DEPLOY / "dagster.yaml", tmp_path / "dagster" / "dagster.yaml")
+    code, said = ended(
+        worker(
+            tmp_path,
+            server,
+            DAY1,
+            "snapshot",
+            DAGSTER_EVENT_BATCH_SIZE="100",
+            **postgres_environment(database),
+        )
+    )
+    assert code == 0, said
+    con = psycopg2.connect(database)
+    try:
+        cursor = con.cursor()
+        cursor.execute("SELECT count(*) FROM runs WHERE status = 'SUCCESS'")
+        assert cursor.fetchone() == (2,)
+        cursor.execute(
+            "SELECT count(DISTINCT partition) FROM event_logs "
+            "WHERE dagster_event_type = 'ASSET_MATERIALIZATION' AND asset_key LIKE '%_snapshots%'"
+        )
+        assert cursor.fetchone() == (2,)
+    finally:
+        con.close()
+    assert not list((tmp_path / "dagster").rglob("*.db"))
+
+
+def settings_in(environment: dict[str, str]) -> None:
+    """Every variable of ours is one there is, with a value that it takes."""
+    own = {name: value for name, value in environment.items() if name.startswith("SF_")}
+    assert own.keys() <= OURS
+    load_settings({**own, "SOCIALFETCH_API_KEY": KEY})
+
+
+def limits(of: list[dict[str, Any]]) -> dict[str, int]:
+    return {each["key"]: each["limit"] for each in of}
+
+
+def test_the_values_of_the_chart_say_what_dagster_yaml_says() -> None:
+    values, instance = read("helm-values.yaml"), read("dagster.yaml")
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    settings_in({each["name"]: each["value"] for each in code["env"]})
+    assert code["includeConfigInLaunchedRuns"] == {"enabled": True}
+    coordinator = values["dagsterDaemon"]["runCoordinator"]["config"]["queuedRunCoordinator"]
+    runs = instance["concurrency"]["runs"]
+    assert coordinator["maxConcurrentRuns"] == runs["max_concurrent_runs"]
+    assert limits(coordinator["tagConcurrencyLimits"]) == limits(runs["tag_concurrency_limits"])
+    assert limits(runs["tag_concurrency_limits"]) == {ALERT_TAG: 1, DERIVE_TAG: 1}
+    (volume,) = code["volumes"]
+    claim = read("home.yaml")
+    assert claim["metadata"]["name"] == volume["persistentVolumeClaim"]["claimName"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_the_run_launcher_takes_the_values_of_the_chart() -> None:
+    launcher = pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed: .[k8s]")
+    from dagster._config import process_config, resolve_to_config_type
+
+    said = read("helm-values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]
+    # As the chart hands them on.
+    config = {
+        "service_account_name": "dagster",
+        "instance_config_map": "dagster-instance",
+        "dagster_home": "/opt/dagster/dagster_home",
+        "load_incluster_config": said["loadInclusterConfig"],
+        "image_pull_policy": said["imagePullPolicy"],
+        "resources": said["resources"],
+        "run_k8s_config": {
+            "pod_spec_config": said["runK8sConfig"]["podSpecConfig"],
+            "job_spec_config": said["runK8sConfig"]["jobSpecConfig"],
+        },
+    }
+    kind = resolve_to_config_type(launcher.K8sRunLauncher.config_type())
+    result = process_config(kind, config)
+    assert result.success, result.errors
+
+
+def test_compose_names_only_what_there_is() -> None:
+    compose = read("compose.yaml")
+    for name, service in compose["services"].items():
+        depends = service.get("depends_on", [])
+        assert set(depends) <= compose["services"].keys(), name
+        for mount in service["volumes"]:
+            source = mount.partition(":")[0]
+            if source.startswith("."):
+                assert (DEPLOY / source).is_file(), source
+            else:
+                assert source in compose["volumes"]
+        if name != "postgres":
+            given = {
+                key: re.sub(r"\$\{\w+(:-([^}]*))?(:\?[^}]*)?\}", r"\2", value)
+                for key, value in service["environment"].items()
+            }
+            settings_in({key: value for key, value in given.items() if value})
+            assert given["DAGSTER_PG_DB"] != "lake"
+    build = compose["services"]["code"]["build"]
+    assert (DEPLOY / build["context"] / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    assert "CREATE DATABASE lake" in (DEPLOY / "make_lake.sql").read_text()
+    (location,) = read("workspace.yaml")["load_from"]
+    assert location["grpc_server"]["host"] in compose["services"]
+    assert str(location["grpc_server"]["port"]) in (DEPLOY / "Dockerfile").read_text()
+
+
+def instructions() -> list[tuple[str, str]]:
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
+
+
+def test_the_steps_of_the_image_work_in_a_clean_folder(tmp_path: Path) -> None:
+    work = tmp_path / "opt" / "sf_assets"
+    work.mkdir(parents=True)
+    environment = {**os.environ, "DAGSTER_HOME": str(work / "dagster_home")}
+    for what, rest in instructions():
+        if what == "COPY":
+            *sources, target = shlex.split(rest)
+            for source in sources:
+                whole = ROOT / source
+                if whole.is_dir():
+                    shutil.copytree(whole, work / target, ignore=shutil.ignore_patterns("__pyc*"))
+                else:
+                    place = work / target / whole.name if target.endswith("/") else work / target
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(whole, place)
+        elif what == "RUN" and "useradd" not in rest:
+            if rest.startswith("python "):
+                rest = f"{sys.executable} {rest.removeprefix('python ')}"
+            done = subprocess.run(rest, shell=True, cwd=work, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-2000:]
+    (command,) = (yaml.safe_load(rest) for what, rest in instructions() if what == "CMD")
+    assert command[:3] == ["dagster", "api", "grpc"]
+    # The program of the image knows the code location, the lake's extensions and the launcher.
+    check = (
+        "import duckdb, dagster_k8s, dagster_postgres, s3fs; "
+        "from sf_assets.warehouse.lake import _load; con = duckdb.connect(); "
+        "[_load(con, name) for name in ('ducklake', 'postgres_scanner', 'httpfs')]; "
+        "from sf_assets.definitions import defs; print(len(list(defs.sensors)))"
+    )
+    done = subprocess.run(
+        [str(work / "venv" / "bin" / "python"), "-W", "ignore", "-c", check],
+        cwd=tmp_path,
+        env={**environment, "SF_ASSETS_HOME": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "3\n", done.stderr

@@ -1,0 +1,228 @@
+"""Pages in an object store: landed one by one, whole or absent, and nobody locks anything."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sf_assets.landing import (
+    Landing,
+    LandingDamaged,
+    LandingTaken,
+    Page,
+    SnapshotKey,
+    SnapshotLog,
+    drop_days_before,
+)
+from sf_assets.landing_objects import ObjectLanding, landing_at
+from sf_assets.places import place
+
+from .conftest import DAY1, DAY2, Far
+
+pytestmark = pytest.mark.scale
+
+KEY = SnapshotKey(DAY1, "nova", "followers")
+
+
+@pytest.fixture
+def landing(far: Far) -> ObjectLanding:
+    made = landing_at(place(far.storage, "landing"))
+    assert isinstance(made, ObjectLanding)
+    return made
+
+
+def page(number: int) -> Page:
+    body = json.dumps({"data": {"page": number}}).encode()
+    return Page(number, None, "2026-11-01T06:00:00Z", f"req_{number}", 1, False, 1, body)
+
+
+def opened(landing: Landing, key: SnapshotKey = KEY) -> SnapshotLog:
+    log = landing.open(key)
+    assert log is not None
+    return log
+
+
+def patient(landing: ObjectLanding) -> ObjectLanding:
+    """Another worker, who takes any list that is not finished for left alone."""
+    return ObjectLanding(landing.root, lease_seconds=0)
+
+
+def walk(landing: Landing, pages: int, key: SnapshotKey = KEY) -> None:
+    with opened(landing, key) as log:
+        log.begin("", "run")
+        for number in range(1, pages + 1):
+            log.add_page(page(number))
+        log.finish("found", "exhausted", "run")
+        log.make_durable()
+
+
+def names(landing: ObjectLanding) -> list[str]:
+    return [name.rsplit("/landing/", 1)[-1] for name in landing.fs.find(landing.base)]
+
+
+def test_every_page_is_an_object_before_the_next_and_all_are_one_at_the_end(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    folder = "2026-11-01/followers/nova.jsonl"
+    with opened(landing) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+        assert names(landing) == [f"{folder}.open/00000001", f"{folder}.open/00000002"]
+        log.add_page(page(2))
+        log.finish("found", "exhausted", "run")
+        log.make_durable()
+    assert names(landing) == [folder]
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert landed.settled
+    assert (landed.attempts[0].pages, landed.credits) == (2, 2)
+    # Its bytes are a file of the landing on disk.
+    copy = Landing(tmp_path).path(KEY)
+    copy.parent.mkdir(parents=True)
+    landed.on_disk(tmp_path).rename(copy)
+    on_disk = Landing(tmp_path).read(KEY)
+    assert on_disk is not None
+    assert on_disk.attempts == landed.attempts
+    assert landing.days() == [DAY1]
+    assert landing.keys(DAY1) == [KEY]
+
+
+def test_who_goes_on_has_all_the_pages_that_were_landed(landing: ObjectLanding) -> None:
+    log = opened(landing)
+    log.begin("", "run")
+    log.add_page(page(1))
+    log.add_page(page(2))
+    with opened(patient(landing)) as later:
+        assert [one.body for one in later.pages()] == [page(1).body, page(2).body]
+        later.add_page(page(3))
+        later.finish("found", "exhausted", "later")
+        later.make_durable()
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert (len(landed.attempts), landed.attempts[0].pages, landed.credits) == (1, 3, 3)
+
+
+def test_a_list_that_is_being_read_is_waited_for(landing: ObjectLanding) -> None:
+    log = opened(landing)
+    log.begin("", "run")
+    assert ObjectLanding(landing.root).open(KEY) is None
+    log.finish("private", None, "run")
+    log.make_durable()
+    assert opened(ObjectLanding(landing.root)).settled
+
+
+def test_of_two_who_begin_at_once_one_is_told(landing: ObjectLanding) -> None:
+    one, other = opened(landing), opened(landing)
+    one.begin("", "one")
+    with pytest.raises(LandingTaken):
+        other.begin("", "other")
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert [attempt.run_id for attempt in landed.attempts] == ["one"]
+
+
+def test_who_was_slow_and_taken_for_dead_writes_nothing_more(landing: ObjectLanding) -> None:
+    slow = opened(landing)
+    slow.begin("", "slow")
+    slow.add_page(page(1))
+    with opened(patient(landing)) as quick:
+        with pytest.raises(LandingTaken):
+            slow.add_page(page(2))
+        quick.add_page(page(2))
+        quick.finish("found", "exhausted", "quick")
+        quick.make_durable()
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert (landed.credits, landed.attempts[0].pages) == (2, 2)
+
+
+def test_killed_while_the_records_become_one_object_nothing_is_there_twice(
+    landing: ObjectLanding,
+) -> None:
+    with opened(landing) as log:
+        log.begin("", "run")
+        for number in (1, 2, 3):
+            log.add_page(page(number))
+        log.finish("found", "exhausted", "run")
+    records = {name: landing.fs.cat_file(name) for name in landing.fs.find(landing.base)}
+    before = landing.read(KEY)
+    with opened(landing) as log:
+        log.make_durable()
+    # As if it had died with only some of them removed.
+    for name, record in list(records.items())[1:]:
+        landing.fs.pipe_file(name, record)
+    after = landing.read(KEY)
+    assert before is not None
+    assert after is not None
+    assert after.attempts == before.attempts
+    # A list that is walked again goes on behind them.
+    with opened(landing) as log:
+        log.begin("again", "again")
+        log.add_page(page(1))
+        log.finish("found", "exhausted", "again")
+        log.make_durable()
+    again = landing.read(KEY)
+    assert again is not None
+    assert [attempt.pages for attempt in again.attempts] == [3, 1]
+
+
+def test_a_list_that_becomes_one_object_while_it_is_looked_at_is_read_all_the_same(
+    landing: ObjectLanding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(landing) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+        log.finish("found", "exhausted", "run")
+        other = ObjectLanding(landing.root)
+        find, looked = other._find, []
+
+        def listed_just_before(key: SnapshotKey) -> object:
+            found = find(key)
+            if not looked:
+                log.make_durable()
+            looked.append(found)
+            return found
+
+        monkeypatch.setattr(other, "_find", listed_just_before)
+        landed = other.read(KEY)
+    assert len(looked) == 2
+    assert landed is not None
+    assert landed.settled
+
+
+def test_a_damaged_or_missing_record_is_named_and_nothing_is_used(landing: ObjectLanding) -> None:
+    with opened(landing) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+        log.add_page(page(2))
+    second = f"{landing.base}/2026-11-01/followers/nova.jsonl.open/00000002"
+    record = landing.fs.cat_file(second)
+    landing.fs.pipe_file(second, record.replace(b"req_1", b"req_7"))
+    with pytest.raises(LandingDamaged, match="nova"):
+        landing.read(KEY)
+    landing.fs.rm(second)
+    with pytest.raises(LandingDamaged, match="record 2 is missing"):
+        landing.read(KEY)
+
+
+def test_old_days_go_with_all_their_objects(landing: ObjectLanding) -> None:
+    walk(landing, 2)
+    kept = SnapshotKey(date(2026, 10, 1), "kept", "following")
+    walk(landing, 1, kept)
+    walk(landing, 1, SnapshotKey(DAY2, "nova", "followers"))
+    landing.quarantine(KEY, 1, "odd", b"{}")
+    assert drop_days_before(landing, DAY2, {kept}) == 1
+    assert names(landing) == ["2026-10-01/following/kept.jsonl", "2026-11-02/followers/nova.jsonl"]
+
+
+def test_handles_that_begin_alike_are_kept_apart(landing: ObjectLanding) -> None:
+    for handle in ("nova", "nova.jsonl", "nova.jsonl.open", "nov"):
+        walk(landing, 1, SnapshotKey(DAY1, handle, "followers"))
+    for handle in ("nova", "nova.jsonl", "nova.jsonl.open", "nov"):
+        landed = landing.read(SnapshotKey(DAY1, handle, "followers"))
+        assert landed is not None, handle
+        assert landed.credits == 1
+    assert len(landing.keys(DAY1)) == 4
