@@ -369,6 +369,7 @@ def _prepare(con: duckdb.DuckDBPyConnection, path: Path | Lake) -> None:
                 run_sql(con, "lake")
             con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
         elif made_as < WAREHOUSE_FORMAT:
+            run_sql(con, "schema")  # the tables it does not have
             for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
                 run_sql(con, f"upgrade_{number}")
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])

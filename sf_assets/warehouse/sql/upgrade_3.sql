@@ -6,35 +6,6 @@ UPDATE main.follower_growth
 SET followers_lost_estimate = greatest(0, followers_gained - followers_net)
 WHERE followers_lost_estimate IS NULL AND followers_gained - followers_net IS NOT NULL;
 
--- One row is one attempt at a snapshot and what it cost.
-CREATE TABLE IF NOT EXISTS main.credit_ledger (
-    snapshot_date DATE,
-    handle VARCHAR,
-    relation VARCHAR,
-    attempt INTEGER,
-    pages INTEGER,
-    credits INTEGER,
-    cached INTEGER,
-    retries INTEGER,
-    unread INTEGER,
-    started_at TIMESTAMPTZ,
-    run_id VARCHAR
-);
-
--- One row is one run that asked for lists, with the account's balance before and after it.
-CREATE TABLE IF NOT EXISTS main.credit_balances (
-    snapshot_date DATE,
-    asked_at TIMESTAMPTZ,
-    balance_before BIGINT,
-    balance_after BIGINT,
-    credits BIGINT,
-    unexplained BIGINT,
-    run_id VARCHAR
-);
-
--- One row is one ledger file of the archive that is in the two tables above.
-CREATE TABLE IF NOT EXISTS internal.ledger_files (name VARCHAR);
-
 -- Snapshots paid before there was a ledger: what is known of them is in one row each.
 INSERT INTO main.credit_ledger BY NAME
 SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.credits_charged AS credits,
