@@ -61,6 +61,8 @@ ASSET_OF: dict[Relation, str] = {
 # How long raw pages stay after their day is archived.
 LANDING_DAYS = 30
 RETRIES = 2
+# So many ids of requests an event shows, some 40 bytes each: there is one a list and day.
+REQUEST_IDS = 50
 RETRY_SECONDS = 60
 
 
@@ -566,6 +568,14 @@ def _said_of_order(disordered: Mapping[SnapshotKey, float]) -> str:
     )
 
 
+def _some(ids: Sequence[str]) -> list[str]:
+    """All ids of a usual list, the first and the last of a long one: the landing has them all."""
+    if len(ids) <= REQUEST_IDS:
+        return list(ids)
+    half = REQUEST_IDS // 2
+    return [*ids[:half], f"({len(ids) - 2 * half} more)", *ids[-half:]]
+
+
 def _event(
     row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
 ) -> dg.AssetMaterialization:
@@ -591,8 +601,7 @@ def _event(
         metadata["retries"] = dg.MetadataValue.int(attempt.retries)
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
         metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
-        metadata["first_request"] = dg.MetadataValue.text(attempt.request_ids[0])
-        metadata["last_request"] = dg.MetadataValue.text(attempt.request_ids[-1])
+        metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
     return dg.AssetMaterialization(
         ASSET_OF[row.relation],
         partition=f"{row.snapshot_date.isoformat()}|{row.handle}",

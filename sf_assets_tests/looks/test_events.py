@@ -15,6 +15,7 @@ from dagster._serdes import serialize_value
 from sf_assets.assets import checks, churn, external, growth, status
 from sf_assets.assets.derived import DESCRIBE
 from sf_assets.cli.runs import dagster_instance
+from sf_assets.landing import Landing, SnapshotKey
 from sf_assets.warehouse.connection import column_comments, reading
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY
@@ -95,7 +96,10 @@ def test_a_snapshot_links_to_the_profile_and_names_its_requests(at_home: Pipelin
     day = events(at_home, "follower_snapshots")[f"{MONDAY}|open"].metadata
     assert day["profile"].value == "https://www.tiktok.com/@open"
     assert day["requests"].value == 3
-    assert day["first_request"].value != day["last_request"].value
+    landed = Landing(at_home.home.landing).read(SnapshotKey(MONDAY, "open", "followers"))
+    assert landed is not None
+    assert day["request_ids"].value == landed.attempts[0].request_ids
+    assert len(set(day["request_ids"].value)) == 3
     assert day["dagster/partition_row_count"].value == 60
 
 
