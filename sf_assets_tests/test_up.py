@@ -245,10 +245,14 @@ def test_two_daemons_by_mistake_do_what_one_does_and_a_cancelled_run_frees_its_s
         try:
             subprocess.run(command("track", "slow"), env=environment, check=True)
             # As many as may run at once, all on a list that does not come.
-            wait_until(lambda: bool(ui.runs("STARTED")), "the schedule to read the new handle")
             today = f"{TODAY.isoformat()}|slow"
-            for _ in range(5):
-                ui.press_materialize(["follower_snapshots"], [today])
+
+            def press() -> bool:
+                return bool(ui.press_materialize(["follower_snapshots"], [today]))
+
+            wait_until(press, "the new handle to have a partition")
+            for _ in range(4):
+                press()
             wait_until(lambda: len(ui.runs("STARTED")) == 4, "all slots to be taken")
             wait_until(lambda: bool(ui.runs("QUEUED")), "one run to wait for a slot")
             ui.terminate(ui.runs("STARTED"))
