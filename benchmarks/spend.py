@@ -37,13 +37,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import duckdb
+from walks import land
 
 from sf_assets.home import Home
 from sf_assets.known import KnownList, KnownRun
-from sf_assets.landing import Landed, Landing, Page, SnapshotKey, now
+from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.registry import ListSettings, PageDepth
 from sf_assets.simulator import ListSpec, ProfileSpec, World
-from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.social_fetch import ListWalk
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.costs import costs_before
 from sf_assets.warehouse.derive import derive
@@ -182,40 +183,22 @@ def _keep_world(world: World) -> None:
 
 def _land_in_child(root: Path, lists: list[ToLand]) -> list[tuple[Landed, set[int]]]:
     assert _world is not None
-    return [land(Landing(root), _world, one) for one in lists]
-
-
-def land(landing: Landing, world: World, wanted: ToLand) -> tuple[Landed, set[int]]:
-    """Walk one list as the pipeline does, every page landed; and who was on these pages."""
-    key = wanted.key
-    walk = ListWalk(
-        key.relation,
-        key.handle,
-        max_pages=wanted.max_pages,
-        known=KnownRun(wanted.known) if wanted.known else None,
-    )
-    numbers: set[int] = set()
-    log = landing.open(key)
-    assert log is not None
-    with log:
-        log.begin("benchmark", "benchmark")
-        while walk.has_next_page:
-            params = walk.request_params()
-            answer = world.page(
-                key.handle, key.relation, key.day, cursor=params["cursor"], page_size=PAGE_SIZE
-            )
-            numbers.update(answer.numbers)
-            data = world.page_json(answer, key.relation, key.day)
-            meta = '"meta":{"requestId":"r","creditsCharged":1,"version":"v1"}'
-            body = f'{{"data":{data},{meta}}}'.encode()
-            log.add_page(Page(params["page"], params["cursor"], now(), "r", 1, False, 1, body))
-            walk.update(parse_page(key.relation, body))
-        assert walk.lookup_status is not None
-        reason = walk.end_reason.value if walk.end_reason else None
-        log.finish(walk.lookup_status.value, reason, "benchmark")
-    landed = landing.read(key)
-    assert landed is not None
-    return landed, numbers
+    landing = Landing(root)
+    return [
+        land(
+            landing,
+            _world,
+            one.key,
+            ListWalk(
+                one.key.relation,
+                one.key.handle,
+                max_pages=one.max_pages,
+                known=KnownRun(one.known) if one.known else None,
+            ),
+            PAGE_SIZE,
+        )
+        for one in lists
+    ]
 
 
 # --- scoring ---------------------------------------------------------------------------------

@@ -43,13 +43,14 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+from walks import land
 
 from sf_assets.home import Home
-from sf_assets.landing import Landed, Landing, Page, SnapshotKey, now
+from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.membership import HOLE_SIZE, MIN_ORDER_AGREEMENT, longest_chain
 from sf_assets.settings import RELATIONS, Relation
 from sf_assets.simulator import Changes, World, preset_world
-from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.social_fetch import ListWalk
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import transaction, writing
 from sf_assets.warehouse.derive import derive
@@ -64,29 +65,6 @@ _world: World | None = None
 # --- from the simulator's pages to the warehouse, without HTTP -------------------------------
 
 
-def land(landing: Landing, world: World, key: SnapshotKey) -> Landed:
-    """Walk one list as the pipeline does, every page landed; nothing goes over a wire."""
-    walk = ListWalk(key.relation, key.handle)
-    log = landing.open(key)
-    assert log is not None
-    with log:
-        log.begin("benchmark", "benchmark")
-        while walk.has_next_page:
-            params = walk.request_params()
-            answer = world.page(key.handle, key.relation, key.day, cursor=params["cursor"])
-            data = world.page_json(answer, key.relation, key.day)
-            meta = '"meta":{"requestId":"r","creditsCharged":1,"version":"v1"}'
-            body = f'{{"data":{data},{meta}}}'.encode()
-            log.add_page(Page(params["page"], params["cursor"], now(), "r", 1, False, 1, body))
-            walk.update(parse_page(key.relation, body))
-        assert walk.lookup_status is not None
-        reason = walk.end_reason.value if walk.end_reason else None
-        log.finish(walk.lookup_status.value, reason, "benchmark")
-    landed = landing.read(key)
-    assert landed is not None
-    return landed
-
-
 def _keep_world(world: World) -> None:
     global _world
     _world = world
@@ -94,7 +72,8 @@ def _keep_world(world: World) -> None:
 
 def _land_in_child(root: Path, keys: list[SnapshotKey]) -> list[Landed]:
     assert _world is not None
-    return [land(Landing(root), _world, key) for key in keys]
+    landing = Landing(root)
+    return [land(landing, _world, key, ListWalk(key.relation, key.handle))[0] for key in keys]
 
 
 #: (relation, handle, day of the row, account_id) -> day of the list that confirmed the loss.

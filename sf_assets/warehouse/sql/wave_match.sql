@@ -1,6 +1,10 @@
 -- One wave: the next snapshot of each series in `wave`. Who of the current list is already known?
 -- Entries of the lists and known accounts have numbers of their own, by which they are joined.
 
+-- How much an id says: a handle moves on, a secUid is often left out.
+CREATE OR REPLACE TEMP MACRO strength_of(account_id) AS
+CASE WHEN starts_with(account_id, '@') THEN 1 WHEN starts_with(account_id, 'sec:') THEN 2 ELSE 3 END;
+
 -- One row is one account of a current list, with its best id and how strong that is. Files of an
 -- older version have no digest of the profiles.
 CREATE OR REPLACE TEMP TABLE wave_list AS
@@ -36,10 +40,7 @@ QUALIFY row_number() OVER (PARTITION BY l.entry ORDER BY a.to_date, a.account_id
 
 UPDATE wave_list
 SET account_id = a.account_id,
-    strength = CASE
-        WHEN starts_with(a.account_id, '@') THEN 1 WHEN starts_with(a.account_id, 'sec:') THEN 2
-        ELSE 3
-    END
+    strength = strength_of(a.account_id)
 FROM wave_aliased AS a
 WHERE wave_list.entry = a.entry;
 
@@ -56,11 +57,7 @@ WHERE wave_list.entry = twice.entry;
 CREATE OR REPLACE TEMP TABLE wave_known AS
 SELECT row_number() OVER () AS known, w.series, m.account_id, m.first_seen, true AS present,
     m.last_seen, m.start_kind, m.end_kind, m.place, m.account_handle, m.sec_key,
-    CASE
-        WHEN starts_with(m.account_id, '@') THEN 1
-        WHEN starts_with(m.account_id, 'sec:') THEN 2
-        ELSE 3
-    END AS strength
+    strength_of(m.account_id) AS strength
 FROM internal.presences AS m
 JOIN wave AS w ON w.relation = m.relation AND w.handle = m.handle
 WHERE m.last_seen IS NULL;
@@ -101,11 +98,7 @@ INSERT INTO wave_known
 SELECT (SELECT coalesce(max(known), 0) FROM wave_known) + row_number() OVER (), p.series,
     m.account_id, m.first_seen, false, m.last_seen, m.start_kind, m.end_kind, m.place,
     m.account_handle, m.sec_key,
-    CASE
-        WHEN starts_with(m.account_id, '@') THEN 1
-        WHEN starts_with(m.account_id, 'sec:') THEN 2
-        ELSE 3
-    END
+    strength_of(m.account_id)
 FROM internal.presences AS m
 JOIN wave_past AS p
     ON p.relation = m.relation AND p.handle = m.handle AND p.account_id = m.account_id
