@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psycopg2.extensions
 import pytest
 import yaml
 
@@ -36,7 +35,9 @@ def read(name: str) -> Any:
 
 
 def postgres_environment(dsn: str) -> dict[str, str]:
-    parts = psycopg2.extensions.parse_dsn(dsn)
+    from psycopg2.extensions import parse_dsn  # of .[scale]: the file is read where it is missing
+
+    parts = parse_dsn(dsn)
     return {
         "DAGSTER_PG_HOST": parts["host"],
         "DAGSTER_PG_PORT": parts["port"],
