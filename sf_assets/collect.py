@@ -11,11 +11,11 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sf_assets.budget import Budget
 from sf_assets.known import KnownList, KnownRun
@@ -85,8 +85,9 @@ class Collected:
     `credits` are what this run alone bought and spent. `attempts` are all that are landed of the
     list. `stopped` is set where the vendor refused us altogether, or `budget` where our own caps
     left nothing for its first page; `permanent` where trying again would not help. `pages_missing`
-    is how many pages the rest of a list that money cut short has by its reported total, None where
-    no page of it is known. `new_fields` counts what the contract does not have.
+    is how many pages the rest of a list that was cut short has by its reported total, None where no
+    page of it is known. `peeked`: only its first page was wanted so far. `new_fields` counts
+    what the contract does not have.
     """
 
     key: SnapshotKey
@@ -98,6 +99,7 @@ class Collected:
     permanent: bool = False
     stopped: Stopped | None = None
     pages_missing: int | None = None
+    peeked: bool = False
     new_fields: Mapping[str, int] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
 
@@ -134,8 +136,9 @@ async def collect(
 ) -> AsyncIterator[Collected]:
     """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
 
-    Of equal priority the longest begins first, and who knows how long a new one is: a day lasts as
-    long as its longest list, if that does not have to wait for others.
+    Of equal priority the longest begins first: a day lasts as long as its longest list, if that
+    does not have to wait for others. Where lists have to take turns, of those whose length nobody
+    knows all first pages are read before any second one: they tell the total.
 
     What is finished for the day is not read again, unless `refresh` names a new intent: then it is
     walked anew once, however often the run is retried. A snapshot belongs to the day its first page
@@ -143,38 +146,23 @@ async def collect(
     read to its end. Lists that the budget cut go on when all others have ended, with what those
     did not need.
     """
-    turns = asyncio.Semaphore(concurrency)
 
-    async def read(wanted: ListToRead) -> Collected:
-        async with turns:
-            return await _Reader(
-                wanted, client, landing, budget, run_id, refresh, progress, today
-            ).run()
+    async def read(wanted: ListToRead, peek: bool) -> Collected:
+        return await _Reader(
+            wanted, client, landing, budget, run_id, refresh, progress, today, peek=peek
+        ).run()
 
-    waiting = sorted(
-        lists,
-        key=lambda wanted: (
-            -wanted.priority,
-            -math.inf if wanted.pages_before is None else -wanted.pages_before,
-            wanted.key,
-        ),
-    )
+    waiting = sorted(lists, key=lambda wanted: _rank(wanted, None))
     before: dict[SnapshotKey, Collected] = {}
     while waiting:
         cut: dict[SnapshotKey, Collected] = {}
-        tasks = [asyncio.ensure_future(read(wanted)) for wanted in waiting]
-        try:
-            for ended in asyncio.as_completed(tasks):
-                found = await ended
+        async with contextlib.aclosing(_in_turns(waiting, concurrency, read)) as ended:
+            async for found in ended:
                 one = _added(before.get(found.key), found)
                 if one.cut:
                     cut[one.key] = one
                 else:
                     yield one
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
         again = set(budget.share_again([wanted.key for wanted in waiting if wanted.key in cut]))
         for key, one in cut.items():
             if key not in again:
@@ -183,8 +171,54 @@ async def collect(
         waiting = [wanted for wanted in waiting if wanted.key in again]
 
 
+def _rank(wanted: ListToRead, peeked: Collected | None) -> tuple[int, float, SnapshotKey]:
+    """Who comes first: the least rank. `peeked` is what the list's first page told."""
+    pages = wanted.pages_before if peeked is None else peeked.pages_missing
+    return -wanted.priority, -math.inf if pages is None else -pages, wanted.key
+
+
+async def _in_turns(
+    lists: Sequence[ListToRead],
+    concurrency: int,
+    read: Callable[[ListToRead, bool], Awaitable[Collected]],
+) -> AsyncGenerator[Collected, None]:
+    """Read lists, `concurrency` at a time; yields each as it ends."""
+    crowded = len(lists) > concurrency
+    turns: asyncio.PriorityQueue[tuple[Any, ListToRead, Collected | None]] = asyncio.PriorityQueue()
+    for wanted in lists:
+        turns.put_nowait((_rank(wanted, None), wanted, None))
+    ended: asyncio.Queue[Collected | Exception] = asyncio.Queue()
+
+    async def work() -> None:
+        # Who ends here leaves a list in the hands of each of the others, and none that waits.
+        while not turns.empty():
+            _, wanted, peeked = turns.get_nowait()
+            peek = crowded and peeked is None and wanted.pages_before is None
+            try:
+                found = _added(peeked, await read(wanted, peek))
+            except Exception as error:
+                ended.put_nowait(error)
+                return
+            if found.peeked:
+                turns.put_nowait((_rank(wanted, found), wanted, found))
+            else:
+                ended.put_nowait(found)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(min(concurrency, len(lists)))]
+    try:
+        for _ in lists:
+            found = await ended.get()
+            if isinstance(found, Exception):
+                raise found
+            yield found
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
 def _added(before: Collected | None, now: Collected) -> Collected:
-    """What was bought in two rounds, as one."""
+    """What was bought in two turns, as one."""
     if before is None:
         return now
     return replace(
@@ -237,11 +271,14 @@ class _Reader:
         refresh: str | None,
         progress: Callable[[SnapshotKey, ListWalk], None] | None,
         today: Callable[[], date] | None,
+        *,
+        peek: bool = False,
     ) -> None:
         self.wanted, self.key = wanted, wanted.key
         self.client, self.landing, self.budget = client, landing, budget
         self.run_id, self.refresh, self.progress = run_id, refresh, progress
         self.today = today
+        self.peek = peek
         self.bought = 0
         self.credits = 0
         self.new_fields: Counter[str] = Counter()
@@ -313,6 +350,13 @@ class _Reader:
             )
         try:
             while walk.has_next_page:
+                if self.peek and walk.pages:
+                    return self._unfinished(
+                        f"{self.key}: its other pages were not asked for yet; the next attempt "
+                        "goes on from there",
+                        peeked=True,
+                        pages_missing=pages_missing(walk),
+                    )
                 if not self.budget.take(self.key):
                     walk.stop(EndReason.BUDGET)
                     break
@@ -454,6 +498,8 @@ class _Reader:
         *,
         permanent: bool = False,
         stopped: Stopped | None = None,
+        peeked: bool = False,
+        pages_missing: int | None = None,
     ) -> Collected:
         return Collected(
             self.key,
@@ -464,6 +510,8 @@ class _Reader:
             reason=reason,
             permanent=permanent,
             stopped=stopped,
+            peeked=peeked,
+            pages_missing=pages_missing,
             new_fields=self.new_fields,
         )
 

@@ -232,6 +232,53 @@ def test_lists_of_high_priority_come_first(server: ListServer, landing: Landing)
     assert [line.split()[0] for line in asked(server)] == ["c", "a", "d", "b"]
 
 
+def test_new_lists_that_take_turns_show_their_first_pages_then_the_longest_goes_on(
+    server: ListServer, landing: Landing
+) -> None:
+    for handle, count in (("a", 45), ("b", 100), ("c", 10), ("d", 25)):
+        server.set(handle, "followers", fans(count))
+    lists = [to_read("d", pages_before=2), *map(to_read, "abc")]
+    ended = read(lists, server, landing, concurrency=1)
+    firsts = [f"{handle} followers 0" for handle in "abc"]
+    rest = [f"b followers {place}" for place in (20, 40, 60, 80)]
+    of_equal_length = [
+        f"{line} followers {at}" for line, at in (("a", 20), ("a", 40), ("d", 0), ("d", 20))
+    ]
+    assert asked(server) == [*firsts, *rest, *of_equal_length]
+    assert all(one.finished for one in ended.values())
+    assert server.credits == sum(one.bought for one in ended.values()) == 11
+
+
+def test_lists_that_need_not_wait_for_others_are_read_in_one_go(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("a", "followers", fans(60))
+    server.set("b", "followers", status="private")
+    told: list[int] = []
+    read(
+        [to_read("a"), to_read("b")],
+        server,
+        landing,
+        concurrency=2,
+        progress=lambda _, walk: told.append(walk.pages),
+    )
+    starts = landing.path(key_of("a")).read_text().count('"kind":"start"')
+    assert (sorted(told), starts) == ([1, 1, 2, 3], 1)
+
+
+def test_an_error_nobody_expected_ends_the_reading_and_keeps_what_was_landed(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("a", "followers", fans(60))
+
+    def fail(key: SnapshotKey, walk: ListWalk) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        read([to_read("a"), to_read("b")], server, landing, concurrency=1, progress=fail)
+    assert landed(landing, key_of("a")).credits == 1
+
+
 def test_progress_is_told_page_by_page(server: ListServer, landing: Landing) -> None:
     server.set("nasa", "followers", fans(45))
     told: list[tuple[SnapshotKey, int, int]] = []
@@ -388,7 +435,7 @@ def test_when_credits_run_out_the_reading_stops_and_later_goes_on(
     handles = ["a", "b", "c"]
     for handle in handles:
         server.set(handle, "followers", fans(60))
-    lists = [to_read(handle) for handle in handles]
+    lists = [to_read(handle, pages_before=3) for handle in handles]
     server.credits_left = 5
     ended = read(lists, server, landing, concurrency=1)
     a, b, c = (ended[key_of(handle)] for handle in handles)

@@ -35,7 +35,7 @@ def read(name: str) -> Any:
 
 
 def postgres_environment(dsn: str) -> dict[str, str]:
-    from psycopg2.extensions import parse_dsn  # of .[scale]: the file is read where it is missing
+    from psycopg2.extensions import parse_dsn  # of .[scale]: this file is read without it, too
 
     parts = parse_dsn(dsn)
     return {
@@ -86,6 +86,8 @@ def test_a_day_runs_on_it_with_batched_events(
         )
     )
     assert code == 0, said
+    import psycopg2
+
     con = psycopg2.connect(database)
     try:
         cursor = con.cursor()
