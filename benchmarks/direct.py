@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from truth import land
+from walks import land_whole
 
 from sf_assets.home import Home
 from sf_assets.landing import Landed, Landing, SnapshotKey
@@ -196,7 +196,10 @@ def write_archive_file(path: Path, listed: pa.Table, profiles: pa.Table) -> None
 def land_day(home: Home, world: World, day: date) -> list[Landed]:
     """Land all pages of the day's follower lists, as the pipeline does after each answer."""
     landing = Landing(home.landing)
-    return [land(landing, world, SnapshotKey(day, handle, "followers")) for handle in world.handles]
+    return [
+        land_whole(landing, world, SnapshotKey(day, handle, "followers"))
+        for handle in world.handles
+    ]
 
 
 def check_direct(archive: Path, real: Sequence[SnapshotRow], direct: Sequence[SnapshotRow]) -> None:

@@ -124,13 +124,14 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
         StepMaterializationData,
     )
     from dagster._core.events.log import EventLogEntry
+    from dagster._core.storage.event_log import SqlEventLogStorage
 
     from sf_assets.assets.snapshots import _event
     from sf_assets.cli.runs import dagster_instance
     from sf_assets.home import Home
     from sf_assets.partitions import HANDLES
     from sf_assets.registry import track
-    from sf_assets.settings import load_settings
+    from sf_assets.settings import RELATIONS, load_settings
     from sf_assets.warehouse.archive import SnapshotRow
 
     place = Home(home).ensure(load_settings())
@@ -138,7 +139,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
     counts = {"runs": 0, "events": 0}
 
     def entry(event: DagsterEvent, run_id: str, job: str, at: float) -> EventLogEntry:
-        return EventLogEntry(
+        return EventLogEntry(  # type: ignore[no-untyped-call]  # of Dagster, without types
             error_info=None,
             level=logging.DEBUG,
             user_message="",
@@ -173,6 +174,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
     with dagster_instance(place) as instance:
         instance.add_dynamic_partitions(HANDLES, handles)
         storage = instance.event_log_storage
+        assert isinstance(storage, SqlEventLogStorage)
         for number, day in enumerate(days, start=1):
             at = datetime(day.year, day.month, day.day, 6, tzinfo=timezone.utc).timestamp()
             entries, last = [], {}
@@ -185,7 +187,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
                 },
                 at,
             )
-            for asset, relation in zip(ASSETS, ("followers", "following"), strict=True):
+            for asset, relation in zip(ASSETS, RELATIONS, strict=True):
                 for handle in handles:
                     moment = f"{day}T06:00:00.000Z"
                     row = SnapshotRow(

@@ -79,7 +79,7 @@ def directly() -> None:
                 yield ended
 
     stored = 0
-    for batch in read_in_batches(read):
+    for batch in read_in_batches(read, say):
         landed = [ended.landed for ended in batch if ended.landed is not None]
         rows, failures = load(lambda: writing(home.warehouse), home.archive, landed)
         if failures:

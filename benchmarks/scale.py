@@ -30,7 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psycopg2
-from truth import land
+from walks import land_whole
 
 from sf_assets.home import Home
 from sf_assets.landing import SnapshotKey
@@ -194,7 +194,7 @@ def a_month(arguments: argparse.Namespace) -> int:
         for number in range(arguments.days):
             day = first + timedelta(days=number)
             landed = [
-                land(landing, world, SnapshotKey(day, handle, "followers"))
+                land_whole(landing, world, SnapshotKey(day, handle, "followers"))
                 for handle in world.handles
             ]
             began = time.monotonic()

@@ -17,6 +17,7 @@ import argparse
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -49,9 +50,7 @@ def fill(home: Home, handles: int, accounts: int, days: int, check: bool) -> Non
             aside = Home(home.root / "aside")
             aside.warehouse.parent.mkdir(parents=True)
             landed = land_day(aside, world, day)
-            real, failures = load(
-                lambda aside=aside: writing(aside.warehouse), home.archive, landed
-            )
+            real, failures = load(partial(writing, aside.warehouse), home.archive, landed)
             if failures:
                 raise RuntimeError(failures[0].reason)
             check_direct(home.archive, real, rows)

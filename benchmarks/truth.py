@@ -43,14 +43,13 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-from walks import land
+from walks import land_whole
 
 from sf_assets.home import Home
 from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.membership import HOLE_SIZE, MIN_ORDER_AGREEMENT, longest_chain
 from sf_assets.settings import RELATIONS, Relation
 from sf_assets.simulator import Changes, World, preset_world
-from sf_assets.social_fetch import ListWalk
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import transaction, writing
 from sf_assets.warehouse.derive import derive
@@ -73,7 +72,7 @@ def _keep_world(world: World) -> None:
 def _land_in_child(root: Path, keys: list[SnapshotKey]) -> list[Landed]:
     assert _world is not None
     landing = Landing(root)
-    return [land(landing, _world, key, ListWalk(key.relation, key.handle))[0] for key in keys]
+    return [land_whole(landing, _world, key) for key in keys]
 
 
 #: (relation, handle, day of the row, account_id) -> day of the list that confirmed the loss.

@@ -33,3 +33,8 @@ def land(
     landed = landing.read(key)
     assert landed is not None
     return landed, numbers
+
+
+def land_whole(landing: Landing, world: World, key: SnapshotKey, page_size: int = 20) -> Landed:
+    """The same, to the list's end."""
+    return land(landing, world, key, ListWalk(key.relation, key.handle), page_size)[0]

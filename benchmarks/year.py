@@ -22,8 +22,10 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import duckdb
 from common import LAST_DAY, best_of, days_up_to, say, scratch, table, verdict
@@ -124,6 +126,10 @@ QUERIES: dict[str, tuple[str, float]] = {
 }
 
 
+def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: dict[str, object]) -> list[Any]:
+    return con.execute(sql, values).fetchall()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -213,8 +219,9 @@ def ask(home: Home, days: list[date]) -> dict[str, tuple[int, float, float]]:
         }
         for name, (sql, target) in QUERIES.items():
             own = {key: value for key, value in values.items() if f"${key}" in sql}
-            rows = len(con.execute(sql, own).fetchall())
-            took = best_of(7, lambda sql=sql, own=own: con.execute(sql, own).fetchall())
+            ask = partial(_rows, con, sql, own)
+            rows = len(ask())
+            took = best_of(7, ask)
             found[name] = (rows, took, target)
     return found
 
