@@ -124,6 +124,11 @@ def test_the_values_of_the_chart_say_what_dagster_yaml_says() -> None:
     assert coordinator["maxConcurrentRuns"] == runs["max_concurrent_runs"]
     assert limits(coordinator["tagConcurrencyLimits"]) == limits(runs["tag_concurrency_limits"])
     assert limits(runs["tag_concurrency_limits"]) == {ALERT_TAG: 1, DERIVE_TAG: 1}
+    # The chart's webserver and daemon are of the Dagster that is in our image.
+    chart = re.search(r"--version (\S+)", (DEPLOY / "helm-values.yaml").read_text())
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    assert chart is not None
+    assert f"dagster-webserver=={chart[1]}" in pinned
     assert values["retention"]["enabled"]
     for of in ("schedule", "sensor"):
         said, here = values["retention"][of]["purgeAfterDays"], instance["retention"][of]
