@@ -23,7 +23,7 @@ _OURS = ("AWS_", "SF_ASSETS_", "SOCIALFETCH_", "DAGSTER_HOME")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for the clocks of Dagster begin first: nobody waits for them at the end."""
-    items.sort(key=lambda item: item.path.name != "test_up.py")
+    items.sort(key=lambda item: item.path.name not in ("test_up.py", "test_compose.py"))
 
 
 @pytest.fixture(autouse=True)

@@ -70,6 +70,8 @@ def test_dagster_keeps_its_tables_in_postgres(cluster: Cluster, tmp_path: Path) 
 def test_a_day_runs_on_it_with_batched_events(
     far: Far, cluster: Cluster, server: ListServer, tmp_path: Path
 ) -> None:
+    import psycopg2  # of .[scale]
+
     serve_day(server, DAY1)
     database = cluster.database()
     (tmp_path / "handles.yaml").write_text("handles: [one, two]\n")
@@ -124,25 +126,61 @@ def test_the_values_of_the_chart_say_what_dagster_yaml_says() -> None:
     assert coordinator["maxConcurrentRuns"] == runs["max_concurrent_runs"]
     assert limits(coordinator["tagConcurrencyLimits"]) == limits(runs["tag_concurrency_limits"])
     assert limits(runs["tag_concurrency_limits"]) == {ALERT_TAG: 1, DERIVE_TAG: 1}
+    # The chart's webserver and daemon are of the Dagster that is in our image.
+    chart = re.search(r"--version (\S+)", (DEPLOY / "helm-values.yaml").read_text())
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    assert chart is not None
+    assert f"dagster-webserver=={chart[1]}" in pinned
+    assert values["retention"]["enabled"]
+    for of in ("schedule", "sensor"):
+        said, here = values["retention"][of]["purgeAfterDays"], instance["retention"][of]
+        assert said == here["purge_after_days"] or said == {
+            "started": -1,
+            **here["purge_after_days"],
+        }
+    daemon = values["dagsterDaemon"]
+    assert (
+        daemon["runMonitoring"]["freeSlotsAfterRunEndSeconds"]
+        == (instance["run_monitoring"]["free_slots_after_run_end_seconds"])
+    )
+    assert daemon["runRetries"] == {
+        "enabled": True,
+        "maxRetries": instance["run_retries"]["max_retries"],
+        "retryOnAssetOrOpFailure": instance["run_retries"]["retry_on_asset_or_op_failure"],
+    }
     (volume,) = code["volumes"]
     claim = read("home.yaml")
     assert claim["metadata"]["name"] == volume["persistentVolumeClaim"]["claimName"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_the_run_launcher_takes_the_values_of_the_chart() -> None:
+def test_the_job_of_a_run_has_what_the_code_server_has(tmp_path: Path) -> None:
+    """Values -> what chart 1.12.19 makes of them -> the job that the run launcher would create."""
     launcher = pytest.importorskip("dagster_k8s", reason="dagster-k8s is not installed: .[k8s]")
     from dagster._config import process_config, resolve_to_config_type
+    from dagster_k8s.container_context import K8sContainerContext
+    from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 
-    said = read("helm-values.yaml")["runLauncher"]["config"]["k8sRunLauncher"]
-    # As the chart hands them on.
+    # The launcher wants to know of a cluster; nothing is sent to it.
+    cluster = {
+        "clusters": [{"name": "here", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "here", "user": {}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
+        "current-context": "here",
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(cluster))
+    values = read("helm-values.yaml")
+    said = values["runLauncher"]["config"]["k8sRunLauncher"]
+    # As the chart writes it into dagster.yaml, but for where the cluster is.
     config = {
         "service_account_name": "dagster",
         "instance_config_map": "dagster-instance",
+        "postgres_password_secret": values["global"]["postgresqlSecretName"],
         "dagster_home": "/opt/dagster/dagster_home",
-        "load_incluster_config": said["loadInclusterConfig"],
+        "job_namespace": "default",
+        "load_incluster_config": False,
+        "kubeconfig_file": str(tmp_path / "kubeconfig"),
         "image_pull_policy": said["imagePullPolicy"],
-        "resources": said["resources"],
         "run_k8s_config": {
             "pod_spec_config": said["runK8sConfig"]["podSpecConfig"],
             "job_spec_config": said["runK8sConfig"]["jobSpecConfig"],
@@ -151,6 +189,57 @@ def test_the_run_launcher_takes_the_values_of_the_chart() -> None:
     kind = resolve_to_config_type(launcher.K8sRunLauncher.config_type())
     result = process_config(kind, config)
     assert result.success, result.errors
+    made = launcher.K8sRunLauncher(**result.value)
+    # As the chart gives it to the code server, for the runs (includeConfigInLaunchedRuns).
+    (code,) = values["dagster-user-deployments"]["deployments"]
+    of_the_code = K8sContainerContext.create_from_config(
+        {
+            "k8s": {
+                "env": code["env"],
+                "env_secrets": [secret["name"] for secret in code["envSecrets"]],
+                "image_pull_policy": code["image"]["pullPolicy"],
+                "namespace": "default",
+                "resources": code["resources"],
+                "run_k8s_config": {"pod_spec_config": {"automount_service_account_token": True}},
+                "service_account_name": "dagster-user-deployments",
+                "volume_mounts": code["volumeMounts"],
+                "volumes": code["volumes"],
+            }
+        }
+    )
+    context = K8sContainerContext(
+        image_pull_policy=made.image_pull_policy,
+        namespace=made.job_namespace,
+        resources=made.resources,
+        run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(made.run_k8s_config),
+    ).merge(of_the_code)
+    image = f"{code['image']['repository']}:{code['image']['tag']}"
+    job = construct_dagster_k8s_job(
+        job_config=context.get_k8s_job_config(image, made),
+        args=["dagster", "api", "execute_run"],
+        job_name="run",
+        pod_name="run",
+        component="run_worker",
+        user_defined_k8s_config=context.run_k8s_config,
+    )
+    assert job.spec.ttl_seconds_after_finished == 3600
+    pod = job.spec.template.spec
+    user = re.search(r"^USER (\d+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert user is not None
+    assert code["podSecurityContext"] == {"fsGroup": int(user[1])}
+    assert pod.security_context.fs_group == int(user[1])
+    (volume,) = pod.volumes
+    assert volume.persistent_volume_claim.claim_name == read("home.yaml")["metadata"]["name"]
+    (container,) = pod.containers
+    assert container.image == image
+    assert container.resources.requests == {"cpu": "500m", "memory": "1Gi"}
+    assert container.resources.limits == {"memory": "4Gi"}
+    given = {each.name: each.value for each in container.env}
+    assert {each["name"]: each["value"] for each in code["env"]}.items() <= given.items()
+    (password,) = (each for each in container.env if each.name == "DAGSTER_PG_PASSWORD")
+    assert password.value_from.secret_key_ref.name == "dagster-postgresql-secret"
+    assert [each.secret_ref.name for each in container.env_from] == ["sf-assets"]
+    assert [mount.mount_path for mount in container.volume_mounts] == [given["SF_ASSETS_HOME"]]
 
 
 def test_compose_names_only_what_there_is() -> None:
@@ -168,9 +257,17 @@ def test_compose_names_only_what_there_is() -> None:
             given = {
                 key: re.sub(r"\$\{\w+(:-([^}]*))?(:\?[^}]*)?\}", r"\2", value)
                 for key, value in service["environment"].items()
+                if value is not None
             }
+            passed_on = {key for key, value in service["environment"].items() if value is None}
+            assert {key for key in passed_on if key.startswith("SF_")} <= OURS
             settings_in({key: value for key, value in given.items() if value})
             assert given["DAGSTER_PG_DB"] != "lake"
+            # What runs print is written by one container and shown by another.
+            home = dict(instructions())["ENV"].partition("DAGSTER_HOME=")[2].split()[0]
+            assert f"logs:{home}/storage" in service["volumes"]
+            # An image of that name somewhere else is not ours.
+            assert service["pull_policy"] == ("build" if "build" in service else "never")
     build = compose["services"]["code"]["build"]
     assert (DEPLOY / build["context"] / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
     assert "CREATE DATABASE lake" in (DEPLOY / "make_lake.sql").read_text()
