@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sf_assets import __version__
+from sf_assets.cli.exit_codes import FINE, SOME_FAILED, WRONG_USAGE
 
 if TYPE_CHECKING:
     from sf_assets.home import Home
     from sf_assets.settings import Settings
-
-FINE, SOME_FAILED, WRONG_USAGE, REFUSED = 0, 1, 2, 3
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sf_assets.cli.exit_codes import FINE, REFUSED, SOME_FAILED
 from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
 from sf_assets.landing import LandingDamaged, SnapshotKey
@@ -232,7 +233,6 @@ def run_snapshot(
     due_only: bool = False,
 ) -> int:
     """Snapshot, derive, show what there is now; returns the exit code."""
-    from sf_assets.cli.main import FINE, REFUSED, SOME_FAILED
     from sf_assets.cli.progress import reading_progress
 
     day, start = settings.day(), home.start_date(settings)

@@ -88,7 +88,6 @@ def test_a_day_runs_on_it_with_batched_events(
         )
     )
     assert code == 0, said
-    import psycopg2
 
     con = psycopg2.connect(database)
     try:
