@@ -47,7 +47,7 @@ def _bars() -> Iterator[None]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} accounts"),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} accounts"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
