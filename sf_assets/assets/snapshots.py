@@ -583,18 +583,18 @@ def _event(
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
         "completeness": dg.MetadataValue.text(row.completeness),
-        "listed": dg.MetadataValue.int(row.listed),
+    }
+    if row.end_reason is not None:
+        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
+    metadata["listed"] = dg.MetadataValue.int(row.listed)
+    if row.reported_total is not None:
+        metadata["total"] = dg.MetadataValue.int(row.reported_total)
+    metadata |= {
         "pages": dg.MetadataValue.int(row.pages),
         "credits": dg.MetadataValue.int(row.credits_charged),
         "seconds": dg.MetadataValue.float(row.seconds),
         "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
-        # A partition's rows are the accounts on its list.
-        "dagster/partition_row_count": dg.MetadataValue.int(row.listed),
     }
-    if row.end_reason is not None:
-        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
-    if row.reported_total is not None:
-        metadata["total"] = dg.MetadataValue.int(row.reported_total)
     if order_agreement is not None:
         metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
     if attempt is not None:
@@ -602,6 +602,8 @@ def _event(
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
         metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
         metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
+    # A partition's rows are the accounts on its list.
+    metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
     return dg.AssetMaterialization(
         ASSET_OF[row.relation],
         partition=f"{row.snapshot_date.isoformat()}|{row.handle}",
