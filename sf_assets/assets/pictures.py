@@ -64,6 +64,11 @@ def profile_link(handle: str | None) -> str:
     return escape_markdown(handle) or "-"
 
 
+def counted(number: int, noun: str, many: str | None = None) -> str:
+    """`1 page`, `2,000 pages`."""
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
+
+
 def sparkline(values: Sequence[float | None]) -> str:
     """Values as a line of blocks, a dot where there is none."""
     known = [value for value in values if value is not None]

@@ -17,6 +17,7 @@ from typing import Any
 import click
 import duckdb
 
+from sf_assets.assets.pictures import counted as counted
 from sf_assets.home import Home
 from sf_assets.settings import Relation, SettingsError
 from sf_assets.warehouse.connection import reading
@@ -252,8 +253,3 @@ def _shown(value: Any) -> str:
 def print_json(value: Any) -> None:
     """A JSON document for a script; days as YYYY-MM-DD."""
     click.echo(json.dumps(value, indent=2, default=str))
-
-
-def counted(number: int, noun: str, many: str | None = None) -> str:
-    """`1 page`, `2,000 pages`."""
-    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
