@@ -16,6 +16,7 @@ import duckdb
 from pydantic import Field, SecretStr
 
 from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
+from sf_assets.assets.pictures import counted
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
 from sf_assets.assets.specs import table_spec
@@ -546,11 +547,11 @@ def _keys(
 
 def _line(row: SnapshotRow, bought: int) -> str:
     return (
-        f"{_key(row)}: {row.lookup_status}, {row.listed} listed"
-        + (f" of {row.reported_total}" if row.reported_total is not None else "")
+        f"{_key(row)}: {row.lookup_status}, {row.listed:,} listed"
+        + (f" of {row.reported_total:,}" if row.reported_total is not None else "")
         + f", {row.completeness}"
         + (f" ({row.end_reason})" if row.end_reason else "")
-        + f", {row.pages} pages, {bought} bought now"
+        + f", {counted(row.pages, 'page')}, {bought:,} bought now"
     )
 
 

@@ -114,6 +114,18 @@ def test_a_snapshot_links_to_the_profile_and_names_its_requests(at_home: Pipelin
     assert day["dagster/partition_row_count"].value == 60
 
 
+def test_the_log_has_a_line_a_list_that_counts_in_the_singular(at_home: Pipeline) -> None:
+    with dagster_instance(at_home.home) as instance:
+        log = "\n".join(
+            entry.user_message
+            for one in instance.get_runs()
+            if one.job_name == "daily_snapshots"
+            for entry in instance.all_logs(one.run_id)
+        )
+    assert f"open followers {MONDAY}: found, 60 listed of 60, complete (exhausted), 3 pages" in log
+    assert f"shy followers {NEWEST}: private, 0 listed, none, 1 page, " in log
+
+
 def test_no_event_is_heavy(at_home: Pipeline) -> None:
     for asset in DESCRIBE:
         for one in events(at_home, asset).values():
