@@ -18,6 +18,7 @@ import duckdb
 
 from sf_assets.assets.churn import CHURN_OF
 from sf_assets.assets.external import SOCIAL_FETCH_API
+from sf_assets.assets.pictures import counted
 from sf_assets.assets.snapshots import ASSET_OF
 from sf_assets.assets.specs import table
 from sf_assets.home import Home
@@ -200,9 +201,13 @@ def fresh(relation: Relation, look: Look) -> Verdict:
         elif usable is None or look.due_since(relation, handle, usable) > CLOSED_DAYS:
             verdict.notable.append(row)
     if not verdict.passed:
-        verdict.said = (
-            f"{len(verdict.bad)} handles without {relation} on more than {STALE_DAYS} days that "
-            f"were due, {len(verdict.notable)} closed on more than {CLOSED_DAYS}"
+        verdict.said = "; ".join(
+            f"{counted(len(rows), 'handle')} without {what} on more than {days} days that were due"
+            for rows, what, days in (
+                (verdict.bad, f"a snapshot of {relation}", STALE_DAYS),
+                (verdict.notable, f"a usable list of {relation}", CLOSED_DAYS),
+            )
+            if rows
         )
     return verdict
 
@@ -216,7 +221,11 @@ def landing_finished(look: Look) -> Verdict:
         row = (key.handle, key.relation, str(key.day), round(idle))
         (verdict.notable if idle < IDLE_MINUTES else verdict.bad).append(row)
     if not verdict.passed:
-        verdict.said = f"{len(verdict.bad)} lists broke off, {len(verdict.notable)} are being read"
+        broken, read = len(verdict.bad), len(verdict.notable)
+        verdict.said = (
+            f"{counted(broken, 'list')} broke off, {read:,} {'is' if read == 1 else 'are'} being "
+            "read"
+        )
     return verdict
 
 
@@ -232,13 +241,13 @@ def credits_within_budget(look: Look) -> Verdict:
         "WHERE snapshot_date = ? AND end_reason IN ('budget', 'out_of_credits') ORDER BY ALL",
         look.day,
     )
-    said = f"{spent} credits on {look.day}, {mean or 0:.0f} a day in the last 28 days"
-    said += f", cap {cap}" if cap is not None else ", no cap"
+    said = f"{counted(spent, 'credit')} on {look.day}, {mean or 0:,.0f} a day in the last 28 days"
+    said += f", cap {cap:,}" if cap is not None else ", no cap"
     verdict = Verdict(said, ("handle", "relation", "why"))
     for row in stopped:
         (verdict.bad if row[2] == "out_of_credits" else verdict.notable).append(row)
     if cap is not None and spent > cap:
-        verdict.bad.append(("all", "both", f"{spent} credits, more than the cap of {cap}"))
+        verdict.bad.append(("all", "both", f"{spent:,} credits, more than the cap of {cap:,}"))
     return verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from sf_assets.assets.specs import OWNERS, table_metadata
+from sf_assets.assets.specs import OWNERS, code_references, table_metadata
 
 HANDLE_REGISTRY, SOCIAL_FETCH_API = "handle_registry", "social_fetch_api"
 
@@ -12,10 +12,11 @@ SPECS = [
     dg.AssetSpec(
         HANDLE_REGISTRY,
         description=(
-            "`handles.yaml` in the home: whom we track, which of their lists, and how deep. The "
-            "sensor `registry` turns it into partitions.\n\n"
+            "Whom we track, which of their lists, and how deep: the file `handles.yaml` in the "
+            "home. The sensor `registry` turns it into partitions.\n\n"
             "```sh\nsf-assets track nasa esa --relation followers\n```"
         ),
+        metadata={"dagster/code_references": code_references(["registry.py"])},
         group_name="sources",
         kinds={"yaml"},
         owners=OWNERS,
@@ -23,12 +24,18 @@ SPECS = [
     dg.AssetSpec(
         SOCIAL_FETCH_API,
         description=(
-            "The vendor: [Social Fetch](https://www.socialfetch.dev) answers who follows a TikTok "
-            "handle *now*, some 20 accounts a page, a credit a page. Yesterday cannot be asked "
-            "for. What it charged is in `credit_ledger`, one row an attempt; each run notes the "
-            "balance before and after it here.\n\n```sh\nsf-assets forecast\n```"
+            "The vendor answers who follows a TikTok handle now, some 20 accounts a page, a "
+            "credit a page. Yesterday cannot be asked for. See "
+            "[Social Fetch](https://www.socialfetch.dev). What it charged is in `credit_ledger`, "
+            "one row an attempt; each run notes the balance before and after it here.\n\n"
+            "```sh\nsf-assets forecast\n```"
         ),
-        metadata=table_metadata("credit_ledger"),
+        metadata={
+            **table_metadata("credit_ledger"),
+            "dagster/code_references": code_references(
+                ["social_fetch/client.py", "warehouse/ledger.py"]
+            ),
+        },
         group_name="sources",
         kinds={"tiktok", "api"},
         owners=OWNERS,

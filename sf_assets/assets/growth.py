@@ -33,16 +33,15 @@ SPECS = [
     )
 ]
 
-_COLUMNS = {
-    "handle": "string",
-    "total": "int",
-    "net": "int",
-    "gained": "int",
-    "lost": "int",
-    "unknown": "int",
-    "completeness": "string",
-    f"last {LOOK_BACK} days": "string",
-}
+# The sparkline first: what is too wide for the window is cut off at the right. Figures are texts,
+# for Dagster separates no thousands; those to count with are in the table itself.
+_COLUMNS = dict.fromkeys(
+    (
+        *("handle", f"last {LOOK_BACK} days", "total", "net", "gained", "lost", "unknown"),
+        "completeness",
+    ),
+    "string",
+)
 
 
 def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date, Metadata]:
@@ -80,7 +79,13 @@ def _of_day(
     all_rows: int,
 ) -> Metadata:
     past = _days_up_to(day)
-    shown = [(*row, sparkline([totals[row[0]].get(one) for one in past])) for row in rows[:SHOWN]]
+    shown = [
+        (
+            *(handle, sparkline([totals[handle].get(one) for one in past])),
+            *(_figure(total), _figure(net, sign="+"), *map(_figure, counts), completeness),
+        )
+        for handle, total, net, *counts, completeness in rows[:SHOWN]
+    ]
     net, gained, lost = (sum(row[at] or 0 for row in rows) for at in (2, 3, 4))
     return {
         "handles": dg.MetadataValue.int(len(rows)),
@@ -91,6 +96,10 @@ def _of_day(
         **({"handles_not_shown": dg.MetadataValue.int(len(rows) - SHOWN)} if rows[SHOWN:] else {}),
         **row_counts(len(rows), all_rows),
     }
+
+
+def _figure(value: int | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign if value else ''},}"
 
 
 def top_movers(

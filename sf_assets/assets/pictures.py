@@ -64,6 +64,11 @@ def profile_link(handle: str | None) -> str:
     return escape_markdown(handle) or "-"
 
 
+def counted(number: int, noun: str, many: str | None = None) -> str:
+    """`1 page`, `2,000 pages`."""
+    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
+
+
 def sparkline(values: Sequence[float | None]) -> str:
     """Values as a line of blocks, a dot where there is none."""
     known = [value for value in values if value is not None]
@@ -137,7 +142,9 @@ def draw(
         legend_at_bottom_columns=min(len(series), 3 if width > 500 else 2),
         legend_box_size=10,
         truncate_legend=24,
-        show_dots=False,
+        # A day between days without a figure would be a line of no length.
+        show_dots=any(map(_stands_alone, series.values())),
+        dots_size=3,
         show_minor_x_labels=False,
         x_labels_major_every=every,
         truncate_label=-1,
@@ -159,6 +166,15 @@ def draw(
     svg = _NOT_OURS.sub("", svg).replace(' id=""', "", 1)
     svg = re.sub(r"\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", svg)
     return svg.replace("<defs>", f"<style>{css}</style><defs>", 1) if css else svg
+
+
+def _stands_alone(values: Sequence[float | None]) -> bool:
+    """Whether a value has no neighbour to draw a line to: of a list that is read once a week."""
+    around = [None, *values, None]
+    return any(
+        value is not None and around[at] is None and around[at + 2] is None
+        for at, value in enumerate(values)
+    )
 
 
 def _pygal() -> Any:

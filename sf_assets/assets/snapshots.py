@@ -16,6 +16,7 @@ import duckdb
 from pydantic import Field, SecretStr
 
 from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
+from sf_assets.assets.pictures import counted
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
 from sf_assets.assets.specs import table_spec
@@ -546,11 +547,11 @@ def _keys(
 
 def _line(row: SnapshotRow, bought: int) -> str:
     return (
-        f"{_key(row)}: {row.lookup_status}, {row.listed} listed"
-        + (f" of {row.reported_total}" if row.reported_total is not None else "")
+        f"{_key(row)}: {row.lookup_status}, {row.listed:,} listed"
+        + (f" of {row.reported_total:,}" if row.reported_total is not None else "")
         + f", {row.completeness}"
         + (f" ({row.end_reason})" if row.end_reason else "")
-        + f", {row.pages} pages, {bought} bought now"
+        + f", {counted(row.pages, 'page')}, {bought:,} bought now"
     )
 
 
@@ -583,18 +584,18 @@ def _event(
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
         "completeness": dg.MetadataValue.text(row.completeness),
-        "listed": dg.MetadataValue.int(row.listed),
+    }
+    if row.end_reason is not None:
+        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
+    metadata["listed"] = dg.MetadataValue.int(row.listed)
+    if row.reported_total is not None:
+        metadata["total"] = dg.MetadataValue.int(row.reported_total)
+    metadata |= {
         "pages": dg.MetadataValue.int(row.pages),
         "credits": dg.MetadataValue.int(row.credits_charged),
         "seconds": dg.MetadataValue.float(row.seconds),
         "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
-        # A partition's rows are the accounts on its list.
-        "dagster/partition_row_count": dg.MetadataValue.int(row.listed),
     }
-    if row.end_reason is not None:
-        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
-    if row.reported_total is not None:
-        metadata["total"] = dg.MetadataValue.int(row.reported_total)
     if order_agreement is not None:
         metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
     if attempt is not None:
@@ -602,6 +603,8 @@ def _event(
         metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
         metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
         metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
+    # A partition's rows are the accounts on its list.
+    metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
     return dg.AssetMaterialization(
         ASSET_OF[row.relation],
         partition=f"{row.snapshot_date.isoformat()}|{row.handle}",

@@ -49,7 +49,7 @@ def table_spec(
         skippable=True,
         metadata={
             **table_metadata(name),
-            "dagster/code_references": _code_references(code),
+            "dagster/code_references": code_references(code),
         },
         **more,
     )
@@ -63,7 +63,8 @@ def table_metadata(name: str) -> dict[str, Any]:
     }
 
 
-def _code_references(paths: Sequence[str]) -> dg.CodeReferencesMetadataValue:
+def code_references(paths: Sequence[str]) -> dg.CodeReferencesMetadataValue:
+    """Links to files of this package."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # beta; it only draws a link
         return dg.CodeReferencesMetadataValue(

@@ -30,16 +30,22 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
         print_json([{**as_data(one, settings.ui_url), "told_at": at} for one, at in shown])
         return
     print_table(
-        ["since", "kind", "what", "told"],
+        ["since", "kind", "what", "told (UTC)"],
         [
-            (str(one.day), one.kind, _visible(alerts.title(one)), "waiting" if at is None else at)
+            (
+                str(one.day),
+                one.kind,
+                _visible(alerts.title(one)),
+                "waiting" if at is None else at[:16].replace("T", " "),
+            )
             for one, at in shown
         ],
     )
     on = ", ".join(settings.alerts) or "none"
     where = counted(len(settings.alert_urls), "address", "addresses")
     click.echo(
-        f"{len(shown)} of {counted(len(rows), 'alert')}; kinds that are on: {on}; "
+        (f"{len(shown)} of {counted(len(rows), 'alert')}" if rows else "no alerts so far")
+        + f"; kinds that are on: {on}; "
         + (f"told to {where}" if settings.alert_urls else "told in log and UI only")
     )
 

@@ -99,6 +99,9 @@ def _key(settings: Settings, home: Home) -> str:
 
 
 def _balance(settings: Settings, home: Home) -> str:
+    if settings.key() is None and not settings.simulated:
+        raise SettingsError("not asked for: there is no key")
+
     async def ask() -> Balance:
         async with _client(settings) as client:
             return await client.balance()
@@ -192,7 +195,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
                 "SELECT count(DISTINCT snapshot_date), max(snapshot_date) FROM snapshots"
             ).fetchall()[0]
     except FileNotFoundError:
-        return f"{duckdb.__version__}; nothing is published yet"
+        return f"{duckdb.__version__}; nothing is published yet: it comes with the first snapshot"
     except duckdb.Error as error:
         raise Problem(f"{home.readable} cannot be read ({error}): run sf-assets rebuild") from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"

@@ -40,7 +40,9 @@ def run_forecast(
     registry = read_registry(home.registry)
     wanted = normalise_handle(handle) if handle else None
     if wanted is not None and wanted not in registry.handles:
-        return _of_a_stranger(settings, home, wanted, days, as_json=as_json, yes=yes)
+        closest = registry.closest(wanted)
+        hint = f" (did you mean {closest}?)" if closest else ""
+        return _of_a_stranger(settings, home, wanted, hint, days, as_json=as_json, yes=yes)
     if wanted is not None:
         registry = Registry({wanted: registry.handles[wanted]})
     if not registry.handles:
@@ -123,17 +125,25 @@ def _as_json(made: Forecast) -> dict[str, Any]:
 
 
 def _of_a_stranger(
-    settings: Settings, home: Home, handle: str, days: int, *, as_json: bool, yes: bool
+    settings: Settings,
+    home: Home,
+    handle: str,
+    hint: str,
+    days: int,
+    *,
+    as_json: bool,
+    yes: bool,
 ) -> int:
     if not settings.simulated:
         settings.require_key()
     if not yes:
         if not sys.stdin.isatty():
             raise SettingsError(
-                f"{handle} is not tracked: its forecast buys one page (1 credit). Add --yes to buy "
-                "it, nothing was asked for"
+                f"{handle} is not tracked{hint}: its forecast buys one page (1 credit). Add --yes "
+                "to buy it, nothing was asked for"
             )
-        if not click.confirm(f"{handle} is not tracked. Buy one page of its followers (1 credit)?"):
+        asks = f"{handle} is not tracked{hint}. Buy one page of its followers (1 credit)?"
+        if not click.confirm(asks):
             click.echo("nothing was bought")
             return 0
     home.ensure(settings)
@@ -157,11 +167,13 @@ def _of_a_stranger(
         click.echo(json.dumps(told, indent=2))
         return 0
     if walk.lookup_status is not LookupStatus.FOUND:
-        click.echo(f"{handle} is {status}: each look costs 1 credit, {days} in {days} days")
+        said = "was not found" if status == "not_found" else f"is {status}"
+        click.echo(f"{handle} {said}: each look costs 1 credit, {days} in {days} days")
         return 0
     print_table(_COLUMNS[3:], [_row(made)[3:]])
+    total = "?" if walk.reported_total is None else f"{walk.reported_total:,}"
     click.echo(
-        f"{handle}: {walk.reported_total if walk.reported_total is not None else '?'} followers, "
+        f"{handle}: {total} followers, "
         f"{walk.listed} a page. TikTok shows at most the newest 5,000 to 10,000, so a longer list "
         f"costs less than its total says. The page is kept: a snapshot of {settings.day()} goes on "
         f"from it (sf-assets track {handle})"

@@ -29,8 +29,13 @@ fish:    sf-assets completion fish > ~/.config/fish/completions/sf-assets.fish
 
 _EPILOG = """
 \b
-Exit codes: 0 fine; 1 some handles failed, the rest is stored; 2 wrong usage or
-settings; 3 the vendor refused us (key or credits).
+Examples: sf-assets demo                              without a key, invented
+          sf-assets track @nasa && sf-assets snapshot
+          sf-assets snapshot --help                   each has an example
+
+\b
+Exit codes: 0 fine; 1 some handles failed, the rest is stored; 2 wrong usage
+or settings; 3 the vendor refused us (key or credits).
 """
 
 
@@ -81,6 +86,13 @@ def _tracked_handles(
     ]
 
 
+_port = click.option(
+    "--port",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Of the Dagster UI, on 127.0.0.1.",
+)
 _quiet = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
 
@@ -98,11 +110,18 @@ def main() -> None:
 
 
 @main.command(
+    short_help="A month of an invented history, then the Dagster UI.",
     help="Simulator, a month of history through the real pipeline, then the Dagster UI.",
     epilog="Example: sf-assets demo --days 14 --no-ui",
 )
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 90))
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 90),
+    help="Length of the history, which ends today.",
+)
+@_port
 @click.option("--no-ui", is_flag=True, help="Stop when the history is made.")
 @click.option(
     "--home",
@@ -119,10 +138,11 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
 
 
 @main.command(
+    short_help="Dagster UI and daily schedule on this home.",
     help="The real thing: Dagster webserver and daemon on this home, for this machine only.",
     epilog="Example: SOCIALFETCH_API_KEY=sfk_… sf-assets up --port 3000",
 )
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@_port
 @_said_clearly
 def up(port: int) -> None:
     from sf_assets.cli.up import check, run_up
@@ -138,11 +158,16 @@ def up(port: int) -> None:
 
 
 @main.command(
+    short_help="Track handles: adds them to handles.yaml.",
     help="Track handles: adds them to handles.yaml.",
     epilog="Example: sf-assets track @nasa esa --relation followers",
 )
 @click.argument("handles", nargs=-1, required=True)
-@click.option("--relation", type=click.Choice(["followers", "following", "both"]))
+@click.option(
+    "--relation",
+    type=click.Choice(["followers", "following", "both"]),
+    help="Which lists; both unless handles.yaml says otherwise.",
+)
 @click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
 @click.option(
     "--depth",
@@ -193,6 +218,7 @@ def track(
 
 
 @main.command(
+    short_help="Stop tracking handles; what is stored stays.",
     help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
     epilog="Example: sf-assets untrack esa",
 )
@@ -209,7 +235,9 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     registry = read_registry(home.registry)
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
-            raise SettingsError(_not_tracked(normalise_handle(handle), registry))
+            raise SettingsError(
+                _not_tracked(normalise_handle(handle), registry, "see: sf-assets handles")
+            )
     gone = untrack(home.registry, list(handles))
     if as_json:
         print_json([{"handle": one} for one in gone])
@@ -219,6 +247,7 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
 
 
 @main.command(
+    short_help="The tracked handles with their latest snapshots.",
     help="Show the tracked handles with their latest snapshots.",
     epilog="Example: sf-assets handles",
 )
@@ -249,6 +278,7 @@ def handles(as_json: bool) -> None:
 
 
 @main.command(
+    short_help="Take today's snapshots now, churn and growth included.",
     help="Snapshot today's lists now, through the same assets as the schedule, churn and growth "
     "included. No handle named: all tracked ones that are due today. What is finished for the day "
     "is not bought again.",
@@ -260,6 +290,7 @@ def handles(as_json: bool) -> None:
     type=click.Choice(["followers", "following", "both"]),
     default="both",
     show_default=True,
+    help="Which of the tracked lists.",
 )
 @click.option("--refresh", is_flag=True, help="Walk finished lists again; buys their pages again.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
@@ -307,6 +338,7 @@ def snapshot(
 
 
 @main.command(
+    short_help="Ask the published database; without SQL, list its tables.",
     help="Ask the published database. Without SQL: list its tables.",
     epilog='Example: sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv',
 )
@@ -334,12 +366,19 @@ def query(
 
 
 @main.command(
+    short_help="What the tracked lists will cost, and when credits run out.",
     help="What the tracked lists will cost, from what they have cost; what `depth: recent` would "
     "save; when the balance runs out. Of a handle that is not tracked it buys one page, after "
     "asking.",
     epilog="Example: sf-assets forecast --days 90",
 )
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366))
+@click.option(
+    "--days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 366),
+    help="How far to look ahead.",
+)
 @click.option("--handle", help="Only this one; it need not be tracked.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object.")
 @click.option("--yes", is_flag=True, help="Buy the one page without asking.")
@@ -353,6 +392,7 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
 
 
 @main.command(
+    short_help="One HTML file to pass on: growth, churn, status, spend.",
     help="Write a report to pass on: one HTML file that needs no network.",
     epilog="Example: sf-assets report --handle nasa --days 90 -o nasa.html",
 )
@@ -363,12 +403,19 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     shell_complete=_tracked_handles,
     help="Only this one; may be repeated.",
 )
-@click.option("--days", default=30, show_default=True, type=click.IntRange(2, 366))
+@click.option(
+    "--days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(2, 366),
+    help="Up to the newest snapshot.",
+)
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
+    help="Where to write it.",
 )
 @_quiet
 @_json
@@ -382,10 +429,17 @@ def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_js
 
 @main.group(
     invoke_without_command=True,
+    short_help="The newest alerts, and whether they went out.",
     help="The newest alerts, and whether they went out. Without a command: list them.",
     epilog="Example: sf-assets alerts --limit 5; sf-assets alerts test",
 )
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Show so many.",
+)
 @_json
 @click.pass_context
 @_said_clearly
@@ -401,6 +455,7 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
 
 @alerts.command(
     "test",
+    short_help="A sample to every address, and where it arrived.",
     help="Send a sample, marked as a test, to every address in SF_ASSETS_ALERT_URLS, and say where "
     "it arrived. Exit code 1 where it did not.",
     epilog="Example: SF_ASSETS_ALERT_URLS=discord://id/token sf-assets alerts test",
@@ -416,6 +471,7 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
 
 
 @main.command(
+    short_help="Completion for bash, zsh or fish.",
     help="Print what makes a shell complete commands, options and tracked handles.",
     epilog=_COMPLETION,
 )
@@ -428,16 +484,35 @@ def completion(shell: str) -> None:
 
 
 @main.command(
+    short_help="Only the simulator: a Social Fetch on loopback.",
     help="Only the simulator: a Social Fetch of our own on loopback, with an invented world.",
     epilog="Example: sf-assets simulate --port 8899 --seed 7",
 )
-@click.option("--port", default=8899, show_default=True, type=click.IntRange(0, 65535))
-@click.option("--seed", default=1, show_default=True)
-@click.option("--preset", type=click.Choice(["demo", "small", "worst", "bench"]), default="demo")
+@click.option(
+    "--port",
+    default=8899,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Where to listen on 127.0.0.1; 0: any that is free.",
+)
+@click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
+@click.option(
+    "--preset",
+    type=click.Choice(["demo", "small", "worst", "bench"]),
+    default="demo",
+    show_default=True,
+    help="Which world.",
+)
 @click.option("--handles", type=click.IntRange(min=1), help="Number of profiles (worst, bench).")
 @click.option("--accounts", type=click.IntRange(min=1), help="Followers of each (worst, bench).")
-@click.option("--page-size", default=20, show_default=True, type=click.IntRange(1, 200))
-@click.option("--latency-ms", default=0.0, show_default=True)
+@click.option(
+    "--page-size",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 200),
+    help="Accounts a page.",
+)
+@click.option("--latency-ms", default=0.0, show_default=True, help="Before each answer.")
 @click.option("--balance", default=1_000_000, show_default=True, help="Credits of the account.")
 @click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
 @click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
@@ -482,6 +557,7 @@ def simulate(
 
 
 @main.command(
+    short_help="Check key, credits, home, disk, grid, alerts; what to do.",
     help="Check key, balance, home, disk, DuckDB, grid, clock and alerts; say what to do.",
     epilog="Example: sf-assets doctor",
 )
@@ -495,6 +571,7 @@ def doctor(quiet: bool, as_json: bool) -> None:
 
 
 @main.command(
+    short_help="The warehouse anew from archive and landing; buys nothing.",
     help="Make the warehouse anew from the archive and the landed pages; nothing is bought. The "
     "old file is kept beside it.",
     epilog="Example: sf-assets rebuild",
@@ -521,6 +598,7 @@ def rebuild(quiet: bool) -> None:
 
 
 @main.command(
+    short_help="Copy everything into a lake, or back.",
     help="Copy everything to a lake (or back with --to duckdb), compare it, and leave what is here "
     "as it is. Stop `sf-assets up` first.",
     epilog="Example: sf-assets migrate --to 'ducklake:postgres:host=db dbname=lake' "
@@ -562,7 +640,8 @@ def _known_home(settings: Settings) -> Home:
     return home
 
 
-def _not_tracked(handle: str, registry: Any) -> str:
+def _not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:
     closest = registry.closest(handle)
-    hint = f"did you mean {closest}?" if closest else f"track it with: sf-assets track {handle}"
+    hint = otherwise or f"track it with: sf-assets track {handle}"
+    hint = f"did you mean {closest}?" if closest else hint
     return f"{handle} is not tracked; {hint}"

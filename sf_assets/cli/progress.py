@@ -47,20 +47,22 @@ def _bars() -> Iterator[None]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} accounts"),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} accounts"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
     ) as bars:
 
         def show(key: SnapshotKey, walk: ListWalk) -> None:
+            total = max(walk.reported_total or walk.listed, walk.listed, 1)
             with lock:
-                if key not in tasks:
-                    tasks[key] = bars.add_task(f"{key.handle} {key.relation}")
-                total = max(walk.reported_total or walk.listed, walk.listed, 1)
-                bars.update(tasks[key], completed=walk.listed, total=total)
+                if walk.has_next_page and key not in tasks:
+                    tasks[key] = bars.add_task(f"{key.handle} {key.relation}", total=total)
+                if key in tasks:
+                    bars.update(tasks[key], completed=walk.listed, total=total)
                 if not walk.has_next_page:
-                    bars.remove_task(tasks.pop(key))
+                    if key in tasks:
+                        bars.remove_task(tasks.pop(key))
                     bars.console.print(line(key, walk), highlight=False)
 
         with watching(show):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
-from sf_assets.cli.tables import print_json
+from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
 from sf_assets.registry import normalise_handle
 from sf_assets.report import gather, render
@@ -41,8 +42,8 @@ def run_report(
     missing = sorted(set(wanted) - {handle.name for handle in report.handles})
     if missing:
         raise SettingsError(
-            f"{', '.join(missing)}: no snapshot in the {days} days up to {report.days[-1]}; see "
-            "`sf-assets handles`"
+            f"{', '.join(missing)}: no snapshot in the {days} days up to {report.days[-1]}; "
+            + _closest(home, missing[0])
         )
     try:
         output.write_text(render(report), encoding="utf-8")
@@ -52,4 +53,14 @@ def run_report(
     if as_json:
         print_json({"file": str(output), "handles": names, "days": days, "last_day": last})
     elif not quiet:
-        click.echo(f"{output}: {len(names)} handles, {days} days up to {last}")
+        click.echo(f"{output}: {counted(len(names), 'handle')}, {days} days up to {last}")
+
+
+def _closest(home: Home, handle: str) -> str:
+    """Which stored handle may have been meant."""
+    with reading(home.readable) as con:
+        stored = [
+            name for (name,) in con.execute("SELECT DISTINCT handle FROM snapshots").fetchall()
+        ]
+    found = [one for one in get_close_matches(handle, stored, n=1) if one != handle]
+    return f"did you mean {found[0]}?" if found else "see `sf-assets handles`"

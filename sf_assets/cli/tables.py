@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +17,7 @@ from typing import Any
 import click
 import duckdb
 
+from sf_assets.assets.pictures import counted as counted
 from sf_assets.home import Home
 from sf_assets.settings import Relation, SettingsError
 from sf_assets.warehouse.connection import reading
@@ -93,7 +97,16 @@ def _in_one_line(error: duckdb.Error) -> str:
 def _show(answer: duckdb.DuckDBPyRelation) -> None:
     if sys.stdout.isatty():
         width = shutil.get_terminal_size((120, 40)).columns
-        answer.show(max_width=max(width, 40), max_rows=_ROWS_ON_TERMINAL)
+        drawn = io.StringIO()
+        with contextlib.redirect_stdout(drawn):
+            answer.show(max_width=max(width, 40), max_rows=_ROWS_ON_TERMINAL)
+        click.echo(drawn.getvalue().rstrip())
+        if re.search(r" columns \(\d+ shown\)", drawn.getvalue()):
+            click.echo(
+                "Not all columns fit; name those you want, or use --json or --csv: "
+                + ", ".join(answer.columns),
+                err=True,
+            )
     else:
         answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
 
@@ -168,10 +181,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     numeric = [
         all(isinstance(row[place], int | None) for row in rows) for place in range(len(columns))
     ]
-    texts = [["" if value is None else str(value) for value in row] for row in rows]
     if sys.stdout.isatty():
-        _print_drawn(columns, texts, numeric)
+        _print_drawn(columns, [[_shown(value) for value in row] for row in rows], numeric)
         return
+    texts = [["" if value is None else str(value) for value in row] for row in rows]
     lines = [list(columns), *texts]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     for line in lines:
@@ -185,24 +198,58 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def _print_drawn(
     columns: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence[bool]
 ) -> None:
+    """On a terminal: as wide as it is and no wider. Where that is not enough, the gaps shrink and
+    the widest column folds, never all of them: a day in two lines is hard to read."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column, right in zip(columns, numeric, strict=True):
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    console = Console()
+    inside = [max(cell_len(line[place]) for line in texts) for place in range(len(columns))]
+    heads = [
+        _in_two_lines(column) if len(column) > width else column
+        for column, width in zip(columns, inside, strict=True)
+    ]
+    high = any("\n" in head for head in heads)
+    heads = [f"\n{head}" if high and "\n" not in head else head for head in heads]
+    widths = [
+        max(width, *(len(part) for part in head.split("\n")))
+        for head, width in zip(heads, inside, strict=True)
+    ]
+    fits = sum(widths) + 2 * (len(columns) - 1) <= console.width
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1) if fits else 0,
+        collapse_padding=True,
+    )
+    folds = widths.index(max(widths))
+    for place, (head, right) in enumerate(zip(heads, numeric, strict=True)):
+        table.add_column(
+            head,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=place != folds,
+        )
     for line in texts:
         table.add_row(*(Text(text) for text in line))
-    Console().print(table)
+    console.print(table)
+
+
+def _in_two_lines(column: str) -> str:
+    """`recent_saves` over two lines, where its figures are short."""
+    return column.replace("_", "\n", 1)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def print_json(value: Any) -> None:
     """A JSON document for a script; days as YYYY-MM-DD."""
     click.echo(json.dumps(value, indent=2, default=str))
-
-
-def counted(number: int, noun: str, many: str | None = None) -> str:
-    """`1 page`, `2,000 pages`."""
-    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
@@ -52,8 +52,8 @@ class Handle:
     def series(self, what: str) -> list[Any]:
         return [getattr(self.by_day.get(day, Day()), what) for day in self.days]
 
-    def sum(self, what: str) -> int:
-        return sum(value or 0 for value in self.series(what))
+    def sum(self, what: str) -> int | None:
+        return _sum(self.series(what))
 
     @cached_property
     def totals(self) -> list[int]:
@@ -77,19 +77,22 @@ class Handle:
         return {kind: seen.count(kind) for kind in ("complete", "window", "none", "missing")}
 
     def sparkline(self, width: int = 110, height: int = 24) -> list[str]:
-        """Points of the totals, one text for each unbroken stretch of days."""
+        """Points of the totals, one text an unbroken stretch of days; a day alone is a dot."""
         if not self.totals:
             return []
         low, high = min(self.totals), max(self.totals)
         step_x, step_y = width / max(1, len(self.days) - 1), (height - 4) / ((high - low) or 1)
-        pieces: list[list[str]] = [[]]
+        pieces: list[list[tuple[float, float]]] = [[]]
         for number, value in enumerate(self.series("total")):
             if value is None:
                 pieces.append([])
             else:
-                y = height - 2 - (value - low) * step_y
-                pieces[-1].append(f"{number * step_x:.1f},{y:.1f}")
-        return [" ".join(piece) for piece in pieces if len(piece) > 1]
+                pieces[-1].append((number * step_x, height - 2 - (value - low) * step_y))
+        return [
+            " ".join(f"{x:.1f},{y:.1f}" for x, y in (piece if piece[1:] else _dot(*piece[0])))
+            for piece in pieces
+            if piece
+        ]
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,16 @@ class Report:
         drawable = [handle for handle in self.handles if handle.percent is not None]
         return sorted(drawable, key=lambda one: -abs(one.net or 0))[:DRAWN]
 
-    def sum(self, what: str) -> int:
-        return sum(handle.sum(what) for handle in self.handles)
+    def sum(self, what: str) -> int | None:
+        return _sum(handle.sum(what) for handle in self.handles)
 
     @property
-    def total(self) -> int:
-        return sum(handle.total or 0 for handle in self.handles)
+    def total(self) -> int | None:
+        return _sum(handle.total for handle in self.handles)
 
     @property
-    def net(self) -> int:
-        return sum(handle.net or 0 for handle in self.handles)
+    def net(self) -> int | None:
+        return _sum(handle.net for handle in self.handles)
 
     @property
     def not_open(self) -> list[Handle]:
@@ -132,6 +135,16 @@ class Report:
     @property
     def credits(self) -> int:
         return sum(sum(of_day.values()) for of_day in self.spend.values())
+
+
+def _dot(x: float, y: float) -> list[tuple[float, float]]:
+    return [(x - 1, y), (x + 1, y)]
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """None where there is no figure: nothing known is not nothing."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def gather(

@@ -78,6 +78,7 @@ def test_the_real_api_without_a_key_is_exit_2(tmp_path: Path) -> None:
     said = run("doctor")
     assert said.code == 2
     assert "SOCIALFETCH_API_KEY is not set" in bad(said)["key"]
+    assert bad(said)["balance"] == "not asked for: there is no key"
     assert not (tmp_path / "home").exists()
 
 

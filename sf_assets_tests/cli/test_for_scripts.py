@@ -153,6 +153,10 @@ def test_a_long_list_says_in_log_and_terminal_how_far_it_is(home: Path, server: 
     assert told[0].startswith(begun)
     assert told[0].endswith(" left")
     assert told[-1] == f"long followers {DAY}: 2,500 of 2,500 accounts, 125 pages, 125 credits"
+    with dagster_instance(Home(home)) as instance:
+        (run_id,) = (one.run_id for one in instance.get_runs() if one.job_name == "daily_snapshots")
+        log = "\n".join(entry.user_message for entry in instance.all_logs(run_id))
+    assert f"long followers {DAY}: found, 2,500 listed of 2,500, complete" in log
     lines = "\n".join(logged(home)).splitlines()
     assert lines
     assert all(line.startswith(f"long followers {DAY}: ") for line in lines)
@@ -242,7 +246,7 @@ def hook() -> Iterator[ScriptedServer]:
 def test_alerts_are_listed_newest_first_with_whether_they_went_out(
     home: Path, server: ListServer
 ) -> None:
-    assert "0 of 0 alerts" in run("alerts").out
+    assert "no alerts so far" in run("alerts").out
     run("track", "nasa", "esa", "--relation", "followers")
     for number, status in enumerate(("found", "private", "hidden")):
         os.environ["SF_ASSETS_TODAY"] = DAY.replace(day=DAY.day + number).isoformat()

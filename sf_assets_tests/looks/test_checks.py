@@ -103,6 +103,8 @@ def test_a_list_that_broke_off_is_an_error_once_nobody_reads_it(tmp_path: Path) 
     an_hour_ago = time.time() - 3600
     os.utime(path, (an_hour_ago, an_hour_ago))
     later = verdicts(pipeline, DAY1)
+    said = later["follower_snapshots.landing_finished"].said
+    assert said == "1 list broke off, 0 are being read"
     for name in ("finished_today", "landing_finished"):
         verdict = later[f"follower_snapshots.{name}"]
         assert verdict.severity is ERROR
@@ -179,6 +181,7 @@ def test_a_list_is_missed_only_on_days_on_which_it_is_due(tmp_path: Path) -> Non
     assert [row[0] for row in late.bad] == ["daily", "weekly"]
     soon = verdicts(pipeline, DAY1 + timedelta(days=14))["follower_snapshots.fresh"]
     assert [row[0] for row in soon.bad] == ["daily"]
+    assert soon.said == "1 handle without a snapshot of followers on more than 2 days that were due"
 
 
 def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

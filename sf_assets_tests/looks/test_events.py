@@ -70,9 +70,20 @@ def test_a_growth_day_has_a_sparkline_a_handle(at_home: Pipeline) -> None:
     records = [record.data for record in day["by_handle"]]
     assert {record["handle"] for record in records} == {"open", "shy", "twin"}
     (open_,) = (record for record in records if record["handle"] == "open")
-    assert (open_["total"], open_["net"], open_["completeness"]) == (70, 0, "complete")
+    assert (open_["total"], open_["net"], open_["completeness"]) == ("70", "0", "complete")
     assert len(open_["last 30 days"]) == 30
     assert open_["last 30 days"].strip("·")[0] == "▁"
+    # What is too wide for the window is cut off at the right.
+    table = events(at_home, "follower_growth")[NEWEST.isoformat()].metadata["by_handle"]
+    assert [one.name for one in table.schema.columns][:2] == ["handle", "last 30 days"]
+    (shy,) = (record for record in records if record["handle"] == "shy")
+    assert (shy["total"], shy["net"]) == ("-", "-")
+    (grown,) = (
+        record.data
+        for record in said(at_home, "follower_growth", TUESDAY)["by_handle"]
+        if record.data["handle"] == "open"
+    )
+    assert grown["net"] == "+10"
 
 
 def test_only_the_newest_day_of_a_run_gets_a_picture(at_home: Pipeline) -> None:
@@ -103,6 +114,18 @@ def test_a_snapshot_links_to_the_profile_and_names_its_requests(at_home: Pipelin
     assert day["dagster/partition_row_count"].value == 60
 
 
+def test_the_log_has_a_line_a_list_that_counts_in_the_singular(at_home: Pipeline) -> None:
+    with dagster_instance(at_home.home) as instance:
+        log = "\n".join(
+            entry.user_message
+            for one in instance.get_runs()
+            if one.job_name == "daily_snapshots"
+            for entry in instance.all_logs(one.run_id)
+        )
+    assert f"open followers {MONDAY}: found, 60 listed of 60, complete (exhausted), 3 pages" in log
+    assert f"shy followers {NEWEST}: private, 0 listed, none, 1 page, " in log
+
+
 def test_no_event_is_heavy(at_home: Pipeline) -> None:
     for asset in DESCRIBE:
         for one in events(at_home, asset).values():
@@ -128,6 +151,10 @@ def test_the_query_of_every_description_runs(at_home: Pipeline) -> None:
 
 
 def test_the_lineage_begins_at_the_registry_and_the_vendor() -> None:
+    for spec in external.SPECS:
+        # The catalog shows a description's first line as it is written.
+        assert re.match(r"[\w ,]{40}", spec.description or "")
+        assert spec.metadata["dagster/code_references"].code_references
     names = [spec.key.path[-1] for spec in external.SPECS]
     assert names == ["handle_registry", "social_fetch_api"]
     assert checks.CHECKS

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from sf_assets.cli import main
-from sf_assets.report import gather, render
+from sf_assets.report import Day, Handle, Report, gather, render
 from sf_assets.warehouse.connection import reading
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import NEWEST
@@ -67,11 +69,63 @@ def test_hostile_names_are_text(page: str) -> None:
 
 def test_every_chart_has_its_numbers(page: str) -> None:
     charts = page.count('class="wide-only"')
-    assert charts == 2 + 2 * 3  # growth, spend, and two for each of three handles
+    # Growth, spend, and two for each handle with more than one figure.
+    assert charts == 2 + 2 * 2
     tables = page.count("<details>")
     # Two charts of a handle share a table; completeness is a chart of its own kind.
     assert tables == 2 + 1 + 3
     assert "private since 2026-11-03" in page
+
+
+def day(total: int | None, **more: Any) -> Day:
+    return Day(total=total, completeness="complete" if total else "none", **more)
+
+
+def report_of(**by_handle: dict[int, Day]) -> Report:
+    """A report of the first ten days of November; handles are given as day of month -> figures."""
+    days = [date(2026, 11, number) for number in range(1, 11)]
+    handles = [
+        Handle(name, days, {days[at - 1]: one for at, one in by_day.items()}, "found", None)
+        for name, by_day in by_handle.items()
+    ]
+    spend = {one: {"followers": 1, "following": 1} for one in days}
+    return Report(days, handles, [], 0, [], spend)
+
+
+def test_a_first_day_is_no_empty_chart() -> None:
+    page = render(report_of(new={10: day(496)}))
+    assert "One figure so far" in page
+    assert "No data" not in page
+    assert page.count('class="wide-only"') == 1  # of the credits
+    # What is not known is a dash, not a zero.
+    tiles = re.findall(r"<li><b>(.*?)</b><span>(.*?)</span>", page)
+    assert tiles[:4] == [
+        *(("496", "followers"), ("-", "in 10 days")),
+        *(("-", "seen to come"), ("-", "seen to leave")),
+    ]
+    assert "496 followers</span>" in page
+
+
+def test_a_handle_without_any_figure_is_no_row_of_zeros() -> None:
+    page = render(report_of(ghost={10: day(None)}))
+    assert re.search(r'ghost</td><td class="n">-</td>', page)
+    assert ">- followers" not in page
+    assert "No figures in these days" in page
+
+
+def test_days_that_stand_alone_are_dots() -> None:
+    weekly = {2: day(100), 9: day(110, net=10, gained=12, lost=2)}
+    page = render(report_of(weekly=weekly))
+    assert page.count("<circle") == 2 * 2 * 2  # two days; growth and totals; wide and narrow
+    assert len(re.findall(r"<polyline", page)) == 2
+    assert "in percent.</p>" in page
+    daily = {number: day(100 + number, net=1, gained=1, lost=0) for number in range(1, 11)}
+    assert "<circle" not in render(report_of(daily=daily))
+
+
+def test_few_handles_are_not_called_many() -> None:
+    grows = {1: day(100), 2: day(110, net=10, gained=10, lost=0)}
+    assert "the 1 " not in render(report_of(grows=grows, new={10: day(5)}))
 
 
 def test_the_command_writes_it(at_home: Pipeline, tmp_path: Path) -> None:
@@ -80,7 +134,7 @@ def test_the_command_writes_it(at_home: Pipeline, tmp_path: Path) -> None:
         main, ["report", "--handle", "@Open", "--days", "7", "-o", str(target)]
     )
     assert result.exit_code == 0, result.output
-    assert "1 handles, 7 days" in result.output
+    assert "1 handle, 7 days" in result.output
     assert "Followers of 1 TikTok handle<" in target.read_text(encoding="utf-8")
 
 
@@ -97,7 +151,44 @@ def test_an_empty_home_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
     assert "sf-assets snapshot" in result.output
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the report with")
+_IN_A_BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the report with")
+_QUIETLY = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@_IN_A_BROWSER
+def test_on_paper_a_handle_is_a_page(tmp_path: Path) -> None:
+    def pages(handles: int) -> int:
+        month = {number: day(100 + number, net=1, gained=2, lost=1) for number in range(1, 31)}
+        days = [date(2026, 11, number) for number in range(1, 31)]
+        by_day = {days[at - 1]: one for at, one in month.items()}
+        report = Report(
+            days,
+            [Handle(f"h{one}", days, by_day, "found", None) for one in range(handles)],
+            [],
+            0,
+            [],
+            {one: {"followers": 10, "following": 1} for one in days},
+        )
+        file, paper = tmp_path / "report.html", tmp_path / "report.pdf"
+        file.write_text(render(report), encoding="utf-8")
+        subprocess.run(
+            [
+                *(str(CHROMIUM), *_QUIETLY, f"--user-data-dir={tmp_path / 'profile'}"),
+                *("--no-pdf-header-footer", f"--print-to-pdf={paper}", file.as_uri()),
+            ],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        return len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes()))
+
+    assert pages(5) - pages(2) == 3
+
+
+@_IN_A_BROWSER
 @pytest.mark.parametrize("width", [1200, 390])
 def test_a_browser_opens_it_without_complaint(page: str, width: int, tmp_path: Path) -> None:
     # Headless windows have a least width; a frame has none. It tells us
@@ -112,8 +203,7 @@ def test_a_browser_opens_it_without_complaint(page: str, width: int, tmp_path: P
     ran = subprocess.run(
         [
             str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *_QUIETLY,
             *("--enable-logging=stderr", "--window-size=1300,950", "--virtual-time-budget=2000"),
             f"--user-data-dir={tmp_path / 'profile'}",
             *("--dump-dom", frame.as_uri()),
