@@ -194,9 +194,9 @@ class Landing:
             for path in (self.root / day.isoformat() / relation).glob("*.jsonl")
         )
 
-    def meter(self, day: date) -> Path:
-        """The file that counts the credits of a day."""
-        return self.root / f".spent-{day.isoformat()}"
+    def meter(self, day: date, handle: str | None = None) -> Path:
+        """The file that counts the credits of a day, or those of one handle."""
+        return self.root / (f".spent-{day.isoformat()}" + (f".{handle}" if handle else ""))
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
         """Lock a snapshot's file for writing; None while another process holds it.
@@ -437,8 +437,8 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
                 removed += 1
         landing.drop_folders(old)
     meter = landing.meter(day)
-    for older in meter.parent.glob(".spent-????-??-??"):
-        if older.name < meter.name:
+    for older in meter.parent.glob(".spent-????-??-??*"):
+        if older.name[: len(meter.name)] < meter.name:
             older.unlink(missing_ok=True)
     return removed
 

@@ -88,8 +88,8 @@ class ObjectLanding(Landing):
         self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
 
-    def meter(self, day: date) -> Path:
-        return self.shared / super().meter(day).name
+    def meter(self, day: date, handle: str | None = None) -> Path:
+        return self.shared / super().meter(day, handle).name
 
     def read(self, key: SnapshotKey) -> Landed | None:
         found, landed, _ = self._look(key)
