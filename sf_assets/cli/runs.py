@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import portalocker
 
 from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
@@ -68,7 +69,10 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
     if not verbose:
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
     try:
-        found = dg.DagsterInstance.get()
+        with _alone(home):
+            found = dg.DagsterInstance.get()
+            # Each makes its tables when it is first asked for.
+            _ = found.run_storage, found.event_log_storage, found.schedule_storage
     except dg.DagsterError as error:
         raise SettingsError(
             f"{home.dagster / 'dagster.yaml'} is not understood by Dagster: mend it, or remove it "
@@ -76,6 +80,15 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
         ) from None
     with found as instance:
         yield instance
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Two commands that are the first in a home would both make Dagster's tables, and one fail."""
+    path = home.dagster / ".store.lock"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        portalocker.lock(file, portalocker.LOCK_EX)
+        yield
 
 
 class Runner:
