@@ -131,15 +131,19 @@ class Runner:
         from sf_assets.partitions import handle_ranges
 
         chunks = handle_ranges(self.register(handles), set(handles), CHUNK)
-        return [
-            self._run(
-                SNAPSHOTS_JOB,
-                tags,
-                [ASSET_OF[relation] for relation in relations],
-                {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
+        results = []
+        for tags in chunk_tags(day, chunks):
+            results.append(
+                self._run(
+                    SNAPSHOTS_JOB,
+                    tags,
+                    [ASSET_OF[relation] for relation in relations],
+                    {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
+                )
             )
-            for tags in chunk_tags(day, chunks)
-        ]
+            if was_stopped(results[-1]):
+                break  # Ctrl-C is meant for the chunks that are still to come, too
+        return results
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
         """Derive what is loaded, reporting the days from `first` to `last`."""
@@ -169,10 +173,25 @@ class Runner:
             )
 
 
+def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a signal ended the run: Ctrl-C, or `kill`."""
+    failures = (event.step_failure_data for event in result.all_events if event.is_step_failure)
+    return any(
+        failure.error is not None and failure.error.cls_name == "DagsterExecutionInterruptedError"
+        for failure in failures
+    )
+
+
 def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     """What a failed run says; and whether the vendor refused: `unauthorized`, `credits` or ``."""
     import dagster as dg
 
+    if was_stopped(result):
+        return (
+            "stopped before everything was read. What was landed is kept; the same command goes on "
+            "from there and buys nothing twice",
+            "",
+        )
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data
