@@ -339,6 +339,13 @@ def test_the_message_decides_on_nothing() -> None:
         assert followers(server.url).tries == 2
 
 
+def test_a_message_moves_no_cursor() -> None:
+    body = {"error": {"code": "odd", "message": "a\x1b[2J\x9b \u202eb\n c", "requestId": "r"}}
+    with scripted(Reply(400, json=body)) as server, pytest.raises(BadRequest) as caught:
+        followers(server.url)
+    assert ": a\ufffd[2J\ufffd \ufffdb c; " in str(caught.value)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"error": "no"}', b'{"error":{}}'])
 def test_a_gateways_page_leaves_the_decision_to_the_status(body: bytes) -> None:
     with scripted(Reply(502, body=body)) as server, pytest.raises(LookupFailed) as caught:
