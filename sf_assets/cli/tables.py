@@ -99,15 +99,14 @@ def _in_one_line(error: duckdb.Error) -> str:
 
 
 def _show(answer: duckdb.DuckDBPyRelation) -> None:
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size((120, 40)).columns
-        limits = {"max_width": max(width, 40), "max_rows": _ROWS_ON_TERMINAL}
-    else:
-        limits = {"max_width": _ANY_WIDTH, "max_col_width": _ANY_WIDTH}
-        limits["max_rows"] = _ROWS_ELSEWHERE
+    terminal = sys.stdout.isatty()
+    width = max(shutil.get_terminal_size((120, 40)).columns, 40)
     drawn = io.StringIO()
     with contextlib.redirect_stdout(drawn):
-        answer.show(**limits)
+        if terminal:
+            answer.show(max_width=width, max_rows=_ROWS_ON_TERMINAL)
+        else:
+            answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
     # DuckDB spells out the control characters of ASCII, and no other.
     click.echo(_harmless(drawn.getvalue()), nl=False)
 
@@ -138,7 +137,8 @@ def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
     for number, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True), 1):
         cell = f"#{number}"
         if str(kind) == "VARCHAR":
-            cell = f"CASE WHEN regexp_matches({cell}, '{_FORMULA}') THEN chr(39) || {cell} ELSE {cell} END"
+            is_one = f"regexp_matches({cell}, '{_FORMULA}')"
+            cell = f"CASE WHEN {is_one} THEN chr(39) || {cell} ELSE {cell} END"
         quoted = name.replace('"', '""')
         columns.append(f'{cell} AS "{quoted}"')
     return f"SELECT {', '.join(columns)} FROM answer"
