@@ -136,6 +136,13 @@ class DayMeter:
             with self._locked() as file:
                 _write(file, max(0, _read(file) + credits))
 
+    def at_least(self, credits: int) -> int:
+        """Raise the count to what is known to be spent; returns it."""
+        with self._locked() as file:
+            count = max(_read(file), credits)
+            _write(file, count)
+            return count
+
     @property
     def count(self) -> int:
         with self._locked() as file:
@@ -167,8 +174,9 @@ class Budget:
     """Credits left to spend; None is no cap. Taken before a page, so it is never overrun.
 
     `allowances` are what this run may spend on each list; a list without one, or with None, is
-    bounded by `limit` alone. `caps` are what is left today for a handle, both lists together.
-    `meter` counts the day's credits for all runs, `spent` those of before and of this one.
+    bounded by `limit` alone. `caps` are what is left today for a handle, both lists together, and
+    `handles` its whole cap with the count that all runs share. `meter` counts the day's credits for
+    all runs, `spent` those of before and of this one.
     `until_refused`: the allowances only order the buying, because the balance is short; in the end
     the vendor is asked on until it refuses, for it may refill the account.
     """
@@ -177,6 +185,7 @@ class Budget:
     spent: int = 0
     allowances: dict[SnapshotKey, int | None] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
+    handles: Mapping[str, tuple[int, DayMeter]] = field(default_factory=dict)
     meter: DayMeter | None = None
     until_refused: bool = False
     _promised: int = field(default=0, repr=False)
@@ -187,16 +196,24 @@ class Budget:
         allowed = self.allowances.get(key) if key is not None else None
         if key is not None and allowed is not None and self._used.get(key, 0) >= allowed:
             return False
-        if self.limit is not None:
-            if self.meter is not None:
-                if not self.meter.take(self.limit):
-                    return False
-            elif self.spent + self._promised >= self.limit:
-                return False
+        cap, of_handle = self.handles.get(key.handle, (0, None)) if key else (0, None)
+        if of_handle is not None and not of_handle.take(cap):
+            return False  # another run of the day has spent it meanwhile
+        if self._limit_reached():
+            if of_handle is not None:
+                of_handle.add(-1)
+            return False
         self._promised += 1
         if key is not None:
             self._used[key] = self._used.get(key, 0) + 1
         return True
+
+    def _limit_reached(self) -> bool:
+        if self.limit is None:
+            return False
+        if self.meter is not None:
+            return not self.meter.take(self.limit)
+        return self.spent + self._promised >= self.limit
 
     def settle(self, credits: int, key: SnapshotKey | None = None) -> None:
         """The page came (or did not, with 0): the reservation becomes what was charged."""
@@ -204,6 +221,8 @@ class Budget:
         self.spent += credits
         if key is not None:
             self._used[key] += credits - 1
+            if key.handle in self.handles:
+                self.handles[key.handle][1].add(credits - 1)
         if self.meter is not None:
             self.meter.add(credits if self.limit is None else credits - 1)
 
@@ -224,9 +243,11 @@ class Budget:
         of_handle: dict[str, int | None] = {key.handle: None for key in cut}
         for handle, cap in self.caps.items():
             if handle in of_handle:
-                of_handle[handle] = max(
-                    0, cap - sum(n for key, n in self._used.items() if key.handle == handle)
-                )
+                left_of_it = cap - sum(n for key, n in self._used.items() if key.handle == handle)
+                if handle in self.handles:
+                    whole, shared = self.handles[handle]
+                    left_of_it = min(left_of_it, whole - shared.count)
+                of_handle[handle] = max(0, left_of_it)
         given = dict.fromkeys(cut, 0)
         _hand_out([Need(key, None) for key in cut], given, of_handle, spare, needed_only=False)
         for key in self.allowances:

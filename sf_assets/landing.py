@@ -16,7 +16,7 @@ import json
 import os
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -28,6 +28,8 @@ from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 
 LANDING_FORMAT = 1
 _CRC_HEAD = len(b'{"crc":"00000000",')
+# An `end` is a few hundred bytes.
+_LONGEST_END = 2048
 
 # Our own caps and an empty purse end a walk early; with new credits it goes on where it stopped.
 RESUMABLE_ENDS = ("budget", "out_of_credits")
@@ -194,9 +196,30 @@ class Landing:
             for path in (self.root / day.isoformat() / relation).glob("*.jsonl")
         )
 
-    def meter(self, day: date) -> Path:
-        """The file that counts the credits of a day."""
-        return self.root / f".spent-{day.isoformat()}"
+    def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
+        """Lists of a day of which more may be landed than is loaded. `ended` has the moments at
+        which the readings that are loaded ended; only the last lines of files are looked at."""
+        return [
+            key for key in self.keys(day) if key not in ended or self._last_end(key) != ended[key]
+        ]
+
+    def _last_end(self, key: SnapshotKey) -> str | None:
+        """When the walk ended, where its end is the last line."""
+        with self.path(key).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_END))
+            lines = file.read().split(b"\n")
+        # The last one is whole, and so is followed by nothing and has a line break before it.
+        if len(lines) < 3 or lines[-1]:
+            return None
+        try:
+            head = json.loads(lines[-2])
+        except ValueError:
+            return None
+        return head["at"] if head.get("kind") == "end" else None
+
+    def meter(self, day: date, handle: str | None = None) -> Path:
+        """The file that counts the credits of a day, or those of one handle."""
+        return self.root / (f".spent-{day.isoformat()}" + (f".{handle}" if handle else ""))
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
         """Lock a snapshot's file for writing; None while another process holds it.
@@ -437,8 +460,8 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
                 removed += 1
         landing.drop_folders(old)
     meter = landing.meter(day)
-    for older in meter.parent.glob(".spent-????-??-??"):
-        if older.name < meter.name:
+    for older in meter.parent.glob(".spent-????-??-??*"):
+        if older.name[: len(meter.name)] < meter.name:
             older.unlink(missing_ok=True)
     return removed
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -88,8 +88,8 @@ class ObjectLanding(Landing):
         self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
 
-    def meter(self, day: date) -> Path:
-        return self.shared / super().meter(day).name
+    def meter(self, day: date, handle: str | None = None) -> Path:
+        return self.shared / super().meter(day, handle).name
 
     def read(self, key: SnapshotKey) -> Landed | None:
         found, landed, _ = self._look(key)
@@ -112,6 +112,16 @@ class ObjectLanding(Landing):
                 if own.endswith(".jsonl"):
                     keys.add(SnapshotKey(day, own.removesuffix(".jsonl"), relation))
         return sorted(keys)
+
+    def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
+        # A walk that has ended is one object, without records beside it.
+        opened = {
+            SnapshotKey(day, name.rsplit("/", 1)[-1].removesuffix(".jsonl.open"), relation)
+            for relation in RELATIONS
+            for name in self._names(f"{self.base}/{day.isoformat()}/{relation}", depth=1)
+            if name.endswith(".jsonl.open")
+        }
+        return [key for key in self.keys(day) if key not in ended or key in opened]
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
         found, landed, lines = self._look(key)

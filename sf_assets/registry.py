@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -31,6 +33,10 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 _OF_A_LIST = ("depth", "full_every", "weekdays")
 
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
+
+
+# Of one handle's settings, or of the defaults.
+MOST_VALUES = 10_000
 
 
 class RegistryError(SettingsError):
@@ -173,6 +179,13 @@ def registry_in_force(path: Path) -> tuple[Registry, str | None]:
 
 def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
     """The text of `handles.yaml` as a Registry. Raises RegistryError with file and line."""
+    try:
+        return _parsed(text, name)
+    except RecursionError:
+        raise RegistryError(f"{name}: an alias stands for itself, or too much is nested") from None
+
+
+def _parsed(text: str, name: str) -> Registry:
     try:
         # Composed, not loaded: scalars stay text, so that 007 and `on` remain handles.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -416,15 +429,23 @@ def _entries(node: yaml.Node | None, name: str) -> list[tuple[Any, yaml.Node | N
 
 
 def _plain(node: yaml.Node, name: str) -> Any:
+    """What a node stands for. Raises RegistryError for more than settings ever are: aliases of
+    aliases make billions of values of a few lines."""
+    return _values(node, name, itertools.count())
+
+
+def _values(node: yaml.Node, name: str, seen: Iterator[int]) -> Any:
+    if next(seen) > MOST_VALUES:
+        raise _at(node, name, f"more than {MOST_VALUES:,} values in one place")
     if isinstance(node, yaml.MappingNode):
         plain: dict[str, Any] = {}
         for key, value in node.value:
             if str(key.value) in plain:
                 raise _at(key, name, f"{key.value}: is set twice")
-            plain[str(key.value)] = _plain(value, name)
+            plain[str(key.value)] = _values(value, name, seen)
         return plain
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(value, name) for value in node.value]
+        return [_values(value, name, seen) for value in node.value]
     if isinstance(node, yaml.ScalarNode):
         return None if node.value in ("", "null", "~") and not node.style else node.value
     raise _at(node, name, "not understood")

@@ -161,6 +161,7 @@ def test_old_counts_go_with_their_days(landing: Landing) -> None:
 
     for day in (date(2026, 3, 3), DAY):
         DayMeter(landing.meter(day), lambda: 1)
+        DayMeter(landing.meter(day, "nasa"), lambda: 1)
     drop_days_before(landing, DAY, set())
-    assert not landing.meter(date(2026, 3, 3)).exists()
-    assert landing.meter(DAY).exists()
+    kept = {landing.meter(DAY), landing.meter(DAY, "nasa")}
+    assert set(landing.root.glob(".spent-*")) == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from datetime import date, timedelta
@@ -140,6 +141,57 @@ def test_a_run_that_was_killed_is_in_the_ledger_of_the_next_day(tmp_path: Path) 
     assert pipeline.ask(
         "SELECT snapshot_date, handle, pages, credits FROM credit_ledger ORDER BY ALL"
     ) == [(DAY1, "gone", 1, 1), (DAY1, "open", 2, 2), (DAY2, "open", 2, 2)]
+
+
+@pytest.mark.parametrize("pause", [1, 5], ids=["next day", "after days without a run"])
+def test_whatever_a_killed_run_had_bought_is_in_the_ledger_of_the_next(
+    tmp_path: Path, pause: int
+) -> None:
+    """Also where the list is in the ledger already: a reading that went on, a refresh."""
+
+    def killed(handle: str, *, pages: int) -> None:
+        """As a process leaves a list that is killed: its pages landed, nothing after them."""
+        path = landing / f"{handle}.jsonl"
+        kinds = [json.loads(line)["kind"] for line in path.read_bytes().splitlines()]
+        assert kinds.count("page") == 4 + pages
+        assert kinds.pop() == "end"
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+    with ListServer() as server:
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        handles = ("calm", "refreshed", "broken")
+        pipeline.track(*handles, relations=["followers"])
+        for handle in handles:
+            server.set(handle, "followers", [account(n) for n in range(80)])
+        landing = pipeline.home.landing / str(DAY1) / "followers"
+        server.fault = lambda request: (
+            Reply(400) if "/broken/" in request.path and "cursor" in request.query else None
+        )
+        pipeline.snapshot(DAY1, *handles, relations=["followers"])
+        server.fault = None
+        # Two more runs of that day, of which nothing but the landing is left.
+        kept = tmp_path / "kept"
+        shutil.copytree(pipeline.home.root, kept, symlinks=True)
+        pipeline.snapshot(DAY1, "refreshed", relations=["followers"], refresh=True, derive=False)
+        pipeline.snapshot(DAY1, "broken", relations=["followers"], derive=False)
+        landed = {path.name: path.read_bytes() for path in landing.glob("*.jsonl")}
+        shutil.rmtree(pipeline.home.root)
+        kept.rename(pipeline.home.root)
+        for name, lines in landed.items():
+            (landing / name).write_bytes(lines)
+        killed("refreshed", pages=4)
+        killed("broken", pages=0)
+        for day in (DAY1 + timedelta(days=pause), DAY1 + timedelta(days=pause + 1)):
+            assert all(run.success for run in pipeline.snapshot(day, "calm"))
+        assert pipeline.ask("SELECT sum(credits) FROM credit_ledger") == [(server.credits,)]
+        assert pipeline.ask(
+            "SELECT handle, attempt, pages, credits FROM credit_ledger WHERE snapshot_date = ? "
+            "AND handle <> 'calm' ORDER BY ALL",
+            DAY1,
+        ) == [("broken", 1, 4, 4), ("refreshed", 1, 4, 4), ("refreshed", 2, 4, 4)]
+    ledgers = list(pipeline.home.archive.glob("day=*/*.ledger.json"))
+    # Noted when it failed and once more, not daily.
+    assert sum('"broken"' in path.read_text() for path in ledgers) == 2
 
 
 def test_a_warehouse_of_an_older_version_gets_its_ledger_from_its_snapshots(tmp_path: Path) -> None:

@@ -273,6 +273,21 @@ def test_what_is_wrong_is_told_with_file_and_line(text: str, line: int, says: st
     assert says in told
 
 
+def test_aliases_of_aliases_are_refused_before_they_fill_the_memory() -> None:
+    lines = ["defaults:", "  tags: &a0 [x]"]
+    lines += [f"  t{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    assert "more than 10,000 values" in problem("\n".join([*lines, "handles: [bob]", ""]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["handles:\n  bob: &a\n    tags: [*a]\n", f"handles: {'[' * 5_000}{']' * 5_000}\n"],
+    ids=["an alias of itself", "nested without end"],
+)
+def test_what_has_no_bottom_is_refused(text: str) -> None:
+    assert "an alias stands for itself, or too much is nested" in problem(text)
+
+
 def test_a_mistyped_handle_finds_the_one_that_was_meant() -> None:
     found = parse_registry("handles: [nasa, spacex]")
     assert found.closest("nasaa") == "nasa"

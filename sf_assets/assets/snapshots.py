@@ -389,28 +389,46 @@ class _Run:
         )
 
     def _left_behind(self) -> dict[SnapshotKey, tuple[Attempt, ...]]:
-        """Attempts of the last two days that the ledger lacks: of runs that were killed."""
+        """What the ledger lacks of days before: of runs that were killed, since a run last came as
+        far as to this."""
         today = self.settings.day()
-        known: set[tuple[str, str, date]] = set()
+        since = today - timedelta(days=LANDING_DAYS)
+        ended: dict[SnapshotKey, str] = {}
+        noted: dict[tuple[SnapshotKey, int], int] = {}
         with (
             contextlib.suppress(FileNotFoundError, duckdb.Error),
             reading(self.home.readable) as con,
         ):
-            known = set(
-                con.execute(
-                    "SELECT DISTINCT relation, handle, snapshot_date FROM credit_ledger "
-                    "WHERE snapshot_date >= ?",
-                    [today - timedelta(days=2)],
-                ).fetchall()
-            )
+            ((last,),) = con.execute(
+                "SELECT max(snapshot_date) FROM credit_balances WHERE snapshot_date < ?", [today]
+            ).fetchall()
+            if last is not None:
+                # A list of the day before may have been read on after midnight.
+                since = max(since, last - timedelta(days=1))
+            for relation, handle, day, at in con.execute(
+                "SELECT relation, handle, snapshot_date, "
+                "strftime(finished_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ') "
+                "FROM internal.snapshots WHERE snapshot_date BETWEEN ? AND ?",
+                [since, today],
+            ).fetchall():
+                ended[SnapshotKey(day, handle, relation)] = at
+            for relation, handle, day, attempt, credits in con.execute(
+                "SELECT relation, handle, snapshot_date, attempt, credits FROM credit_ledger "
+                "WHERE snapshot_date BETWEEN ? AND ?",
+                [since, today],
+            ).fetchall():
+                noted[SnapshotKey(day, handle, relation), attempt] = credits
         found = {}
         for day in self.landing.days():
-            if today - timedelta(days=2) <= day < today:
-                for key in self.landing.keys(day):
-                    if (key.relation, key.handle, key.day) not in known:
-                        with contextlib.suppress(LandingDamaged):
-                            landed = self.landing.read(key)
-                            found[key] = landed.attempts if landed else ()
+            if since <= day < today:
+                for key in self.landing.unsettled(day, ended):
+                    with contextlib.suppress(LandingDamaged):
+                        landed = self.landing.read(key)
+                        found[key] = tuple(
+                            one
+                            for one in (landed.attempts if landed else ())
+                            if one.spent > noted.get((key, one.number), -1)
+                        )
         return found
 
     def _publish(self) -> None:

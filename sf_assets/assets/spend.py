@@ -58,10 +58,11 @@ class Spending:
         of_others = {key: self._need(ListToRead(key), costs) for key in others}
         rest = sum(1 if need.credits is None else need.credits for need in of_others.values())
         balance = self.balance_before
-        caps = self._caps(lists)
+        handles = self._handles(lists)
+        caps = {handle: max(0, cap - meter.count) for handle, (cap, meter) in handles.items()}
         short_of_balance = bool(balance) and self.expected + unread + rest > (balance or 0)
         left = None if cap is None else max(0, cap - self._count_before)
-        budget = Budget(cap, self._count_before, caps=caps, meter=self._meter)
+        budget = Budget(cap, self._count_before, caps=caps, handles=handles, meter=self._meter)
         if left is not None or caps or short_of_balance:
             begun = {wanted.key: wanted for wanted in self._begun(others)}
             all_needs = [
@@ -131,14 +132,17 @@ class Spending:
                 found.append(ListToRead(key, priority=own.priority, paid=paid))
         return found
 
-    def _caps(self, lists: Sequence[ListToRead]) -> dict[str, int]:
-        """What is left today of the caps of these lists' handles."""
-        left = {}
-        for handle in {wanted.key.handle for wanted in lists}:
+    def _handles(self, lists: Sequence[ListToRead]) -> dict[str, tuple[int, DayMeter]]:
+        """The caps of these lists' handles, each with what counts its credits of today."""
+        found = {}
+        for handle in sorted({wanted.key.handle for wanted in lists}):
             own = self.registry.settings_of(handle)
             if own.daily_credits is not None:
-                left[handle] = max(0, own.daily_credits - self._spent_on(handle))
-        return left
+                spent = self._spent_on(handle)
+                meter = DayMeter(self.landing.meter(self.settings.day(), handle), lambda: 0)
+                meter.at_least(spent)  # what was bought while it had no cap counts too
+                found[handle] = (own.daily_credits, meter)
+        return found
 
     def _spent_on(self, handle: str) -> int:
         spent = 0

@@ -19,7 +19,13 @@ from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
 from sf_assets.registry import RegistryError, read_registry
 from sf_assets.settings import Settings, SettingsError, load_settings
-from sf_assets.social_fetch import Balance, SocialFetchClient, SocialFetchError, User
+from sf_assets.social_fetch import (
+    Balance,
+    SocialFetchClient,
+    SocialFetchError,
+    StopEverything,
+    User,
+)
 from sf_assets.warehouse.connection import reading
 
 _Answer = TypeVar("_Answer")
@@ -138,7 +144,7 @@ def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
     try:
         return asyncio.run(ask())
     except SocialFetchError as error:
-        raise Problem(str(error), refused=error.status in (401, 402)) from None
+        raise Problem(str(error), refused=isinstance(error, StopEverything)) from None
 
 
 def _clock(settings: Settings, home: Home) -> str:

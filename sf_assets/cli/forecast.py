@@ -23,7 +23,13 @@ from sf_assets.landing import SnapshotKey
 from sf_assets.landing_objects import landing_at
 from sf_assets.registry import Registry, normalise_handle, read_registry
 from sf_assets.settings import Settings, SettingsError
-from sf_assets.social_fetch import ListWalk, LookupStatus, SocialFetchClient, SocialFetchError
+from sf_assets.social_fetch import (
+    ListWalk,
+    LookupStatus,
+    SocialFetchClient,
+    SocialFetchError,
+    StopEverything,
+)
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.costs import Cost, costs_before
 
@@ -151,7 +157,7 @@ def _of_a_stranger(
         walk = asyncio.run(_first_page(settings, home, handle))
     except SocialFetchError as error:
         click.echo(f"sf-assets: {error}", err=True)
-        return 3 if error.status in (401, 402) else 1
+        return 3 if isinstance(error, StopEverything) else 1
     made = first_page_forecast(
         handle,
         days,

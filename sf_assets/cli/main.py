@@ -56,6 +56,17 @@ def _said_clearly(command: _Command) -> _Command:
             raise  # `| head` has enough; click ends quietly
         except OSError as error:
             _stop(str(error), WRONG_USAGE)
+        except Exception as error:
+            # Only who asks for it loads DuckDB.
+            duckdb = sys.modules.get("duckdb")
+            if duckdb is None or not isinstance(error, duckdb.Error):
+                raise
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            _stop(
+                f"what is published cannot be read ({said}): run sf-assets rebuild, or a "
+                "snapshot, which publishes it anew",
+                WRONG_USAGE,
+            )
 
     return wrapper  # type: ignore[return-value]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import portalocker
 
 from sf_assets.cli.exit_codes import FINE, REFUSED, SOME_FAILED
 from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
@@ -69,7 +70,10 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
     if not verbose:
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
     try:
-        found = dg.DagsterInstance.get()
+        with _alone(home):
+            found = dg.DagsterInstance.get()
+            # Each makes its tables when it is first asked for.
+            _ = found.run_storage, found.event_log_storage, found.schedule_storage
     except dg.DagsterError as error:
         raise SettingsError(
             f"{home.dagster / 'dagster.yaml'} is not understood by Dagster: mend it, or remove it "
@@ -77,6 +81,15 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
         ) from None
     with found as instance:
         yield instance
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Two commands that are the first in a home would both make Dagster's tables, and one fail."""
+    path = home.dagster / ".store.lock"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        portalocker.lock(file, portalocker.LOCK_EX)
+        yield
 
 
 class Runner:
@@ -119,15 +132,19 @@ class Runner:
         from sf_assets.partitions import handle_ranges
 
         chunks = handle_ranges(self.register(handles), set(handles), CHUNK)
-        return [
-            self._run(
-                SNAPSHOTS_JOB,
-                tags,
-                [ASSET_OF[relation] for relation in relations],
-                {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
+        results = []
+        for tags in chunk_tags(day, chunks):
+            results.append(
+                self._run(
+                    SNAPSHOTS_JOB,
+                    tags,
+                    [ASSET_OF[relation] for relation in relations],
+                    {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
+                )
             )
-            for tags in chunk_tags(day, chunks)
-        ]
+            if was_stopped(results[-1]):
+                break  # Ctrl-C is meant for the chunks that are still to come, too
+        return results
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
         """Derive what is loaded, reporting the days from `first` to `last`."""
@@ -157,10 +174,25 @@ class Runner:
             )
 
 
+def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a signal ended the run: Ctrl-C, or `kill`."""
+    failures = (event.step_failure_data for event in result.all_events if event.is_step_failure)
+    return any(
+        failure.error is not None and failure.error.cls_name == "DagsterExecutionInterruptedError"
+        for failure in failures
+    )
+
+
 def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
     """What a failed run says; and whether the vendor refused: `unauthorized`, `credits` or ``."""
     import dagster as dg
 
+    if was_stopped(result):
+        return (
+            "stopped before everything was read. What was landed is kept; the same command goes on "
+            "from there and buys nothing twice",
+            "",
+        )
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.STEP_FAILURE:
             data = event.step_failure_data

@@ -27,6 +27,11 @@ from sf_assets.warehouse.lake import is_lake
 _ANY_WIDTH = 1_000_000
 _ROWS_ON_TERMINAL, _ROWS_ELSEWHERE = 200, 10_000
 
+# What a terminal obeys instead of showing it: control characters, and what turns the direction.
+_UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
+# How a cell begins that a spreadsheet computes; the last four are the wide ones of Japanese.
+_FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
+
 
 def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> None:
     """Run SQL on the published file; table, CSV, JSON to standard output or Parquet to a file.
@@ -95,20 +100,26 @@ def _in_one_line(error: duckdb.Error) -> str:
 
 
 def _show(answer: duckdb.DuckDBPyRelation) -> None:
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size((120, 40)).columns
-        drawn = io.StringIO()
-        with contextlib.redirect_stdout(drawn):
-            answer.show(max_width=max(width, 40), max_rows=_ROWS_ON_TERMINAL)
-        click.echo(drawn.getvalue().rstrip())
-        if re.search(r" columns \(\d+ shown\)", drawn.getvalue()):
-            click.echo(
-                "Not all columns fit; name those you want, or use --json or --csv: "
-                + ", ".join(answer.columns),
-                err=True,
-            )
-    else:
-        answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
+    terminal = sys.stdout.isatty()
+    width = max(shutil.get_terminal_size((120, 40)).columns, 40)
+    drawn = io.StringIO()
+    with contextlib.redirect_stdout(drawn):
+        if terminal:
+            answer.show(max_width=width, max_rows=_ROWS_ON_TERMINAL)
+        else:
+            answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
+    # DuckDB spells out the control characters of ASCII, and no other.
+    click.echo(_harmless(drawn.getvalue()).rstrip())
+    if terminal and re.search(r" columns \(\d+ shown\)", drawn.getvalue()):
+        click.echo(
+            "Not all columns fit; name those you want, or use --json or --csv: "
+            + _harmless(", ".join(answer.columns)),
+            err=True,
+        )
+
+
+def _harmless(text: str) -> str:
+    return _UNSEEN.sub("\ufffd", text)
 
 
 def _stream(answer: duckdb.DuckDBPyRelation, form: str) -> None:
@@ -117,10 +128,27 @@ def _stream(answer: duckdb.DuckDBPyRelation, form: str) -> None:
         path = Path(folder) / f"answer.{form}"
         options = "FORMAT json, ARRAY true" if form == "json" else "FORMAT csv, HEADER true"
         quoted = str(path).replace("'", "''")
-        answer.query("answer", f"COPY (FROM answer) TO '{quoted}' ({options})")
+        rows = "FROM answer" if form == "json" else _without_formulas(answer)
+        answer.query("answer", f"COPY ({rows}) TO '{quoted}' ({options})")
+        if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
+            click.echo(_harmless(path.read_text(encoding="utf-8")), nl=False)
+            return
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
+
+
+def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
+    """The query for the same rows, in which no text is a formula to a spreadsheet."""
+    columns = []
+    for number, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True), 1):
+        cell = f"#{number}"
+        if str(kind) == "VARCHAR":
+            is_one = f"regexp_matches({cell}, '{_FORMULA}')"
+            cell = f"CASE WHEN {is_one} THEN chr(39) || {cell} ELSE {cell} END"
+        quoted = name.replace('"', '""')
+        columns.append(f'{cell} AS "{quoted}"')
+    return f"SELECT {', '.join(columns)} FROM answer"
 
 
 def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:

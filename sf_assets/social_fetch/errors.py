@@ -86,7 +86,8 @@ class SocialFetchError(Exception):
         relation: Relation | None = None,
         page: int | None = None,
     ) -> None:
-        message = " ".join(message.split())
+        # Much of it is the vendor's text, and goes to terminals.
+        message = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
         if len(message) > MAX_MESSAGE:
             message = message[:MAX_MESSAGE] + " …"
         super().__init__(message)

@@ -182,6 +182,18 @@ def test_a_home_of_a_newer_version_is_refused_by_every_command_and_not_changed(
         assert not [one for one in server.requests if "/profiles/" in one.path]
 
 
+@pytest.mark.parametrize(
+    "arguments", [["handles"], ["alerts"], ["report"], ["forecast"], ["query", "FROM snapshots"]]
+)
+def test_a_published_file_that_is_damaged_is_told(tmp_path: Path, arguments: list[str]) -> None:
+    home = use(tmp_path / "home", url="http://127.0.0.1:9", key=KEY)
+    run("track", "nasa")
+    (home / "sf_assets.duckdb").write_bytes(b"no database at all, but long enough for one" * 999)
+    said = run(*arguments)
+    assert said.code == 2
+    assert "not a valid DuckDB database file" in said.complaint
+
+
 def test_a_dagster_yaml_that_dagster_does_not_know_is_told(tmp_path: Path) -> None:
     home = use(tmp_path / "home", url="http://127.0.0.1:9", key=KEY)
     run("track", "nasa")

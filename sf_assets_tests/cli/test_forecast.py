@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sf_assets_tests.cli.shell import child, run, use
-from sf_assets_tests.served_lists import KEY, ListServer, account, followed
+from sf_assets_tests.loopback import Reply
+from sf_assets_tests.served_lists import KEY, ListServer, account, error_body, followed
 
 
 @pytest.fixture
@@ -102,6 +103,14 @@ def test_a_vendor_that_refuses_is_exit_3(
     os.environ["SOCIALFETCH_API_KEY"] = key
     server.credits_left = left
     assert run("forecast", "--handle", "nasa", "--yes").code == code
+
+
+@pytest.mark.parametrize("command", [["forecast", "--handle", "nasa", "--yes"], ["doctor"]])
+def test_a_403_that_is_about_payment_is_a_refusal_like_a_402(
+    home: Path, server: ListServer, command: list[str]
+) -> None:
+    server.fault = lambda request: Reply(403, json=error_body("payment_required"))
+    assert run(*command).code == 3
 
 
 def test_the_day_s_cap_holds_for_a_forecast_too(home: Path, server: ListServer) -> None:

@@ -7,12 +7,14 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from sf_assets_tests.cli.shell import DAY, Said, child, contents, run, use
+from sf_assets_tests.cli.shell import DAY, Said, child, contents, environment, run, use
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account
 
@@ -83,6 +85,51 @@ def test_json_holds_dates_and_nested_values(home: Path) -> None:
 def test_csv_has_a_header_and_quotes_what_needs_it(home: Path) -> None:
     said = query("--csv", "SELECT 'a,b' AS text, 1 AS number; -- and a comment")
     assert list(csv.reader(io.StringIO(said.out))) == [["text", "number"], ["a,b", "1"]]
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\uff1d1"])
+def test_no_cell_of_csv_is_a_formula_and_json_has_names_as_they_are(home: Path, name: str) -> None:
+    sql = f"SELECT '{name}' AS name, -1 AS number, 'a{name}' AS same, ['{name}'] AS list, NULL"
+    header, row = csv.reader(io.StringIO(query("--csv", sql).out))
+    assert header[:4] == ["name", "number", "same", "list"]
+    assert row[:3] == [f"'{name}", "-1", f"a{name}"]
+    assert json.loads(query("--json", sql).out)[0]["name"] == name
+
+
+def test_columns_of_one_name_stay_columns_of_csv(home: Path) -> None:
+    said = query("--csv", "SELECT a.handle, b.handle FROM snapshots AS a, snapshots AS b")
+    assert list(csv.reader(io.StringIO(said.out)))[1] == ["nasa", "nasa"]
+
+
+def test_a_table_shows_what_a_terminal_would_obey(home: Path) -> None:
+    names = ["\x1b[2J", "\x9b2J", "\u202egnp.exe", "tab\there", "name\u0301 \U0001f600"]
+    rows = ", ".join(f"('{name}')" for name in names)
+    said = query(f"FROM (VALUES {rows}) AS strangers(name)").out
+    assert not set("\x1b\x9b\u202e") & set(said)
+    for shown in ("\\e[2J", "\ufffd2J", "\ufffdgnp.exe", "name\u0301 \U0001f600"):
+        assert shown in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such terminal")
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_on_a_terminal_no_form_moves_the_cursor(home: Path, tmp_path: Path, form: str) -> None:
+    import pty
+
+    ours, its = pty.openpty()
+    sql = "SELECT '\x1b[2J \x9b2J' AS name"
+    with subprocess.Popen(
+        [sys.executable, "-m", "sf_assets", "query", sql, form],
+        env=environment(),
+        cwd=tmp_path,
+        stdin=its,
+        stdout=its,
+    ) as process:
+        assert process.wait(timeout=60) == 0
+    shown = os.read(ours, 65_536).decode()
+    os.close(its)
+    os.close(ours)
+    assert "2J" in shown
+    assert not set("\x1b\x9b") & set(shown)
 
 
 def test_parquet_can_be_read_again(home: Path, tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import threading
+import time
 from collections.abc import Callable
 
 import dagster as dg
@@ -12,6 +15,7 @@ from dagster._core.events import EngineEventData
 
 from sf_assets.automation.sensors import build_sensors
 from sf_assets.cli.runs import dagster_instance
+from sf_assets_tests.loopback import Request
 
 from .conftest import DAY1, DAY2, Undisturbed, World, tables
 from .processes import Process
@@ -79,6 +83,44 @@ def test_killed_at_random_moments_the_day_is_finished_all_the_same(
     assert ended.code == 0, ended.stderr
     assert world.server.credits <= undisturbed.credits + IN_FLIGHT * kills
     assert tables(home) == undisturbed.tables
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "kill"])
+def test_stopped_by_hand_it_says_what_is_kept_and_begins_nothing_more(
+    world: World, undisturbed: Undisturbed, how: signal.Signals
+) -> None:
+    home = world.home()
+    target: list[Process] = []
+    reached = threading.Event()
+
+    def fault(request: Request) -> None:
+        if "cursor" in request.query and not reached.is_set():
+            reached.set()
+            while not target:
+                pass
+            os.kill(target[0].pid, how)
+            time.sleep(0.3)  # it is told while it waits for a page
+
+    world.server.fault = fault
+    target.append(world.start(home, code=A_HANDLE_A_RUN))
+    ended = target[0].wait()
+    assert ended.code == 1
+    assert "sf-assets: stopped before everything was read" in ended.stderr
+    assert "Error" not in ended.stderr
+    # The runs of the other handles were still to come.
+    assert len({request.path.split("/")[4] for request in world.server.asked}) == 1
+    world.server.fault = None
+    assert world.run(home).code == 0
+    assert world.server.credits <= undisturbed.credits + 2
+    assert tables(home) == undisturbed.tables
+
+
+A_HANDLE_A_RUN = """
+from sf_assets.automation import schedules
+schedules.CHUNK = 1
+from sf_assets.cli.main import main
+main(["snapshot"])
+"""
 
 
 def test_the_crash_switch_is_deaf_towards_the_real_api(world: World) -> None:

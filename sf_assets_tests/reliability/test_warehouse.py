@@ -145,6 +145,27 @@ def test_two_runs_of_one_day_buy_each_page_once(world: World, undisturbed: Undis
     assert tables(home) == undisturbed.tables
 
 
+def test_the_first_runs_of_a_home_may_begin_at_once(world: World) -> None:
+    home = world.home(fresh=True)
+    for process in [world.start(home) for _ in range(3)]:
+        ended = process.wait()
+        assert ended.code == 0, ended.stderr
+    pages = [(request.path, request.query.get("cursor")) for request in world.server.asked]
+    assert len(set(pages)) == len(pages)
+
+
+def test_two_runs_of_one_day_share_the_cap_of_a_handle(world: World) -> None:
+    """The second one finds a list that the cap cut, and must not spend the cap once more."""
+    home = world.home()
+    home.registry.write_text("handles:\n  one: {daily_credits: 4}\n  two:\n  shy:\n")
+    for process in [world.start(home) for _ in range(2)]:
+        ended = process.wait()
+        assert ended.code == 0, ended.stderr
+    assert sum("/one/" in request.path for request in world.server.asked) == 4
+    assert world.run(home).code == 0
+    assert sum("/one/" in request.path for request in world.server.asked) == 4
+
+
 # --- damaged, missing, newer ----------------------------------------------------------------------
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gzip
 import json
 import logging
 import pickle
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -283,6 +290,36 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert proxy.requests[0].path == "http://api.example.test/v1/tiktok/profiles/nasa/followers"
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl for a certificate")
+def test_a_certificate_that_nobody_vouches_for_gets_no_request(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                heard.append(context.wrap_socket(connection, server_side=True).recv(4096))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        with pytest.raises(TransportFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            followers(url, max_tries=1)
+        server.join(timeout=10)
+    assert heard == []
+
+
 def test_no_proxy_stands_between_us_and_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with scripted(GOOD) as server:
@@ -337,6 +374,13 @@ def test_the_message_decides_on_nothing() -> None:
     body = {"error": {"code": "odd", "message": "unauthorized, 401", "requestId": "r"}}
     with scripted(Reply(502, json=body), GOOD) as server:
         assert followers(server.url).tries == 2
+
+
+def test_a_message_moves_no_cursor() -> None:
+    body = {"error": {"code": "odd", "message": "a\x1b[2J\x9b \u202eb\n c", "requestId": "r"}}
+    with scripted(Reply(400, json=body)) as server, pytest.raises(BadRequest) as caught:
+        followers(server.url)
+    assert ": a\ufffd[2J\ufffd \ufffdb c; " in str(caught.value)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"error": "no"}', b'{"error":{}}'])
