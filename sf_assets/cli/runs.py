@@ -300,6 +300,14 @@ def run_snapshot(
         code = REFUSED if failure_of(result)[1] or code == REFUSED else SOME_FAILED
     for reason in problems:
         click.echo(f"sf-assets: {reason}", err=True)
+    if code == FINE and len(rows) < len(keys):
+        # No failure: what our own caps leave no page for waits for the next day.
+        click.echo(
+            f"sf-assets: {counted(len(keys) - len(rows), 'list')} got no page: what may be spent "
+            "today is spent. Raise SF_ASSETS_DAILY_CREDITS or the handle's daily_credits, then "
+            "run the day again",
+            err=True,
+        )
     pages, credits = after.pages - before.pages, after.credits - before.credits
     seconds = time.monotonic() - began
     if manner.as_json:

@@ -160,3 +160,16 @@ def test_nothing_tracked_is_wrong_usage(home: Path, server: ListServer) -> None:
         "sf-assets: no handle is tracked yet: sf-assets track HANDLE",
     )
     assert not home.exists()
+
+
+def test_lists_that_our_own_cap_leaves_nothing_for_are_named_and_no_failure(
+    home: Path, server: ListServer
+) -> None:
+    run("track", "nasa", "esa")
+    os.environ["SF_ASSETS_DAILY_CREDITS"] = "1"
+    said = run("snapshot")
+    assert (said.code, len(pages_asked(server))) == (0, 1)
+    assert "3 lists got no page" in said.err
+    assert "SF_ASSETS_DAILY_CREDITS" in said.err
+    del os.environ["SF_ASSETS_DAILY_CREDITS"]
+    assert "got no page" not in run("snapshot").err
