@@ -24,9 +24,10 @@ from common import LAST_DAY, days_up_to, open_lists, say, scratch, table, verdic
 from direct import DirectLists, check_direct, land_day
 
 from sf_assets.home import Home
-from sf_assets.warehouse.connection import transaction, writing
+from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load, record
+from sf_assets.warehouse.statements import transaction
 
 TARGET_BYTES = 1.5
 COLUMNS_SHOWN = 12

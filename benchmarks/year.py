@@ -31,10 +31,11 @@ from direct import DirectLists, check_direct, land_day
 
 from sf_assets.home import Home
 from sf_assets.simulator import ListSpec, ProfileSpec, World
-from sf_assets.warehouse.connection import transaction, writing
+from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.statements import transaction
 
 TARGET_GROWTH = 1.3
 MEASURED = 3

@@ -19,14 +19,9 @@ from sf_assets.home import Home
 from sf_assets.landing_objects import landing_at
 from sf_assets.places import Lake, is_remote, names_below
 from sf_assets.settings import SettingsError, SfAssetsError
-from sf_assets.warehouse.connection import (
-    TABLES,
-    WAREHOUSE_FORMAT,
-    locked,
-    reading,
-    transaction,
-    writing,
-)
+from sf_assets.warehouse.connection import locked, reading, writing
+from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT
+from sf_assets.warehouse.statements import transaction
 
 # What a home has beside tables and lists.
 _SMALL_FILES = ("home.json", "handles.yaml", "alerts.jsonl")

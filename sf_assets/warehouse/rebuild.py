@@ -17,14 +17,7 @@ from sf_assets.landing import Landed, LandingDamaged
 from sf_assets.landing_objects import landing_at
 from sf_assets.places import Lake
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
-from sf_assets.warehouse.connection import (
-    DEFAULT_WAIT_SECONDS,
-    TABLES,
-    committed,
-    locked,
-    transaction,
-    writing,
-)
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within
 from sf_assets.warehouse.ledger import (
     Paid,
@@ -35,6 +28,8 @@ from sf_assets.warehouse.ledger import (
 )
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.schema import TABLES
+from sf_assets.warehouse.statements import transaction
 
 
 @dataclass

@@ -12,10 +12,11 @@ from sf_assets.landing_objects import landing_at
 from sf_assets.migrate import MoveFailed, migrate
 from sf_assets.places import names_below, place
 from sf_assets.settings import SettingsError, load_settings
-from sf_assets.warehouse.connection import TABLES, reading, writing
+from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.schema import TABLES
 from sf_assets_tests.lists import Told
 
 from .conftest import Far

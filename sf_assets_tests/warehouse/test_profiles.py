@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sf_assets.settings import RELATIONS, Relation
-from sf_assets.warehouse import connection
+from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, prepare
 
 from ..lists import ID_BASE, Lists, Told, Who, who
 
@@ -115,8 +115,8 @@ def test_a_warehouse_of_the_first_format_goes_on(lists: Lists) -> None:
         lists.con.execute(f"ALTER TABLE internal.profiles DROP COLUMN {column}")
         lists.con.execute("CREATE VIEW accounts AS FROM internal.profiles")
     lists.con.execute("UPDATE internal.warehouse_format SET format = 1, words = ''")
-    connection._prepare(lists.con, lists.home.warehouse)
-    assert lists.one("SELECT format FROM internal.warehouse_format") == connection.WAREHOUSE_FORMAT
+    prepare(lists.con, lists.home.warehouse)
+    assert lists.one("SELECT format FROM internal.warehouse_format") == WAREHOUSE_FORMAT
     lists.day(2, "nova", [who(2, bio="new"), who(1, bio="old")])
     assert lists.rows("SELECT bio, followers_digest IS NULL FROM internal.profiles ORDER BY 1") == [
         ("new", False),
