@@ -24,6 +24,7 @@ from common import LAST_DAY, days_up_to, open_lists, say, scratch, table, verdic
 from direct import DirectLists, check_direct, land_day
 
 from sf_assets.home import Home
+from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load, record
@@ -46,6 +47,7 @@ def fill(home: Home, handles: int, accounts: int, days: int, check: bool) -> Non
             with transaction(con):
                 record(con, rows)
             derive(con, home.archive)
+        compact(home.warehouse)
         if check and day in (dates[0], dates[-1]):
             aside = Home(home.root / "aside")
             aside.warehouse.parent.mkdir(parents=True)

@@ -31,6 +31,7 @@ from direct import DirectLists, check_direct, land_day
 
 from sf_assets.home import Home
 from sf_assets.simulator import ListSpec, ProfileSpec, World
+from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load, record
@@ -94,6 +95,7 @@ class Year:
     def _derive(self) -> None:
         with writing(self.home.warehouse) as con:
             derive(con, self.home.archive)
+        compact(self.home.warehouse)
 
 
 def _timed(what: Callable[[], object]) -> tuple[float, float]:

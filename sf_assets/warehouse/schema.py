@@ -17,7 +17,7 @@ from sf_assets.places import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 3
+WAREHOUSE_FORMAT = 4
 
 # All that hold what was loaded and derived.
 TABLES = (
@@ -61,7 +61,10 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             run_sql(con, "schema")
             if isinstance(where, Lake):
                 run_sql(con, "lake")
-            con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
+            con.execute(
+                "INSERT INTO internal.warehouse_format (format, words) VALUES (?, '')",
+                [WAREHOUSE_FORMAT],
+            )
         elif made_as < WAREHOUSE_FORMAT:
             run_sql(con, "schema")  # the tables it does not have
             for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):

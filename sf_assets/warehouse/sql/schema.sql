@@ -3,8 +3,13 @@
 
 CREATE SCHEMA IF NOT EXISTS internal;
 
--- One row: the format of this file, and which texts its views and comments were made from.
-CREATE TABLE IF NOT EXISTS internal.warehouse_format (format INTEGER, words VARCHAR);
+-- One row: the format of this file, which texts its views and comments were made from, and how many
+-- bytes it had when it was last copied to free what rewriting had left.
+CREATE TABLE IF NOT EXISTS internal.warehouse_format (
+    format INTEGER,
+    words VARCHAR,
+    copied_size BIGINT
+);
 
 -- One row is one relation of one handle on one UTC day, as loaded.
 CREATE TABLE IF NOT EXISTS internal.snapshots (
