@@ -28,7 +28,7 @@ TABLES = (
     "internal.healings",
     "internal.aliases",
     "internal.renames",
-    "internal.profiles",
+    "internal.stored_profiles",
     "main.follower_growth",
     "main.status_changes",
     "main.credit_ledger",

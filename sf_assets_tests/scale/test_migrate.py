@@ -53,7 +53,9 @@ def files(root: Path) -> dict[str, bytes]:
 def test_up_and_back_is_what_it_was_and_nothing_is_taken_away(far: Far, tmp_path: Path) -> None:
     old = a_home(tmp_path / "old")
     before, rows = files(old.root), tables(old.readable, TABLES)
-    assert all(rows[name] for name in ("internal.snapshots", "internal.churn", "internal.profiles"))
+    assert all(
+        rows[name] for name in ("internal.snapshots", "internal.churn", "internal.stored_profiles")
+    )
     lake = Home.of(load_settings({"SF_ASSETS_HOME": str(tmp_path / "shared")}))
     said: list[str] = []
     moved = migrate(old, lake, said.append)
