@@ -43,7 +43,10 @@ CREATE OR REPLACE TEMP TABLE wave_profiles_shown AS
 SELECT * EXCLUDE (unheard) FROM wave_profiles WHERE NOT unheard;
 
 CREATE OR REPLACE TEMP TABLE wave_profiles_stored AS
-FROM internal.profiles SEMI JOIN wave_profiles_shown USING (account_id);
+SELECT p.* EXCLUDE (sec_uid_bytes, sec_uid_text, avatar_rests),
+    internal.sec_uid_of(sec_uid_bytes, sec_uid_text) AS sec_uid,
+    internal.avatar_urls_of(avatar_rests, avatar_url) AS avatar_urls
+FROM internal.stored_profiles AS p SEMI JOIN wave_profiles_shown USING (account_id);
 
 CREATE OR REPLACE TEMP TABLE wave_profiles_changed AS
 SELECT n.*
