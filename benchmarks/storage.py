@@ -5,10 +5,11 @@
 
 Follower lists with 0.5 % gained and 0.4 % lost a day, profiles included. The days are written into
 the archive without HTTP (`direct.py`; the first and the last one are also landed, loaded and
-compared row by row), recorded and derived a day at a time as they would be, so the file has what
-rewriting leaves behind. The figure is the size of the closed warehouse file over the accounts
-listed on all days. Beside it: the file compacted (COPY FROM DATABASE), the archive, and every table
-by itself, copied into a file of its own; the largest columns by their blocks in it.
+compared row by row), recorded and derived a day at a time as they would be, and the file is copied
+into a smaller one where it has grown by a third, so it has what rewriting leaves behind until the
+next copy. The figure is the size of the closed warehouse file over the accounts listed on all days.
+Beside it: the file compacted (COPY FROM DATABASE), the archive, and every table by itself, copied
+into a file of its own; the largest columns by their blocks in it.
 """
 
 from __future__ import annotations
