@@ -46,18 +46,19 @@ def compact(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> bool:
 def compact_locked(path: Path) -> bool:
     """The same where the caller holds the lock, or nobody else knows of the file."""
     new = path.with_name(f"{path.name}.compacting")
-    remove(new)  # of one that was killed
-    size = path.stat().st_size
-    if size <= SMALL:
-        return False
     try:
-        return _replace(path, new, size)
+        remove(new)  # of one that was killed
+        size = path.stat().st_size
+        if size <= SMALL:
+            return False
+        try:
+            return _replace(path, new, size)
+        finally:
+            remove(new)
     except (duckdb.Error, OSError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         _log.warning("%s is not made smaller now (%s)", path, said)
         return False
-    finally:
-        remove(new)
 
 
 def _replace(path: Path, new: Path, size: int) -> bool:
