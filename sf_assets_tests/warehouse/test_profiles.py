@@ -14,7 +14,7 @@ from sf_assets.settings import RELATIONS, Relation
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, prepare
 
-from ..lists import ID_BASE, Lists, Told, Who, who
+from ..lists import ID_BASE, Lists, Told, Who, as_before_format_4, who
 
 DAYS = 7
 HANDLES = ("ada", "bob", "cyd")
@@ -114,12 +114,11 @@ def test_a_warehouse_of_the_first_format_goes_on(lists: Lists) -> None:
     if lists.lake is not None:
         pytest.skip("there was no lake yet")
     lists.day(1, "nova", [who(2, bio="old"), who(1, bio="old")])
-    lists.con.execute(
-        "CREATE TABLE old AS SELECT * EXCLUDE (followers_digest, following_digest) "
-        "FROM internal.profiles; "
-        "DROP VIEW internal.profiles; DROP TABLE internal.stored_profiles; "
-        "CREATE TABLE internal.profiles AS FROM old; DROP TABLE old"
-    )
+    as_before_format_4(lists.con)
+    for column in ("followers_digest", "following_digest"):
+        lists.con.execute("DROP VIEW accounts")
+        lists.con.execute(f"ALTER TABLE internal.profiles DROP COLUMN {column}")
+        lists.con.execute("CREATE VIEW accounts AS FROM internal.profiles")
     lists.con.execute("UPDATE internal.warehouse_format SET format = 1, words = ''")
     prepare(lists.con, lists.home.warehouse)
     assert lists.one("SELECT format FROM internal.warehouse_format") == WAREHOUSE_FORMAT
