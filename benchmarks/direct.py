@@ -26,7 +26,7 @@ from sf_assets.membership import completeness
 from sf_assets.simulator import World
 from sf_assets.simulator.world import SLOT_BITS
 from sf_assets.warehouse.archive import ROW_GROUP, SnapshotRow
-from sf_assets.warehouse.connection import sql
+from sf_assets.warehouse.statements import sql
 
 PAGE_SIZE = 20
 

@@ -36,7 +36,7 @@ CONCURRENCY = 32
 ATTEMPTS = 12
 
 # What differs between two runs of the same day, however equal they are.
-OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file"}
+OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file", "copied_size"}
 # What it cost in peace and in the storm is told apart below.
 TABLES_OF_THE_RUN = {"main.credit_ledger", "main.credit_balances", "internal.ledger_files"}
 

@@ -5,10 +5,11 @@
 
 Follower lists with 0.5 % gained and 0.4 % lost a day, profiles included. The days are written into
 the archive without HTTP (`direct.py`; the first and the last one are also landed, loaded and
-compared row by row), recorded and derived a day at a time as they would be, so the file has what
-rewriting leaves behind. The figure is the size of the closed warehouse file over the accounts
-listed on all days. Beside it: the file compacted (COPY FROM DATABASE), the archive, and every table
-by itself, copied into a file of its own; the largest columns by their blocks in it.
+compared row by row), recorded and derived a day at a time as they would be, and the file is copied
+into a smaller one where it has grown by a third, so it has what rewriting leaves behind until the
+next copy. The figure is the size of the closed warehouse file over the accounts listed on all days.
+Beside it: the file compacted (COPY FROM DATABASE), the archive, and every table by itself, copied
+into a file of its own; the largest columns by their blocks in it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from common import LAST_DAY, days_up_to, open_lists, say, scratch, table, verdic
 from direct import DirectLists, check_direct, land_day
 
 from sf_assets.home import Home
-from sf_assets.warehouse.connection import transaction, writing
+from sf_assets.warehouse.compact import compact
+from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load, record
+from sf_assets.warehouse.statements import transaction
 
 TARGET_BYTES = 1.5
 COLUMNS_SHOWN = 12
@@ -46,6 +49,7 @@ def fill(home: Home, handles: int, accounts: int, days: int, check: bool) -> Non
             with transaction(con):
                 record(con, rows)
             derive(con, home.archive)
+        compact(home.warehouse)
         if check and day in (dates[0], dates[-1]):
             aside = Home(home.root / "aside")
             aside.warehouse.parent.mkdir(parents=True)

@@ -51,9 +51,10 @@ from sf_assets.membership import HOLE_SIZE, MIN_ORDER_AGREEMENT, longest_chain
 from sf_assets.settings import RELATIONS, Relation
 from sf_assets.simulator import Changes, World, preset_world
 from sf_assets.warehouse.archive import read_archive
-from sf_assets.warehouse.connection import transaction, writing
+from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load, record
+from sf_assets.warehouse.statements import transaction
 
 TODAY = date(2026, 10, 20)
 DAYS = 30

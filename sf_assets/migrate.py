@@ -19,14 +19,10 @@ from sf_assets.home import Home
 from sf_assets.landing_objects import landing_at
 from sf_assets.places import Lake, is_remote, names_below
 from sf_assets.settings import SettingsError, SfAssetsError
-from sf_assets.warehouse.connection import (
-    TABLES,
-    WAREHOUSE_FORMAT,
-    locked,
-    reading,
-    transaction,
-    writing,
-)
+from sf_assets.warehouse.compact import compact
+from sf_assets.warehouse.connection import locked, reading, writing
+from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT
+from sf_assets.warehouse.statements import transaction
 
 # What a home has beside tables and lists.
 _SMALL_FILES = ("home.json", "handles.yaml", "alerts.jsonl")
@@ -62,6 +58,8 @@ def migrate(source: Home, target: Home, tell: Callable[[str], None] = lambda _: 
         tell(f"landing: {moved.landed_lists} lists")
         _copy_small_files(source, target)
         moved.rows = _copy_tables(source, target, tell)
+    if target.lake is None:
+        compact(target.warehouse)
     return moved
 
 

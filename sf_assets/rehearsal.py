@@ -21,6 +21,7 @@ STEPS = {
     "archived": "an archive file is written and no transaction begun",
     "committing": "in a transaction, all its statements done",
     "committed": "a transaction is committed and the file not closed",
+    "compacted": "a smaller warehouse file is made and not yet in the place of the old one",
     "copied": "the new publication is copied and the link not moved",
     "sent": "an alert is sent and not noted",
 }

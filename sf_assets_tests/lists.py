@@ -24,10 +24,10 @@ from sf_assets.home import Home
 from sf_assets.landing import Landed, Landing, Page, SnapshotKey
 from sf_assets.places import Lake
 from sf_assets.settings import Relation
-from sf_assets.warehouse.connection import _prepare
 from sf_assets.warehouse.derive import Derived, derive
 from sf_assets.warehouse.lake import attach
 from sf_assets.warehouse.load import load, record
+from sf_assets.warehouse.schema import prepare
 
 FIRST_DAY = date(2026, 11, 1)
 ID_BASE = 7_000_000_000_000_000_000
@@ -171,7 +171,7 @@ class Lists:
         self.con = attach(lake, read_only=False) if lake else duckdb.connect(":memory:")
         # Small tables: a second thread costs more than it brings.
         self.con.execute("SET threads = 1")
-        _prepare(self.con, lake or Path("memory"))
+        prepare(self.con, lake or Path("memory"))
 
     def close(self) -> None:
         self.con.close()
@@ -270,3 +270,12 @@ def number_of(account_id: str) -> int | str:
 
 def number_of_day(day: date) -> int:
     return (day - FIRST_DAY).days + 1
+
+
+def as_before_format_4(con: duckdb.DuckDBPyConnection) -> None:
+    """Profiles in a table that shows what they say, as older versions had them."""
+    con.execute(
+        "CREATE TABLE old AS FROM internal.profiles; "
+        "DROP VIEW internal.profiles; DROP TABLE internal.stored_profiles; "
+        "CREATE TABLE internal.profiles AS FROM old; DROP TABLE old"
+    )

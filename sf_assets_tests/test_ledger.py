@@ -18,6 +18,7 @@ from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.rebuild import rebuild
 
 from .conftest import Pipeline
+from .lists import as_before_format_4
 from .loopback import Reply
 from .served_lists import KEY, ListServer, account
 
@@ -201,6 +202,7 @@ def test_a_warehouse_of_an_older_version_gets_its_ledger_from_its_snapshots(tmp_
         pipeline.track("open", relations=["followers"])
         pipeline.snapshot(DAY1, "open", relations=["followers"])
     with writing(pipeline.home.warehouse) as con:
+        as_before_format_4(con)
         con.execute("DROP TABLE main.credit_ledger")
         con.execute("DROP TABLE main.credit_balances")
         con.execute("DROP TABLE internal.ledger_files")

@@ -17,7 +17,7 @@ from sf_assets.alerts import StatusChange, messages
 from sf_assets.cli import main
 from sf_assets.settings import ALERT_KINDS, Settings
 from sf_assets.simulator import background
-from sf_assets.warehouse.connection import column_comments
+from sf_assets.warehouse.schema import column_comments
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

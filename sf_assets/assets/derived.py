@@ -17,6 +17,7 @@ from sf_assets.home import Home
 from sf_assets.partitions import Grid
 from sf_assets.resources import Warehouse
 from sf_assets.settings import Settings, SfAssetsError, load_settings
+from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.publish import publish
@@ -71,6 +72,8 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
 
 def _publish(context: dg.AssetExecutionContext, home: Home, warehouse: Warehouse) -> None:
     try:
+        if home.lake is None:
+            compact(home.warehouse)
         publish(home)
         if home.lake is not None:
             with warehouse.get_connection() as con:

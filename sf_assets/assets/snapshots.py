@@ -41,8 +41,9 @@ from sf_assets.resources import Warehouse
 from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.warehouse.archive import SnapshotRow
-from sf_assets.warehouse.connection import WarehouseBusy, committed, reading
+from sf_assets.warehouse.connection import committed, reading
 from sf_assets.warehouse.costs import Cost, costs_before
+from sf_assets.warehouse.errors import WarehouseBusy
 from sf_assets.warehouse.ledger import Balances, paid_for, record_new_files, write_ledger
 from sf_assets.warehouse.load import (
     Before,

@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from sf_assets.warehouse.connection import column_comments, run_sql
+from sf_assets.warehouse.schema import column_comments
+from sf_assets.warehouse.statements import run_sql
 
 # A placeholder: put your own team here, Dagster shows it beside each asset.
 OWNERS = ["team:audience"]

@@ -26,7 +26,8 @@ from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handles_partitions
 from sf_assets.registry import RegistryError, parse_registry
 from sf_assets.settings import load_settings
-from sf_assets.warehouse.connection import reading, sql
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.statements import sql
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,

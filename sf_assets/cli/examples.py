@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sf_assets.warehouse.connection import sql
+from sf_assets.warehouse.statements import sql
 
 
 def examples() -> list[tuple[str, str]]:

@@ -26,8 +26,9 @@ from sf_assets.membership import completeness
 from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
-from sf_assets.warehouse.connection import MEMORY, run_sql, sql
+from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
+from sf_assets.warehouse.statements import run_sql, sql
 
 ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.

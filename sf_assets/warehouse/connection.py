@@ -6,7 +6,6 @@ a lock file of their own, hold it for seconds, and people read published copies 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
@@ -14,8 +13,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,60 +20,19 @@ import duckdb
 import portalocker
 
 from sf_assets.places import Lake, without_password
-from sf_assets.rehearsal import crash_point
-from sf_assets.settings import SfAssetsError
+from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
+from sf_assets.warehouse.schema import prepare
+from sf_assets.warehouse.statements import transaction
 
-WAREHOUSE_FORMAT = 3
 DEFAULT_WAIT_SECONDS = 600.0
 # Of a lake: how often a commit that met another one is done again, each time a little later.
 CONFLICT_TRIES = 12
-
-# All that hold what was loaded and derived.
-TABLES = (
-    "internal.snapshots",
-    "internal.comparisons",
-    "internal.presences",
-    "internal.churn",
-    "internal.healings",
-    "internal.aliases",
-    "internal.renames",
-    "internal.profiles",
-    "main.follower_growth",
-    "main.status_changes",
-    "main.credit_ledger",
-    "main.credit_balances",
-    "internal.ledger_files",
-)
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("sf_assets.warehouse")
 
 # What DuckDB holds in memory before it spills to the disk; by itself it would take most of it.
 MEMORY = "250MB"
-
-
-class WarehouseBusy(SfAssetsError):
-    """Another process holds the warehouse for writing longer than we wait."""
-
-
-class WarehouseUnwritable(SfAssetsError):
-    """The disk has no room, or gives no permission. Nothing of the transaction is lost or half
-    there: landing and archive have it, and the next attempt loads it."""
-
-
-class WarehouseUnreadable(SfAssetsError):
-    """The warehouse file is damaged, missing, or of a format this version does not know."""
-
-
-@cache
-def sql(name: str) -> str:
-    """The text of a file in `warehouse/sql`, by its name without `.sql`."""
-    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Run the statements of a file in `warehouse/sql`."""
-    con.execute(sql(name))
 
 
 @contextmanager
@@ -114,7 +70,7 @@ def writing_file(
             # Its statements are small: a second thread takes as much processor time again, and
             # twice the memory, for no shorter wait.
             con.execute("SET threads = 1")
-            _prepare(con, path)
+            prepare(con, path)
             yield con
             # Without it a copy of the file lacks what is in the WAL, and rewritten days bloat it.
             con.execute("CHECKPOINT")
@@ -160,20 +116,6 @@ def locked(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[N
             yield
         finally:
             portalocker.unlock(lock)
-
-
-@contextmanager
-def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """BEGIN … COMMIT; ROLLBACK where anything is raised inside."""
-    con.execute("BEGIN TRANSACTION")
-    try:
-        yield
-    except BaseException:
-        con.execute("ROLLBACK")
-        raise
-    crash_point("committing")
-    con.execute("COMMIT")
-    crash_point("committed")
 
 
 def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Result]) -> _Result:
@@ -234,7 +176,7 @@ def _writing_lake(lake: Lake, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
         try:
             for attempt in range(CONFLICT_TRIES):
                 try:
-                    _prepare(con, lake)
+                    prepare(con, lake)
                     break
                 except duckdb.Error as error:
                     # Two workers make the lake at once: one of them finds it made.
@@ -345,99 +287,6 @@ def _damaged(path: Path, error: duckdb.Error) -> WarehouseUnreadable:
         f"{path} cannot be read ({_first_line(error)}). Nothing is lost: landing and archive are "
         "the evidence. Run `sf-assets rebuild`, which keeps the old file and buys nothing"
     )
-
-
-def _prepare(con: duckdb.DuckDBPyConnection, path: Path | Lake) -> None:
-    con.execute("SET TimeZone = 'UTC'")
-    known = con.execute(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
-        "AND table_name = 'warehouse_format'"
-    ).fetchall()[0][0]
-    found = (
-        con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall() if known else []
-    )
-    made_as = int(found[0][0]) if found else WAREHOUSE_FORMAT
-    if made_as > WAREHOUSE_FORMAT:
-        raise WarehouseUnreadable(
-            f"{path} has format {made_as}, made by a newer sf_assets; this one knows formats "
-            f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
-        )
-    with transaction(con):
-        if not found:
-            run_sql(con, "schema")
-            if isinstance(path, Lake):
-                run_sql(con, "lake")
-            con.execute("INSERT INTO internal.warehouse_format VALUES (?, '')", [WAREHOUSE_FORMAT])
-        elif made_as < WAREHOUSE_FORMAT:
-            run_sql(con, "schema")  # the tables it does not have
-            for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
-                run_sql(con, f"upgrade_{number}")
-            con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
-        # Views and comments hold no data: a warehouse made by an older version gets today's.
-        words = _words()
-        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
-        if known_words.fetchall()[0][0] != words:
-            of_a_lake = isinstance(path, Lake)
-            views = sql("views")
-            con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
-            _comment_columns(con, views_too=not of_a_lake)
-            con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
-
-
-@cache
-def _words() -> str:
-    """Names the present views and comments: a digest of their texts."""
-    texts = sql("views") + (resources.files(__package__) / "sql" / "columns.yaml").read_text(
-        "utf-8"
-    )
-    return hashlib.sha256(texts.encode()).hexdigest()[:16]
-
-
-def column_comments() -> dict[str, dict[str, str]]:
-    """Table or view -> column -> what it means."""
-    import yaml
-
-    text = (resources.files(__package__) / "sql" / "columns.yaml").read_text(encoding="utf-8")
-    comments = yaml.safe_load(text)
-    return {
-        name: columns
-        if not name.startswith("follow") or "relation" not in columns
-        else {key: value for key, value in columns.items() if key != "relation"}
-        for name, columns in comments.items()
-        if name != "churn"
-    }
-
-
-# Table macros have comments in a file, and none in a lake.
-_ON_MACRO = re.compile(r"^COMMENT ON MACRO TABLE main\.(\w+) IS ('.*');$", re.MULTILINE)
-
-
-def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None:
-    """Comments on columns. A lake has none for those of views, and none for macros:
-    `column_meanings` has them all, a macro's without a column."""
-    tables = {
-        name
-        for (name,) in con.execute(
-            "SELECT table_name FROM information_schema.tables "
-            "WHERE table_schema = 'main' AND table_type = 'BASE TABLE'"
-        ).fetchall()
-    }
-    rows = []
-    for name, columns in column_comments().items():
-        for column, meaning in columns.items():
-            quoted = meaning.replace("'", "''")
-            rows.append(f"('{name}', '{column}', '{quoted}')")
-            if views_too or name in tables:
-                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
-    if not views_too:
-        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
-        con.execute(
-            f"CREATE OR REPLACE VIEW main.column_meanings AS FROM (VALUES {', '.join(rows)}) "
-            "AS meanings(table_name, column_name, meaning)"
-        )
-        con.execute(
-            "COMMENT ON VIEW main.column_meanings IS 'One row is one column and what it means.'"
-        )
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from sf_assets.known import PAGES_KNOWN
 from sf_assets.membership import MIN_ORDER_AGREEMENT
 from sf_assets.registry import ListSettings
 from sf_assets.settings import Relation
-from sf_assets.warehouse.connection import sql
+from sf_assets.warehouse.statements import sql
 
 #: No list was ever seen to show more: 10,000 accounts, 20 a page.
 MOST_PAGES = 500

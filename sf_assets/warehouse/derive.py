@@ -29,7 +29,8 @@ from sf_assets.membership import (
     claims,
 )
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import committed, run_sql, sql
+from sf_assets.warehouse.connection import committed
+from sf_assets.warehouse.statements import run_sql, sql
 
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from sf_assets.landing import Attempt, SnapshotKey
 from sf_assets.places import is_remote, put_bytes
 from sf_assets.settings import Relation, SfAssetsError
-from sf_assets.warehouse.connection import run_sql
+from sf_assets.warehouse.statements import run_sql
 
 LEDGER_FORMAT = 1
 _SUFFIX = ".ledger.json"

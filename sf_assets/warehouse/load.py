@@ -17,8 +17,9 @@ from sf_assets.known import KnownList
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.rehearsal import crash_point
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
-from sf_assets.warehouse.connection import committed, sql
+from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.ledger import paid_for, record_paid
+from sf_assets.warehouse.statements import sql
 
 # Opens the warehouse for writing, for the length of a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]

@@ -24,7 +24,8 @@ from sf_assets.home import Home
 from sf_assets.places import Lake
 from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, WarehouseBusy, locked
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
+from sf_assets.warehouse.errors import WarehouseBusy
 
 KEEP_GENERATIONS = 2
 

@@ -17,14 +17,8 @@ from sf_assets.landing import Landed, LandingDamaged
 from sf_assets.landing_objects import landing_at
 from sf_assets.places import Lake
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
-from sf_assets.warehouse.connection import (
-    DEFAULT_WAIT_SECONDS,
-    TABLES,
-    committed,
-    locked,
-    transaction,
-    writing,
-)
+from sf_assets.warehouse.compact import compact_locked, remove
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within
 from sf_assets.warehouse.ledger import (
     Paid,
@@ -35,6 +29,8 @@ from sf_assets.warehouse.ledger import (
 )
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.schema import TABLES
+from sf_assets.warehouse.statements import transaction
 
 
 @dataclass
@@ -61,14 +57,14 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
     connect = partial(writing, new, wait_seconds)
     # Held to the end, so that nobody loads into a file that is about to be moved aside.
     with locked(home.warehouse, wait_seconds):
-        for left in new.parent.glob(f"{new.name}*"):
-            left.unlink()  # of a rebuild that was killed
+        remove(new)  # of a rebuild that was killed
         with connect() as con, transaction(con):
             rows, landings = _replay(con, home, made.problems)
         loaded, failures = load(connect, home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
             derive(con, home.archive)
+        compact_locked(new)
         made.old = _swap(home.warehouse, new)
     publish(home, wait_seconds)
     made.snapshots = len(

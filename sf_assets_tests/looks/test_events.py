@@ -16,7 +16,8 @@ from sf_assets.assets import checks, churn, external, growth, status
 from sf_assets.assets.derived import DESCRIBE
 from sf_assets.cli.runs import dagster_instance
 from sf_assets.landing import Landing, SnapshotKey
-from sf_assets.warehouse.connection import column_comments, reading
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY
 

@@ -28,7 +28,7 @@ _numbers = count()
 Tables = dict[str, list[tuple[Any, ...]]]
 
 # What differs between two runs of the same day, however equal they are.
-_OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file"}
+_OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file", "copied_size"}
 _TABLES_OF_THE_RUN = {"main.credit_balances", "internal.ledger_files"}
 
 

@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from sf_assets.home import Home
-from sf_assets.warehouse.connection import WarehouseUnreadable, writing
+from sf_assets.warehouse.connection import writing
+from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 from .conftest import DAY1, DAY2, DAY3, Undisturbed, World, serve_day, tables

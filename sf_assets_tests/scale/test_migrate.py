@@ -12,10 +12,11 @@ from sf_assets.landing_objects import landing_at
 from sf_assets.migrate import MoveFailed, migrate
 from sf_assets.places import names_below, place
 from sf_assets.settings import SettingsError, load_settings
-from sf_assets.warehouse.connection import TABLES, reading, writing
+from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.schema import TABLES
 from sf_assets_tests.lists import Told
 
 from .conftest import Far
@@ -52,7 +53,9 @@ def files(root: Path) -> dict[str, bytes]:
 def test_up_and_back_is_what_it_was_and_nothing_is_taken_away(far: Far, tmp_path: Path) -> None:
     old = a_home(tmp_path / "old")
     before, rows = files(old.root), tables(old.readable, TABLES)
-    assert all(rows[name] for name in ("internal.snapshots", "internal.churn", "internal.profiles"))
+    assert all(
+        rows[name] for name in ("internal.snapshots", "internal.churn", "internal.stored_profiles")
+    )
     lake = Home.of(load_settings({"SF_ASSETS_HOME": str(tmp_path / "shared")}))
     said: list[str] = []
     moved = migrate(old, lake, said.append)

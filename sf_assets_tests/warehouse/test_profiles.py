@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import random
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from sf_assets.settings import RELATIONS, Relation
-from sf_assets.warehouse import connection
+from sf_assets.warehouse.connection import writing
+from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, prepare
 
-from ..lists import ID_BASE, Lists, Told, Who, who
+from ..lists import ID_BASE, Lists, Told, Who, as_before_format_4, who
 
 DAYS = 7
 HANDLES = ("ada", "bob", "cyd")
@@ -110,18 +114,110 @@ def test_a_warehouse_of_the_first_format_goes_on(lists: Lists) -> None:
     if lists.lake is not None:
         pytest.skip("there was no lake yet")
     lists.day(1, "nova", [who(2, bio="old"), who(1, bio="old")])
+    as_before_format_4(lists.con)
     for column in ("followers_digest", "following_digest"):
         lists.con.execute("DROP VIEW accounts")
         lists.con.execute(f"ALTER TABLE internal.profiles DROP COLUMN {column}")
         lists.con.execute("CREATE VIEW accounts AS FROM internal.profiles")
     lists.con.execute("UPDATE internal.warehouse_format SET format = 1, words = ''")
-    connection._prepare(lists.con, lists.home.warehouse)
-    assert lists.one("SELECT format FROM internal.warehouse_format") == connection.WAREHOUSE_FORMAT
+    prepare(lists.con, lists.home.warehouse)
+    assert lists.one("SELECT format FROM internal.warehouse_format") == WAREHOUSE_FORMAT
     lists.day(2, "nova", [who(2, bio="new"), who(1, bio="old")])
     assert lists.rows("SELECT bio, followers_digest IS NULL FROM internal.profiles ORDER BY 1") == [
         ("new", False),
         ("old", False),
     ]
+
+
+def test_a_warehouse_of_the_third_format_says_what_it_said(tmp_path: Path) -> None:
+    """Made by that version, of people with all kinds of ids and pictures."""
+    path = tmp_path / "sf_assets.duckdb"
+    with gzip.open(Path(__file__).with_name("format_3.duckdb.gz")) as packed:
+        path.write_bytes(packed.read())
+    views = ("accounts", "mutuals", "memberships", "follower_churn", "follower_growth")
+
+    def said(con: duckdb.DuckDBPyConnection) -> list[Any]:
+        return [
+            (
+                con.execute(f"DESCRIBE {name}").fetchall(),
+                con.execute(f"FROM {name} ORDER BY ALL").fetchall(),
+            )
+            for name in views
+        ] + con.execute("SELECT *, followers_digest FROM internal.profiles ORDER BY ALL").fetchall()
+
+    with duckdb.connect(str(path), read_only=True) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        assert con.execute("SELECT format FROM internal.warehouse_format").fetchall() == [(3,)]
+        before = said(con)
+    for _ in range(2):  # upgraded, then opened as it is
+        with writing(path) as con:
+            assert said(con) == before
+    with duckdb.connect(str(path), read_only=True) as con:
+        found = con.execute(
+            "SELECT account_handle, sec_uid_text, avatar_rests FROM internal.stored_profiles "
+            "WHERE sec_uid_bytes IS NULL AND sec_uid_text IS NOT NULL ORDER BY 1"
+        ).fetchall()
+        # The others have 48 bytes; of these one is a byte short, and the rest is none at all.
+        assert [handle for handle, *_ in found] == ["fan10", "fan2", "fan3", "fan4"]
+        assert [rests and rests["large"] for *_, rests in found] == [
+            None,
+            "+c5_720x720.webp",
+            "=https://p16.invalid/obj/face~c5_720x720.webp",
+            "+no slash",
+        ]
+
+
+SEC_UIDS = (
+    "MS4wLjABAAAA" + "AZaz09-_" * 8,
+    "MS4wLjABAAAA" + "AZaz09-_" * 8 + "A",
+    "MS4wLjABAAAA" + "AZaz09-_" * 8 + "AA",
+    "MS4wLjABAAAA" + "AZaz09+/" * 8,
+    "MS4wLjABAAAA" + "AZaz09-_" * 7 + "AZaz09==",
+    "MS4wLjABAAAA",
+    "MS4wLjABAAAAAAAA",
+    "MS4wLjABAAAB" + "AZaz09-_" * 8,
+    "MS4wLjABAAAA\n234",
+    "ünïcödé!",
+)
+
+
+def test_a_sec_uid_is_given_back_as_it_came(lists: Lists) -> None:
+    def told() -> list[tuple[str, str]]:
+        return lists.rows("SELECT sec_uid, bio FROM accounts ORDER BY account_id")
+
+    people = list(enumerate(SEC_UIDS, start=100))
+    lists.day(1, "nova", [who(n, sec_uid=sec_uid) for n, sec_uid in people])
+    assert told() == [(sec_uid, "") for sec_uid in SEC_UIDS]
+    # Left out, they stay; another one, of whatever kind, takes the place of one.
+    lists.day(2, "nova", [who(n, sec_uid=None, bio="new") for n, _ in people])
+    assert told() == [(sec_uid, "new") for sec_uid in SEC_UIDS]
+    others = ("MS4wLjABAAAA" + "-" * 64, "text", "other text", SEC_UIDS[0])
+    for day, other in enumerate(others, start=3):
+        lists.day(
+            day, "nova", [who(100, sec_uid=other), *(who(n, sec_uid=s) for n, s in people[1:])]
+        )
+        assert told() == [(sec_uid, "") for sec_uid in (other, *SEC_UIDS[1:])]
+
+
+def test_the_sizes_of_a_picture_stay_what_they_were_when_another_list_shows_a_new_one(
+    lists: Lists,
+) -> None:
+    sizes = {
+        "large": "https://p16.invalid/face~720.webp",
+        "medium": "https://p16.invalid/face~300.webp",
+        "thumb": "https://p77.invalid/tiny",
+    }
+    shown = "SELECT avatar_url, avatar_urls FROM accounts"
+    lists.day(1, "nova", [who(1, avatarUrl=sizes["large"], avatarUrls=sizes)])
+    assert lists.one(shown) == (sizes["large"], sizes)
+    for day, url in ((2, "https://p16.invalid/other~720.webp"), (3, None)):
+        lists.day(day, "nova", [who(1, avatarUrl=url)], relation="following")
+        assert lists.one(shown) == (url, sizes)
+    smaller = {"large": "https://p16.invalid/new~720.webp", "medium": None, "thumb": ""}
+    lists.day(4, "nova", [who(1, avatarUrl="https://p16.invalid/new~1", avatarUrls={
+        size: url for size, url in smaller.items() if url is not None
+    })])  # fmt: skip
+    assert lists.one(shown) == ("https://p16.invalid/new~1", smaller)
 
 
 def test_an_archive_of_an_older_version_is_read(lists: Lists) -> None:

@@ -1,2 +1,3 @@
 -- Profiles of ids that no presence has any more: an id was bettered, or a series replayed.
-DELETE FROM internal.profiles WHERE account_id NOT IN (SELECT account_id FROM internal.presences);
+DELETE FROM internal.stored_profiles
+WHERE account_id NOT IN (SELECT account_id FROM internal.presences);

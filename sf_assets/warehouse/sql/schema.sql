@@ -3,8 +3,13 @@
 
 CREATE SCHEMA IF NOT EXISTS internal;
 
--- One row: the format of this file, and which texts its views and comments were made from.
-CREATE TABLE IF NOT EXISTS internal.warehouse_format (format INTEGER, words VARCHAR);
+-- One row: the format of this file, which texts its views and comments were made from, and how many
+-- bytes it had when it was last copied to free what rewriting had left.
+CREATE TABLE IF NOT EXISTS internal.warehouse_format (
+    format INTEGER,
+    words VARCHAR,
+    copied_size BIGINT
+);
 
 -- One row is one relation of one handle on one UTC day, as loaded.
 CREATE TABLE IF NOT EXISTS internal.snapshots (
@@ -104,12 +109,13 @@ CREATE TABLE IF NOT EXISTS internal.renames (
 );
 
 -- One row is the newest known profile of an account, with the digests of the two list entries it is
--- made of.
-CREATE TABLE IF NOT EXISTS internal.profiles (
+-- made of. Stored as small as it goes; internal.profiles shows what it says. A secUid is in one of
+-- two columns, the addresses of the picture as what they add to avatar_url.
+CREATE TABLE IF NOT EXISTS internal.stored_profiles (
     account_id VARCHAR,
     account_handle VARCHAR,
-    platform_user_id VARCHAR,
-    sec_uid VARCHAR,
+    sec_uid_bytes BLOB,
+    sec_uid_text VARCHAR,
     display_name VARCHAR,
     bio VARCHAR,
     verified BOOLEAN,
@@ -118,7 +124,7 @@ CREATE TABLE IF NOT EXISTS internal.profiles (
     following BIGINT,
     posts BIGINT,
     avatar_url VARCHAR,
-    avatar_urls STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR),
+    avatar_rests STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR),
     profile_url VARCHAR,
     region VARCHAR,
     "language" VARCHAR,
@@ -127,6 +133,42 @@ CREATE TABLE IF NOT EXISTS internal.profiles (
     followers_digest UINTEGER,
     following_digest UINTEGER
 );
+
+-- A secUid is nearly always 48 bytes as URL-safe base64, with 9 bytes before them that all have:
+-- those bytes are stored, and null where it is anything else.
+CREATE OR REPLACE MACRO internal.sec_uid_bytes(sec_uid) AS
+CASE
+    WHEN length(sec_uid) % 4 = 0 AND regexp_full_match(sec_uid, 'MS4wLjABAAAA[A-Za-z0-9_-]+')
+        THEN from_base64(translate(substring(sec_uid, 13), '-_', '+/'))
+END;
+CREATE OR REPLACE MACRO internal.sec_uid_text(sec_uid) AS
+CASE WHEN internal.sec_uid_bytes(sec_uid) IS NULL THEN sec_uid END;
+CREATE OR REPLACE MACRO internal.sec_uid_of(sec_uid_bytes, sec_uid_text) AS
+coalesce('MS4wLjABAAAA' || translate(to_base64(sec_uid_bytes), '+/', '-_'), sec_uid_text);
+
+-- The same picture in another size has an address that ends differently: a plus and its end are
+-- stored, an equals sign and all of it where it begins differently, too.
+CREATE OR REPLACE MACRO internal.url_stem(url) AS regexp_extract(url, '^.*[/~]');
+CREATE OR REPLACE MACRO internal.url_rest(url, base) AS
+CASE
+    WHEN starts_with(url, internal.url_stem(base))
+        THEN '+' || substring(url, length(internal.url_stem(base)) + 1)
+    ELSE '=' || url
+END;
+CREATE OR REPLACE MACRO internal.url_of(rest, base) AS
+CASE WHEN starts_with(rest, '+') THEN internal.url_stem(base) ELSE '' END || substring(rest, 2);
+CREATE OR REPLACE MACRO internal.avatar_rests(avatar_urls, base) AS
+CASE WHEN avatar_urls IS NOT NULL THEN {
+    'large': internal.url_rest(avatar_urls['large'], base),
+    'medium': internal.url_rest(avatar_urls['medium'], base),
+    'thumb': internal.url_rest(avatar_urls['thumb'], base)
+} END;
+CREATE OR REPLACE MACRO internal.avatar_urls_of(avatar_rests, base) AS
+CASE WHEN avatar_rests IS NOT NULL THEN {
+    'large': internal.url_of(avatar_rests['large'], base),
+    'medium': internal.url_of(avatar_rests['medium'], base),
+    'thumb': internal.url_of(avatar_rests['thumb'], base)
+} END;
 
 -- One row is one handle-day of growth.
 CREATE TABLE IF NOT EXISTS main.follower_growth (

@@ -40,6 +40,19 @@ JOIN (
 ) AS w ON w.relation = c.relation AND w.handle = c.handle AND c.snapshot_date >= w.snapshot_date
 WHERE c.losses <> 'unusable';
 
+-- The id that stands in a list as it is, if it is one of TikTok's own, is the account_id.
+CREATE OR REPLACE VIEW internal.profiles AS
+SELECT account_id, account_handle,
+    CASE
+        WHEN account_id[1] BETWEEN '0' AND '9' THEN account_id
+        WHEN starts_with(account_id, 'id:') THEN account_id[4:]
+    END AS platform_user_id,
+    internal.sec_uid_of(sec_uid_bytes, sec_uid_text) AS sec_uid, display_name, bio, verified,
+    private_account, followers, following, posts, avatar_url,
+    internal.avatar_urls_of(avatar_rests, avatar_url) AS avatar_urls, profile_url, region,
+    "language", account_created_at, details, followers_digest, following_digest
+FROM internal.stored_profiles;
+
 CREATE OR REPLACE VIEW main.accounts AS
 SELECT p.* EXCLUDE (followers_digest, following_digest), seen.first_seen, seen.last_seen
 FROM internal.profiles AS p

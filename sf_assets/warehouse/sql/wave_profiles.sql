@@ -29,10 +29,6 @@ CREATE OR REPLACE TEMP VIEW wave_profiles AS
 SELECT s.account_id, w.relation, s.top, s.unheard, s.digest,
     CAST(w.snapshot_date AS VARCHAR) || ' ' || w.relation || '/' || w.handle AS seen,
     lower(p.account_handle) AS account_handle,
-    CASE
-        WHEN s.account_id[1] BETWEEN '0' AND '9' THEN s.account_id
-        WHEN starts_with(s.account_id, 'id:') THEN s.account_id[4:]
-    END AS platform_user_id,
     p.sec_uid, p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following,
     p.posts, p.avatar_url, p.avatar_urls, p.profile_url, p.region, p."language",
     p.account_created_at, p.details
@@ -47,7 +43,10 @@ CREATE OR REPLACE TEMP TABLE wave_profiles_shown AS
 SELECT * EXCLUDE (unheard) FROM wave_profiles WHERE NOT unheard;
 
 CREATE OR REPLACE TEMP TABLE wave_profiles_stored AS
-FROM internal.profiles SEMI JOIN wave_profiles_shown USING (account_id);
+SELECT p.* EXCLUDE (sec_uid_bytes, sec_uid_text, avatar_rests),
+    internal.sec_uid_of(sec_uid_bytes, sec_uid_text) AS sec_uid,
+    internal.avatar_urls_of(avatar_rests, avatar_url) AS avatar_urls
+FROM internal.stored_profiles AS p SEMI JOIN wave_profiles_shown USING (account_id);
 
 CREATE OR REPLACE TEMP TABLE wave_profiles_changed AS
 SELECT n.*
@@ -99,43 +98,80 @@ FROM wave_profiles_changed AS n
 LEFT JOIN known AS k ON k.account_id = n.account_id AND k.relation = n.relation
 LEFT JOIN by_account AS a ON a.account_id = n.account_id;
 
-UPDATE internal.profiles
-SET account_handle = n.account_handle, display_name = n.display_name, bio = n.bio,
-    verified = n.verified, followers = n.followers, following = n.following,
-    avatar_url = n.avatar_url
+-- A statement for each column, or for those that change together: what is not changed is not
+-- written again, and the longest values never change.
+UPDATE internal.stored_profiles
+SET display_name = n.display_name, bio = n.bio, verified = n.verified, followers = n.followers,
+    following = n.following
 FROM wave_profiles_ranked AS n
-WHERE profiles.account_id = n.account_id AND n.newest;
+WHERE stored_profiles.account_id = n.account_id AND n.newest;
+
+UPDATE internal.stored_profiles SET account_handle = n.account_handle
+FROM wave_profiles_ranked AS n
+WHERE stored_profiles.account_id = n.account_id AND n.newest
+    AND stored_profiles.account_handle IS DISTINCT FROM n.account_handle;
+
+-- What the other sizes add to it is another thing then.
+UPDATE internal.stored_profiles
+SET avatar_url = n.avatar_url, avatar_rests = internal.avatar_rests(
+        internal.avatar_urls_of(stored_profiles.avatar_rests, stored_profiles.avatar_url),
+        n.avatar_url
+    )
+FROM wave_profiles_ranked AS n
+WHERE stored_profiles.account_id = n.account_id AND n.newest
+    AND stored_profiles.avatar_url IS DISTINCT FROM n.avatar_url;
 
 -- Ids are left out on some days, and stay what they are.
-UPDATE internal.profiles SET sec_uid = n.sec_uid
+UPDATE internal.stored_profiles
+SET sec_uid_bytes = internal.sec_uid_bytes(n.sec_uid), sec_uid_text = internal.sec_uid_text(n.sec_uid)
 FROM wave_profiles_ranked AS n
-WHERE profiles.account_id = n.account_id AND n.sec_uid IS NOT NULL
-    AND (profiles.sec_uid IS NULL OR n.newest);
+JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+WHERE stored_profiles.account_id = n.account_id AND n.sec_uid IS NOT NULL
+    AND (o.sec_uid IS NULL OR (n.newest AND n.sec_uid <> o.sec_uid));
 
 -- Lists of followers always say who is private, lists of followed accounts only sometimes.
-UPDATE internal.profiles SET private_account = n.private_account
+UPDATE internal.stored_profiles SET private_account = n.private_account
 FROM wave_profiles_ranked AS n
-WHERE profiles.account_id = n.account_id AND n.newest_here
-    AND (n.relation = 'followers' OR NOT n.a_follower);
+WHERE stored_profiles.account_id = n.account_id AND n.newest_here
+    AND (n.relation = 'followers' OR NOT n.a_follower)
+    AND stored_profiles.private_account IS DISTINCT FROM n.private_account;
 
-UPDATE internal.profiles SET avatar_urls = n.avatar_urls, followers_digest = n.digest
+UPDATE internal.stored_profiles SET followers_digest = n.digest
 FROM wave_profiles_ranked AS n
-WHERE profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers';
+WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers';
 
-UPDATE internal.profiles
-SET posts = n.posts, profile_url = n.profile_url, region = n.region, "language" = n."language",
-    account_created_at = n.account_created_at, details = n.details, following_digest = n.digest
+UPDATE internal.stored_profiles
+SET avatar_rests = internal.avatar_rests(n.avatar_urls, stored_profiles.avatar_url)
 FROM wave_profiles_ranked AS n
-WHERE profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following';
+JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers'
+    AND n.avatar_urls IS DISTINCT FROM o.avatar_urls;
+
+UPDATE internal.stored_profiles SET posts = n.posts, following_digest = n.digest
+FROM wave_profiles_ranked AS n
+WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following';
+
+UPDATE internal.stored_profiles
+SET profile_url = n.profile_url, region = n.region, "language" = n."language",
+    account_created_at = n.account_created_at, details = n.details
+FROM wave_profiles_ranked AS n
+JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following'
+    AND (n.profile_url, n.region, n."language", n.account_created_at, n.details)
+        IS DISTINCT FROM
+        (o.profile_url, o.region, o."language", o.account_created_at, o.details);
 
 -- Nearly always nobody, and then no list is read again for it.
 CREATE OR REPLACE TEMP TABLE wave_profiles_second AS
 FROM wave_profiles WHERE unheard AND NOT top;
 
-INSERT INTO internal.profiles
-SELECT n.account_id, n.account_handle, n.platform_user_id, coalesce(n.sec_uid, f.sec_uid),
+INSERT INTO internal.stored_profiles
+SELECT n.account_id, n.account_handle,
+    internal.sec_uid_bytes(coalesce(n.sec_uid, f.sec_uid)),
+    internal.sec_uid_text(coalesce(n.sec_uid, f.sec_uid)),
     n.display_name, n.bio, n.verified, coalesce(f.private_account, n.private_account),
-    n.followers, n.following, n.posts, n.avatar_url, coalesce(f.avatar_urls, n.avatar_urls),
+    n.followers, n.following, n.posts, n.avatar_url,
+    internal.avatar_rests(coalesce(f.avatar_urls, n.avatar_urls), n.avatar_url),
     n.profile_url, n.region, n."language", n.account_created_at, n.details,
     CASE WHEN n.relation = 'followers' THEN n.digest ELSE f.digest END,
     CASE WHEN n.relation = 'following' THEN n.digest END

@@ -1,0 +1,137 @@
+"""What is in the warehouse: tables, views, macros and what they mean, in today's form.
+
+A warehouse made by an older version is upgraded when it is opened for writing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import duckdb
+
+from sf_assets.places import Lake
+from sf_assets.warehouse.errors import WarehouseUnreadable
+from sf_assets.warehouse.statements import run_sql, sql, transaction
+
+WAREHOUSE_FORMAT = 4
+
+# All that hold what was loaded and derived.
+TABLES = (
+    "internal.snapshots",
+    "internal.comparisons",
+    "internal.presences",
+    "internal.churn",
+    "internal.healings",
+    "internal.aliases",
+    "internal.renames",
+    "internal.stored_profiles",
+    "main.follower_growth",
+    "main.status_changes",
+    "main.credit_ledger",
+    "main.credit_balances",
+    "internal.ledger_files",
+)
+
+
+def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
+    """Make the tables, or bring those of an older version up to today: their form, views, comments.
+
+    In one transaction. Raises WarehouseUnreadable for a newer format; nothing is changed then.
+    """
+    con.execute("SET TimeZone = 'UTC'")
+    known = con.execute(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
+        "AND table_name = 'warehouse_format'"
+    ).fetchall()[0][0]
+    found = (
+        con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall() if known else []
+    )
+    made_as = int(found[0][0]) if found else WAREHOUSE_FORMAT
+    if made_as > WAREHOUSE_FORMAT:
+        raise WarehouseUnreadable(
+            f"{where} has format {made_as}, made by a newer sf_assets; this one knows formats "
+            f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
+        )
+    with transaction(con):
+        if not found:
+            run_sql(con, "schema")
+            if isinstance(where, Lake):
+                run_sql(con, "lake")
+            con.execute(
+                "INSERT INTO internal.warehouse_format (format, words) VALUES (?, '')",
+                [WAREHOUSE_FORMAT],
+            )
+        elif made_as < WAREHOUSE_FORMAT:
+            run_sql(con, "schema")  # the tables it does not have
+            for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
+                run_sql(con, f"upgrade_{number}")
+            con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
+        # Views and comments hold no data: a warehouse made by an older version gets today's.
+        words = _words()
+        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
+        if known_words.fetchall()[0][0] != words:
+            of_a_lake = isinstance(where, Lake)
+            views = sql("views")
+            con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
+            _comment_columns(con, views_too=not of_a_lake)
+            con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
+
+
+@cache
+def _words() -> str:
+    """Names the present views and comments: a digest of their texts."""
+    texts = sql("views") + (resources.files(__package__) / "sql" / "columns.yaml").read_text(
+        "utf-8"
+    )
+    return hashlib.sha256(texts.encode()).hexdigest()[:16]
+
+
+def column_comments() -> dict[str, dict[str, str]]:
+    """Table or view -> column -> what it means."""
+    import yaml
+
+    text = (resources.files(__package__) / "sql" / "columns.yaml").read_text(encoding="utf-8")
+    comments = yaml.safe_load(text)
+    return {
+        name: columns
+        if not name.startswith("follow") or "relation" not in columns
+        else {key: value for key, value in columns.items() if key != "relation"}
+        for name, columns in comments.items()
+        if name != "churn"
+    }
+
+
+# Table macros have comments in a file, and none in a lake.
+_ON_MACRO = re.compile(r"^COMMENT ON MACRO TABLE main\.(\w+) IS ('.*');$", re.MULTILINE)
+
+
+def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None:
+    """Comments on columns. A lake has none for those of views, and none for macros:
+    `column_meanings` has them all, a macro's without a column."""
+    tables = {
+        name
+        for (name,) in con.execute(
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = 'main' AND table_type = 'BASE TABLE'"
+        ).fetchall()
+    }
+    rows = []
+    for name, columns in column_comments().items():
+        for column, meaning in columns.items():
+            quoted = meaning.replace("'", "''")
+            rows.append(f"('{name}', '{column}', '{quoted}')")
+            if views_too or name in tables:
+                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
+    if not views_too:
+        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
+        con.execute(
+            f"CREATE OR REPLACE VIEW main.column_meanings AS FROM (VALUES {', '.join(rows)}) "
+            "AS meanings(table_name, column_name, meaning)"
+        )
+        con.execute(
+            "COMMENT ON VIEW main.column_meanings IS 'One row is one column and what it means.'"
+        )

@@ -1,0 +1,37 @@
+"""Running SQL: the files in `warehouse/sql`, and transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+
+import duckdb
+
+from sf_assets.rehearsal import crash_point
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of a file in `warehouse/sql`, by its name without `.sql`."""
+    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Run the statements of a file in `warehouse/sql`."""
+    con.execute(sql(name))
+
+
+@contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """BEGIN … COMMIT; ROLLBACK where anything is raised inside."""
+    con.execute("BEGIN TRANSACTION")
+    try:
+        yield
+    except BaseException:
+        con.execute("ROLLBACK")
+        raise
+    crash_point("committing")
+    con.execute("COMMIT")
+    crash_point("committed")
