@@ -126,7 +126,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
     from dagster._core.events.log import EventLogEntry
     from dagster._core.storage.event_log import SqlEventLogStorage
 
-    from sf_assets.assets.snapshots import _event
+    from sf_assets.assets.snapshot_events import snapshot_event
     from sf_assets.cli.runs import dagster_instance
     from sf_assets.home import Home
     from sf_assets.partitions import HANDLES
@@ -194,7 +194,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
                         relation, handle, day, "found", "exhausted", "complete", 1_000, 1_000, 50,
                         50, moment, moment, snapshots, 1, f"day={day}/benchmark.parquet",
                     )  # fmt: skip
-                    said = _event(row, None)
+                    said = snapshot_event(row, None)
                     planned, done = both(
                         asset, f"{day}|{handle}", said, "daily_snapshots", "snapshots"
                     )

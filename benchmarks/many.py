@@ -42,9 +42,10 @@ def directly() -> None:
     """The day without Dagster: what the assets do, in a plain process."""
     from sf_assets.assets.reading import read_in_batches
     from sf_assets.budget import Budget
-    from sf_assets.collect import Collected, ListToRead, collect
+    from sf_assets.collect import collect
     from sf_assets.home import Home
     from sf_assets.landing import Landing, SnapshotKey
+    from sf_assets.one_list import Collected, ListToRead
     from sf_assets.registry import read_registry
     from sf_assets.settings import load_settings
     from sf_assets.social_fetch import SocialFetchClient

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sf_assets.collect import pages_missing
 from sf_assets.landing import SnapshotKey
+from sf_assets.one_list import pages_missing
 from sf_assets.social_fetch import ListWalk
 
 Watcher = Callable[[SnapshotKey, ListWalk], None]

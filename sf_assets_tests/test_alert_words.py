@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from sf_assets.alerts import Alert, StatusChange, deliver, messages, send_sample
-from sf_assets.alerts.news import (
+from sf_assets.alerts.kinds import (
     ChurnSpike,
     CreditsLow,
     NotableAccount,

@@ -16,8 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from sf_assets.budget import Budget
-from sf_assets.collect import Collected, ListToRead, collect, spent_on
+from sf_assets.collect import collect, spent_on
 from sf_assets.landing import Landed, Landing, SnapshotKey
+from sf_assets.one_list import Collected, ListToRead
 from sf_assets.settings import Relation
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
 

@@ -13,8 +13,8 @@ import pytest
 from sf_assets.assets.spend import Spending
 from sf_assets.automation import schedules
 from sf_assets.cli.runs import dagster_instance
-from sf_assets.collect import ListToRead
 from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.one_list import ListToRead
 from sf_assets.registry import read_registry
 from sf_assets.settings import load_settings
 from sf_assets.warehouse.connection import reading

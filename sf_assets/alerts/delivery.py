@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from sf_assets.alerts.kinds import Alert
 from sf_assets.alerts.ledger import note, note_delivered, taken
-from sf_assets.alerts.news import Alert
 from sf_assets.alerts.words import Message, messages, sample
 from sf_assets.home import Home
 from sf_assets.rehearsal import crash_point

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
-from sf_assets.alerts.news import (
+from sf_assets.alerts.kinds import (
     Alert,
     ChurnSpike,
     CreditsLow,

@@ -19,8 +19,7 @@ import duckdb
 from sf_assets.assets.churn import CHURN_OF
 from sf_assets.assets.external import SOCIAL_FETCH_API
 from sf_assets.assets.pictures import counted
-from sf_assets.assets.snapshots import ASSET_OF
-from sf_assets.assets.specs import table
+from sf_assets.assets.specs import ASSET_OF, table
 from sf_assets.home import Home
 from sf_assets.landing import SnapshotKey
 from sf_assets.landing_objects import landing_at

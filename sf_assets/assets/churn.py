@@ -12,8 +12,7 @@ import dagster as dg
 import duckdb
 
 from sf_assets.assets.pictures import escape_markdown, profile_link
-from sf_assets.assets.snapshots import ASSET_OF
-from sf_assets.assets.specs import Describe, Metadata, row_counts, table_spec
+from sf_assets.assets.specs import ASSET_OF, Describe, Metadata, row_counts, table_spec
 from sf_assets.settings import Relation
 
 CHURN_OF: dict[Relation, str] = {"followers": "follower_churn", "following": "following_churn"}

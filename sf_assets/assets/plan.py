@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 
-from sf_assets.collect import ListToRead
 from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
+from sf_assets.one_list import ListToRead
 from sf_assets.registry import Registry
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.costs import Cost

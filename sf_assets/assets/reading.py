@@ -13,8 +13,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from sf_assets.collect import Collected
 from sf_assets.landing import SnapshotKey
+from sf_assets.one_list import Collected
 from sf_assets.progress import Pace, is_long_way, line, watching
 from sf_assets.social_fetch import ListWalk
 

@@ -16,13 +16,13 @@ import duckdb
 from pydantic import Field, SecretStr
 
 from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
-from sf_assets.assets.pictures import counted
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
-from sf_assets.assets.specs import table_spec
+from sf_assets.assets.snapshot_events import log_line, order_sentence, snapshot_event
+from sf_assets.assets.specs import ASSET_OF, table_spec
 from sf_assets.assets.spend import Spending
 from sf_assets.budget import Budget
-from sf_assets.collect import Collected, ListToRead, collect
+from sf_assets.collect import collect
 from sf_assets.home import Home
 from sf_assets.landing import (
     Attempt,
@@ -32,7 +32,7 @@ from sf_assets.landing import (
     drop_days_before,
 )
 from sf_assets.landing_objects import landing_at
-from sf_assets.membership import MIN_ORDER_AGREEMENT
+from sf_assets.one_list import Collected, ListToRead
 from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.places import names_below
 from sf_assets.progress import report
@@ -55,16 +55,9 @@ from sf_assets.warehouse.load import (
 )
 from sf_assets.warehouse.publish import PublishFailed, publish
 
-ASSET_OF: dict[Relation, str] = {
-    "followers": "follower_snapshots",
-    "following": "following_snapshots",
-}
-
 # How long raw pages stay after their day is archived.
 LANDING_DAYS = 30
 RETRIES = 2
-# So many ids of requests an event shows, some 40 bytes each: there is one a list and day.
-REQUEST_IDS = 50
 RETRY_SECONDS = 60
 
 
@@ -186,7 +179,7 @@ class _Run:
         # What this run already reported before it was retried is not reported again.
         if self.context.retry_number == 0:
             for row in plan.ready:
-                yield _event(row, None)
+                yield snapshot_event(row, None)
         try:
             yield from self._loaded(plan.load)
             if plan.read:
@@ -230,7 +223,7 @@ class _Run:
         for again in (False, True):
             try:
                 with reading(self.home.readable) as con:
-                    loaded = {_key(row): row for row in loaded_rows(con, self.keys)}
+                    loaded = {row.key: row for row in loaded_rows(con, self.keys)}
                     self.costs = costs_before(con, self.settings.day())
                     return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
@@ -246,7 +239,7 @@ class _Run:
             f"{len(self.keys)} lists: {len(plan.read)} to read, {len(plan.load)} landed and to "
             f"load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
             + (f". Spend: {self.spending.plan}" if plan.read else "")
-            + _said_of_order(plan.disordered)
+            + order_sentence(plan.disordered)
         )
 
     def _read_and_load(
@@ -328,16 +321,16 @@ class _Run:
         ended = {one.key: one for one in collected}
         by_key = {landed.key: landed for landed in landings}
         for row in rows:
-            self.attempts.pop(_key(row), None)
+            self.attempts.pop(row.key, None)
         # One message a batch: each is a row in Dagster's event log, tens of milliseconds dear.
         if rows:
             self.context.log.info(
                 "\n".join(
-                    _line(row, ended[_key(row)].bought if _key(row) in ended else 0) for row in rows
+                    log_line(row, ended[row.key].bought if row.key in ended else 0) for row in rows
                 )
             )
         for row in rows:
-            yield _event(row, by_key[_key(row)], self.disordered.get(_key(row)))
+            yield snapshot_event(row, by_key[row.key], self.disordered.get(row.key))
 
     def _note_load_failure(self, failure: LoadFailure) -> None:
         self.unfinished[failure.key] = (
@@ -447,7 +440,7 @@ class _Run:
         try:
             with reading(self.home.readable) as con:
                 there = names_below(self.home.archive, "day=*/*.parquet")
-                archived = {_key(row) for row in loaded_rows(con, old) if row.archive_file in there}
+                archived = {row.key for row in loaded_rows(con, old) if row.archive_file in there}
         except (FileNotFoundError, duckdb.Error):
             return  # what is archived cannot be told: everything stays
         try:
@@ -562,70 +555,3 @@ def _keys(
             if one in tracked and (not due_only or registry.due(handle, one, day))
         ]
     return keys
-
-
-def _line(row: SnapshotRow, bought: int) -> str:
-    return (
-        f"{_key(row)}: {row.lookup_status}, {row.listed:,} listed"
-        + (f" of {row.reported_total:,}" if row.reported_total is not None else "")
-        + f", {row.completeness}"
-        + (f" ({row.end_reason})" if row.end_reason else "")
-        + f", {counted(row.pages, 'page')}, {bought:,} bought now"
-    )
-
-
-def _key(row: SnapshotRow) -> SnapshotKey:
-    return SnapshotKey(row.snapshot_date, row.handle, row.relation)
-
-
-def _said_of_order(disordered: Mapping[SnapshotKey, float]) -> str:
-    if not disordered:
-        return ""
-    names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
-    return (
-        f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
-        f"order: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
-    )
-
-
-def _some(ids: Sequence[str]) -> list[str]:
-    """All ids of a usual list, the first and the last of a long one: the landing has them all."""
-    if len(ids) <= REQUEST_IDS:
-        return list(ids)
-    half = REQUEST_IDS // 2
-    return [*ids[:half], f"({len(ids) - 2 * half} more)", *ids[-half:]]
-
-
-def _event(
-    row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
-) -> dg.AssetMaterialization:
-    attempt = landed.to_load if landed else None
-    metadata: dict[str, dg.MetadataValue] = {
-        "status": dg.MetadataValue.text(row.lookup_status),
-        "completeness": dg.MetadataValue.text(row.completeness),
-    }
-    if row.end_reason is not None:
-        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
-    metadata["listed"] = dg.MetadataValue.int(row.listed)
-    if row.reported_total is not None:
-        metadata["total"] = dg.MetadataValue.int(row.reported_total)
-    metadata |= {
-        "pages": dg.MetadataValue.int(row.pages),
-        "credits": dg.MetadataValue.int(row.credits_charged),
-        "seconds": dg.MetadataValue.float(row.seconds),
-        "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
-    }
-    if order_agreement is not None:
-        metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
-    if attempt is not None:
-        metadata["retries"] = dg.MetadataValue.int(attempt.retries)
-        metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
-        metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
-        metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
-    # A partition's rows are the accounts on its list.
-    metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
-    return dg.AssetMaterialization(
-        ASSET_OF[row.relation],
-        partition=f"{row.snapshot_date.isoformat()}|{row.handle}",
-        metadata=metadata,
-    )

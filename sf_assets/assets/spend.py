@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from sf_assets.budget import Budget, DayMeter, Need, shares
-from sf_assets.collect import ListToRead, spent_on
+from sf_assets.collect import spent_on
 from sf_assets.landing import Landing, LandingDamaged, SnapshotKey, now
+from sf_assets.one_list import ListToRead
 from sf_assets.registry import Registry
 from sf_assets.settings import Settings
 from sf_assets.social_fetch import SocialFetchClient

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from sf_assets import alerts
-from sf_assets.assets.snapshots import ASSET_OF
+from sf_assets.assets.specs import ASSET_OF
 from sf_assets.home import Home
 from sf_assets.partitions import HandleRange
 from sf_assets.settings import RELATIONS, load_settings

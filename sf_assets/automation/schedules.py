@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sf_assets.assets.snapshots import ASSET_OF
+from sf_assets.assets.specs import ASSET_OF
 from sf_assets.automation.jobs import chunk_tags, snapshots_job
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handle_ranges

@@ -16,11 +16,12 @@ from pydantic import SecretStr
 from sf_assets.assets.spend import ask_balance
 from sf_assets.budget import Budget, DayMeter
 from sf_assets.cli.tables import counted, print_table
-from sf_assets.collect import ListToRead, first_page, spent_on
+from sf_assets.collect import spent_on
 from sf_assets.forecast import Forecast, ListForecast, first_page_forecast, forecast
 from sf_assets.home import Home
 from sf_assets.landing import SnapshotKey
 from sf_assets.landing_objects import landing_at
+from sf_assets.one_list import ListToRead, first_page
 from sf_assets.registry import Registry, normalise_handle, read_registry
 from sf_assets.settings import Settings, SettingsError
 from sf_assets.social_fetch import (

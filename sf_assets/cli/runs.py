@@ -126,7 +126,7 @@ class Runner:
     ) -> list[dg.ExecuteInProcessResult]:
         """Runs over the handles of a day, in chunks of neighbours; `due_only` leaves out lists that
         are not read on such a weekday."""
-        from sf_assets.assets.snapshots import ASSET_OF
+        from sf_assets.assets.specs import ASSET_OF
         from sf_assets.automation.jobs import SNAPSHOTS_JOB, chunk_tags
         from sf_assets.automation.schedules import CHUNK
         from sf_assets.partitions import handle_ranges

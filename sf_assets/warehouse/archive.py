@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.landing import Landed
+from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.membership import completeness
 from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
@@ -58,6 +58,11 @@ class SnapshotRow:
     run_id: str
     attempt: int
     archive_file: str
+
+    @property
+    def key(self) -> SnapshotKey:
+        """Which list of which day it is."""
+        return SnapshotKey(self.snapshot_date, self.handle, self.relation)
 
     @property
     def version(self) -> tuple[int, int]:

@@ -120,7 +120,7 @@ def load(
         failures += failed
     if rows:
         crash_point("archived")
-        loaded = {SnapshotKey(row.snapshot_date, row.handle, row.relation) for row in rows}
+        loaded = {row.key for row in rows}
         paid = [
             one
             for landed in landings

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from sf_assets.cli.runs import dagster_instance, failure_of
-from sf_assets.collect import new_fields, pages_missing
+from sf_assets.one_list import new_fields, pages_missing
 from sf_assets.social_fetch import ListWalk, parse_page
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.loopback import RESET, Action, Endless, Reply, Request, Wait, head
@@ -359,8 +359,9 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     import asyncio
 
     from sf_assets.budget import Budget
-    from sf_assets.collect import Collected, ListToRead, collect
+    from sf_assets.collect import collect
     from sf_assets.landing import Landing, SnapshotKey
+    from sf_assets.one_list import Collected, ListToRead
     from sf_assets.social_fetch import SocialFetchClient
 
     day, next_day = date(2026, 11, 1), date(2026, 11, 2)
