@@ -33,6 +33,8 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 _OF_A_LIST = ("depth", "full_every", "weekdays")
 
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
+# What a browser's address line has of a profile.
+_PROFILE = re.compile(r"(?:https?://)?(?:www\.|m\.)?tiktok\.com/@([^/?#@]+)/?(?:[?#].*)?", re.I)
 
 
 # Of one handle's settings, or of the defaults.
@@ -44,11 +46,13 @@ class RegistryError(SettingsError):
 
 
 def normalise_handle(text: str) -> str:
-    """`@Bob ` -> `bob`. Letters a-z, digits, `_` and `.`, 1 to 128 characters, no `.` at an end.
+    """`@Bob `, or the address of its profile -> `bob`.
 
-    Raises RegistryError for anything else, because a handle becomes a partition key and a path.
+    Letters a-z, digits, `_` and `.`, 1 to 128 characters, no `.` at an end. Raises RegistryError
+    for anything else, because a handle becomes a partition key and a path.
     """
-    handle = text.strip().removeprefix("@").lower()
+    pasted = _PROFILE.fullmatch(text.strip())
+    handle = (pasted.group(1) if pasted else text.strip().removeprefix("@")).lower()
     # Asked of the text as it came: the Kelvin sign's lower case is an ordinary k.
     if not text.strip().isascii() or not _HANDLE.fullmatch(handle):
         shown = text if len(text) <= 60 else text[:57] + "…"

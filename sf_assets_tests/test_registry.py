@@ -55,6 +55,9 @@ def problem(text: str) -> str:
         ("_", "_"),
         ("a..b", "a..b"),
         ("x" * 128, "x" * 128),
+        ("https://www.tiktok.com/@Bob.99", "bob.99"),
+        ("tiktok.com/@bob/?lang=en", "bob"),
+        (" http://m.tiktok.com/@bob#top ", "bob"),
     ],
 )
 def test_a_handle_has_one_spelling(typed: str, handle: str) -> None:
@@ -92,6 +95,11 @@ def test_a_handle_has_one_spelling(typed: str, handle: str) -> None:
         "bob\u0661",  # an Arabic digit
         "bob-alice",
         "%2e%2e",
+        "https://www.tiktok.com/@bob/video/1",
+        "https://www.tiktok.com/@../x",
+        "https://tiktok.com.example.com/@bob",
+        "https://example.com/@bob",
+        "tiktok.com/@b%6fb",
     ],
 )
 def test_what_is_no_handle_never_becomes_a_key_or_a_path(typed: str) -> None:
