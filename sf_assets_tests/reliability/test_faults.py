@@ -379,7 +379,7 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
                     one.key.handle: one
                     async for one in collect(
                         [
-                            ListToRead(SnapshotKey(day, handle, "followers"))
+                            ListToRead(SnapshotKey(day, handle, "followers"), pages_before=3)
                             for handle in ("begun", "queued")
                         ],
                         client=client,
