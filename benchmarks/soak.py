@@ -23,22 +23,20 @@ import time
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sf_assets.simulator import Options, SimulatorProcess, World, background, worst_month
 from sf_assets.simulator.faults import ERRORS
+from sf_assets_tests.tables import TABLES_OF_THE_RUN, published_tables
 
 LAST_DAY = date(2026, 10, 31)
 CONCURRENCY = 32
 # A body that breaks the contract fails its list until the command is run again.
 ATTEMPTS = 12
 
-# What differs between two runs of the same day, however equal they are.
-OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file", "copied_size"}
 # What it cost in peace and in the storm is told apart below.
-TABLES_OF_THE_RUN = {"main.credit_ledger", "main.credit_balances", "internal.ledger_files"}
+NOT_EQUAL = TABLES_OF_THE_RUN | {"main.credit_ledger"}
 
 
 @dataclass
@@ -120,22 +118,6 @@ def season(
     return made
 
 
-def tables(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all published tables but what belongs to the run that made them."""
-    with duckdb.connect(str((home / "sf_assets.duckdb").resolve()), read_only=True) as con:
-        columns: dict[str, list[str]] = {}
-        for schema, name, column in con.execute(
-            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
-            "WHERE table_schema IN ('main', 'internal') ORDER BY ALL"
-        ).fetchall():
-            if column not in OF_THE_RUN and f"{schema}.{name}" not in TABLES_OF_THE_RUN:
-                columns.setdefault(f"{schema}.{name}", []).append(f'"{column}"')
-        return {
-            name: sorted(con.execute(f"SELECT {', '.join(own)} FROM {name}").fetchall(), key=repr)
-            for name, own in columns.items()
-        }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--days", type=int, default=60)
@@ -166,7 +148,10 @@ def main() -> int:
                 random.Random(wanted.seed),
                 wanted.kill_every,
             )
-        expected, found = tables(folder / "calm"), tables(folder / "storm")
+        expected, found = (
+            published_tables(folder / name / "sf_assets.duckdb", without_tables=NOT_EQUAL)
+            for name in ("calm", "storm")
+        )
     finally:
         if wanted.keep is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -18,10 +18,10 @@ import pytest
 
 from sf_assets import __version__
 from sf_assets.cli import main
-from sf_assets.warehouse.connection import reading
 from sf_assets_tests.cli.shell import DAY, child, contents, environment, run, use
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account
+from sf_assets_tests.tables import OF_THE_FILE, Tables, published_tables
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
@@ -103,17 +103,8 @@ def test_a_world_that_cannot_be_is_told(options: list[str]) -> None:
     assert said.code == 2
 
 
-def tables(home: Path) -> dict[str, list[tuple[object, ...]]]:
-    with reading(home / "sf_assets.duckdb") as con:
-        names = con.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() UNION ALL "
-            "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
-        ).fetchall()
-        return {
-            f"{schema}.{name}": con.execute(f"FROM {schema}.{name} ORDER BY ALL").fetchall()
-            for schema, name in names
-            if name != "warehouse_format"  # how large the file was when it was last copied
-        }
+def tables(home: Path) -> Tables:
+    return published_tables(home / "sf_assets.duckdb", without=OF_THE_FILE, without_tables=())
 
 
 def test_a_rebuilt_warehouse_equals_the_one_before_and_buys_nothing(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from sf_assets.home import Home
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
+from sf_assets_tests.tables import Tables, published_tables
 
 from .processes import Ended, Forks, Process
 
@@ -25,30 +25,10 @@ DAY1, DAY2, DAY3 = date(2026, 11, 1), date(2026, 11, 2), date(2026, 11, 3)
 
 _numbers = count()
 
-Tables = dict[str, list[tuple[Any, ...]]]
-
-# What differs between two runs of the same day, however equal they are.
-_OF_THE_RUN = {"run_id", "started_at", "finished_at", "archive_file", "copied_size"}
-_TABLES_OF_THE_RUN = {"main.credit_balances", "internal.ledger_files"}
-
 
 def tables(home: Home) -> Tables:
-    """All rows of all tables and views of the published file, but run ids, times and file names."""
-    con = duckdb.connect(str(home.published.resolve()), read_only=True)
-    try:
-        columns: dict[str, list[str]] = {}
-        for schema, name, column in con.execute(
-            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
-            "WHERE table_schema IN ('main', 'internal') ORDER BY ALL"
-        ).fetchall():
-            if column not in _OF_THE_RUN and f"{schema}.{name}" not in _TABLES_OF_THE_RUN:
-                columns.setdefault(f"{schema}.{name}", []).append(f'"{column}"')
-        return {
-            name: sorted(con.execute(f"SELECT {', '.join(own)} FROM {name}").fetchall(), key=repr)
-            for name, own in columns.items()
-        }
-    finally:
-        con.close()
+    """All that is published of a home, but what belongs to the run that made it."""
+    return published_tables(home.published)
 
 
 def serve_day(server: ListServer, day: date) -> None:
