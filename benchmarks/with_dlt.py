@@ -21,7 +21,7 @@ from typing import Any
 
 try:
     import dlt
-    from dlt.sources.helpers.rest_client import RESTClient
+    from dlt.sources.helpers.rest_client.client import RESTClient
     from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
 except ImportError:
     sys.exit("dlt is not installed: pip install -c constraints.txt -e '.[bench]'")
