@@ -21,6 +21,11 @@ from .components import Cluster, ObjectStore, missing, object_store, postgres
 _OURS = ("AWS_", "SF_ASSETS_", "SOCIALFETCH_", "DAGSTER_HOME")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: two tests only wait for Dagster's clocks, for minutes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for the clocks of Dagster begin first: nobody waits for them at the end."""
     items.sort(key=lambda item: item.path.name not in ("test_up.py", "test_compose.py"))
