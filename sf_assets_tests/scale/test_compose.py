@@ -138,6 +138,7 @@ class Compose:
                     process.wait(timeout=60)
                 except subprocess.TimeoutExpired:
                     process.kill()
+                    process.wait()
 
 
 @pytest.fixture
