@@ -35,6 +35,13 @@ from sf_assets.warehouse.statements import run_sql, sql
 # So many accounts are compared at a time; bounds the memory of a wave.
 ACCOUNTS_A_WAVE = 500_000
 
+# Snapshots that are loaded and not compared.
+_WAITING = (
+    "internal.snapshots AS s ANTI JOIN internal.comparisons AS c ON c.relation = s.relation "
+    "AND c.handle = s.handle AND c.snapshot_date = s.snapshot_date AND c.attempt = s.attempt "
+    "AND c.pages = s.pages"
+)
+
 
 class ArchiveIncomplete(SfAssetsError):
     """A file of the archive that `snapshots` names is not there."""
@@ -104,10 +111,8 @@ def _memory(con: duckdb.DuckDBPyConnection) -> int:
     """
     accounts, days = con.execute(
         "SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0), count(*) FROM ("
-        "SELECT sum(s.listed) AS accounts, max(s.listed) AS longest FROM internal.snapshots AS s "
-        "ANTI JOIN internal.comparisons AS c ON c.relation = s.relation AND c.handle = s.handle "
-        "AND c.snapshot_date = s.snapshot_date AND c.attempt = s.attempt AND c.pages = s.pages "
-        "GROUP BY s.snapshot_date)",
+        "SELECT sum(s.listed) AS accounts, max(s.listed) AS longest "
+        f"FROM {_WAITING} GROUP BY s.snapshot_date)",
         [ACCOUNTS_A_WAVE],
     ).fetchall()[0]
     return max(48, 16 + int(accounts) * 600 // 1_000_000) + 64 * max(0, int(days) - 1)
@@ -163,10 +168,7 @@ class _Derivation:
             "SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.listed, "
             "s.reported_total, s.completeness, s.lookup_status, "
             "coalesce(s.end_reason = 'known', false), s.archive_file "
-            "FROM internal.snapshots AS s ANTI JOIN internal.comparisons AS c "
-            "ON c.relation = s.relation AND c.handle = s.handle "
-            "AND c.snapshot_date = s.snapshot_date "
-            "AND c.attempt = s.attempt AND c.pages = s.pages "
+            f"FROM {_WAITING} "
             "ORDER BY s.snapshot_date, s.relation, s.handle"
         ).fetchall()
         wave: list[_Snapshot] = []
