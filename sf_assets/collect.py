@@ -6,25 +6,21 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from sf_assets.budget import Budget
-from sf_assets.landing import Landing, LandingDamaged, SnapshotKey
+from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.one_list import Collected, ListToRead, Reader
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
 
 
-def spent_on(landing: Landing, day: date) -> int:
-    """Credits charged for all answers of a day, those in quarantine too."""
-    total = 0
-    for key in landing.keys(day):
-        with contextlib.suppress(LandingDamaged):
-            landed = landing.read(key)
-            total += landed.spent if landed else 0
-    return total
+def spent_on(landing: Landing, day: date, keys: Iterable[SnapshotKey] | None = None) -> int:
+    """Credits charged for all answers of a day, or of some of its lists; quarantine is counted."""
+    each = landing.read_each(landing.keys(day) if keys is None else keys)
+    return sum(landed.spent for _, landed in each if isinstance(landed, Landed))
 
 
 async def collect(

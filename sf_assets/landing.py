@@ -16,7 +16,7 @@ import json
 import os
 import random
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -177,6 +177,18 @@ class Landing:
                 return read_records(key, path, file)
         except FileNotFoundError:
             return None
+
+    def read_each(
+        self, keys: Iterable[SnapshotKey]
+    ) -> Iterator[tuple[SnapshotKey, Landed | LandingDamaged | None]]:
+        """What is landed of each list, in their order, or why that cannot be told."""
+        return ((key, self._read_or_why(key)) for key in keys)
+
+    def _read_or_why(self, key: SnapshotKey) -> Landed | LandingDamaged | None:
+        try:
+            return self.read(key)
+        except LandingDamaged as error:
+            return error
 
     def days(self) -> list[date]:
         """Days with landed pages, oldest first."""

@@ -15,7 +15,8 @@ from __future__ import annotations
 import io
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -38,6 +39,8 @@ from sf_assets.settings import RELATIONS
 LEASE_SECONDS = 60.0
 # Records that were listed may be one object by the time they are read.
 LOOKS = 5
+# Lists that are looked up together.
+AT_ONCE = 16
 
 
 def landing_at(root: Path, shared: Path | None = None) -> Landing:
@@ -85,6 +88,7 @@ class ObjectLanding(Landing):
         super().__init__(root)
         self.shared = shared or Path(tempfile.gettempdir())
         self.lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
+        self._left: dict[SnapshotKey, int] = {}
         self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
 
@@ -94,6 +98,19 @@ class ObjectLanding(Landing):
     def read(self, key: SnapshotKey) -> Landed | None:
         found, landed, _ = self._look(key)
         return landed if found.whole is not None or found.opened else None
+
+    def read_each(
+        self, keys: Iterable[SnapshotKey]
+    ) -> Iterator[tuple[SnapshotKey, Landed | LandingDamaged | None]]:
+        # A day's names are a question or two, and of most lists there is nothing in the morning.
+        asked = list(keys)
+        there = {key for day in {key.day for key in asked} for key in self.keys(day)}
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from zip(
+                asked,
+                pool.map(lambda key: self._read_or_why(key) if key in there else None, asked),
+                strict=True,
+            )
 
     def days(self) -> list[date]:
         days = []
@@ -127,10 +144,12 @@ class ObjectLanding(Landing):
         found, landed, lines = self._look(key)
         fresh = datetime.now(timezone.utc).timestamp() - found.touched < self.lease_seconds
         begun = bool(landed.attempts) and landed.attempts[-1].end is None
-        if begun and fresh:
+        # Left here a moment ago, and nobody came by since: who wrote last is not waited for.
+        ours = self._left.pop(key, None) == lines.count(b"\n")
+        if begun and fresh and not ours:
             return None
         log = ObjectLog(self, landed, lines, set(found.opened))
-        if begun:
+        if begun and not ours:
             try:
                 # Before anything is asked for: who was slow and not dead must notice.
                 log.adopt(landed.attempts[-1].token)
@@ -194,7 +213,7 @@ class ObjectLanding(Landing):
     def _landed(self, key: SnapshotKey, found: _Found) -> tuple[LandedObjects, bytes]:
         names = [found.whole] if found.whole else []
         names += [found.opened[number] for number in sorted(found.opened)]
-        held = self.fs.cat(names) if names else {}
+        held = self._bytes(names) if names else {}
         lines = held[found.whole] if found.whole else b""
         known = lines.count(b"\n")
         for number in sorted(found.opened):
@@ -222,7 +241,12 @@ class ObjectLanding(Landing):
 
     def _whole(self, key: SnapshotKey) -> Callable[[], bytes]:
         """Asks for it when it is wanted: a run holds hundreds of finished lists."""
-        return lambda: bytes(self.fs.cat_file(self._path(key)))
+        return lambda: self._bytes([self._path(key)])[self._path(key)]
+
+    def _bytes(self, names: list[str]) -> dict[str, bytes]:
+        """What is in the objects, a request each: in parts it would ask for every size first."""
+        held = self.fs.cat(names, max_concurrency=1)
+        return dict(held)
 
 
 class ObjectLog(SnapshotLog):
@@ -239,7 +263,8 @@ class ObjectLog(SnapshotLog):
         self._opened = opened
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held; who goes on with it in this process need not wait for himself."""
+        self._landing._left[self.key] = self._number
 
     def make_durable(self) -> None:
         """Put the ended walk together as one object, and remove the records it was landed as."""
@@ -265,7 +290,7 @@ class ObjectLog(SnapshotLog):
             self._landing.fs.pipe_file(name, line, mode="create")
         except FileExistsError:
             # Ours, where the answer to a first try was lost on the way.
-            if self._landing.fs.cat_file(name) != line:
+            if self._landing._bytes([name])[name] != line:
                 raise LandingTaken(f"{self.key}: another worker goes on with this list") from None
         self._number += 1
         self._opened.add(self._number)

@@ -49,11 +49,9 @@ def make_plan(
     finished for the day is neither bought nor loaded again.
     """
     plan = Plan()
-    for key in keys:
-        try:
-            landed = landing.read(key)
-        except LandingDamaged as error:
-            plan.refused[key] = str(error)
+    for key, landed in landing.read_each(keys):
+        if isinstance(landed, LandingDamaged):
+            plan.refused[key] = str(landed)
             continue
         row = loaded.get(key)
         best = landed.to_load if landed else None

@@ -27,7 +27,6 @@ from sf_assets.home import Home
 from sf_assets.landing import (
     Attempt,
     Landed,
-    LandingDamaged,
     SnapshotKey,
     drop_days_before,
 )
@@ -415,12 +414,11 @@ class _Run:
         found = {}
         for day in self.landing.days():
             if since <= day < today:
-                for key in self.landing.unsettled(day, ended):
-                    with contextlib.suppress(LandingDamaged):
-                        landed = self.landing.read(key)
+                for key, landed in self.landing.read_each(self.landing.unsettled(day, ended)):
+                    if isinstance(landed, Landed):
                         found[key] = tuple(
                             one
-                            for one in (landed.attempts if landed else ())
+                            for one in landed.attempts
                             if one.spent > noted.get((key, one.number), -1)
                         )
         return found
@@ -455,11 +453,9 @@ class _Run:
         """Put into the archive what only the landing of these lists knows of their cost: a refresh
         that broke off after the day was loaded, and was never gone on with."""
         paid = []
-        for key in sorted(keys):
-            with contextlib.suppress(LandingDamaged):
-                landed = self.landing.read(key)
-                if landed and landed.attempts and landed.attempts[-1].end is None:
-                    paid += paid_for(key, landed.attempts)
+        for key, landed in self.landing.read_each(sorted(keys)):
+            if isinstance(landed, Landed) and landed.attempts and landed.attempts[-1].end is None:
+                paid += paid_for(key, landed.attempts)
         if paid:
             write_ledger(self.home.archive, self.settings.day(), paid)
             self._record_new_files(self.settings.day())

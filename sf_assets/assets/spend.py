@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pydantic import SecretStr
 
 from sf_assets.budget import Budget, DayMeter, Need, shares
 from sf_assets.collect import spent_on
-from sf_assets.landing import Landing, LandingDamaged, SnapshotKey, now
+from sf_assets.landing import Landed, Landing, SnapshotKey, now
 from sf_assets.one_list import ListToRead
 from sf_assets.registry import Registry
 from sf_assets.settings import Settings
@@ -123,13 +122,10 @@ class Spending:
         One that the budget cut has had its turn.
         """
         found = []
-        for key in keys:
-            landed = None
-            with contextlib.suppress(LandingDamaged):
-                landed = self.landing.read(key)
-            if landed is None or landed.to_load is None:
+        for key, landed in self.landing.read_each(keys):
+            if not isinstance(landed, Landed) or landed.to_load is None:
                 own = self.registry.settings_of(key.handle)
-                paid = landed.spent if landed else 0
+                paid = landed.spent if isinstance(landed, Landed) else 0
                 found.append(ListToRead(key, priority=own.priority, paid=paid))
         return found
 
@@ -146,12 +142,9 @@ class Spending:
         return found
 
     def _spent_on(self, handle: str) -> int:
-        spent = 0
-        for relation in self.registry.settings_of(handle).relations:
-            with contextlib.suppress(LandingDamaged):
-                landed = self.landing.read(SnapshotKey(self.settings.day(), handle, relation))
-                spent += landed.spent if landed else 0
-        return spent
+        day = self.settings.day()
+        relations = self.registry.settings_of(handle).relations
+        return spent_on(self.landing, day, [SnapshotKey(day, handle, one) for one in relations])
 
     @staticmethod
     def _capped(need: Need, caps: Mapping[str, int]) -> Need:

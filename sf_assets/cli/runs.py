@@ -22,7 +22,7 @@ import portalocker
 from sf_assets.cli.exit_codes import FINE, REFUSED, SOME_FAILED
 from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
-from sf_assets.landing import LandingDamaged, SnapshotKey
+from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.landing_objects import landing_at
 from sf_assets.registry import read_registry
 from sf_assets.settings import Relation, Settings, SettingsError
@@ -237,11 +237,10 @@ class Bought:
     @classmethod
     def of(cls, home: Home, keys: Sequence[SnapshotKey]) -> Bought:
         landing, pages, credits = landing_at(home.landing, home.root), 0, 0
-        for key in keys:
-            with contextlib.suppress(LandingDamaged):  # the run itself tells of it
-                landed = landing.read(key)
-                pages += sum(len(one.request_ids) for one in landed.attempts) if landed else 0
-                credits += landed.spent if landed else 0
+        for _, landed in landing.read_each(keys):
+            if isinstance(landed, Landed):  # of a damaged one the run itself tells
+                pages += sum(len(one.request_ids) for one in landed.attempts)
+                credits += landed.spent
         return cls(pages, credits)
 
 

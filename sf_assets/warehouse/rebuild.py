@@ -163,11 +163,9 @@ def _landed(
     paid: list[Paid] = []
     to_load: list[Landed] = []
     for day in landing.days():
-        for key in landing.keys(day):
-            try:
-                landed = landing.read(key)
-            except LandingDamaged as error:
-                problems.append(str(error))
+        for key, landed in landing.read_each(landing.keys(day)):
+            if isinstance(landed, LandingDamaged):
+                problems.append(str(landed))
                 continue
             if landed is None:
                 continue

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sf_assets.collect import spent_on
 from sf_assets.landing import (
     Landing,
     LandingDamaged,
@@ -226,3 +227,29 @@ def test_handles_that_begin_alike_are_kept_apart(landing: ObjectLanding) -> None
         assert landed is not None, handle
         assert landed.credits == 1
     assert len(landing.keys(DAY1)) == 4
+
+
+def test_a_list_that_was_left_for_a_while_is_gone_on_with_at_once(landing: ObjectLanding) -> None:
+    with opened(landing) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+    assert ObjectLanding(landing.root).open(KEY) is None, "another worker waits for the lease"
+    with opened(landing) as log:
+        assert [one.body for one in log.pages()] == [page(1).body]
+        log.add_page(page(2))
+    with opened(patient(landing)) as other:
+        other.add_page(page(3))
+        assert landing.open(KEY) is None, "somebody has come by since it was left"
+
+
+def test_lists_are_looked_up_together_in_their_order(landing: ObjectLanding) -> None:
+    keys = [SnapshotKey(DAY1, f"h{number:02d}", "followers") for number in range(40)]
+    for key in keys[::2]:
+        walk(landing, 1, key)
+    broken = f"{landing.base}/2026-11-01/followers/h07.jsonl"
+    landing.fs.pipe_file(broken, b"not a record\n")
+    found = list(landing.read_each(keys))
+    assert [key for key, _ in found] == keys
+    assert [key for key, one in found if isinstance(one, LandingDamaged)] == [keys[7]]
+    assert [key for key, one in found if one is None] == [k for k in keys[1::2] if k != keys[7]]
+    assert spent_on(landing, DAY1) == 20
