@@ -49,6 +49,10 @@ from sf_assets.social_fetch import (
 _Result = TypeVar("_Result")
 
 
+class AnswerUnusable(SfAssetsError):
+    """A page that was most likely paid for and breaks the contract; it is in quarantine."""
+
+
 class BudgetSpent(SfAssetsError):
     """Our own caps leave nothing for a page."""
 
@@ -121,8 +125,8 @@ async def first_page(
 ) -> ListWalk:
     """Buy and land the first page of a list, unless it is landed already; the walk so far.
 
-    A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged, and
-    BudgetSpent where a cap leaves nothing for it.
+    A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged,
+    BudgetSpent where a cap leaves nothing for it, and AnswerUnusable.
     """
     reader = Reader(wanted, client, landing, budget, run_id, None, None, None)
     with await reader._open() as log:
@@ -134,7 +138,10 @@ async def first_page(
         if walk.pages == 0:
             if not budget.take(wanted.key):
                 raise BudgetSpent(f"{wanted.key}: the credits of this day are spent")
-            answer = await reader._ask(walk, log)
+            try:
+                answer = await reader._ask(walk, log)
+            except ContractViolation as error:
+                raise AnswerUnusable(reader._kept(error, 1)) from None
             if answer is not None:
                 walk.update(answer.response)
     return walk
@@ -260,10 +267,7 @@ class Reader:
                 pages_missing=pages_missing(walk),
             )
         except ContractViolation as error:
-            reason = _new_status(error.body) or error.reason
-            place = self.landing.quarantine(self.key, walk.pages + 1, reason, error.body)
-            said = str(error).replace(error.reason, reason)
-            return self._unfinished(f"{said} The answer is kept in {place}", permanent=True)
+            return self._unfinished(self._kept(error, walk.pages + 1), permanent=True)
         except StopEverything as error:
             return self._unfinished(str(error), permanent=True, stopped="unauthorized")
         except SocialFetchError as error:
@@ -318,6 +322,12 @@ class Reader:
         self.bought += 1
         self.credits += answer.credits_charged
         return None if doubted else answer
+
+    def _kept(self, error: ContractViolation, page: int) -> str:
+        """Put the answer to a page beside the landing; says why, and where it is."""
+        reason = _new_status(error.body) or error.reason
+        place = self.landing.quarantine(self.key, page, reason, error.body)
+        return f"{str(error).replace(error.reason, reason)} The answer is kept in {place}"
 
     async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:
         if answers:

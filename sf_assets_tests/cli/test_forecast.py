@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator
@@ -119,3 +120,15 @@ def test_the_day_s_cap_holds_for_a_forecast_too(home: Path, server: ListServer) 
     assert said.code == 1
     assert "credits of this day are spent" in said.complaint
     assert server.asked == []
+
+
+def test_an_answer_that_breaks_the_contract_is_kept_and_counted(
+    home: Path, server: ListServer
+) -> None:
+    server.fault = lambda request: Reply(200, json={"data": {"lookupStatus": "asleep"}})
+    said = run("forecast", "--handle", "nasa", "--yes")
+    assert said.code == 1
+    assert "asleep" in said.complaint
+    (kept,) = (home / "landing").rglob("*quarantine*")
+    assert str(kept) in said.complaint
+    assert "asleep" in base64.b64decode(json.loads(kept.read_text())["body_base64"]).decode()
