@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
 from sf_assets import __version__
-from sf_assets.cli.exit_codes import FINE, SOME_FAILED, WRONG_USAGE
-
-if TYPE_CHECKING:
-    from sf_assets.home import Home
-    from sf_assets.settings import Settings
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+from sf_assets.cli.common import (
+    json_option,
+    known_home,
+    not_tracked,
+    quiet_option,
+    said_clearly,
+    tracked_handles,
+)
+from sf_assets.cli.exit_codes import FINE, SOME_FAILED
+from sf_assets.cli.tracking import handles, track, untrack
+from sf_assets.cli.upkeep import doctor, migrate, rebuild
 
 _COMPLETION = """
 \b
@@ -39,73 +41,13 @@ or settings; 3 the vendor refused us (key or credits).
 """
 
 
-def _said_clearly(command: _Command) -> _Command:
-    """Errors a person can mend become one sentence and an exit code, not a traceback."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from sf_assets.settings import SettingsError, SfAssetsError
-
-        try:
-            return command(*args, **kwargs)
-        except SettingsError as error:
-            _stop(str(error), WRONG_USAGE)
-        except SfAssetsError as error:
-            _stop(str(error), SOME_FAILED)
-        except BrokenPipeError:
-            raise  # `| head` has enough; click ends quietly
-        except OSError as error:
-            _stop(str(error), WRONG_USAGE)
-        except Exception as error:
-            # Only who asks for it loads DuckDB.
-            duckdb = sys.modules.get("duckdb")
-            if duckdb is None or not isinstance(error, duckdb.Error):
-                raise
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            _stop(
-                f"what is published cannot be read ({said}): run sf-assets rebuild, or a "
-                "snapshot, which publishes it anew",
-                WRONG_USAGE,
-            )
-
-    return wrapper  # type: ignore[return-value]
-
-
-def _stop(message: str, code: int) -> None:
-    click.echo(f"sf-assets: {message}", err=True)
-    sys.exit(code)
-
-
-def _tracked_handles(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[str]:
-    """For shell completion: handles of the registry that go on like this; never an error."""
-    from sf_assets.home import Home
-    from sf_assets.registry import read_registry
-    from sf_assets.settings import SfAssetsError, load_settings
-
-    try:
-        registry = read_registry(Home(load_settings().home).registry)
-    except (SfAssetsError, OSError):
-        return []
-    at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)
-    named = {str(one).lstrip("@").lower() for one in context.params.get("handles") or ()}
-    return [
-        f"{at}{one}"
-        for one in registry.handles
-        if one.startswith(begun.lower()) and one not in named
-    ]
-
-
-_port = click.option(
+port_option = click.option(
     "--port",
     default=3000,
     show_default=True,
     type=click.IntRange(1, 65535),
     help="Of the Dagster UI, on 127.0.0.1.",
 )
-_quiet = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
-_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for scripts.")
 
 
 @click.group(
@@ -120,6 +62,10 @@ def main() -> None:
     os.umask(0o077)
 
 
+for _command in (track, untrack, handles, doctor, rebuild, migrate):
+    main.add_command(_command)
+
+
 @main.command(
     short_help="A month of an invented history, then the Dagster UI.",
     help="Simulator, a month of history through the real pipeline, then the Dagster UI.",
@@ -132,7 +78,7 @@ def main() -> None:
     type=click.IntRange(1, 90),
     help="Length of the history, which ends today.",
 )
-@_port
+@port_option
 @click.option("--no-ui", is_flag=True, help="Stop when the history is made.")
 @click.option(
     "--home",
@@ -141,7 +87,7 @@ def main() -> None:
     show_default=True,
     help="Folder of the demo; made anew each time.",
 )
-@_said_clearly
+@said_clearly
 def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
     from sf_assets.cli.demo import run_demo
 
@@ -153,8 +99,8 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
     help="The real thing: Dagster webserver and daemon on this home, for this machine only.",
     epilog="Example: SOCIALFETCH_API_KEY=sfk_… sf-assets up --port 3000",
 )
-@_port
-@_said_clearly
+@port_option
+@said_clearly
 def up(port: int) -> None:
     from sf_assets.cli.up import check, run_up
     from sf_assets.home import Home
@@ -169,133 +115,13 @@ def up(port: int) -> None:
 
 
 @main.command(
-    short_help="Track handles: adds them to handles.yaml.",
-    help="Track handles: adds them to handles.yaml.",
-    epilog="Example: sf-assets track @nasa esa --relation followers",
-)
-@click.argument("handles", nargs=-1, required=True)
-@click.option(
-    "--relation",
-    type=click.Choice(["followers", "following", "both"]),
-    help="Which lists; both unless handles.yaml says otherwise.",
-)
-@click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
-@click.option(
-    "--depth",
-    type=click.Choice(["full", "recent"]),
-    help="recent: read from the top until what comes is known, all of it once a week.",
-)
-@click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
-@_quiet
-@_json
-@_said_clearly
-def track(
-    handles: tuple[str, ...],
-    relation: str | None,
-    pages: int | None,
-    depth: str | None,
-    priority: int | None,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    from sf_assets.cli.tables import print_json
-    from sf_assets.registry import normalise_handle, read_registry, track
-    from sf_assets.settings import load_settings
-
-    settings = load_settings()
-    own: dict[str, Any] = {}
-    if relation is not None:
-        own["relations"] = ["followers", "following"] if relation == "both" else [relation]
-    if pages is not None and depth is not None:
-        raise click.UsageError("choose one of --pages and --depth")
-    if pages is not None:
-        own["depth"] = {"pages": pages}
-    if depth is not None:
-        own["depth"] = depth
-    if priority is not None:
-        own["priority"] = priority
-    # Checked before the home is made: a typing error must not leave a folder behind.
-    wanted = [normalise_handle(handle) for handle in handles]
-    home = _known_home(settings)
-    read_registry(home.registry)
-    home.ensure(settings)
-    new = track(home.registry, wanted, own)
-    if as_json:
-        print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
-    elif not quiet:
-        for handle in dict.fromkeys(wanted):
-            click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
-        click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
-
-
-@main.command(
-    short_help="Stop tracking handles; what is stored stays.",
-    help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
-    epilog="Example: sf-assets untrack esa",
-)
-@click.argument("handles", nargs=-1, required=True, shell_complete=_tracked_handles)
-@_quiet
-@_json
-@_said_clearly
-def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
-    from sf_assets.cli.tables import print_json
-    from sf_assets.registry import normalise_handle, read_registry, untrack
-    from sf_assets.settings import SettingsError, load_settings
-
-    home = _known_home(load_settings())
-    registry = read_registry(home.registry)
-    for handle in handles:
-        if normalise_handle(handle) not in registry.handles:
-            raise SettingsError(
-                _not_tracked(normalise_handle(handle), registry, "see: sf-assets handles")
-            )
-    gone = untrack(home.registry, list(handles))
-    if as_json:
-        print_json([{"handle": one} for one in gone])
-    elif not quiet:
-        for handle in gone:
-            click.echo(f"{handle}: no longer tracked; what is stored stays")
-
-
-@main.command(
-    short_help="The tracked handles with their latest snapshots.",
-    help="Show the tracked handles with their latest snapshots.",
-    epilog="Example: sf-assets handles",
-)
-@_json
-@_said_clearly
-def handles(as_json: bool) -> None:
-    from sf_assets.cli.tables import latest_snapshots, print_json, print_table
-    from sf_assets.registry import read_registry
-    from sf_assets.settings import load_settings
-
-    home = _known_home(load_settings())
-    registry = read_registry(home.registry)
-    if not registry.handles and not as_json:
-        click.echo("no handle is tracked yet: sf-assets track HANDLE")
-        return
-    latest = latest_snapshots(home)
-    rows = []
-    for handle, own in registry.handles.items():
-        for relation in own.relations:
-            last = latest.get((relation, handle), {})
-            depth = own.of(relation).said()
-            rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
-    columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
-    if as_json:
-        print_json([{name: row.get(name) for name in columns} for row in rows])
-    else:
-        print_table(columns, [[row.get(name) for name in columns] for row in rows])
-
-
-@main.command(
     short_help="Take today's snapshots now, churn and growth included.",
     help="Snapshot today's lists now, through the same assets as the schedule, churn and growth "
     "included. No handle named: all tracked ones that are due today. What is finished for the day "
     "is not bought again.",
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
-@click.argument("handles", nargs=-1, shell_complete=_tracked_handles)
+@click.argument("handles", nargs=-1, shell_complete=tracked_handles)
 @click.option(
     "--relation",
     type=click.Choice(["followers", "following", "both"]),
@@ -305,9 +131,9 @@ def handles(as_json: bool) -> None:
 )
 @click.option("--refresh", is_flag=True, help="Walk finished lists again; buys their pages again.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
-@_quiet
-@_json
-@_said_clearly
+@quiet_option
+@json_option
+@said_clearly
 def snapshot(
     handles: tuple[str, ...],
     relation: str,
@@ -323,7 +149,7 @@ def snapshot(
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
-    home = _known_home(settings)
+    home = known_home(settings)
     registry = read_registry(home.registry)
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
     wanted = list(named or registry.handles)
@@ -331,7 +157,7 @@ def snapshot(
         raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
     for handle in wanted:
         if handle not in registry.handles:
-            raise SettingsError(_not_tracked(handle, registry))
+            raise SettingsError(not_tracked(handle, registry))
     relations = [one for one in RELATIONS if relation in (one, "both")]
     home.ensure(settings)
     manner = Manner(verbose=verbose, quiet=quiet, as_json=as_json)
@@ -358,7 +184,7 @@ def snapshot(
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
 @click.option("--examples", is_flag=True, help="Print ten questions with their SQL.")
-@_said_clearly
+@said_clearly
 def query(
     sql: str | None, as_json: bool, as_csv: bool, parquet: Path | None, examples: bool
 ) -> None:
@@ -373,7 +199,7 @@ def query(
     if (as_json + as_csv + (parquet is not None)) > 1:
         raise click.UsageError("choose one of --json, --csv and --parquet")
     form = "json" if as_json else "csv" if as_csv else "table"
-    run_query(_known_home(load_settings()), sql, form, parquet)
+    run_query(known_home(load_settings()), sql, form, parquet)
 
 
 @main.command(
@@ -393,13 +219,13 @@ def query(
 @click.option("--handle", help="Only this one; it need not be tracked.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object.")
 @click.option("--yes", is_flag=True, help="Buy the one page without asking.")
-@_said_clearly
+@said_clearly
 def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     from sf_assets.cli.forecast import run_forecast
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    sys.exit(run_forecast(settings, _known_home(settings), days, handle, as_json=as_json, yes=yes))
+    sys.exit(run_forecast(settings, known_home(settings), days, handle, as_json=as_json, yes=yes))
 
 
 @main.command(
@@ -411,7 +237,7 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     "--handle",
     "handles",
     multiple=True,
-    shell_complete=_tracked_handles,
+    shell_complete=tracked_handles,
     help="Only this one; may be repeated.",
 )
 @click.option(
@@ -428,14 +254,14 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     show_default=True,
     help="Where to write it.",
 )
-@_quiet
-@_json
-@_said_clearly
+@quiet_option
+@json_option
+@said_clearly
 def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.report import run_report
     from sf_assets.settings import load_settings
 
-    run_report(_known_home(load_settings()), handles, days, output, quiet=quiet, as_json=as_json)
+    run_report(known_home(load_settings()), handles, days, output, quiet=quiet, as_json=as_json)
 
 
 @main.group(
@@ -451,9 +277,9 @@ def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_js
     type=click.IntRange(min=1),
     help="Show so many.",
 )
-@_json
+@json_option
 @click.pass_context
-@_said_clearly
+@said_clearly
 def alerts(context: click.Context, limit: int, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -461,7 +287,7 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    run_list(_known_home(settings), settings, limit, as_json)
+    run_list(known_home(settings), settings, limit, as_json)
 
 
 @alerts.command(
@@ -471,9 +297,9 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
     "it arrived. Exit code 1 where it did not.",
     epilog="Example: SF_ASSETS_ALERT_URLS=discord://id/token sf-assets alerts test",
 )
-@_quiet
-@_json
-@_said_clearly
+@quiet_option
+@json_option
+@said_clearly
 def alerts_test(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.alerts import run_test
     from sf_assets.settings import load_settings
@@ -487,7 +313,7 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
     epilog=_COMPLETION,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@_said_clearly
+@said_clearly
 def completion(shell: str) -> None:
     from sf_assets.cli.completion import script
 
@@ -527,7 +353,7 @@ def completion(shell: str) -> None:
 @click.option("--balance", default=1_000_000, show_default=True, help="Credits of the account.")
 @click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
 @click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
-@_said_clearly
+@said_clearly
 def simulate(
     port: int,
     seed: int,
@@ -565,94 +391,3 @@ def simulate(
         run(world, options, port=port)
     except (ValueError, OSError) as error:
         raise SettingsError(f"simulate: {error}") from None
-
-
-@main.command(
-    short_help="Check key, credits, home, disk, grid, alerts; what to do.",
-    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts; say what to do.",
-    epilog="Example: sf-assets doctor",
-)
-@_quiet
-@_json
-@_said_clearly
-def doctor(quiet: bool, as_json: bool) -> None:
-    from sf_assets.cli.doctor import run_doctor
-
-    sys.exit(run_doctor(quiet=quiet, as_json=as_json))
-
-
-@main.command(
-    short_help="The warehouse anew from archive and landing; buys nothing.",
-    help="Make the warehouse anew from the archive and the landed pages; nothing is bought. The "
-    "old file is kept beside it.",
-    epilog="Example: sf-assets rebuild",
-)
-@_quiet
-@_said_clearly
-def rebuild(quiet: bool) -> None:
-    from sf_assets.home import Home
-    from sf_assets.settings import load_settings
-    from sf_assets.warehouse.rebuild import rebuild
-
-    settings = load_settings()
-    home = Home.of(settings).ensure(settings)
-    made = rebuild(home)
-    if not quiet:
-        click.echo(
-            f"{made.snapshots} snapshots replayed into {home.writable}"
-            + ("" if home.lake else f"; published as {home.published}")
-            + (f". The old warehouse is kept as {made.old}" if made.old else "")
-        )
-    for problem in made.problems:
-        click.echo(f"not replayed: {problem}", err=True)
-    sys.exit(SOME_FAILED if made.problems else FINE)
-
-
-@main.command(
-    short_help="Copy everything into a lake, or back.",
-    help="Copy everything to a lake (or back with --to duckdb), compare it, and leave what is here "
-    "as it is. Stop `sf-assets up` first.",
-    epilog="Example: sf-assets migrate --to 'ducklake:postgres:host=db dbname=lake' "
-    "--storage s3://bucket/sf",
-)
-@click.option("--to", "address", required=True, help="An SF_ASSETS_WAREHOUSE, or duckdb.")
-@click.option("--storage", help="An SF_ASSETS_STORAGE: a folder or s3://bucket/prefix.")
-@click.option(
-    *("--home", "folder"),
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The new home, with a copy of the registry; the present one unless given.",
-)
-@_said_clearly
-def migrate(address: str, storage: str | None, folder: Path | None) -> None:
-    from sf_assets.home import Home
-    from sf_assets.migrate import migrate
-    from sf_assets.settings import SettingsError, load_settings
-
-    settings = load_settings()
-    source = _known_home(settings)
-    wanted = {"SF_ASSETS_WAREHOUSE": None if address == "duckdb" else address}
-    wanted |= {"SF_ASSETS_STORAGE": storage, "SF_ASSETS_HOME": str(folder or settings.home)}
-    if address == "duckdb" and storage is not None:
-        raise SettingsError("migrate: a DuckDB file is kept in the home; leave out --storage")
-    target = Home.of(load_settings(wanted))
-    migrate(source, target, click.echo)
-    click.echo("everything is copied; from now on set")
-    for name, value in wanted.items():
-        shown = str(target.lake) if value and name == "SF_ASSETS_WAREHOUSE" else value
-        click.echo(f"  {name}={shown}" if value else f"  {name}, not any more")
-
-
-def _known_home(settings: Settings) -> Home:
-    """The home, not made yet. Raises SettingsError where a newer version made it."""
-    from sf_assets.home import Home
-
-    home = Home.of(settings)
-    home.start_date(settings)
-    return home
-
-
-def _not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:
-    closest = registry.closest(handle)
-    hint = otherwise or f"track it with: sf-assets track {handle}"
-    hint = f"did you mean {closest}?" if closest else hint
-    return f"{handle} is not tracked; {hint}"

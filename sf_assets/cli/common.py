@@ -1,0 +1,97 @@
+"""What commands share: how they end, their options, the home, handles by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sf_assets.cli.exit_codes import SOME_FAILED, WRONG_USAGE
+
+if TYPE_CHECKING:
+    from sf_assets.home import Home
+    from sf_assets.settings import Settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON document, for scripts."
+)
+
+
+def said_clearly(command: _Command) -> _Command:
+    """Errors a person can mend become one sentence and an exit code, not a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        from sf_assets.settings import SettingsError, SfAssetsError
+
+        try:
+            return command(*args, **kwargs)
+        except SettingsError as error:
+            stop(str(error), WRONG_USAGE)
+        except SfAssetsError as error:
+            stop(str(error), SOME_FAILED)
+        except BrokenPipeError:
+            raise  # `| head` has enough; click ends quietly
+        except OSError as error:
+            stop(str(error), WRONG_USAGE)
+        except Exception as error:
+            # Only who asks for it loads DuckDB.
+            duckdb = sys.modules.get("duckdb")
+            if duckdb is None or not isinstance(error, duckdb.Error):
+                raise
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            stop(
+                f"what is published cannot be read ({said}): run sf-assets rebuild, or a "
+                "snapshot, which publishes it anew",
+                WRONG_USAGE,
+            )
+
+    return wrapper  # type: ignore[return-value]
+
+
+def stop(message: str, code: int) -> None:
+    click.echo(f"sf-assets: {message}", err=True)
+    sys.exit(code)
+
+
+def known_home(settings: Settings) -> Home:
+    """The home, not made yet. Raises SettingsError where a newer version made it."""
+    from sf_assets.home import Home
+
+    home = Home.of(settings)
+    home.start_date(settings)
+    return home
+
+
+def not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:
+    closest = registry.closest(handle)
+    hint = otherwise or f"track it with: sf-assets track {handle}"
+    hint = f"did you mean {closest}?" if closest else hint
+    return f"{handle} is not tracked; {hint}"
+
+
+def tracked_handles(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """For shell completion: handles of the registry that go on like this; never an error."""
+    from sf_assets.home import Home
+    from sf_assets.registry import read_registry
+    from sf_assets.settings import SfAssetsError, load_settings
+
+    try:
+        registry = read_registry(Home(load_settings().home).registry)
+    except (SfAssetsError, OSError):
+        return []
+    at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)
+    named = {str(one).lstrip("@").lower() for one in context.params.get("handles") or ()}
+    return [
+        f"{at}{one}"
+        for one in registry.handles
+        if one.startswith(begun.lower()) and one not in named
+    ]

@@ -1,0 +1,136 @@
+"""Which handles are tracked: track, untrack, handles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sf_assets.cli.common import (
+    json_option,
+    known_home,
+    not_tracked,
+    quiet_option,
+    said_clearly,
+    tracked_handles,
+)
+
+
+@click.command(
+    short_help="Track handles: adds them to handles.yaml.",
+    help="Track handles: adds them to handles.yaml.",
+    epilog="Example: sf-assets track @nasa esa --relation followers",
+)
+@click.argument("handles", nargs=-1, required=True)
+@click.option(
+    "--relation",
+    type=click.Choice(["followers", "following", "both"]),
+    help="Which lists; both unless handles.yaml says otherwise.",
+)
+@click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
+@click.option(
+    "--depth",
+    type=click.Choice(["full", "recent"]),
+    help="recent: read from the top until what comes is known, all of it once a week.",
+)
+@click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
+@quiet_option
+@json_option
+@said_clearly
+def track(
+    handles: tuple[str, ...],
+    relation: str | None,
+    pages: int | None,
+    depth: str | None,
+    priority: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from sf_assets.cli.tables import print_json
+    from sf_assets.registry import normalise_handle, read_registry, track
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    own: dict[str, Any] = {}
+    if relation is not None:
+        own["relations"] = ["followers", "following"] if relation == "both" else [relation]
+    if pages is not None and depth is not None:
+        raise click.UsageError("choose one of --pages and --depth")
+    if pages is not None:
+        own["depth"] = {"pages": pages}
+    if depth is not None:
+        own["depth"] = depth
+    if priority is not None:
+        own["priority"] = priority
+    # Checked before the home is made: a typing error must not leave a folder behind.
+    wanted = [normalise_handle(handle) for handle in handles]
+    home = known_home(settings)
+    read_registry(home.registry)
+    home.ensure(settings)
+    new = track(home.registry, wanted, own)
+    if as_json:
+        print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
+    elif not quiet:
+        for handle in dict.fromkeys(wanted):
+            click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+        click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+
+
+@click.command(
+    short_help="Stop tracking handles; what is stored stays.",
+    help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
+    epilog="Example: sf-assets untrack esa",
+)
+@click.argument("handles", nargs=-1, required=True, shell_complete=tracked_handles)
+@quiet_option
+@json_option
+@said_clearly
+def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
+    from sf_assets.cli.tables import print_json
+    from sf_assets.registry import normalise_handle, read_registry, untrack
+    from sf_assets.settings import SettingsError, load_settings
+
+    home = known_home(load_settings())
+    registry = read_registry(home.registry)
+    for handle in handles:
+        if normalise_handle(handle) not in registry.handles:
+            raise SettingsError(
+                not_tracked(normalise_handle(handle), registry, "see: sf-assets handles")
+            )
+    gone = untrack(home.registry, list(handles))
+    if as_json:
+        print_json([{"handle": one} for one in gone])
+    elif not quiet:
+        for handle in gone:
+            click.echo(f"{handle}: no longer tracked; what is stored stays")
+
+
+@click.command(
+    short_help="The tracked handles with their latest snapshots.",
+    help="Show the tracked handles with their latest snapshots.",
+    epilog="Example: sf-assets handles",
+)
+@json_option
+@said_clearly
+def handles(as_json: bool) -> None:
+    from sf_assets.cli.tables import latest_snapshots, print_json, print_table
+    from sf_assets.registry import read_registry
+    from sf_assets.settings import load_settings
+
+    home = known_home(load_settings())
+    registry = read_registry(home.registry)
+    if not registry.handles and not as_json:
+        click.echo("no handle is tracked yet: sf-assets track HANDLE")
+        return
+    latest = latest_snapshots(home)
+    rows = []
+    for handle, own in registry.handles.items():
+        for relation in own.relations:
+            last = latest.get((relation, handle), {})
+            depth = own.of(relation).said()
+            rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
+    columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
+    if as_json:
+        print_json([{name: row.get(name) for name in columns} for row in rows])
+    else:
+        print_table(columns, [[row.get(name) for name in columns] for row in rows])
