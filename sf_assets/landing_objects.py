@@ -4,7 +4,7 @@ An object is whole or absent, so a record is an object: `<handle>.jsonl.open/000
 number for each, put only where that number is not taken. When the walk has ended they become one
 object `<handle>.jsonl`, line by line what the file on disk would be, and are then removed.
 
-There are no locks. Who finds a list that somebody wrote to within LEASE_SECONDS waits for him; who
+There are no locks. Who finds a list that another wrote to within LEASE_SECONDS waits for him; who
 finds one left alone longer goes on with it, by taking the next number first. Was the other one only
 slow, his next record finds its number taken: he stops and waits in turn. At most the page he had
 asked for by then is bought and not landed.
