@@ -33,20 +33,20 @@ def said_clearly(command: _Command) -> _Command:
         try:
             return command(*args, **kwargs)
         except SettingsError as error:
-            stop(str(error), WRONG_USAGE)
+            _stop(str(error), WRONG_USAGE)
         except SfAssetsError as error:
-            stop(str(error), SOME_FAILED)
+            _stop(str(error), SOME_FAILED)
         except BrokenPipeError:
             raise  # `| head` has enough; click ends quietly
         except OSError as error:
-            stop(str(error), WRONG_USAGE)
+            _stop(str(error), WRONG_USAGE)
         except Exception as error:
             # Only who asks for it loads DuckDB.
             duckdb = sys.modules.get("duckdb")
             if duckdb is None or not isinstance(error, duckdb.Error):
                 raise
             said = (str(error).splitlines() or [type(error).__name__])[0]
-            stop(
+            _stop(
                 f"what is published cannot be read ({said}): run sf-assets rebuild, or a "
                 "snapshot, which publishes it anew",
                 WRONG_USAGE,
@@ -55,7 +55,7 @@ def said_clearly(command: _Command) -> _Command:
     return wrapper  # type: ignore[return-value]
 
 
-def stop(message: str, code: int) -> None:
+def _stop(message: str, code: int) -> None:
     click.echo(f"sf-assets: {message}", err=True)
     sys.exit(code)
 
