@@ -27,13 +27,25 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
+def tolerance(total: int) -> float:
+    """How far a list and its total may differ: the total drifts while the list is read."""
+    return max(2, 0.005 * total)
+
+
+def usable_total(listed: int, reported_total: int | None) -> int | None:
+    """The reported total, or None where it contradicts the list: more accounts are shown."""
+    if reported_total is None or listed - reported_total > tolerance(reported_total):
+        return None
+    return reported_total
+
+
 def completeness(
     lookup_status: str, end_reason: str | None, listed: int, reported_total: int | None
 ) -> Completeness:
     """How much of a list a snapshot shows.
 
-    `complete`: read to its end and within max(2, 0.5 %) of the reported total, or no total is
-    reported; an empty list only where the total says 0. `window`: found, anything less.
+    `complete`: read to its end and within max(2, 0.5 %) of the reported total, or no usable total
+    is reported; an empty list only where the total is 0. `window`: found, anything less.
     """
     if lookup_status != "found":
         return "none"
@@ -41,31 +53,49 @@ def completeness(
         return "window"
     if listed == 0:
         return "complete" if reported_total == 0 else "window"
-    if reported_total is None:
+    total = usable_total(listed, reported_total)
+    if total is None:
         return "complete"
+    return "complete" if abs(total - listed) <= tolerance(total) else "window"
+
+
+def exhaustive(
+    lookup_status: str, end_reason: str | None, listed: int, reported_total: int | None
+) -> bool:
+    """Whether a list shows everyone, so that whoever is not in it does not follow.
+
+    It was read to its end and its total is not above what is listed, nor more than the tolerance
+    below. Without a total nobody can know: a cap ends a list as its last page does.
+    """
+    total = usable_total(listed, reported_total)
     return (
-        "complete" if abs(reported_total - listed) <= max(2, 0.005 * reported_total) else "window"
+        lookup_status == "found"
+        and end_reason == "exhausted"
+        and total is not None
+        and total <= listed
     )
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What one comparison allows to say, and why.
+    """What one comparison allows to claim, and why.
 
-    `losses`: `all`, `window` (accounts above the horizon) or `none`.
-    `gains`: `front` (new accounts above the front), `all` (every new account) or `none`.
-    Both are `baseline` where there is no earlier snapshot.
+    `losses`: `all` (the current list shows everyone), `window` (accounts above the horizon) or
+    `none`. `gains`: `all` (the previous list showed everyone), `front` (new accounts above the
+    front) or `none`. Both are `baseline` where there is no earlier snapshot. `order`: whether the
+    order of the two lists proves anything.
     """
 
     losses: Literal["all", "window", "none", "baseline"]
-    gains: Literal["front", "all", "none", "baseline"]
+    gains: Literal["all", "front", "none", "baseline"]
+    order: bool
     reason: str
 
 
 def claims(
-    current: Completeness,
-    previous: Completeness,
     *,
+    shows_all: bool,
+    showed_all: bool,
     listed: int,
     listed_before: int,
     common: int,
@@ -73,24 +103,32 @@ def claims(
 ) -> Claims:
     """What the comparison of two usable snapshots allows to claim.
 
-    `listed` and `listed_before` are accounts in the current and the previous list, `common` those
-    in both whose places are known, `chain` those of them that kept their order.
+    `shows_all`, `showed_all`: whether the current and the previous list are exhaustive. `listed`
+    and `listed_before` are their accounts, `common` those in both whose positions are known,
+    `chain` those of them that kept their order.
     """
-    both_complete = current == "complete" and previous == "complete"
-    if common == 0:
-        if both_complete and 0 in (listed, listed_before):
-            # Complete and empty means that the total says 0: everyone on the other side changed.
-            return Claims("all", "all", "one list is empty, and its total says so")
-        return Claims("none", "none", "the lists have no account in common")
-    agreement = chain / common
-    if agreement < MIN_ORDER_AGREEMENT:
-        kept = f"only {agreement:.0%} of the common accounts kept their order"
-        if both_complete:
-            return Claims("all", "all", f"{kept}, but both lists are complete")
-        return Claims("none", "none", f"{kept}, and a list is only a window")
-    if current == "complete":
-        return Claims("all", "front", "the list is complete")
-    return Claims("window", "front", "the list is a window: nothing is known below its horizon")
+    if common == 0 and listed > 0 and listed_before > 0:
+        return Claims("none", "none", False, "The lists have no account in common.")
+    order = common > 0 and chain >= MIN_ORDER_AGREEMENT * common
+    losses: Literal["all", "window", "none"] = (
+        "all" if shows_all else "window" if order else "none"
+    )
+    gains: Literal["all", "front", "none"] = "all" if showed_all else "front" if order else "none"
+    if order:
+        proofs = ["The common accounts kept their order"]
+    elif common:
+        proofs = [f"Only {chain / common:.0%} of the common accounts kept their order"]
+    else:
+        proofs = ["One of the lists is empty"]
+    if shows_all and showed_all:
+        proofs.append("both lists show everyone")
+    elif shows_all:
+        proofs.append("this list shows everyone")
+    elif showed_all:
+        proofs.append("the list before showed everyone, this one does not")
+    else:
+        proofs.append("neither list shows everyone")
+    return Claims(losses, gains, order, "; ".join(proofs) + ".")
 
 
 def longest_chain(places: Floats) -> Bools:

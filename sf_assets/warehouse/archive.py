@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sf_assets.landing import Landed, SnapshotKey
-from sf_assets.membership import completeness
+from sf_assets.membership import completeness, exhaustive
 from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
@@ -63,6 +63,11 @@ class SnapshotRow:
     def key(self) -> SnapshotKey:
         """Which list of which day it is."""
         return SnapshotKey(self.snapshot_date, self.handle, self.relation)
+
+    @property
+    def exhaustive(self) -> bool:
+        """Whether the list shows everyone."""
+        return exhaustive(self.lookup_status, self.end_reason, self.listed, self.reported_total)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -108,6 +113,7 @@ def write_batch(
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
             con.execute("SET VARIABLE landing_files = ?", [files])
             con.execute("SET VARIABLE longest_line = ?", [longest])
+            run_sql(con, "valid_ids")
             run_sql(con, "stage_entries")
             rows = [
                 _row(raw, f"{folder.name}/{name}")
@@ -204,6 +210,10 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
                 **{
                     **raw,
                     "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
+                    "completeness": completeness(
+                        raw["lookup_status"], raw["end_reason"], raw["listed"],
+                        raw["reported_total"],
+                    ),
                     "archive_file": f"{path.parent.name}/{path.name}",
                 }
             )

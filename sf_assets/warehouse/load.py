@@ -142,7 +142,9 @@ def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
     columns = {
         field.name: [getattr(row, field.name) for row in rows] for field in fields(SnapshotRow)
     }
-    con.register("incoming", pa.table(columns, schema=_schema()))
+    incoming = pa.table(columns, schema=_schema())
+    exhaustive = pa.array([row.exhaustive for row in rows], pa.bool_())
+    con.register("incoming", incoming.append_column("exhaustive", exhaustive))
     con.execute(
         "DELETE FROM internal.snapshots USING incoming AS i WHERE snapshots.relation = i.relation "
         "AND snapshots.handle = i.handle AND snapshots.snapshot_date = i.snapshot_date"

@@ -17,7 +17,7 @@ from sf_assets.places import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 4
+WAREHOUSE_FORMAT = 5
 
 # All that hold what was loaded and derived.
 TABLES = (
@@ -26,7 +26,7 @@ TABLES = (
     "internal.presences",
     "internal.churn",
     "internal.healings",
-    "internal.aliases",
+    "internal.ids",
     "internal.renames",
     "internal.stored_profiles",
     "main.follower_growth",
@@ -66,9 +66,13 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
                 [WAREHOUSE_FORMAT],
             )
         elif made_as < WAREHOUSE_FORMAT:
+            if made_as < WAREHOUSE_FORMAT - 1:
+                raise WarehouseUnreadable(
+                    f"{where} has format {made_as}, which this sf_assets does not upgrade any more; "
+                    "run `sf-assets rebuild`, which makes it anew from the archive and buys nothing"
+                )
+            run_sql(con, f"upgrade_{WAREHOUSE_FORMAT}")
             run_sql(con, "schema")  # the tables it does not have
-            for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
-                run_sql(con, f"upgrade_{number}")
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
         # Views and comments hold no data: a warehouse made by an older version gets today's.
         words = _words()

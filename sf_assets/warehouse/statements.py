@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 
 import duckdb
+import pyarrow as pa
 
 from sf_assets.rehearsal import crash_point
 
@@ -21,6 +22,13 @@ def sql(name: str) -> str:
 def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Run the statements of a file in `warehouse/sql`."""
     con.execute(sql(name))
+
+
+def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """A temp table from Arrow; a mere registration would not survive in a transaction."""
+    con.register(f"{name}_arrow", table)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {name}_arrow")
+    con.unregister(f"{name}_arrow")
 
 
 @contextmanager

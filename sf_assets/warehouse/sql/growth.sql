@@ -2,17 +2,19 @@
 
 DELETE FROM main.follower_growth USING touched AS t WHERE follower_growth.handle = t.handle;
 
-INSERT INTO main.follower_growth
+INSERT INTO main.follower_growth (
+    handle, snapshot_date, followers_total, following_total, followers_net, followers_gained,
+    followers_lost, followers_lost_provisional, followers_unknown, net_unexplained, growth_rate,
+    avg_7d, avg_28d, gap_days, completeness, followers_lost_estimate
+)
 WITH days AS (
     SELECT handle, snapshot_date FROM internal.snapshots SEMI JOIN touched USING (handle)
     GROUP BY ALL
 ),
 totals AS (
     SELECT d.handle, d.snapshot_date, f.completeness, c.previous_date,
-        coalesce(f.reported_total, CASE WHEN f.completeness = 'complete' THEN f.listed END)
-            AS followers_total,
-        coalesce(g.reported_total, CASE WHEN g.completeness = 'complete' THEN g.listed END)
-            AS following_total
+        internal.total_of(f.listed, f.reported_total, f.completeness) AS followers_total,
+        internal.total_of(g.listed, g.reported_total, g.completeness) AS following_total
     FROM days AS d
     LEFT JOIN internal.snapshots AS f
         ON f.handle = d.handle AND f.snapshot_date = d.snapshot_date AND f.relation = 'followers'
@@ -45,7 +47,8 @@ changes AS (
 claimed AS (
     SELECT handle, snapshot_date,
         count(*) FILTER (change IN ('gained', 'returned')) AS gained,
-        count(*) FILTER (change = 'lost' AND state <> 'retracted') AS lost
+        count(*) FILTER (change = 'lost' AND state = 'confirmed') AS lost,
+        count(*) FILTER (change = 'lost' AND state = 'provisional') AS lost_provisional
     FROM internal.churn SEMI JOIN touched USING (handle)
     WHERE relation = 'followers' GROUP BY ALL
 ),
@@ -62,9 +65,12 @@ beyond AS (
 SELECT t.handle, t.snapshot_date, t.followers_total, t.following_total, t.followers_net,
     CASE WHEN compared THEN coalesce(c.gained, 0) END,
     CASE WHEN compared THEN coalesce(c.lost, 0) END,
+    CASE WHEN compared THEN coalesce(c.lost_provisional, 0) END,
     CASE WHEN compared THEN coalesce(r.accounts, 0) + coalesce(b.accounts, 0) END,
     CASE WHEN compared
-        THEN t.followers_net - (coalesce(c.gained, 0) - coalesce(c.lost, 0)) END,
+        THEN t.followers_net - (
+            coalesce(c.gained, 0) - coalesce(c.lost, 0) - coalesce(c.lost_provisional, 0)
+        ) END,
     CASE WHEN t.total_before > 0 THEN t.followers_net / t.total_before END,
     CASE WHEN t.followers_total IS NOT NULL AND t.date_7d < t.snapshot_date
         THEN (t.followers_total - t.total_7d) / (t.snapshot_date - t.date_7d) END,

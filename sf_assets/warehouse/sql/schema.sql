@@ -3,12 +3,14 @@
 
 CREATE SCHEMA IF NOT EXISTS internal;
 
--- One row: the format of this file, which texts its views and comments were made from, and how many
--- bytes it had when it was last copied to free what rewriting had left.
+-- One row: the format of this file, which texts its views and comments were made from, how many
+-- bytes it had when it was last copied to free what rewriting had left, and the version of the rules
+-- that everything derived was made by.
 CREATE TABLE IF NOT EXISTS internal.warehouse_format (
     format INTEGER,
     words VARCHAR,
-    copied_size BIGINT
+    copied_size BIGINT,
+    rules INTEGER
 );
 
 -- One row is one relation of one handle on one UTC day, as loaded.
@@ -19,6 +21,7 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
     lookup_status VARCHAR,
     end_reason VARCHAR,
     completeness VARCHAR,
+    exhaustive BOOLEAN,
     listed BIGINT,
     reported_total BIGINT,
     pages INTEGER,
@@ -51,8 +54,8 @@ CREATE TABLE IF NOT EXISTS internal.comparisons (
 );
 
 -- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
--- higher up. account_handle and sec_key identify the account on days without its numeric id.
--- looked_on is the last day its place was read, where later readings stopped above it.
+-- higher up. looked_on is the last day the account was read, where later readings stopped above it.
+-- undecided counts the lists without order since an account is back that was claimed lost.
 CREATE TABLE IF NOT EXISTS internal.presences (
     relation VARCHAR,
     handle VARCHAR,
@@ -63,11 +66,15 @@ CREATE TABLE IF NOT EXISTS internal.presences (
     end_kind VARCHAR,
     place DOUBLE,
     account_handle VARCHAR,
-    sec_key UBIGINT,
-    looked_on DATE
+    looked_on DATE,
+    first_missed DATE,
+    followed_after DATE,
+    followed_before DATE,
+    undecided TINYINT
 );
 
--- One row is one claim: an account came, came back or left between two snapshots.
+-- One row is one claim: an account came, came back or left between two snapshots. misses counts the
+-- lists that would have shown an account that is claimed lost, and lack it.
 CREATE TABLE IF NOT EXISTS internal.churn (
     relation VARCHAR,
     handle VARCHAR,
@@ -76,7 +83,10 @@ CREATE TABLE IF NOT EXISTS internal.churn (
     account_id VARCHAR,
     account_handle VARCHAR,
     change VARCHAR,
-    state VARCHAR
+    state VARCHAR,
+    evidence VARCHAR,
+    totals_agree BOOLEAN,
+    misses TINYINT
 );
 
 -- One row is one absence that turned out to be none: not listed from missed_from to missed_to.
@@ -88,14 +98,11 @@ CREATE TABLE IF NOT EXISTS internal.healings (
     missed_to DATE
 );
 
--- One row is an id that turned out to be another account's, within a list and a span of days.
-CREATE TABLE IF NOT EXISTS internal.aliases (
-    relation VARCHAR,
-    handle VARCHAR,
-    alias_id VARCHAR,
-    account_id VARCHAR,
-    from_date DATE,
-    to_date DATE
+-- One row is one secUid, as a number, that was shown beside a numeric id: all lists of the home share
+-- this map, so that one person is one account_id in all of them.
+CREATE TABLE IF NOT EXISTS internal.ids (
+    sec_key UBIGINT,
+    account_id VARCHAR
 );
 
 -- One row is one handle an account was seen under in a list, for account_renames.
@@ -170,6 +177,14 @@ CASE WHEN avatar_rests IS NOT NULL THEN {
     'thumb': internal.url_of(avatar_rests['thumb'], base)
 } END;
 
+-- The total of a list: as reported, unless more accounts are listed than it says; without one, of a
+-- complete list, what is listed.
+CREATE OR REPLACE MACRO internal.total_of(listed, reported_total, completeness) AS
+coalesce(
+    CASE WHEN listed - reported_total <= greatest(2, 0.005 * reported_total) THEN reported_total END,
+    CASE WHEN completeness = 'complete' THEN listed END
+);
+
 -- One row is one handle-day of growth.
 CREATE TABLE IF NOT EXISTS main.follower_growth (
     handle VARCHAR,
@@ -179,6 +194,7 @@ CREATE TABLE IF NOT EXISTS main.follower_growth (
     followers_net BIGINT,
     followers_gained BIGINT,
     followers_lost BIGINT,
+    followers_lost_provisional BIGINT,
     followers_unknown BIGINT,
     net_unexplained BIGINT,
     growth_rate DOUBLE,

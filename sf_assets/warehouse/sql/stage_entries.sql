@@ -4,13 +4,13 @@
 
 CREATE OR REPLACE TEMP TABLE entries AS
 SELECT series, place_read, total, account IS NOT NULL AS listed,
-    CASE WHEN account.platformUserId <> '' THEN 3 WHEN account.secUid <> '' THEN 2 ELSE 1 END
-        AS strength,
+    CASE WHEN valid_number(account.platformUserId) IS NOT NULL THEN 3
+        WHEN valid_sec_uid(account.secUid) IS NOT NULL THEN 2 ELSE 1 END AS strength,
     md5_number(coalesce(
-        'id:' || nullif(account.platformUserId, ''), 'sec:' || nullif(account.secUid, ''),
+        'id:' || valid_number(account.platformUserId), 'sec:' || valid_sec_uid(account.secUid),
         '@' || lower(account.handle)
     )) AS id_key,
-    hash(nullif(account.secUid, '')) AS sec_key,
+    CASE WHEN valid_sec_uid(account.secUid) IS NOT NULL THEN hash(account.secUid) END AS sec_key,
     hash(lower(account.handle)) AS handle_key
 FROM (
     SELECT series, total, unnest(accounts) AS account,
@@ -40,22 +40,25 @@ FROM (
     )
 );
 
--- Pages overlap and repeat: an account counts once, by its best id; an entry without the numeric id
--- that shares secUid or handle with an entry that has one is the same account again.
+-- Pages overlap and repeat: an account counts once, by its best id and its handle or secUid; what
+-- shares nothing but the id is another account. An entry with a lesser id and the same handle as one
+-- with a better id is the same account again.
 CREATE OR REPLACE TEMP TABLE kept AS
 SELECT series, place_read,
     CAST(row_number() OVER (PARTITION BY series ORDER BY place_read) AS INTEGER) AS position
 FROM (
-    FROM entries WHERE listed
-    QUALIFY row_number() OVER (PARTITION BY series, id_key ORDER BY place_read) = 1
+    FROM (
+        FROM entries WHERE listed
+        QUALIFY row_number() OVER (PARTITION BY series, id_key, handle_key ORDER BY place_read) = 1
+    )
+    QUALIFY sec_key IS NULL
+        OR row_number() OVER (PARTITION BY series, id_key, sec_key ORDER BY place_read) = 1
 ) AS e
-WHERE NOT (strength = 2 AND EXISTS (
-        FROM entries AS o WHERE o.series = e.series AND o.sec_key = e.sec_key AND o.strength = 3
-    ))
-    AND NOT (strength = 1 AND EXISTS (
-        FROM entries AS o
-        WHERE o.series = e.series AND o.handle_key = e.handle_key AND o.strength > 1
-    ));
+WHERE strength = 3 OR NOT EXISTS (
+    FROM entries AS o
+    WHERE o.series = e.series AND o.handle_key = e.handle_key AND o.strength > e.strength
+        AND (o.sec_key = e.sec_key OR o.sec_key IS NULL OR e.sec_key IS NULL)
+);
 
 -- One row is one snapshot of the batch with what its pages say of it.
 CREATE OR REPLACE TEMP TABLE staged_snapshots AS

@@ -1,8 +1,8 @@
 -- What people query: views and table macros over schema internal, with their meanings as comments.
 
 CREATE OR REPLACE VIEW main.snapshots AS
-SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness, listed,
-    reported_total, pages, credits_charged, started_at, finished_at, run_id
+SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness, exhaustive,
+    listed, reported_total, pages, credits_charged, started_at, finished_at, run_id
 FROM internal.snapshots;
 
 CREATE OR REPLACE VIEW main.follower_snapshots AS
@@ -13,14 +13,14 @@ SELECT * EXCLUDE (relation) FROM main.snapshots WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.memberships AS
 SELECT relation, handle, account_id, first_seen, coalesce(looked_on, last_seen) AS last_seen,
-    start_kind, end_kind
+    first_missed, followed_after, followed_before, start_kind, end_kind
 FROM internal.presences;
 
 CREATE OR REPLACE VIEW main.follower_churn AS
-SELECT * EXCLUDE (relation) FROM internal.churn WHERE relation = 'followers';
+SELECT * EXCLUDE (relation, misses) FROM internal.churn WHERE relation = 'followers';
 
 CREATE OR REPLACE VIEW main.following_churn AS
-SELECT * EXCLUDE (relation) FROM internal.churn WHERE relation = 'following';
+SELECT * EXCLUDE (relation, misses) FROM internal.churn WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.comparisons AS
 SELECT * EXCLUDE (attempt, pages, reach) FROM internal.comparisons;
@@ -79,15 +79,31 @@ LEFT JOIN internal.profiles AS p ON p.account_id = m.account_id
 WHERE m.relation = 'followers' AND m.last_seen IS NULL AND back.last_seen IS NULL;
 
 CREATE OR REPLACE VIEW main.lost_mutuals AS
+WITH followed AS (
+    SELECT m.handle, m.account_id, m.first_seen, m.last_seen,
+        coalesce(m.end_kind = 'lost' AND c.state = 'confirmed', false) AS left_it
+    FROM internal.presences AS m
+    LEFT JOIN internal.churn AS c
+        ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
+        AND c.change = 'lost' AND c.snapshot_date = m.first_missed
+    WHERE m.relation = 'following'
+),
+now AS (
+    SELECT handle, account_id,
+        CASE WHEN bool_or(last_seen IS NULL) THEN true
+            WHEN arg_max(left_it, first_seen) THEN false END AS still_followed
+    FROM followed GROUP BY handle, account_id
+)
 SELECT c.handle, c.snapshot_date, c.previous_date, c.account_id, c.account_handle, c.state,
-    max(back.first_seen) AS followed_since, bool_or(back.last_seen IS NULL) AS still_followed
+    max(back.first_seen) AS followed_since, any_value(now.still_followed) AS still_followed
 FROM internal.churn AS c
-JOIN internal.presences AS back
-    ON back.handle = c.handle AND back.account_id = c.account_id AND back.relation = 'following'
+JOIN followed AS back
+    ON back.handle = c.handle AND back.account_id = c.account_id
     AND back.first_seen <= c.previous_date
     AND (back.last_seen IS NULL OR back.last_seen >= c.previous_date)
+JOIN now ON now.handle = c.handle AND now.account_id = c.account_id
 WHERE c.relation = 'followers' AND c.change = 'lost' AND c.state <> 'retracted'
-GROUP BY ALL;
+GROUP BY c.handle, c.snapshot_date, c.previous_date, c.account_id, c.account_handle, c.state;
 
 CREATE OR REPLACE VIEW main.notable_changes AS
 SELECT c.relation, c.handle, c.snapshot_date, c.change, c.state, c.account_id, c.account_handle,
@@ -115,42 +131,78 @@ FROM pairs AS p
 JOIN sizes AS s ON s.handle = p.handle
 JOIN sizes AS o ON o.handle = p.other_handle;
 
--- A week's new followers, looked at 1, 2, … weeks after that week ended, as far as there are
--- snapshots. Who fell beyond what the list shows is neither there nor lost.
+-- A week's new followers, 1, 2, … weeks after that week ended, as far as there are snapshots: the
+-- Kaplan-Meier estimate. Only a confirmed loss is an event, in the week of the first list that proves
+-- it; whoever fell beyond what the list shows, or is not proved to have left, is censored when last
+-- seen. The interval is the 95 % one of Greenwood's formula on the log-log scale.
 CREATE OR REPLACE VIEW main.weekly_retention AS
 WITH newest AS (
-    SELECT handle, max(snapshot_date) AS newest_day FROM internal.snapshots
-    WHERE relation = 'followers' AND completeness <> 'none' GROUP BY handle
+    SELECT relation, handle, max(snapshot_date) AS newest_day FROM internal.comparisons
+    WHERE relation = 'followers' AND losses <> 'unusable' GROUP BY relation, handle
+),
+looks AS (
+    SELECT relation, handle, max(snapshot_date) FILTER (reach IS NULL) AS whole_day
+    FROM internal.latest_looks GROUP BY relation, handle
 ),
 cohort AS (
-    SELECT handle, CAST(date_trunc('week', first_seen) AS DATE) AS week,
-        coalesce(looked_on, last_seen) AS last_seen, end_kind
-    FROM internal.presences
-    WHERE relation = 'followers' AND start_kind IN ('gained', 'returned')
+    SELECT m.handle, CAST(date_trunc('week', m.first_seen) AS DATE) AS week, n.newest_day,
+        coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, k.whole_day)) AS last_seen,
+        CASE WHEN c.state = 'confirmed' THEN m.first_missed END AS first_missed
+    FROM internal.presences AS m
+    JOIN newest AS n ON n.relation = m.relation AND n.handle = m.handle
+    LEFT JOIN looks AS k ON k.relation = m.relation AND k.handle = m.handle
+    LEFT JOIN internal.churn AS c
+        ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
+        AND c.change = 'lost' AND c.snapshot_date = m.first_missed
+    WHERE m.relation = 'followers' AND m.start_kind IN ('gained', 'returned')
 ),
-looked AS (
-    SELECT c.handle, c.week, w.weeks_after,
-        c.last_seen IS NULL OR c.last_seen >= c.week + 6 + 7 * w.weeks_after AS there,
-        coalesce(c.end_kind = 'lost', false) AS left_it
-    FROM cohort AS c
-    JOIN newest AS n USING (handle)
+timed AS (
+    SELECT *,
+        CASE WHEN first_missed IS NOT NULL
+            THEN greatest(1, CAST(ceil((first_missed - week - 6) / 7) AS INTEGER)) END AS lost_in,
+        greatest(0, CAST(floor((last_seen - week - 6) / 7) AS INTEGER)) AS seen_in
+    FROM cohort
+),
+weeks AS (
+    SELECT t.handle, t.week, w.weeks_after, count(*) AS gained,
+        count(*) FILTER (t.seen_in >= w.weeks_after) AS still_listed,
+        count(*) FILTER (t.lost_in <= w.weeks_after) AS lost,
+        count(*) FILTER (coalesce(t.lost_in, t.seen_in) >= w.weeks_after) AS at_risk,
+        count(*) FILTER (t.lost_in = w.weeks_after) AS events
+    FROM timed AS t
     JOIN (SELECT CAST(unnest(range(1, 27)) AS INTEGER) AS weeks_after) AS w
-        ON c.week + 6 + 7 * w.weeks_after <= n.newest_day
+        ON t.week + 6 + 7 * w.weeks_after <= t.newest_day
+    GROUP BY t.handle, t.week, w.weeks_after
+),
+estimated AS (
+    SELECT *,
+        product(CASE WHEN at_risk > 0 THEN 1 - events / at_risk ELSE 1 END) OVER past AS survival,
+        sum(CASE WHEN at_risk > events THEN events / (at_risk * (at_risk - events)) END) OVER past
+            AS variance
+    FROM weeks
+    WINDOW past AS (PARTITION BY handle, week ORDER BY weeks_after)
 )
-SELECT handle, week, weeks_after, count(*) AS gained,
-    count(*) FILTER (there) AS still_listed,
-    count(*) FILTER (NOT there AND left_it) AS lost,
-    count(*) FILTER (NOT there AND NOT left_it) AS unknown,
-    count(*) FILTER (there) / nullif(count(*) FILTER (there OR left_it), 0) AS retention
-FROM looked
-GROUP BY handle, week, weeks_after;
+SELECT handle, week, weeks_after, gained, still_listed, lost,
+    gained - still_listed - lost AS unknown,
+    CASE WHEN at_risk > 0 OR survival = 0 THEN survival END AS retention, at_risk,
+    CASE WHEN at_risk > 0 AND survival > 0 AND survival < 1
+        THEN survival ** exp(1.959963984540054 * sqrt(variance) / -ln(survival)) END
+        AS retention_low,
+    CASE WHEN at_risk > 0 AND survival > 0 AND survival < 1
+        THEN survival ** exp(-1.959963984540054 * sqrt(variance) / -ln(survival)) END
+        AS retention_high
+FROM estimated;
 
 CREATE OR REPLACE VIEW main.tenure_of_lost AS
-SELECT relation, handle, account_id, account_handle, first_seen,
-    coalesce(looked_on, last_seen) AS last_seen,
-    coalesce(looked_on, last_seen) - first_seen + 1 AS tenure_days, start_kind IN ('baseline', 'revealed') AS at_least
-FROM internal.presences
-WHERE end_kind = 'lost';
+SELECT m.relation, m.handle, m.account_id, m.account_handle, m.first_seen,
+    coalesce(m.looked_on, m.last_seen) AS last_seen,
+    coalesce(m.looked_on, m.last_seen) - m.first_seen + 1 AS tenure_days,
+    m.start_kind IN ('baseline', 'revealed') AS at_least
+FROM internal.presences AS m
+JOIN internal.churn AS c
+    ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
+    AND c.change = 'lost' AND c.snapshot_date = m.first_missed AND c.state = 'confirmed'
+WHERE m.end_kind = 'lost';
 
 -- The list of a relation as the latest usable snapshot on or before a day showed it; where that one
 -- stopped at what is known, the rest of the list is as it was known then.

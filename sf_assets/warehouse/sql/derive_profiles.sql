@@ -1,10 +1,21 @@
--- The newest known profile of every account in the wave. The newest list that shows an account says
--- its name, bio and counts; what only one relation's lists have comes from the newest of those. Of
--- one day's lists the one whose name sorts last counts: the order of loading must not matter.
+-- The newest known profile of every account seen in the chunk. The newest list that shows an account
+-- gives its name, bio and counts; what only one relation's lists have comes from the newest of those.
+-- Of one day's lists the one whose name sorts last counts: the order of loading must not matter.
+
+-- One row is one account seen in a series, in the newest list of the chunk that shows it.
+CREATE OR REPLACE TEMP TABLE sightings AS
+SELECT coalesce(i.account_id, k.account_id) AS account_id, c.relation, c.handle, c.snapshot_date,
+    l.listing, l.position, l.digest, l.sec_key IS NOT NULL AS shows_sec,
+    nullif(o.sec_entry, o.seen_entry) AS sec_entry
+FROM out_sightings AS o
+JOIN listed AS l ON l.entry = o.seen_entry
+JOIN chunk AS c ON c.listing = l.listing
+LEFT JOIN known AS k ON k.series = o.series AND k.account = o.account
+LEFT JOIN listed AS i ON i.entry = o.id_entry;
 
 -- Most profiles are what they were, and the digest tells: their rows are not even read again. An
 -- account in lists of both relations has its profile from two of them, and is looked at each day.
-CREATE OR REPLACE TEMP TABLE wave_restless AS
+CREATE OR REPLACE TEMP TABLE profiles_restless AS
 SELECT DISTINCT n.account_id
 FROM (
     SELECT w.account_id, w.digest,
@@ -12,46 +23,72 @@ FROM (
             AS digest_here,
         CASE WHEN w.relation = 'followers' THEN p.following_digest ELSE p.followers_digest END
             AS digest_there
-    FROM wave_now AS w
+    FROM sightings AS w
     LEFT JOIN internal.profiles AS p ON p.account_id = w.account_id
 ) AS n
 WHERE n.digest IS NULL OR n.digest_here IS DISTINCT FROM n.digest OR n.digest_there IS NOT NULL;
 
 -- One row is one of these accounts in one relation: in which list, and where, it is seen best.
-CREATE OR REPLACE TEMP TABLE wave_sightings AS
-SELECT series, position, account_id, digest,
-    row_number() OVER (PARTITION BY account_id ORDER BY relation DESC, handle DESC) = 1 AS top,
+CREATE OR REPLACE TEMP TABLE profiles_sightings AS
+SELECT listing, position, account_id, digest, shows_sec,
+    row_number() OVER (
+        PARTITION BY account_id ORDER BY snapshot_date DESC, relation DESC, handle DESC
+    ) = 1 AS top,
     account_id NOT IN (SELECT account_id FROM internal.profiles) AS unheard
-FROM wave_now SEMI JOIN wave_restless USING (account_id)
-QUALIFY row_number() OVER (PARTITION BY account_id, relation ORDER BY handle DESC) = 1;
+FROM sightings SEMI JOIN profiles_restless USING (account_id)
+QUALIFY row_number() OVER (
+    PARTITION BY account_id, relation ORDER BY snapshot_date DESC, handle DESC
+) = 1;
 
-CREATE OR REPLACE TEMP VIEW wave_profiles AS
-SELECT s.account_id, w.relation, s.top, s.unheard, s.digest,
-    CAST(w.snapshot_date AS VARCHAR) || ' ' || w.relation || '/' || w.handle AS seen,
+-- One row is one account whose newest list leaves its secUid out, where an earlier one shows it.
+CREATE OR REPLACE TEMP TABLE earlier_sec_uids AS
+SELECT s.account_id, any_value(valid_sec_uid(p.sec_uid)) AS sec_uid
+FROM (
+    SELECT account_id, listing, position FROM (
+        SELECT s.account_id, l.listing, l.position,
+            row_number() OVER (
+                PARTITION BY s.account_id ORDER BY c.snapshot_date DESC, c.relation, c.handle
+            ) AS back
+        FROM sightings AS s
+        JOIN listed AS l ON l.entry = s.sec_entry
+        JOIN chunk AS c ON c.listing = l.listing
+    ) WHERE back = 1
+) AS s
+JOIN chunk AS c ON c.listing = s.listing
+JOIN read_parquet(getvariable('archive_files'), filename = 'path', hive_partitioning = false) AS p
+    ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
+    AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt AND p.position = s.position
+GROUP BY s.account_id;
+
+CREATE OR REPLACE TEMP VIEW profiles AS
+SELECT s.account_id, c.relation, s.top, s.unheard, s.digest,
+    CAST(c.snapshot_date AS VARCHAR) || ' ' || c.relation || '/' || c.handle AS seen,
     lower(p.account_handle) AS account_handle,
-    p.sec_uid, p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following,
+    coalesce(CASE WHEN s.shows_sec THEN valid_sec_uid(p.sec_uid) END, e.sec_uid) AS sec_uid,
+    p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following,
     p.posts, p.avatar_url, p.avatar_urls, p.profile_url, p.region, p."language",
     p.account_created_at, p.details
-FROM read_parquet(getvariable('archive_files'), filename = 'path') AS p
-JOIN wave AS w
-    ON w.path = p.path AND w.relation = p.relation AND w.handle = p.handle
-    AND w.snapshot_date = p.snapshot_date AND w.attempt = p.attempt
-JOIN wave_sightings AS s ON s.series = w.series AND s.position = p.position;
+FROM read_parquet(getvariable('archive_files'), filename = 'path', hive_partitioning = false) AS p
+JOIN chunk AS c
+    ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
+    AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt
+JOIN profiles_sightings AS s ON s.listing = c.listing AND s.position = p.position
+LEFT JOIN earlier_sec_uids AS e ON e.account_id = s.account_id;
 
 -- In steps, so that never all profiles of the wave are held at once.
-CREATE OR REPLACE TEMP TABLE wave_profiles_shown AS
-SELECT * EXCLUDE (unheard) FROM wave_profiles WHERE NOT unheard;
+CREATE OR REPLACE TEMP TABLE profiles_shown AS
+SELECT * EXCLUDE (unheard) FROM profiles WHERE NOT unheard;
 
-CREATE OR REPLACE TEMP TABLE wave_profiles_stored AS
+CREATE OR REPLACE TEMP TABLE profiles_stored AS
 SELECT p.* EXCLUDE (sec_uid_bytes, sec_uid_text, avatar_rests),
     internal.sec_uid_of(sec_uid_bytes, sec_uid_text) AS sec_uid,
     internal.avatar_urls_of(avatar_rests, avatar_url) AS avatar_urls
-FROM internal.stored_profiles AS p SEMI JOIN wave_profiles_shown USING (account_id);
+FROM internal.stored_profiles AS p SEMI JOIN profiles_shown USING (account_id);
 
-CREATE OR REPLACE TEMP TABLE wave_profiles_changed AS
+CREATE OR REPLACE TEMP TABLE profiles_changed AS
 SELECT n.*
-FROM wave_profiles_shown AS n
-JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+FROM profiles_shown AS n
+JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE (
     (n.account_handle, n.display_name, n.bio, n.verified, n.followers, n.following)
         IS DISTINCT FROM
@@ -76,7 +113,7 @@ WHERE (
 );
 
 -- Which list a stored profile is from is known from the presences: the newest one that shows it.
-CREATE OR REPLACE TEMP TABLE wave_profiles_ranked AS
+CREATE OR REPLACE TEMP TABLE profiles_ranked AS
 WITH known AS (
     SELECT m.account_id, m.relation,
         max(CAST(coalesce(m.looked_on, m.last_seen, l.snapshot_date) AS VARCHAR)
@@ -85,16 +122,16 @@ WITH known AS (
     LEFT JOIN internal.latest_looks AS l
         ON l.relation = m.relation AND l.handle = m.handle
         AND (l.reach IS NULL OR m.place >= l.reach)
-    SEMI JOIN wave_profiles_changed AS c ON c.account_id = m.account_id
+    SEMI JOIN profiles_changed AS c ON c.account_id = m.account_id
     GROUP BY m.account_id, m.relation
 ),
 by_account AS (
     SELECT account_id, max(seen) AS seen, bool_or(relation = 'followers') AS a_follower
     FROM known GROUP BY account_id
 )
-SELECT n.*, n.top AND coalesce(n.seen > a.seen, true) AS newest,
-    coalesce(n.seen > k.seen, true) AS newest_here, coalesce(a.a_follower, false) AS a_follower
-FROM wave_profiles_changed AS n
+SELECT n.*, n.top AND coalesce(n.seen >= a.seen, true) AS newest,
+    coalesce(n.seen >= k.seen, true) AS newest_here, coalesce(a.a_follower, false) AS a_follower
+FROM profiles_changed AS n
 LEFT JOIN known AS k ON k.account_id = n.account_id AND k.relation = n.relation
 LEFT JOIN by_account AS a ON a.account_id = n.account_id;
 
@@ -103,11 +140,11 @@ LEFT JOIN by_account AS a ON a.account_id = n.account_id;
 UPDATE internal.stored_profiles
 SET display_name = n.display_name, bio = n.bio, verified = n.verified, followers = n.followers,
     following = n.following
-FROM wave_profiles_ranked AS n
+FROM profiles_ranked AS n
 WHERE stored_profiles.account_id = n.account_id AND n.newest;
 
 UPDATE internal.stored_profiles SET account_handle = n.account_handle
-FROM wave_profiles_ranked AS n
+FROM profiles_ranked AS n
 WHERE stored_profiles.account_id = n.account_id AND n.newest
     AND stored_profiles.account_handle IS DISTINCT FROM n.account_handle;
 
@@ -117,64 +154,68 @@ SET avatar_url = n.avatar_url, avatar_rests = internal.avatar_rests(
         internal.avatar_urls_of(stored_profiles.avatar_rests, stored_profiles.avatar_url),
         n.avatar_url
     )
-FROM wave_profiles_ranked AS n
+FROM profiles_ranked AS n
 WHERE stored_profiles.account_id = n.account_id AND n.newest
     AND stored_profiles.avatar_url IS DISTINCT FROM n.avatar_url;
 
 -- Ids are left out on some days, and stay what they are.
 UPDATE internal.stored_profiles
 SET sec_uid_bytes = internal.sec_uid_bytes(n.sec_uid), sec_uid_text = internal.sec_uid_text(n.sec_uid)
-FROM wave_profiles_ranked AS n
-JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+FROM profiles_ranked AS n
+JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE stored_profiles.account_id = n.account_id AND n.sec_uid IS NOT NULL
     AND (o.sec_uid IS NULL OR (n.newest AND n.sec_uid <> o.sec_uid));
 
 -- Lists of followers always say who is private, lists of followed accounts only sometimes.
 UPDATE internal.stored_profiles SET private_account = n.private_account
-FROM wave_profiles_ranked AS n
+FROM profiles_ranked AS n
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here
     AND (n.relation = 'followers' OR NOT n.a_follower)
     AND stored_profiles.private_account IS DISTINCT FROM n.private_account;
 
 UPDATE internal.stored_profiles SET followers_digest = n.digest
-FROM wave_profiles_ranked AS n
+FROM profiles_ranked AS n
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers';
 
 UPDATE internal.stored_profiles
 SET avatar_rests = internal.avatar_rests(n.avatar_urls, stored_profiles.avatar_url)
-FROM wave_profiles_ranked AS n
-JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+FROM profiles_ranked AS n
+JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers'
     AND n.avatar_urls IS DISTINCT FROM o.avatar_urls;
 
 UPDATE internal.stored_profiles SET posts = n.posts, following_digest = n.digest
-FROM wave_profiles_ranked AS n
+FROM profiles_ranked AS n
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following';
 
 UPDATE internal.stored_profiles
 SET profile_url = n.profile_url, region = n.region, "language" = n."language",
     account_created_at = n.account_created_at, details = n.details
-FROM wave_profiles_ranked AS n
-JOIN wave_profiles_stored AS o ON o.account_id = n.account_id
+FROM profiles_ranked AS n
+JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following'
     AND (n.profile_url, n.region, n."language", n.account_created_at, n.details)
         IS DISTINCT FROM
         (o.profile_url, o.region, o."language", o.account_created_at, o.details);
 
 -- Nearly always nobody, and then no list is read again for it.
-CREATE OR REPLACE TEMP TABLE wave_profiles_second AS
-FROM wave_profiles WHERE unheard AND NOT top;
+CREATE OR REPLACE TEMP TABLE profiles_second AS
+FROM profiles WHERE unheard AND NOT top;
 
 INSERT INTO internal.stored_profiles
 SELECT n.account_id, n.account_handle,
     internal.sec_uid_bytes(coalesce(n.sec_uid, f.sec_uid)),
     internal.sec_uid_text(coalesce(n.sec_uid, f.sec_uid)),
-    n.display_name, n.bio, n.verified, coalesce(f.private_account, n.private_account),
-    n.followers, n.following, n.posts, n.avatar_url,
-    internal.avatar_rests(coalesce(f.avatar_urls, n.avatar_urls), n.avatar_url),
-    n.profile_url, n.region, n."language", n.account_created_at, n.details,
+    n.display_name, n.bio, n.verified,
+    CASE WHEN n.relation = 'followers' THEN n.private_account
+        ELSE coalesce(f.private_account, n.private_account) END,
+    n.followers, n.following, coalesce(n.posts, f.posts), n.avatar_url,
+    internal.avatar_rests(coalesce(n.avatar_urls, f.avatar_urls), n.avatar_url),
+    coalesce(n.profile_url, f.profile_url), coalesce(n.region, f.region),
+    coalesce(n."language", f."language"), coalesce(n.account_created_at, f.account_created_at),
+    coalesce(n.details, f.details),
     CASE WHEN n.relation = 'followers' THEN n.digest ELSE f.digest END,
-    CASE WHEN n.relation = 'following' THEN n.digest END
-FROM wave_profiles AS n
-LEFT JOIN wave_profiles_second AS f ON f.account_id = n.account_id
+    CASE WHEN n.relation = 'following' THEN n.digest ELSE f.digest END
+FROM profiles AS n
+LEFT JOIN profiles_second AS f ON f.account_id = n.account_id
 WHERE n.unheard AND n.top;

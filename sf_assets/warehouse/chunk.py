@@ -1,0 +1,473 @@
+"""Some lists of some series, read from the archive, compared, and written into the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sf_assets.membership import usable_total
+from sf_assets.warehouse.compare import advance
+from sf_assets.warehouse.series import (
+    ACCOUNT,
+    NO_ENTRY,
+    NONE,
+    Accounts,
+    End,
+    Listing,
+    Proof,
+    Reading,
+    Series,
+    Start,
+    State,
+    new_accounts,
+)
+from sf_assets.warehouse.statements import put_table, run_sql, sql
+
+
+class Snapshot(NamedTuple):
+    """A snapshot waiting to be compared."""
+
+    relation: str
+    handle: str
+    snapshot_date: date
+    attempt: int
+    pages: int
+    listed: int
+    reported_total: int | None
+    completeness: str
+    exhaustive: bool
+    lookup_status: str
+    until_known: bool
+    path: str
+
+    @property
+    def comparable(self) -> bool:
+        # Found with nobody listed under a total above zero: a window of nothing, not an exodus.
+        return self.completeness == "complete" or (
+            self.completeness == "window" and self.listed > 0
+        )
+
+
+class Chunk:
+    """Snapshots that are compared together, each series in the order of its days."""
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, archive: Path, snapshots: Sequence[Snapshot]
+    ) -> None:
+        self._con, self._archive = con, archive
+        self._snapshots = snapshots
+        names = sorted({(one.relation, one.handle) for one in snapshots})
+        self._number = {name: number for number, name in enumerate(names)}
+        self._dropped: set[int] = set()
+        self._series: list[Series] = []
+
+    def read(self) -> list[tuple[str, str]]:
+        """Read the lists; returns the series that are to be replayed for what their ids tell."""
+        con = self._con
+        put_table(con, "chunk", _chunk_table(self._snapshots, self._number))
+        put_table(
+            con,
+            "chunk_series",
+            pa.table(
+                {
+                    "series": pa.array(self._number.values(), pa.int32()),
+                    "relation": [relation for relation, _ in self._number],
+                    "handle": [handle for _, handle in self._number],
+                }
+            ),
+        )
+        files = sorted({one.path for one in self._snapshots if one.comparable})
+        self._has_lists = bool(files)
+        if not files:
+            return []
+        con.execute("SET VARIABLE archive_files = ?", [files])
+        run_sql(con, "derive_lists")
+        return con.execute("SELECT relation, handle FROM to_replay ORDER BY ALL").fetchall()
+
+    def drop(self, names: Iterable[tuple[str, str]]) -> None:
+        """Leave these series out."""
+        dropped = [self._number[name] for name in names if name in self._number]
+        self._dropped = set(dropped)
+        for table in ("chunk", "chunk_series") if dropped else ():
+            self._con.execute(f"DELETE FROM {table} WHERE list_contains(?, series)", [dropped])
+
+    def compare(self) -> None:
+        """Take one list after the other."""
+        if not self._has_lists:
+            return
+        con = self._con
+        run_sql(con, "derive_known")
+        entries = con.sql(sql("chunk_entries")).to_arrow_table()
+        columns = {name: _numbers(entries[name]) for name in entries.column_names}
+        accounts = con.sql(sql("chunk_accounts")).to_arrow_table()
+        of_series = _numbers(accounts["series"])
+        known = _accounts(accounts)
+        readings = self._readings()
+        facts = self._facts()
+        by_series: dict[int, list[int]] = {}
+        for listing, snapshot in enumerate(self._snapshots):
+            number = self._number[snapshot.relation, snapshot.handle]
+            if snapshot.comparable and number not in self._dropped:
+                by_series.setdefault(number, []).append(listing)
+        names = list(self._number)
+        for number, listings in sorted(by_series.items()):
+            low, high = np.searchsorted(of_series, [number, number + 1])
+            series = Series(*names[number], known[low:high], readings.get(number, []))
+            for listing in sorted(listings, key=lambda at: self._snapshots[at].snapshot_date):
+                advance(series, self._listing(listing, columns, facts))
+            series.number = number
+            self._series.append(series)
+
+    def _listing(
+        self, number: int, columns: dict[str, Any], facts: dict[int, dict[int, bool]]
+    ) -> Listing:
+        snapshot = self._snapshots[number]
+        low, high = np.searchsorted(columns["listing"], [number, number + 1])
+        own = {
+            name: values[low:high] for name, values in columns.items() if name != "listing"
+        }  # fmt: skip
+        return Listing(
+            number=number,
+            day=(snapshot.snapshot_date - date(1970, 1, 1)).days,
+            exhaustive=snapshot.exhaustive,
+            complete=snapshot.completeness == "complete",
+            until_known=snapshot.until_known,
+            total=usable_total(snapshot.listed, snapshot.reported_total),
+            facts=facts.get(number, {}),
+            **own,
+        )
+
+    def _readings(self) -> dict[int, list[Reading]]:
+        rows: dict[int, list[Reading]] = {}
+        for row in self._con.execute(sql("chunk_readings")).fetchall():
+            number, day, listed, total, exhaustive, complete, until_known, *measured, gained = row
+            earlier = rows.setdefault(number, [])
+            if until_known and earlier:
+                complete = earlier[-1].complete
+            earlier.append(
+                Reading(
+                    day, usable_total(listed, total), exhaustive, complete, listed, *measured, gained
+                )
+            )
+        return rows
+
+    def _facts(self) -> dict[int, dict[int, bool]]:
+        """What lists on the other side say of accounts that a listing does not show."""
+        con = self._con
+        asked = con.execute(sql("other_side")).fetchall()
+        if not asked:
+            return {}
+        put_table(
+            con,
+            "other_side",
+            pa.Table.from_pylist(
+                [
+                    {
+                        "listing": listing, "handle": handle, "other_handle": other,
+                        "other_relation": relation, "snapshot_date": day, "attempt": attempt,
+                        "path": str(self._archive / archive_file),
+                    }
+                    for listing, handle, other, relation, day, attempt, _, archive_file in asked
+                ]
+            ),
+        )  # fmt: skip
+        files = sorted({str(self._archive / row[-1]) for row in asked})
+        con.execute("SET VARIABLE other_files = ?", [files])
+        shown = set(con.execute(sql("other_side_shown")).fetchall())
+        hashes = dict(
+            con.execute(
+                "SELECT DISTINCT other_handle, hash(other_handle) FROM other_side"
+            ).fetchall()
+        )
+        facts: dict[int, dict[int, bool]] = {}
+        for listing, _, other, _, _, _, exhaustive, _ in asked:
+            if (listing, other) in shown or exhaustive:
+                facts.setdefault(listing, {})[hashes[other]] = (listing, other) in shown
+        return facts
+
+    def write(self) -> None:
+        """Put the results into the warehouse; from then on the snapshots count as derived."""
+        con = self._con
+        out = _Output(self._series)
+        if self._has_lists:
+            for name, table in out.tables().items():
+                put_table(con, f"out_{name}", table)
+            self._renumber()
+            run_sql(con, "derive_write")
+            run_sql(con, "derive_profiles")
+        else:
+            con.execute(
+                "DELETE FROM internal.comparisons USING chunk AS c "
+                "WHERE comparisons.relation = c.relation AND comparisons.handle = c.handle "
+                "AND comparisons.snapshot_date = c.snapshot_date"
+            )
+            put_table(con, "out_comparisons", out.tables()["comparisons"])
+        run_sql(con, "derive_end")
+
+    def _renumber(self) -> None:
+        """Give what is stored of a series the places that everybody got."""
+        con = self._con
+        for series in self._series:
+            if not series.changes.renumbered:
+                continue
+            name = [series.relation, series.handle]
+            stored = con.execute(
+                "SELECT DISTINCT place FROM internal.presences "
+                "WHERE relation = ? AND handle = ? AND place IS NOT NULL UNION "
+                "SELECT reach FROM internal.comparisons "
+                "WHERE relation = ? AND handle = ? AND isfinite(reach)",
+                [*name, *name],
+            ).fetchnumpy()["place"]
+            moved = np.asarray(stored, dtype=np.float64)
+            for old, new in series.changes.renumbered:
+                moved = np.interp(moved, old, new)
+            put_table(con, "moved", pa.table({"old": stored, "new": moved}))
+            con.execute(
+                "UPDATE internal.presences SET place = m.new FROM moved AS m "
+                "WHERE relation = ? AND handle = ? AND place = m.old",
+                name,
+            )
+            con.execute(
+                "UPDATE internal.comparisons SET reach = m.new FROM moved AS m "
+                "WHERE relation = ? AND handle = ? AND reach = m.old",
+                name,
+            )
+
+
+def _chunk_table(snapshots: Sequence[Snapshot], number: dict[tuple[str, str], int]) -> pa.Table:
+    kinds = {
+        "series": pa.int32(),
+        "listing": pa.int32(),
+        "snapshot_date": pa.date32(),
+        "attempt": pa.int32(),
+        "pages": pa.int32(),
+        "comparable": pa.bool_(),
+    }
+    names = ("relation", "handle", "snapshot_date", "attempt", "pages", "path", "lookup_status")
+    rows = [
+        {
+            "series": number[one.relation, one.handle],
+            "listing": listing,
+            "comparable": one.comparable,
+            **{name: getattr(one, name) for name in names},
+        }
+        for listing, one in enumerate(snapshots)
+    ]
+    return pa.Table.from_pylist(
+        rows, schema=pa.schema([(name, kinds.get(name, pa.string())) for name in rows[0]])
+    )
+
+
+def _numbers(column: pa.ChunkedArray, null: object = None) -> Any:
+    if null is not None:
+        column = pc.fill_null(column, null)
+    return column.to_numpy()
+
+
+def _accounts(table: pa.Table) -> Accounts:
+    rows = new_accounts(len(table))
+    for name in ACCOUNT.names or ():
+        if name in table.column_names:
+            unknown = float("nan") if name == "place" else NONE
+            column = table[name]
+            rows[name] = _numbers(column, unknown) if column.null_count else _numbers(column)
+    rows["stored"] = rows["first"]
+    rows["loss_stored"] = rows["loss_on"]
+    return rows
+
+
+def _days(values: Sequence[int]) -> pa.Array:
+    days = np.asarray(values, dtype=np.int64).astype(np.int32)
+    return pa.array(days, mask=days == NONE).cast(pa.date32())
+
+
+def _words(kind: type[Start] | type[End] | type[State], values: Any) -> pa.Array:
+    names = np.array([one.name for one in kind], dtype=object)
+    return pa.array(names[np.asarray(values, dtype=np.int64)], pa.string())
+
+
+class _Output:
+    """The changes of some series as Arrow tables."""
+
+    def __init__(self, series: Sequence[Series]) -> None:
+        self._series = series
+        self._touched: dict[tuple[int, int], int] = {}
+
+    def tables(self) -> dict[str, pa.Table]:
+        made = {
+            "presences": self._presences(),
+            "losses": self._losses(),
+            "gains": self._gains(),
+            "dropped": self._rows("dropped", ("account", "day"), days=("day",)),
+            "dropped_losses": self._rows("dropped_losses", ("account", "day"), days=("day",)),
+            "moved_gains": self._rows(
+                "moved_gains", ("account", "new_account", "day"), days=("day",)
+            ),
+            "healed": self._rows(
+                "healed", ("account", "missed_from", "missed_to"), days=("missed_from", "missed_to")
+            ),
+            "renamed": self._rows(
+                "renamed", ("account", "from_entry", "to_entry", "day"), days=("day",)
+            ),
+            "upgraded": self._rows(
+                "upgraded", ("account",), rows=lambda s: [(one,) for one in s.changes.upgraded]
+            ),
+            "comparisons": self._comparisons(),
+            "sightings": self._sightings(),
+        }
+        made["touched"] = pa.table(
+            {
+                "series": pa.array([key[0] for key in self._touched], pa.int32()),
+                "account": pa.array([key[1] for key in self._touched], pa.int64()),
+                "id_entry": pa.array(self._touched.values(), pa.int64()),
+            }
+        )
+        return made
+
+    def _touch(self, series: Series, accounts: Iterable[int]) -> None:
+        for account in accounts:
+            self._touched[series.number, account] = int(series.accounts["id_entry"][account])
+
+    def _rows(
+        self, name: str, columns: Sequence[str], days: Sequence[str] = (), rows: Any = None
+    ) -> pa.Table:
+        found: list[tuple[int, ...]] = []
+        for series in self._series:
+            own = rows(series) if rows else getattr(series.changes, name)
+            found += [(series.number, *row) for row in own]
+            for at, column in enumerate(columns):
+                if column.endswith("account"):
+                    self._touch(series, (row[at] for row in own))
+        values = list(zip(*found, strict=True)) if found else [()] * (len(columns) + 1)
+        return pa.table(
+            {
+                column: _days(some) if column in days else pa.array(some, pa.int64())
+                for column, some in zip(("series", *columns), values, strict=True)
+            }
+        )
+
+    def _of_accounts(self, changed: str, closed: str) -> tuple[Any, Any, Accounts]:
+        """Rows of accounts that are to be written: series, account, row."""
+        numbers, accounts, rows = [], [], []
+        for series in self._series:
+            own = np.flatnonzero(series.accounts[changed])
+            older = getattr(series.changes, closed)
+            accounts.append(own)
+            rows.append(series.accounts[own])
+            if older:
+                accounts.append(np.array([account for account, _ in older]))
+                rows.append(np.array([row for _, row in older], dtype=ACCOUNT))
+            numbers.append(np.full(len(own) + len(older), series.number))
+            self._touch(series, own.tolist())
+            self._touch(series, (account for account, _ in older))
+        empty = np.zeros(0, dtype=np.int64)
+        return (
+            np.concatenate([empty, *numbers]),
+            np.concatenate([empty, *accounts]),
+            np.concatenate([new_accounts(0), *rows]),
+        )
+
+    def _presences(self) -> pa.Table:
+        number, account, rows = self._of_accounts("changed", "closed")
+        newest = np.zeros(len(rows), dtype=bool)
+        at = 0
+        for series in self._series:
+            own = int(np.count_nonzero(series.accounts["changed"]))
+            newest[at : at + own] = True
+            at += own + len(series.changes.closed)
+        present = rows["present"] & newest
+        last = np.where(present, NONE, rows["last"])
+        looked = np.where(present | (rows["looked"] == rows["last"]), NONE, rows["looked"])
+        return pa.table(
+            {
+                "series": pa.array(number, pa.int32()),
+                "account": account,
+                "stored": _days(rows["stored"]),
+                "first": _days(rows["first"]),
+                "last": _days(last),
+                "looked": _days(looked),
+                "start": _words(Start, rows["start"]),
+                "end": pc.if_else(
+                    pa.array(present), None, _words(End, rows["end"])
+                ),
+                "place": pa.array(rows["place"], from_pandas=True),
+                "missed": _days(np.where(present, NONE, rows["missed"])),
+                "after": _days(rows["after"]),
+                "before": _days(rows["before"]),
+                "undecided": pa.array(np.where(present, rows["undecided"], 0), pa.int8()),
+                "handle_entry": rows["handle_entry"],
+            }
+        )  # fmt: skip
+
+    def _losses(self) -> pa.Table:
+        number, account, rows = self._of_accounts("loss_changed", "closed_losses")
+        agree = rows["loss_agree"]
+        return pa.table(
+            {
+                "series": pa.array(number, pa.int32()),
+                "account": account,
+                "stored": _days(rows["loss_stored"]),
+                "previous": _days(rows["loss_from"]),
+                "day": _days(rows["loss_on"]),
+                "state": _words(State, rows["loss_state"]),
+                "evidence": pa.array(
+                    [Proof(one).words for one in rows["loss_proof"].tolist()], pa.string()
+                ),
+                "totals_agree": pa.array(agree == 1, mask=agree < 0),
+                "misses": pa.array(rows["loss_misses"], pa.int8()),
+                "handle_entry": rows["handle_entry"],
+            }
+        )
+
+    def _gains(self) -> pa.Table:
+        found = []
+        for series in self._series:
+            found += [(series.number, *gain) for gain in series.changes.gains]
+            self._touch(series, (gain[0] for gain in series.changes.gains))
+        values = list(zip(*found, strict=True)) if found else [()] * 7
+        return pa.table(
+            {
+                "series": pa.array(values[0], pa.int32()),
+                "account": pa.array(values[1], pa.int64()),
+                "previous": _days(values[2]),
+                "day": _days(values[3]),
+                "change": pa.array([one.name for one in values[4]], pa.string()),
+                "evidence": pa.array([one.words for one in values[5]], pa.string()),
+                "handle_entry": pa.array(values[6], pa.int64()),
+            }
+        )
+
+    def _comparisons(self) -> pa.Table:
+        found = [one for series in self._series for one in series.changes.comparisons]
+        return pa.table(
+            {
+                "listing": pa.array([one.listing for one in found], pa.int32()),
+                "previous": _days([one.previous for one in found]),
+                "common": pa.array([one.common for one in found], pa.int64()),
+                "chain": pa.array([one.chain for one in found], pa.int64()),
+                "losses": pa.array([one.losses for one in found], pa.string()),
+                "gains": pa.array([one.gains for one in found], pa.string()),
+                "reason": pa.array([one.reason for one in found], pa.string()),
+                "reach": pa.array([one.reach for one in found], pa.float64()),
+            }
+        )
+
+    def _sightings(self) -> pa.Table:
+        columns: dict[str, list[Any]] = {
+            name: [np.zeros(0, dtype=np.int64)]
+            for name in ("series", "account", "seen_entry", "sec_entry", "id_entry")
+        }
+        for series in self._series:
+            seen = np.flatnonzero(series.accounts["seen_entry"] != NO_ENTRY)
+            columns["series"].append(np.full(len(seen), series.number))
+            columns["account"].append(seen)
+            for name in ("seen_entry", "sec_entry", "id_entry"):
+                columns[name].append(series.accounts[name][seen])
+        return pa.table({name: np.concatenate(parts) for name, parts in columns.items()})

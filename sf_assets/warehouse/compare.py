@@ -1,0 +1,790 @@
+"""What the next list of a series proves: who came, who left, and what becomes of earlier claims.
+
+Three kinds of proof exist. A list that shows everyone (*exhaustive*): whoever is not in it does not
+follow. The order of the list: who stood above its *horizon* and is not there left, who stands above
+its *front* came. And the list on the other side, where both profiles are tracked. Nothing else
+proves anything: who is missing otherwise is *beyond*, who appears otherwise is *revealed*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sf_assets.membership import (
+    HOLE_SIZE,
+    Alignment,
+    Bools,
+    Claims,
+    Floats,
+    Ints,
+    align,
+    claims,
+)
+from sf_assets.membership import MIN_ORDER_AGREEMENT as MIN_ORDER
+from sf_assets.warehouse.matching import (
+    TOLD_APART,
+    Match,
+    believe,
+    find,
+    has_bearer,
+    heal,
+    match,
+    merge_nameless,
+    newest_by_gap,
+    possible_renames,
+    same_kind,
+)
+from sf_assets.warehouse.series import (
+    NO_ENTRY,
+    NONE,
+    Accounts,
+    Comparison,
+    End,
+    Listing,
+    Proof,
+    Reading,
+    Series,
+    Start,
+    State,
+    new_accounts,
+)
+
+# A loss is confirmed by so many lists that would have shown the account where the totals agree, by
+# one more where they do not. Where something stands against it that long, it is withdrawn.
+AGREEING_LISTS, ENOUGH_LISTS, TOO_MANY_LISTS = 2, 3, 4
+
+
+@dataclass(frozen=True)
+class _Today:
+    """A list laid over its series: what every step of the comparison asks for."""
+
+    series: Series
+    listing: Listing
+    found: Match
+    over: Alignment
+    claims: Claims
+    shows_all: bool
+    # Places of the chain, from the top; of all whom the list before showed, rising.
+    chain_places: Floats
+    places_before: Floats
+    before: Reading | None
+
+    @property
+    def rows(self) -> Accounts:
+        return self.series.accounts
+
+    @property
+    def order(self) -> bool:
+        return self.claims.order
+
+    def gap_of_entries(self, entries: Ints) -> Ints:
+        """Between which two accounts of the chain each of these entries stands."""
+        if not self.order:
+            return np.zeros(len(entries), dtype=np.int64)
+        return np.searchsorted(np.flatnonzero(self.over.in_chain), entries, side="right")
+
+    def gap_of_accounts(self, accounts: Ints) -> Ints:
+        """Between which two accounts of the chain each of these, not listed, would stand."""
+        if not self.order:
+            return np.zeros(len(accounts), dtype=np.int64)
+        places = np.nan_to_num(self.rows["place"][accounts], nan=-np.inf)
+        return np.searchsorted(-self.chain_places, -places, side="left")
+
+    def facts(self, accounts: Ints) -> tuple[Bools, Bools]:
+        """Of whom the other side's list of this day says that it follows, and that it does not."""
+        follows = np.zeros(len(accounts), dtype=bool)
+        does_not = follows.copy()
+        for handle, fact in self.listing.facts.items():
+            (follows if fact else does_not)[self.rows["handle"][accounts] == np.uint64(handle)] = (
+                True
+            )
+        return follows, does_not
+
+
+def advance(series: Series, listing: Listing) -> None:
+    """Compare a series with its next usable list, and take the list in."""
+    today = _lay_over(series, listing)
+    before = series.before
+    series.gained_today = 0
+    _better_ids(today)
+    rows = series.accounts
+    shown = np.zeros(len(rows), dtype=bool)
+    shown[today.found.account[today.found.account >= 0]] = True
+    gone = np.flatnonzero(rows["present"] & ~shown)
+    if listing.until_known and before is not None:
+        # A reading that stopped at what is known says nothing of who stands below.
+        gone = gone[rows["place"][gone] > today.over.horizon] if today.order else gone[:0]
+    absent = np.flatnonzero(~rows["present"] & ~shown & (rows["end"] != End.none))
+    _decide_who_is_back(today)
+    came = _newcomers(today, gone)
+    if before is not None:
+        rows = series.accounts
+        absent = absent[~rows["present"][absent]]
+        _gone(today, gone, came, before)
+        _judge_losses(today, absent[rows["loss_state"][absent] == State.provisional])
+        _settle(today, absent)
+    _note_sightings(today)
+    series.readings.append(_reading(today))
+    _note_comparison(today, before)
+
+
+def _lay_over(series: Series, listing: Listing) -> _Today:
+    before = series.before
+    found = match(series, listing)
+    merge_nameless(series, listing, found)
+    rows = series.accounts
+    known = found.account >= 0
+    place = np.where(known, rows["place"][found.account], np.nan) if len(rows) else (
+        np.full(len(listing), np.nan)
+    )  # fmt: skip
+    present = known & (rows["present"][found.account] if len(rows) else False)
+    places = rows["place"]
+    over = align(
+        np.where(present, place, np.nan),
+        np.where(known & ~present, place, np.nan),
+        np.sort(places[~np.isnan(places)]),
+        established=before is not None
+        and before.agreement is not None
+        and before.agreement >= MIN_ORDER,
+    )
+    if over.renumbered is not None:
+        series.renumber(*over.renumbered)
+        over = _renumbered(over, *over.renumbered)
+    verdict = (
+        Claims("baseline", "baseline", False, "This is the first usable snapshot.")
+        if before is None
+        else claims(
+            shows_all=listing.exhaustive,
+            showed_all=before.exhaustive,
+            listed=len(listing),
+            listed_before=before.listed,
+            common=over.common,
+            chain=over.chain,
+        )
+    )
+    believe(series, found, over, verdict.order)
+    rows = series.accounts
+    before_places = rows["place"][rows["present"] & ~np.isnan(rows["place"])]
+    return _Today(
+        series,
+        listing,
+        found,
+        over,
+        verdict,
+        verdict.losses == "all",
+        rows["place"][found.account[over.in_chain]],
+        np.sort(before_places),
+        before,
+    )
+
+
+def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:
+    """The same, with all places told in the new numbers."""
+
+    def moved(places: Floats) -> Floats:
+        return np.where(np.isfinite(places), np.interp(places, old, new), places)
+
+    horizon, shown_to = moved(np.array([over.horizon, over.shown_to])).tolist()
+    return replace(
+        over,
+        ceiling=moved(over.ceiling),
+        floor=moved(over.floor),
+        horizon=horizon,
+        shown_to=shown_to,
+    )
+
+
+def _better_ids(today: _Today) -> None:
+    """Accounts that show a better id than the one they are known by take it."""
+    rows, listing, found = today.rows, today.listing, today.found
+    entries = np.flatnonzero(found.account >= 0)
+    accounts = found.account[entries]
+    better = (listing.has_number[entries] & ~rows["number"][accounts]) | (
+        ~rows["number"][accounts] & ~rows["sec"][accounts] & listing.has_sec[entries]
+    )
+    for entry, index in zip(entries[better].tolist(), accounts[better].tolist(), strict=True):
+        if rows["key"][index] != listing.key[entry]:
+            if rows["id_entry"][index] == NO_ENTRY:
+                today.series.changes.upgraded.append(index)
+            rows["key"][index] = listing.key[entry]
+            rows["id_entry"][index] = listing.entry[entry]
+    rows["number"][accounts] |= listing.has_number[entries]
+    rows["sec"][accounts] |= listing.has_sec[entries]
+
+
+def _decide_who_is_back(today: _Today) -> None:
+    """Who was away and is listed again: back in its old place it never left; above somebody who
+    stood above it, or who came since, it left and returned. Without order nobody can tell."""
+    series, rows, found = today.series, today.rows, today.found
+    day = today.listing.day
+    entries = np.flatnonzero(found.account >= 0)
+    accounts = found.account[entries]
+    away = ~rows["present"][accounts]
+    waiting = rows["present"][accounts] & (rows["undecided"][accounts] > 0)
+    order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
+    if order:
+        moved = _has_moved(today, entries, accounts, away | waiting)
+        _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
+        lost = away & (rows["loss_state"][accounts] != State.none)
+        heal(series, accounts[lost & ~moved], day)
+        _start(today, entries[away & moved], Start.returned)
+        _start(today, entries[away & ~moved & ~lost], Start.revealed)
+    else:
+        lost = away & (rows["loss_state"][accounts] != State.none)
+        _start(today, entries[away], Start.revealed)
+        rows["undecided"][accounts[lost]] = 1
+        rows["undecided"][accounts[waiting]] += 1
+        patient = accounts[waiting]
+        patient = patient[rows["undecided"][patient] >= ENOUGH_LISTS]
+        # Lists without order for days. Who was away for lists that show everyone did leave.
+        sure = (rows["loss_state"][patient] == State.confirmed) & (
+            (rows["loss_proof"][patient] & Proof.exhaustive) > 0
+        )
+        _decide_waiting(today, patient[~sure], patient[sure])
+    stays = accounts[~away]
+    stay_entries = entries[~away]
+    _unseen_leave_and_return(today, stay_entries, stays)
+    _keep_places(today)
+
+
+def _among_themselves(today: _Today, entries: Ints) -> bool:
+    """Whether those who are back stand in the order in which they stood."""
+    if not len(entries):
+        return False
+    old = today.rows["place"][today.found.account[entries]]
+    kept = np.count_nonzero(today.over.places[entries] == old)
+    return bool(kept >= MIN_ORDER * len(entries))
+
+
+def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bools:
+    """Of those `asked` for, who stands above somebody that stood above it, or came after it was
+    last seen. Who was revealed since then proves nothing."""
+    rows, over = today.rows, today.over
+    moved = np.zeros(len(entries), dtype=bool)
+    place = rows["place"][accounts]
+    suspects = np.flatnonzero(asked & (place < over.floor[entries]))
+    if not len(suspects):
+        return moved
+    stood = np.flatnonzero(rows["present"][accounts] & (over.places[entries] == place) & ~asked)
+    last = np.where(
+        rows["undecided"][accounts] > 0, rows["loss_from"][accounts], rows["last"][accounts]
+    )
+    came = np.isin(rows["start"][accounts[stood]], (Start.gained, Start.returned))
+    first = rows["first"][accounts[stood]]
+    for day in np.unique(last[suspects]).tolist():
+        proves = stood[came | (first <= day)]
+        if not len(proves):
+            continue
+        # The highest old place of anybody who stands at or below each entry.
+        highest = np.maximum.accumulate(place[proves][::-1])[::-1]
+        of_day = suspects[last[suspects] == day]
+        below = np.searchsorted(entries[proves], entries[of_day], side="right")
+        there = below < len(proves)
+        moved[of_day[there]] = highest[below[there]] > place[of_day[there]]
+    return moved
+
+
+def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
+    """Settle losses of accounts that came back on days without order."""
+    series, rows = today.series, today.rows
+    for index in stood.tolist():
+        first = int(rows["first"][index])
+        if rows["stored"][index] != NONE:
+            series.changes.dropped.append((index, int(rows["stored"][index])))
+        closed = series.changes.closed
+        for at, (account, row) in enumerate(closed):
+            if account == index and row["first"] == rows["loss_first"][index]:
+                rows["stored"][index] = row["stored"]
+                del closed[at]
+                break
+        else:
+            rows["stored"][index] = rows["loss_first"][index]
+        rows["first"][index] = rows["loss_first"][index]
+        rows["start"][index] = rows["loss_start"][index]
+        rows["last"][index] = rows["loss_last"][index]
+        rows["undecided"][index] = 0
+        heal(series, np.array([index]), first)
+    for index in moved.tolist():
+        first = int(rows["first"][index])
+        rows["start"][index] = Start.returned
+        rows["undecided"][index] = 0
+        rows["changed"][index] = True
+        one = np.array([index])
+        _confirm(rows, one, Proof.order)
+        series.close_losses(one)
+        before = max(reading.day for reading in series.readings if reading.day < first)
+        rows["after"][index], rows["before"][index] = before, first
+        series.gain(index, before, first, Start.returned, Proof.order, NO_ENTRY)
+
+
+def _confirm(rows: Accounts, accounts: Ints, proof: Proof) -> None:
+    provisional = accounts[rows["loss_state"][accounts] == State.provisional]
+    rows["loss_state"][provisional] = State.confirmed
+    rows["loss_proof"][provisional] |= proof
+    rows["loss_changed"][provisional] = True
+
+
+def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> None:
+    """Who stood where no reading has looked since, and stands above the front now, left and came
+    again in between."""
+    before, rows, series = today.before, today.rows, today.series
+    if before is None or before.reach is None or not today.order:
+        return
+    place = rows["place"][accounts]
+    again = (entries < today.over.front) & (place < before.reach) & (
+        place < today.over.floor[entries]
+    )  # fmt: skip
+    left = accounts[again]
+    if not len(left):
+        return
+    series.close_losses(left)
+    rows["looked"][left] = series.last_looked(rows[left])
+    rows["last"][left] = before.day
+    rows["end"][left] = End.lost
+    rows["missed"][left] = today.listing.day
+    _claim_losses(today, left, Proof.order)
+    rows["loss_state"][left] = State.confirmed
+    rows["changed"][left] = True
+    _start(today, entries[again], Start.returned)
+
+
+def _start(today: _Today, entries: Ints, start: Start) -> None:
+    """A new presence for the accounts of these entries."""
+    if not len(entries):
+        return
+    series, rows, before = today.series, today.rows, today.before
+    accounts, day = today.found.account[entries], today.listing.day
+    if start == Start.returned:
+        _confirm(rows, accounts, Proof.order)
+        series.close_losses(accounts)
+    series.close(accounts)
+    rows["present"][accounts] = True
+    rows["first"][accounts] = day
+    rows["start"][accounts] = start
+    rows["end"][accounts] = End.none
+    rows["changed"][accounts] = True
+    rows["before"][accounts] = day
+    if start == Start.returned and before is not None:
+        rows["after"][accounts] = before.day
+        for index, entry in zip(accounts.tolist(), entries.tolist(), strict=True):
+            entry_row = int(today.listing.entry[entry])
+            series.gain(index, before.day, day, start, Proof.order, entry_row)
+    elif start == Start.revealed:
+        after, until = _follow_bounds(today)
+        rows["after"][accounts], rows["before"][accounts] = after[entries], until[entries]
+
+
+def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
+    """For each entry the days between which it began to follow, as far as the order tells."""
+    count, day = len(today.listing), today.listing.day
+    after = np.full(count, NONE, dtype=np.int64)
+    before = np.full(count, day, dtype=np.int64)
+    if not today.order:
+        return after, before
+    chain = np.flatnonzero(today.over.in_chain)
+    rows = today.rows[today.found.account[chain]]
+    before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
+    after[chain] = rows["after"]
+    before = np.minimum.accumulate(before)
+    after = np.maximum.accumulate(after[::-1])[::-1]
+    return np.where(after < before, after, NONE), before
+
+
+def _keep_places(today: _Today) -> None:
+    """Put in the places and handles that the list shows."""
+    rows, found, series = today.rows, today.found, today.series
+    entries = np.flatnonzero(found.account >= 0)
+    accounts = found.account[entries]
+    places = today.over.places[entries]
+    new_place = ~np.isnan(places) & (places != rows["place"][accounts])
+    rows["place"][accounts[new_place]] = places[new_place]
+    rows["changed"][accounts[new_place]] = True
+    handles = today.listing.handle[entries]
+    for at in np.flatnonzero(handles != rows["handle"][accounts]).tolist():
+        index, entry = int(accounts[at]), int(today.listing.entry[entries[at]])
+        series.changes.renamed.append(
+            (index, int(rows["handle_entry"][index]), entry, today.listing.day)
+        )
+        rows["handle"][index] = handles[at]
+        rows["handle_entry"][index] = entry
+        rows["changed"][index] = True
+
+
+def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
+    """Take in whom nobody knows; returns the gaps and kinds of these entries."""
+    series, listing, found = today.series, today.listing, today.found
+    entries = np.flatnonzero(found.account < 0)
+    rows = today.rows
+    kinds = same_kind(listing.has_number[entries], listing.has_sec[entries])
+    gaps = today.gap_of_entries(entries)
+    if not len(entries):
+        return gaps, kinds
+    _, unclear = possible_renames(
+        today.gap_of_accounts(gone),
+        same_kind(rows["number"][gone], rows["sec"][gone]),
+        gaps,
+        kinds,
+    )
+    above = entries < today.over.front
+    if today.claims.gains == "baseline":
+        start = np.full(len(entries), Start.baseline)
+    elif today.order:
+        # The order contradicts a gain further down, whatever the list before showed.
+        start = np.where(above & ~unclear, Start.gained, Start.revealed)
+    elif today.claims.gains == "all":
+        start = np.where(unclear, Start.revealed, Start.gained)
+    else:
+        start = np.full(len(entries), Start.revealed)
+    # A name that was known before, of somebody without ids, may have another bearer now.
+    known = find(rows["key"], listing.key[entries]) if len(rows) else np.full(len(entries), -1)
+    namesake = known >= 0
+    for index in known[namesake].tolist():
+        one = np.array([index])
+        if rows["present"][index] and today.before is not None:
+            rows["looked"][index] = series.last_looked(rows[one])[0]
+            rows["last"][index] = today.before.day
+            rows["end"][index] = End.beyond
+            rows["changed"][index] = True
+        if rows["loss_state"][index] == State.provisional:
+            series.withdraw_losses(one)
+            rows["end"][index] = End.beyond
+            rows["missed"][index] = NONE
+            rows["changed"][index] = True
+        series.close_losses(one)
+        series.close(one)
+    fresh = new_accounts(int((~namesake).sum()))
+    fresh["key"] = listing.key[entries[~namesake]]
+    fresh["id_entry"] = listing.entry[entries[~namesake]]
+    found.account[entries[~namesake]] = series.add(fresh)
+    found.account[entries[namesake]] = known[namesake]
+    rows = today.rows
+    accounts = found.account[entries]
+    rows["handle"][accounts] = listing.handle[entries]
+    rows["handle_entry"][accounts] = listing.entry[entries]
+    rows["number"][accounts] = listing.has_number[entries]
+    rows["sec"][accounts] = listing.has_sec[entries]
+    rows["present"][accounts] = True
+    rows["first"][accounts] = listing.day
+    rows["start"][accounts] = start
+    rows["end"][accounts] = End.none
+    rows["place"][accounts] = today.over.places[entries]
+    rows["changed"][accounts] = True
+    after, until = _follow_bounds(today)
+    came = start == Start.gained
+    if today.before is not None:
+        after = np.where(came, today.before.day, after[entries])
+        until = np.where(came, listing.day, until[entries])
+        proof = Proof.exhaustive if today.claims.gains == "all" else Proof.none
+        proof |= Proof.order if today.order else Proof.none
+        for index, entry in zip(accounts[came].tolist(), entries[came].tolist(), strict=True):
+            series.gain(
+                index, today.before.day, listing.day, Start.gained, proof,
+                int(listing.entry[entry]),
+            )  # fmt: skip
+    else:
+        after, until = after[entries], until[entries]
+    rows["after"][accounts] = after
+    rows["before"][accounts] = until
+    return gaps, kinds
+
+
+def _claim_losses(today: _Today, accounts: Ints, proof: Proof | Ints) -> None:
+    """A loss of each of these, between the day it was last read and today; provisional."""
+    rows = today.rows
+    rows["loss_from"][accounts] = rows["looked"][accounts]
+    rows["loss_on"][accounts] = today.listing.day
+    rows["loss_state"][accounts] = State.provisional
+    rows["loss_proof"][accounts] = proof
+    rows["loss_misses"][accounts] = 1
+    rows["loss_agree"][accounts] = -1
+    rows["loss_first"][accounts] = rows["first"][accounts]
+    rows["loss_last"][accounts] = rows["last"][accounts]
+    rows["loss_start"][accounts] = rows["start"][accounts]
+    rows["loss_stored"][accounts] = NONE
+    rows["loss_changed"][accounts] = True
+
+
+def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -> None:
+    """Who was in the list before and is not in this one: lost where that is proved, else beyond."""
+    series, rows = today.series, today.rows
+    # A namesake may have taken the account of a nameless one over.
+    gone = gone[rows["present"][gone] & (rows["first"][gone] < today.listing.day)]
+    if not len(gone):
+        return
+    follows, does_not = today.facts(gone)
+    place = rows["place"][gone]
+    by_order = (
+        place > today.over.horizon if today.order else np.zeros(len(gone), dtype=bool)
+    )  # fmt: skip
+    renamed, _ = possible_renames(
+        today.gap_of_accounts(gone), same_kind(rows["number"][gone], rows["sec"][gone]), *came
+    )
+    blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
+    proof = (
+        np.where(today.shows_all, Proof.exhaustive, 0)
+        + np.where(by_order, Proof.order, 0)
+        + np.where(does_not, Proof.other_list, 0)
+    )
+    if not today.shows_all:
+        in_hole = _holes(today, gone, by_order & ~does_not, before)
+        proof = np.where(in_hole, proof & ~int(Proof.order), proof)
+    rows["looked"][gone] = series.last_looked(rows[gone])
+    rows["last"][gone] = before.day
+    rows["present"][gone] = False
+    rows["changed"][gone] = True
+    # A loss of which nobody could say whether the account was back is no longer the newest.
+    undecided = gone[rows["undecided"][gone] > 0]
+    rows["undecided"][gone] = 0
+    provisional = undecided[rows["loss_state"][undecided] == State.provisional]
+    rows["loss_state"][provisional] = State.retracted
+    rows["loss_changed"][provisional] = True
+    series.close_losses(undecided)
+    lost = (proof > 0) & ~blocked
+    rows["end"][gone] = np.where(lost, End.lost, End.beyond)
+    rows["missed"][gone] = np.where(lost, today.listing.day, NONE)
+    _claim_losses(today, gone[lost], proof[lost])
+
+
+def _holes(today: _Today, gone: Ints, candidates: Bools, before: Reading) -> Bools:
+    """Which of the candidates are a hole in the list: neighbours that vanished together.
+
+    Only where both lists are complete can the total tell: if it fell by as much, they left.
+    """
+    rows = today.rows
+    result = np.zeros(len(gone), dtype=bool)
+    if np.count_nonzero(candidates) < HOLE_SIZE:
+        return result
+    at = np.argsort(-rows["place"][gone], kind="stable")
+    at = at[candidates[at]]
+    rank = np.searchsorted(today.places_before, rows["place"][gone][at])
+    runs = np.split(np.arange(len(at)), np.flatnonzero(np.diff(rank) != -1) + 1)
+    together = [run for run in runs if len(run) >= HOLE_SIZE]
+    for run in together:
+        result[at[run]] = True
+    if result.any():
+        fallen = _fall(today, before)
+        if fallen is not None and fallen >= np.count_nonzero(candidates):
+            result[:] = False
+    return result
+
+
+def _gained_since(today: _Today, day: int) -> int:
+    earlier = sum(reading.gained for reading in today.series.readings if reading.day > day)
+    return earlier + today.series.gained_today
+
+
+def _fall(today: _Today, since: Reading) -> int | None:
+    """How many must have left since a reading by the totals, None where they tell nothing.
+
+    In a list that is cut off the total also falls for accounts that nobody can see.
+    """
+    listing = today.listing
+    complete = _complete(today)
+    if not (complete and since.complete) or since.total is None or listing.total is None:
+        return None
+    return since.total - listing.total + _gained_since(today, since.day)
+
+
+def _complete(today: _Today) -> bool:
+    """Whether the list as it is known now is complete: read whole, or its top over one that was."""
+    before = today.before
+    return today.listing.complete or (
+        today.listing.until_known and before is not None and before.complete
+    )
+
+
+def _judge_losses(today: _Today, accounts: Ints) -> None:
+    """What today's list makes of losses that are still provisional, of accounts it lacks."""
+    series, rows = today.series, today.rows
+    if not len(accounts):
+        return
+    follows, does_not = today.facts(accounts)
+    alone = rows["loss_proof"][accounts] == Proof.exhaustive
+    withdrawn = alone & (not today.shows_all) & (not today.listing.until_known) & ~does_not
+    shown_above = _would_show(today, accounts)
+    shows = (today.shows_all | shown_above | does_not) & ~withdrawn
+    blocked = follows | has_bearer(series, today.listing, today.found, accounts)
+    # Followed all the while, the other list says: the loss is none, although the list lacks it.
+    retracted = follows & ~withdrawn
+    counted = shows & ~retracted
+    rows["loss_misses"][accounts[counted]] += 1
+    rows["loss_changed"][accounts[counted]] = True
+    sure = counted & ~blocked
+    for mask, proof in (
+        (sure & today.shows_all, Proof.exhaustive),
+        (sure & shown_above, Proof.order),
+        (sure & does_not, Proof.other_list),
+    ):
+        rows["loss_proof"][accounts[mask]] |= proof
+    agrees = _totals_agree(today, accounts)
+    misses = rows["loss_misses"][accounts]
+    confirmed = sure & (
+        ((agrees > 0) & (misses >= AGREEING_LISTS)) | (misses >= ENOUGH_LISTS)
+    )
+    withdrawn |= counted & blocked & (misses >= TOO_MANY_LISTS)
+    rows["loss_state"][accounts[confirmed]] = State.confirmed
+    rows["loss_agree"][accounts[confirmed]] = agrees[confirmed]
+    taken_back = accounts[retracted]
+    rows["loss_state"][taken_back] = State.retracted
+    rows["loss_changed"][taken_back] = True
+    series.close_losses(taken_back)
+    series.withdraw_losses(accounts[withdrawn])
+    unclaimed = accounts[retracted | withdrawn]
+    rows["end"][unclaimed] = End.beyond
+    rows["missed"][unclaimed] = NONE
+    rows["changed"][unclaimed] = True
+
+
+def _would_show(today: _Today, accounts: Ints) -> Bools:
+    """Whether the order says that the list would show each of these accounts.
+
+    Not where others around it are missing and nobody knows why: the list may have a hole there.
+    """
+    rows = today.rows
+    if not today.order:
+        return np.zeros(len(accounts), dtype=bool)
+    above = rows["place"][accounts] > today.over.shown_to
+    unknown = np.flatnonzero(~rows["present"] & (rows["end"] == End.beyond))
+    unknown = unknown[~np.isnan(rows["place"][unknown])]
+    gaps = today.gap_of_accounts(unknown)
+    for at in np.flatnonzero(above).tolist():
+        own = today.gap_of_accounts(accounts[at : at + 1])[0]
+        since = max(int(rows["loss_from"][accounts[at]]), int(rows["last"][accounts[at]]))
+        around = (gaps == own) & (rows["last"][unknown] >= since) & (unknown != accounts[at])
+        above[at] = np.count_nonzero(around) + 1 < HOLE_SIZE
+    return above
+
+
+def _totals_agree(today: _Today, accounts: Ints) -> np.ndarray:
+    """Whether the fall of the total covers all who are missing since each of these was last read:
+    1 yes, 0 no, -1 where the totals tell nothing."""
+    rows = today.rows
+    result = np.full(len(accounts), -1, dtype=np.int8)
+    missing = ~rows["present"] & (rows["end"] != End.none)
+    by_day = {reading.day: reading for reading in today.series.readings}
+    for day in np.unique(rows["loss_from"][accounts]).tolist():
+        since = by_day.get(day)
+        if since is None:
+            continue
+        of_day = rows["loss_from"][accounts] == day
+        fallen = _fall(today, since)
+        if fallen is not None:
+            absent = np.count_nonzero(missing & (rows["last"] >= day))
+            result[of_day] = fallen >= absent
+        for on in np.unique(rows["loss_on"][accounts[of_day]]).tolist():
+            then = by_day.get(on)
+            if then is None or not (then.complete and since.complete):
+                continue
+            if then.total is None or since.total is None:
+                continue
+            gained = sum(r.gained for r in today.series.readings if day < r.day <= on)
+            batch = np.count_nonzero(missing & (rows["last"] >= day) & (rows["last"] < on))
+            if since.total - then.total + gained >= batch:
+                result[of_day & (rows["loss_on"][accounts] == on)] = 1
+    return result
+
+
+def _settle(today: _Today, accounts: Ints) -> None:
+    """Open questions that today's list answers: who was beyond, and is proved not to follow.
+
+    The loss lies between the last sight and today.
+    """
+    series, rows = today.series, today.rows
+    accounts = accounts[rows["end"][accounts] == End.beyond]
+    if not len(accounts) or not (today.shows_all or today.order or today.listing.facts):
+        return
+    follows, does_not = today.facts(accounts)
+    shown = _settled_by_order(today, accounts)
+    proof = (
+        np.where(today.shows_all, Proof.exhaustive, 0)
+        + np.where(shown, Proof.order, 0)
+        + np.where(does_not, Proof.other_list, 0)
+    )
+    # Somebody without ids who came since, and stands where it would stand, may be the account.
+    entries = np.arange(len(today.listing))
+    present = today.found.account
+    size = int(today.over.in_chain.sum()) + 1
+    newest = newest_by_gap(
+        today.gap_of_entries(entries),
+        same_kind(rows["number"][present], rows["sec"][present]),
+        rows["first"][present],
+        size,
+    )
+    kinds = same_kind(rows["number"][accounts], rows["sec"][accounts])
+    newest_there = np.where(TOLD_APART[kinds], NONE, newest[today.gap_of_accounts(accounts)])
+    renamed = newest_there.max(axis=1, initial=NONE) > rows["last"][accounts]
+    blocked = renamed | follows | has_bearer(series, today.listing, today.found, accounts)
+    lost = accounts[(proof > 0) & ~blocked]
+    rows["end"][lost] = End.lost
+    rows["missed"][lost] = today.listing.day
+    rows["changed"][lost] = True
+    series.close_losses(lost)
+    _claim_losses(today, lost, proof[(proof > 0) & ~blocked])
+
+
+def _settled_by_order(today: _Today, accounts: Ints) -> Bools:
+    """Whose old place today's list shows, with nobody in it and no hole around it."""
+    rows = today.rows
+    result = np.zeros(len(accounts), dtype=bool)
+    if not today.order:
+        return result
+    above = rows["place"][accounts] > today.over.shown_to
+    if not above.any():
+        return result
+    gaps = today.gap_of_accounts(accounts)
+    unknown = np.bincount(gaps[above], minlength=int(gaps.max()) + 1)
+    alone = unknown[gaps] < HOLE_SIZE
+    result = above & alone
+    crowded = above & ~alone
+    by_day = {reading.day: reading for reading in today.series.readings}
+    missing = ~rows["present"] & (rows["end"] != End.none)
+    for day in np.unique(rows["last"][accounts[crowded]]).tolist():
+        since = by_day.get(day)
+        fallen = _fall(today, since) if since is not None else None
+        if fallen is not None and fallen >= np.count_nonzero(missing & (rows["last"] >= day)):
+            result |= crowded & (rows["last"][accounts] == day)
+    return result
+
+
+def _note_sightings(today: _Today) -> None:
+    rows, accounts = today.rows, today.found.account
+    rows["seen_entry"][accounts] = today.listing.entry
+    rows["sec_entry"][accounts[today.listing.shows_sec]] = today.listing.entry[
+        today.listing.shows_sec
+    ]
+
+
+def _reading(today: _Today) -> Reading:
+    listing, over = today.listing, today.over
+    reach = None
+    if listing.until_known and today.before is not None:
+        # The first reading of all is what there is to go by, however deep it went.
+        reach = over.horizon if today.order else float("inf")
+    return Reading(
+        listing.day,
+        listing.total,
+        listing.exhaustive,
+        _complete(today),
+        len(listing),
+        over.chain / over.common if over.common else None,
+        reach,
+        today.series.gained_today,
+    )
+
+
+def _note_comparison(today: _Today, before: Reading | None) -> None:
+    over = today.over
+    today.series.changes.comparisons.append(
+        Comparison(
+            today.listing.number,
+            NONE if before is None else before.day,
+            over.common,
+            over.chain,
+            today.claims.losses,
+            today.claims.gains,
+            today.claims.reason,
+            today.series.readings[-1].reach,
+        )
+    )

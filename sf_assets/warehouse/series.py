@@ -1,0 +1,322 @@
+"""A series, one relation of one handle: what is known of its accounts, as arrays.
+
+Days are whole numbers, counted from 1970-01-01; NONE stands for a day that nobody knows. Accounts
+are rows of an array of dtype ACCOUNT, one for each account ever listed, with its newest presence
+and its newest loss. Names stay in DuckDB; here an account is a key, a hash of its id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sf_assets.membership import Bools, Floats, Ints
+
+NONE = -1_000_000
+NO_ENTRY = -1
+
+Keys = npt.NDArray[np.uint64]
+Accounts = npt.NDArray[Any]
+
+
+class Start(IntEnum):
+    """How a presence began."""
+
+    baseline = 0
+    gained = 1
+    returned = 2
+    revealed = 3
+
+
+class End(IntEnum):
+    """How a presence ended."""
+
+    none = 0
+    lost = 1
+    beyond = 2
+
+
+class State(IntEnum):
+    """What is thought of a loss; `none`: there is no loss."""
+
+    none = 0
+    provisional = 1
+    confirmed = 2
+    retracted = 3
+
+
+class Proof(IntFlag):
+    """What proves a loss or a gain."""
+
+    none = 0
+    exhaustive = 1
+    order = 2
+    other_list = 4
+
+    @property
+    def words(self) -> str:
+        return ",".join(str(proof.name) for proof in Proof if proof and proof in self)
+
+
+ACCOUNT = np.dtype(
+    [
+        ("key", "u8"),
+        ("handle", "u8"),  # a hash of the newest handle
+        ("number", "?"),  # identified by the numeric id
+        ("sec", "?"),  # has shown a secUid
+        ("place", "f8"),  # the larger, the higher up in the list
+        # The newest presence. `last` is the last day on which the account belonged to the list,
+        # `looked` the last on which it was read; they differ where readings stopped above it.
+        ("present", "?"),
+        ("first", "i4"),
+        ("last", "i4"),
+        ("looked", "i4"),
+        ("start", "i1"),
+        ("end", "i1"),
+        ("missed", "i4"),
+        ("after", "i4"),  # followed after this day
+        ("before", "i4"),  # followed on or before this day
+        ("undecided", "i1"),  # lists without order since the account is back
+        # The newest loss that is not retracted, in the days between from and on.
+        ("loss_from", "i4"),
+        ("loss_on", "i4"),
+        ("loss_state", "i1"),
+        ("loss_proof", "i1"),
+        ("loss_misses", "i1"),  # lists that would have shown the account and lack it
+        ("loss_agree", "i1"),  # whether the totals agree: 1, 0, or -1 where they tell nothing
+        ("loss_first", "i4"),  # first day of the presence that it ended
+        ("loss_last", "i4"),
+        ("loss_start", "i1"),
+        # What of it is in the database already, and what has changed.
+        ("stored", "i4"),  # first day of the stored row of the presence
+        ("changed", "?"),
+        ("loss_stored", "i4"),  # day of the stored row of the loss
+        ("loss_changed", "?"),
+        # Entries of the lists read now that tell its id, its handle, and its profile.
+        ("id_entry", "i8"),
+        ("handle_entry", "i8"),
+        ("seen_entry", "i8"),
+        ("sec_entry", "i8"),
+    ]
+)
+
+_UNKNOWN: dict[str, Any] = {
+    "place": np.nan,
+    **dict.fromkeys(("first", "last", "looked", "missed", "after", "before"), NONE),
+    **dict.fromkeys(("loss_from", "loss_on", "loss_first", "loss_last", "stored"), NONE),
+    "loss_stored": NONE,
+    "loss_agree": -1,
+    **dict.fromkeys(("id_entry", "handle_entry", "seen_entry", "sec_entry"), NO_ENTRY),
+}
+
+
+def new_accounts(count: int) -> Accounts:
+    """So many rows of which nothing is known."""
+    rows = np.zeros(count, dtype=ACCOUNT)
+    for name, value in _UNKNOWN.items():
+        rows[name] = value
+    return rows
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One usable snapshot: the accounts it shows, top first.
+
+    `entry` are row numbers of the table the arrays were read from; `number` and `sec` say which ids
+    an entry shows. `facts`: for hashes of handles of tracked profiles, what the list on their side
+    says of the same day.
+    """
+
+    number: int
+    day: int
+    exhaustive: bool
+    complete: bool
+    until_known: bool
+    total: int | None
+    entry: Ints
+    key: Keys
+    handle: Keys
+    has_number: Bools
+    has_sec: Bools
+    shows_sec: Bools
+    facts: dict[int, bool] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.entry)
+
+
+@dataclass
+class Reading:
+    """A usable snapshot that was compared, as later ones look back to it.
+
+    `reach`: the place down to which a reading went that stopped at what is known, else None.
+    `complete`: the list as known then is complete, so that its total can vouch for losses.
+    """
+
+    day: int
+    total: int | None
+    exhaustive: bool
+    complete: bool
+    listed: int
+    agreement: float | None
+    reach: float | None
+    gained: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is noted of a snapshot that was compared."""
+
+    listing: int
+    previous: int
+    common: int
+    chain: int
+    losses: str
+    gains: str
+    reason: str
+    reach: float | None
+
+
+@dataclass
+class Changes:
+    """What a series has to write besides the newest state of its accounts."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    # Presences and losses that an account has newer ones of: copies of its row.
+    closed: list[tuple[int, np.void]] = field(default_factory=list)
+    closed_losses: list[tuple[int, np.void]] = field(default_factory=list)
+    dropped: list[tuple[int, int]] = field(default_factory=list)  # account, first day
+    dropped_losses: list[tuple[int, int]] = field(default_factory=list)  # account, day
+    # account, previous day, day, how it came, proof, entry of the handle
+    gains: list[tuple[int, int, int, Start, Proof, int]] = field(default_factory=list)
+    # A gain that turned out to be another account's return: from, to, day
+    moved_gains: list[tuple[int, int, int]] = field(default_factory=list)
+    healed: list[tuple[int, int, int]] = field(default_factory=list)  # account, from day, to day
+    renamed: list[tuple[int, int, int, int]] = field(
+        default_factory=list
+    )  # account, entry of the handle before, entry of the new one, day
+    upgraded: list[int] = field(default_factory=list)  # accounts with a better id
+    # Old and new places, where everybody's were numbered anew; one after the other.
+    renumbered: list[tuple[Floats, Floats]] = field(default_factory=list)
+
+
+@dataclass
+class Series:
+    """One relation of one handle, ready to be compared with its next lists."""
+
+    relation: str
+    handle: str
+    accounts: Accounts
+    readings: list[Reading]
+    changes: Changes = field(default_factory=Changes)
+    number: int = 0
+    gained_today: int = 0
+
+    @property
+    def before(self) -> Reading | None:
+        """The latest usable snapshot."""
+        return self.readings[-1] if self.readings else None
+
+    def reading_after(self, day: int) -> Reading:
+        """The first reading after a day that is not the last."""
+        return next(reading for reading in self.readings if reading.day > day)
+
+    def looks(self) -> list[Reading]:
+        """Readings back to the last that went to its end: each account was last seen by one."""
+        found: list[Reading] = []
+        for reading in reversed(self.readings):
+            found.append(reading)
+            if reading.reach is None:
+                break
+        return found
+
+    def last_looked(self, rows: Accounts) -> Ints:
+        """The last day on which each of these present accounts was read."""
+        days = rows["first"].astype(np.int64)
+        for reading in self.looks():
+            deep = (
+                np.ones(len(rows), dtype=bool)
+                if reading.reach is None
+                else ~(rows["place"] < reading.reach)
+            )
+            days = np.where(deep, np.maximum(days, reading.day), days)
+        return days
+
+    def add(self, rows: Accounts) -> Ints:
+        """Put new accounts in; returns their indices."""
+        first = len(self.accounts)
+        self.accounts = np.concatenate([self.accounts, rows])
+        return np.arange(first, len(self.accounts))
+
+    def gain(
+        self, account: int, previous: int, day: int, start: Start, proof: Proof, entry: int
+    ) -> None:
+        """Note that an account came on a day, or came back."""
+        self.changes.gains.append((account, previous, day, start, proof, entry))
+        if self.readings and self.readings[-1].day >= day:
+            for reading in self.readings:
+                reading.gained += reading.day == day
+        else:
+            self.gained_today += 1
+
+    def close(self, indices: Ints) -> None:
+        """Set the newest presence of these accounts aside: they get a newer one."""
+        for index in indices.tolist():
+            self.changes.closed.append((index, self.accounts[index].copy()))
+        rows = self.accounts
+        rows["stored"][indices] = NONE
+        rows["undecided"][indices] = 0
+        for name in ("missed", "after", "before"):
+            rows[name][indices] = NONE
+
+    def close_losses(self, indices: Ints) -> None:
+        """Set the newest loss of these accounts aside, as it stands."""
+        rows = self.accounts
+        for index in indices[rows["loss_state"][indices] != State.none].tolist():
+            if rows["loss_changed"][index]:
+                self.changes.closed_losses.append((index, rows[index].copy()))
+        self._clear_losses(indices)
+
+    def withdraw_losses(self, indices: Ints) -> None:
+        """Take the newest losses of these accounts back, as if they had not been claimed."""
+        rows = self.accounts
+        for index in indices.tolist():
+            if rows["loss_stored"][index] != NONE:
+                self.changes.dropped_losses.append((index, int(rows["loss_stored"][index])))
+        self._clear_losses(indices)
+
+    def _clear_losses(self, indices: Ints) -> None:
+        rows = self.accounts
+        for name in ("loss_from", "loss_on", "loss_first", "loss_last", "loss_stored"):
+            rows[name][indices] = NONE
+        for name in ("loss_state", "loss_proof", "loss_misses", "loss_start"):
+            rows[name][indices] = 0
+        rows["loss_agree"][indices] = -1
+        rows["loss_changed"][indices] = False
+
+    def renumber(self, old: Floats, new: Floats) -> None:
+        """Give everybody a new place, in the same order as before."""
+        rows = self.accounts
+        known = ~np.isnan(rows["place"])
+        rows["place"][known] = np.interp(rows["place"][known], old, new)
+        for _, row in self.changes.closed:
+            row["place"] = np.interp(row["place"], old, new)
+        for reading in self.readings:
+            if reading.reach is not None and np.isfinite(reading.reach):
+                reading.reach = float(np.interp(reading.reach, old, new))
+        self.changes.comparisons = [
+            Comparison(
+                **{
+                    **vars(one),
+                    "reach": float(np.interp(one.reach, old, new))
+                    if one.reach is not None and np.isfinite(one.reach)
+                    else one.reach,
+                }
+            )
+            for one in self.changes.comparisons
+        ]
+        self.changes.renumbered.append((old, new))

@@ -1,0 +1,58 @@
+-- `listed` gets its account_id -> `entries` for the comparison; what is known of the series in
+-- `chunk` -> `known` and `readings`.
+
+-- A secUid stands for the number it belongs to.
+UPDATE listed SET account_id = coalesce(
+    CAST(number AS VARCHAR),
+    (SELECT min(i.account_id) FROM internal.ids AS i WHERE i.sec_key = listed.sec_key),
+    'sec:' || sec_uid,
+    '@' || account_handle
+);
+
+DELETE FROM listed WHERE account_id IS NULL;
+
+-- Two ids of one account may stand in one list; it counts where it comes first.
+DELETE FROM listed USING (
+    SELECT listing, account_id, min(position) AS position
+    FROM listed GROUP BY ALL HAVING count(*) > 1
+) AS twice
+WHERE listed.listing = twice.listing AND listed.account_id = twice.account_id
+    AND listed.position > twice.position;
+
+-- One row is one account of a series, with its newest presence and the loss that may still change.
+CREATE OR REPLACE TEMP TABLE known AS
+WITH newest AS (
+    SELECT c.series, m.*
+    FROM internal.presences AS m
+    JOIN chunk_series AS c ON c.relation = m.relation AND c.handle = m.handle
+    QUALIFY row_number() OVER (
+        PARTITION BY m.relation, m.handle, m.account_id ORDER BY m.first_seen DESC
+    ) = 1
+),
+losses AS (
+    SELECT n.series, l.account_id, l.previous_date, l.snapshot_date, l.state, l.evidence,
+        l.totals_agree, l.misses, m.first_seen, m.last_seen, m.start_kind
+    FROM internal.churn AS l
+    JOIN newest AS n
+        ON n.relation = l.relation AND n.handle = l.handle AND n.account_id = l.account_id
+    JOIN internal.presences AS m
+        ON m.relation = l.relation AND m.handle = l.handle AND m.account_id = l.account_id
+        AND m.first_missed = l.snapshot_date
+    WHERE l.change = 'lost' AND l.state <> 'retracted'
+        AND (l.snapshot_date = n.first_missed OR n.undecided > 0)
+    QUALIFY row_number() OVER (
+        PARTITION BY n.series, l.account_id ORDER BY l.snapshot_date DESC
+    ) = 1
+)
+SELECT n.series,
+    row_number() OVER (PARTITION BY n.series ORDER BY n.first_seen, n.account_id) - 1 AS account,
+    n.account_id, n.account_handle, n.place, n.first_seen, n.last_seen, n.looked_on, n.start_kind,
+    n.end_kind, n.first_missed, n.followed_after, n.followed_before, n.undecided,
+    l.previous_date AS loss_from, l.snapshot_date AS loss_on, l.state AS loss_state,
+    l.evidence AS loss_evidence, l.totals_agree, l.misses, l.first_seen AS loss_first,
+    l.last_seen AS loss_last, l.start_kind AS loss_start,
+    n.account_id[1] BETWEEN '0' AND '9' AS number,
+    starts_with(n.account_id, 'sec:')
+        OR n.account_id IN (SELECT account_id FROM internal.ids) AS sec
+FROM newest AS n
+LEFT JOIN losses AS l ON l.series = n.series AND l.account_id = n.account_id;

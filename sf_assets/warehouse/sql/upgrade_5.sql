@@ -1,0 +1,25 @@
+-- From format 4 to 5: new rules of proof. What is loaded stays; what is derived gets the columns that
+-- the new rules need, and is derived anew, in one transaction, by the next derivation.
+ALTER TABLE internal.warehouse_format ADD COLUMN IF NOT EXISTS rules INTEGER;
+ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS exhaustive BOOLEAN;
+UPDATE internal.snapshots
+SET exhaustive = coalesce(
+        lookup_status = 'found' AND end_reason = 'exhausted' AND reported_total <= listed
+            AND listed - reported_total <= greatest(2, 0.005 * reported_total),
+        false
+    ),
+    completeness = CASE
+        WHEN end_reason = 'exhausted' AND listed > 0
+            AND listed - reported_total > greatest(2, 0.005 * reported_total) THEN 'complete'
+        ELSE completeness
+    END;
+ALTER TABLE internal.presences DROP COLUMN sec_key;
+ALTER TABLE internal.presences ADD COLUMN first_missed DATE;
+ALTER TABLE internal.presences ADD COLUMN followed_after DATE;
+ALTER TABLE internal.presences ADD COLUMN followed_before DATE;
+ALTER TABLE internal.presences ADD COLUMN undecided TINYINT;
+ALTER TABLE internal.churn ADD COLUMN evidence VARCHAR;
+ALTER TABLE internal.churn ADD COLUMN totals_agree BOOLEAN;
+ALTER TABLE internal.churn ADD COLUMN misses TINYINT;
+ALTER TABLE main.follower_growth ADD COLUMN followers_lost_provisional BIGINT;
+DROP TABLE internal.aliases;
