@@ -44,6 +44,16 @@ class Tables:
     def __getitem__(self, table: str) -> list[Row]:
         return self.rows[table]
 
+    def about(self, world: World) -> Tables:
+        """Only what is told of the lists of a world, where a warehouse holds several."""
+        mine = set(world.handles)
+        return Tables(
+            {
+                table: [row for row in rows if table == "accounts" or row.get("handle") in mine]
+                for table, rows in self.rows.items()
+            }
+        )
+
     def of(self, table: str, key: ListKey) -> list[Row]:
         """The rows of one list."""
         if table == "churn":
