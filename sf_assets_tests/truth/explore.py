@@ -14,7 +14,7 @@ from .people import People
 from .player import played
 from .shrink import first_wrong, kind_of, shrunk
 
-BATCH = 24
+BATCH = 60
 
 
 class Wrong(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from random import Random
 
 from sf_assets.settings import Relation
@@ -53,9 +54,9 @@ class _Shown:
 
 
 class _Inventor:
-    def __init__(self, seed: int, number: int, size: int | None) -> None:
+    def __init__(self, seed: str, number: int, size: int | None) -> None:
         self.number = number
-        self.chance = chance = Random(f"{seed}/{number}")
+        self.chance = chance = Random(seed)
         self.day = 0
         self.sequence = 0
         self.last_person = 0
@@ -236,6 +237,8 @@ class _Inventor:
         if manner.total == "null" or (manner.total == "some null" and chance.random() < 0.4):
             counted, total = frozenset(), None
         elif manner.total == "late" or (manner.total == "sometimes late" and chance.random() < 0.5):
+            if before != counted:
+                quirks.add("late total")
             counted = before
             total = len(counted)
         elif manner.total in ("wrong", "zero") and chance.random() < 0.3:
@@ -270,7 +273,7 @@ class _Inventor:
         }  # fmt: skip
         return ListDay(
             day, tuple(entries), total, end=reason, depth=depth, counted=counted,
-            quirks=frozenset(quirks), first=first,
+            missing=frozenset(shown.missing), quirks=frozenset(quirks), first=first,
         )  # fmt: skip
 
     def _miss(self, manner: _Manner, shown: _Shown, order: Sequence[str]) -> None:
@@ -353,4 +356,5 @@ class _Inventor:
 
 def invent(seed: int, number: int, *, days: int = 10, size: int | None = None) -> World:
     """World `number` of a seed; two numbers have neither handles nor people in common."""
-    return _Inventor(seed, number, size).tell(days)
+    worlds = (_Inventor(f"{seed}/{number}/{again}", number, size).tell(days) for again in count())
+    return next(world for world in worlds if world.fair)

@@ -152,6 +152,8 @@ class _Judge:
             previous, current = self.usable[at - 1], self.usable[at]
             if not (_clean(previous) and _clean(current)):
                 continue
+            if at > 1 and not self._in_order(self.usable[at - 2], previous):
+                continue
             here, later = set(current.people), self.usable[at + 1 : at + 1 + LATER_LISTS]
             for person in previous.people:
                 if person in here or world.follows(key, person, current.day):

@@ -39,7 +39,8 @@ def shrunk(world: World, kind: str, seconds: float = 45.0) -> World:
     deadline = time.monotonic() + seconds
 
     def still_wrong(candidate: World) -> bool:
-        return bool(candidate.lists) and first_wrong(candidate, kind) is not None
+        fair = bool(candidate.lists) and candidate.fair
+        return fair and first_wrong(candidate, kind) is not None
 
     found = first_wrong(world, kind)
     if found:

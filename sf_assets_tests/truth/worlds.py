@@ -97,8 +97,9 @@ def account(world: int, person: str, **over: Any) -> Entry:
 
 @dataclass(frozen=True)
 class ListDay:
-    """One list on one day. `counted` are the people that its total counts, `quirks` what is odd
-    about it, `depth` how it is read, `first` what an earlier reading of the same day showed."""
+    """One list on one day. `counted` are the people that its total counts, `missing` those who
+    follow and are not shown for a day or two, `quirks` what else is odd about it, `depth` how it is
+    read, `first` what an earlier reading of the same day showed."""
 
     day: int
     entries: tuple[Entry, ...] = ()
@@ -107,6 +108,7 @@ class ListDay:
     end: str = "exhausted"
     depth: str = "full"
     counted: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
     quirks: frozenset[str] = frozenset()
     first: ListDay | None = None
 
@@ -174,11 +176,21 @@ class World:
                 entries=tuple(e for e in day.entries if e.person not in gone),
                 total=None if day.total is None else day.total - len(day.counted & gone),
                 counted=day.counted - gone,
+                missing=day.missing - gone,
                 first=day.first and thinned(day.first),
             )
 
         lists = {key: tuple(thinned(day) for day in days) for key, days in self.lists.items()}
         return replace(self, lists=lists)
+
+    @property
+    def fair(self) -> bool:
+        """Whether somebody could tell all of this from its opposite, as far as anybody knows.
+
+        Who follows is missing from two lists in a row at most and then shown in two; a false total
+        is far from what is listed; where totals are late, no day is left out.
+        """
+        return all(_fair(days) for days in self.lists.values())
 
     def people(self) -> list[str]:
         """Everybody who is shown, or stood in a list unseen."""
@@ -215,3 +227,27 @@ class World:
                         )  # fmt: skip
                 before = names or before
         return "\n".join(lines)
+
+
+def _fair(days: tuple[ListDay, ...]) -> bool:
+    absent: dict[str, int] = {}
+    rested: dict[str, int] = {}
+    for day in days:
+        listed = len(day.people)
+        if "wrong total" in day.quirks and day.total is not None:
+            far = listed - day.total if day.total <= listed else day.total - listed - 20
+            if far <= 4:
+                return False
+        if not day.usable:
+            continue
+        for person in day.missing:
+            absent[person] = absent.get(person, 0) + 1
+            rested[person] = 0
+            if absent[person] > 2:
+                return False
+        for person in day.people if "shuffled" not in day.quirks else ():
+            rested[person] = rested.get(person, 0) + 1
+            if rested[person] >= 2:
+                absent.pop(person, None)
+    late = any("late total" in day.quirks for day in days)
+    return not late or days[-1].day - days[0].day + 1 == len(days)
