@@ -39,7 +39,7 @@ DERIVED_TABLES = (
     "internal.presences",
     "internal.churn",
     "internal.healings",
-    "internal.aliases",
+    "internal.ids",
     "internal.renames",
     "internal.profiles",
     "internal.snapshots",

@@ -24,7 +24,6 @@ from sf_assets.membership import (
 )
 from sf_assets.membership import MIN_ORDER_AGREEMENT as MIN_ORDER
 from sf_assets.warehouse.matching import (
-    TOLD_APART,
     Match,
     believe,
     find,
@@ -32,7 +31,6 @@ from sf_assets.warehouse.matching import (
     heal,
     match,
     merge_nameless,
-    newest_by_gap,
     possible_renames,
     same_kind,
 )
@@ -51,9 +49,12 @@ from sf_assets.warehouse.series import (
     new_accounts,
 )
 
-# A loss is confirmed by so many lists that would have shown the account where the totals agree, by
-# one more where they do not. Where something stands against it that long, it is withdrawn.
-AGREEING_LISTS, ENOUGH_LISTS, TOO_MANY_LISTS = 2, 3, 4
+# A loss is confirmed by the second later list that would have shown the account where the totals
+# agree, by the third where they do not: some accounts are missing for two days, and the total may
+# follow them. Where something stands against it that long, it is withdrawn.
+AGREEING_LISTS, ENOUGH_LISTS = 2, 3
+# How many days without order somebody who is back is waited for.
+PATIENCE = 3
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def _decide_who_is_back(today: _Today) -> None:
         rows["undecided"][accounts[lost]] = 1
         rows["undecided"][accounts[waiting]] += 1
         patient = accounts[waiting]
-        patient = patient[rows["undecided"][patient] >= ENOUGH_LISTS]
+        patient = patient[rows["undecided"][patient] >= PATIENCE]
         # Lists without order for days. Who was away for lists that show everyone did leave.
         sure = (rows["loss_state"][patient] == State.confirmed) & (
             (rows["loss_proof"][patient] & Proof.exhaustive) > 0
@@ -497,7 +498,7 @@ def _claim_losses(today: _Today, accounts: Ints, proof: Proof | Ints) -> None:
     rows["loss_on"][accounts] = today.listing.day
     rows["loss_state"][accounts] = State.provisional
     rows["loss_proof"][accounts] = proof
-    rows["loss_misses"][accounts] = 1
+    rows["loss_misses"][accounts] = 0
     rows["loss_agree"][accounts] = -1
     rows["loss_first"][accounts] = rows["first"][accounts]
     rows["loss_last"][accounts] = rows["last"][accounts]
@@ -623,7 +624,7 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     confirmed = sure & (
         ((agrees > 0) & (misses >= AGREEING_LISTS)) | (misses >= ENOUGH_LISTS)
     )
-    withdrawn |= counted & blocked & (misses >= TOO_MANY_LISTS)
+    withdrawn |= counted & blocked & (misses >= ENOUGH_LISTS)
     rows["loss_state"][accounts[confirmed]] = State.confirmed
     rows["loss_agree"][accounts[confirmed]] = agrees[confirmed]
     taken_back = accounts[retracted]
@@ -702,26 +703,44 @@ def _settle(today: _Today, accounts: Ints) -> None:
         + np.where(shown, Proof.order, 0)
         + np.where(does_not, Proof.other_list, 0)
     )
-    # Somebody without ids who came since, and stands where it would stand, may be the account.
-    entries = np.arange(len(today.listing))
-    present = today.found.account
-    size = int(today.over.in_chain.sum()) + 1
-    newest = newest_by_gap(
-        today.gap_of_entries(entries),
-        same_kind(rows["number"][present], rows["sec"][present]),
-        rows["first"][present],
-        size,
-    )
-    kinds = same_kind(rows["number"][accounts], rows["sec"][accounts])
-    newest_there = np.where(TOLD_APART[kinds], NONE, newest[today.gap_of_accounts(accounts)])
-    renamed = newest_there.max(axis=1, initial=NONE) > rows["last"][accounts]
+    accounts, proof, follows = accounts[proof > 0], proof[proof > 0], follows[proof > 0]
+    if not len(accounts):
+        return
+    renamed = _may_be_renamed(today, accounts)
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, accounts)
-    lost = accounts[(proof > 0) & ~blocked]
+    lost = accounts[~blocked]
     rows["end"][lost] = End.lost
     rows["missed"][lost] = today.listing.day
     rows["changed"][lost] = True
     series.close_losses(lost)
-    _claim_losses(today, lost, proof[(proof > 0) & ~blocked])
+    _claim_losses(today, lost, proof[~blocked])
+
+
+def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
+    """Which of these absent accounts may be somebody in the list under another name.
+
+    Somebody without ids who came since it was last seen, and stands between the same accounts that
+    were in the list already then.
+    """
+    rows, listing = today.rows, today.listing
+    result = np.zeros(len(accounts), dtype=bool)
+    listed = today.found.account
+    kinds = same_kind(rows["number"][accounts], rows["sec"][accounts])
+    listed_kinds = same_kind(rows["number"][listed], rows["sec"][listed])
+    entries = np.arange(len(listing))
+    for day in np.unique(rows["last"][accounts]).tolist():
+        own = np.flatnonzero(rows["last"][accounts] == day)
+        since = np.flatnonzero(rows["first"][listed] > day)
+        if today.order:
+            stood = np.flatnonzero(today.over.in_chain & (rows["first"][listed] <= day))
+            gaps = np.searchsorted(stood, entries[since], side="right")
+            places = np.nan_to_num(rows["place"][accounts[own]], nan=-np.inf)
+            own_gaps = np.searchsorted(-rows["place"][listed[stood]], -places, side="left")
+        else:
+            gaps = np.zeros(len(since), dtype=np.int64)
+            own_gaps = np.zeros(len(own), dtype=np.int64)
+        result[own], _ = possible_renames(own_gaps, kinds[own], gaps, listed_kinds[since])
+    return result
 
 
 def _settled_by_order(today: _Today, accounts: Ints) -> Bools:

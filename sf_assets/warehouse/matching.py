@@ -263,9 +263,3 @@ def has_bearer(series: Series, listing: Listing, found: Match, accounts: Ints) -
                 break
     return result
 
-
-def newest_by_gap(gaps: Ints, kinds: Ints, firsts: Ints, size: int) -> Ints:
-    """For each gap and kind of account the latest first day of those who stand there."""
-    newest = np.full((size, 4), NONE, dtype=np.int64)
-    np.maximum.at(newest, (gaps, kinds), firsts)
-    return newest

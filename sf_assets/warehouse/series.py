@@ -86,7 +86,7 @@ ACCOUNT = np.dtype(
         ("loss_on", "i4"),
         ("loss_state", "i1"),
         ("loss_proof", "i1"),
-        ("loss_misses", "i1"),  # lists that would have shown the account and lack it
+        ("loss_misses", "i1"),  # later lists that would have shown the account and lack it
         ("loss_agree", "i1"),  # whether the totals agree: 1, 0, or -1 where they tell nothing
         ("loss_first", "i4"),  # first day of the presence that it ended
         ("loss_last", "i4"),

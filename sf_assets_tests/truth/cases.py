@@ -26,6 +26,8 @@ class Must:
     person: str
     change: str
     day: int
+    # The list that proves it, where that is a later one: the change lies in the days up to it.
+    proved_on: int | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def total_a_day_late() -> Case:
     return Case(
         "Six neighbours leave on day 1; the total falls a day later.",
         world,
-        tuple(Must("followers", f"p{n}", "lost", 1) for n in left),
+        tuple(Must("followers", f"p{n}", "lost", 1, proved_on=2) for n in left),
         **_nobody(world, lost=left),  # type: ignore[arg-type]
     )
 

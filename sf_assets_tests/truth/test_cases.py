@@ -63,7 +63,7 @@ class Trial:
                 if row["change"] == must.change
                 and must.person in self.people.of(key, row["account_id"])
             ]
-            if told != [(before, must.day, "confirmed")]:
+            if told != [(before, must.proved_on or must.day, "confirmed")]:
                 self.wrong.append(f"{must}: told {told}")
 
 

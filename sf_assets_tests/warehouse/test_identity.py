@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ..lists import Listed, Lists, Told, Who, nameless, who
 
 BASE = list(range(100, 0, -1))
@@ -82,8 +84,11 @@ def test_a_nameless_newcomer_with_a_freed_handle_is_not_the_one_who_left(lists: 
     rest = [n for n in BASE if n != 50]
     lists.day(1, "nova", BASE)
     lists.day(2, "nova", [nameless(200, "fan50"), *rest])
-    lists.day(3, "nova", [who(200, "fan50"), *rest])
-    assert lists.churn("nova") == {(2, 50, "lost", "confirmed"), (2, 200, "gained", "confirmed")}
+    assert lists.churn("nova") == {(2, "@fan50", "gained", "confirmed")}
+    # Whoever has the handle now shows a number, and is another one.
+    for day in (3, 4):
+        lists.day(day, "nova", [who(200, "fan50"), *rest])
+    assert lists.churn("nova") == {(3, 50, "lost", "confirmed"), (2, 200, "gained", "confirmed")}
 
 
 def test_a_nameless_refollower_is_recognised_once_it_shows_its_id(lists: Lists) -> None:
@@ -166,10 +171,34 @@ def test_two_accounts_with_the_same_handle_in_one_list_are_two(lists: Lists) -> 
 def test_one_account_under_two_ids_in_one_list_counts_once(lists: Lists) -> None:
     lists.day(1, "nova", with_(who(50, user_id=None)))
     lists.day(2, "nova", with_(who(50, "phoenix", sec_uid=None)))
-    lists.day(3, "nova", [*with_(who(50, "phoenix")), who(50, user_id=None)])
+    lists.day(3, "nova", with_(who(50, "phoenix")))
     lists.day(4, "nova", [*with_(who(50, "phoenix", sec_uid=None)), who(50, user_id=None)])
     assert lists.churn("nova") == set()
     assert list(lists.followers_on("nova", 4)) == BASE
+
+
+@pytest.mark.parametrize(
+    "shared", [{"user_id": "777", "sec_uid": None}, {"user_id": None, "sec_uid": "MS4wsame"}]
+)
+def test_an_id_that_two_accounts_of_one_list_share_identifies_neither(
+    lists: Lists, shared: dict[str, str | None]
+) -> None:
+    twins = with_(who(50, **shared), who(20, **shared))
+    for day, listed in enumerate((BASE, twins, twins, BASE), start=1):
+        lists.day(day, "nova", listed)
+        assert list(lists.followers_on("nova", day)) == BASE
+    assert lists.churn("nova") == set()
+    assert lists.one("SELECT count(*) FROM accounts") == 100
+
+
+@pytest.mark.parametrize("user_id", ["0", "-1", "abc", " ", "7.5", "00", "1e3"])
+def test_an_id_that_is_no_positive_number_identifies_nobody(lists: Lists, user_id: str) -> None:
+    odd = with_(*(who(n, user_id=user_id, sec_uid=" ") for n in (50, 51, 7)))
+    for day, listed in enumerate((BASE, odd, odd, BASE), start=1):
+        lists.day(day, "nova", listed)
+    assert lists.churn("nova") == set()
+    assert [len(lists.followers_on("nova", day)) for day in (1, 2, 3, 4)] == [100] * 4
+    assert lists.one("SELECT count(*) FROM accounts") == 100
 
 
 def test_a_profile_gathers_what_each_relation_shows(lists: Lists) -> None:

@@ -169,14 +169,14 @@ def test_what_is_not_yet_seen_has_an_estimate(lists: Lists) -> None:
     see(lists, 1, list(BASE), whole=True)
     see(lists, 2, [42, 41, *without(BASE, 38, 10, 9)])
     assert lists.one(
-        "SELECT followers_gained, followers_lost, net_unexplained, followers_lost_estimate "
-        "FROM follower_growth WHERE snapshot_date = ?",
+        "SELECT followers_gained, followers_lost_provisional, net_unexplained, "
+        "followers_lost_estimate FROM follower_growth WHERE snapshot_date = ?",
         on(2),
     ) == (2, 1, -2, 3)
     see(lists, 3, [42, 41, *without(BASE, 38, 10, 9)], whole=True)
     assert lists.one(
-        "SELECT followers_gained, followers_lost, net_unexplained, followers_lost_estimate "
-        "FROM follower_growth WHERE snapshot_date = ?",
+        "SELECT followers_gained, followers_lost_provisional, net_unexplained, "
+        "followers_lost_estimate FROM follower_growth WHERE snapshot_date = ?",
         on(3),
     ) == (0, 2, 2, 0)
 

@@ -73,8 +73,8 @@ CREATE TABLE IF NOT EXISTS internal.presences (
     undecided TINYINT
 );
 
--- One row is one claim: an account came, came back or left between two snapshots. misses counts the
--- lists that would have shown an account that is claimed lost, and lack it.
+-- One row is one claim: an account came, came back or left between two snapshots. misses counts
+-- the later lists that would have shown an account that is claimed lost, and lack it.
 CREATE TABLE IF NOT EXISTS internal.churn (
     relation VARCHAR,
     handle VARCHAR,

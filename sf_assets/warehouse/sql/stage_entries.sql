@@ -51,7 +51,7 @@ FROM (
         FROM entries WHERE listed
         QUALIFY row_number() OVER (PARTITION BY series, id_key, handle_key ORDER BY place_read) = 1
     )
-    QUALIFY sec_key IS NULL
+    QUALIFY strength < 3 OR sec_key IS NULL
         OR row_number() OVER (PARTITION BY series, id_key, sec_key ORDER BY place_read) = 1
 ) AS e
 WHERE strength = 3 OR NOT EXISTS (

@@ -131,65 +131,69 @@ FROM pairs AS p
 JOIN sizes AS s ON s.handle = p.handle
 JOIN sizes AS o ON o.handle = p.other_handle;
 
--- A week's new followers, 1, 2, … weeks after that week ended, as far as there are snapshots: the
--- Kaplan-Meier estimate. Only a confirmed loss is an event, in the week of the first list that proves
+-- A week's new followers, 1, 2, … weeks after each of them came, as far as there are snapshots: the
+-- Kaplan-Meier estimate. Only a confirmed loss is an event, on the day of the first list that proves
 -- it; whoever fell beyond what the list shows, or is not proved to have left, is censored when last
 -- seen. The interval is the 95 % one of Greenwood's formula on the log-log scale.
 CREATE OR REPLACE VIEW main.weekly_retention AS
 WITH newest AS (
-    SELECT relation, handle, max(snapshot_date) AS newest_day FROM internal.comparisons
-    WHERE relation = 'followers' AND losses <> 'unusable' GROUP BY relation, handle
+    SELECT handle, max(snapshot_date) AS newest_day,
+        max(snapshot_date) FILTER (reach IS NULL) AS whole_day
+    FROM internal.comparisons
+    WHERE relation = 'followers' AND losses <> 'unusable' GROUP BY handle
 ),
-looks AS (
-    SELECT relation, handle, max(snapshot_date) FILTER (reach IS NULL) AS whole_day
-    FROM internal.latest_looks GROUP BY relation, handle
-),
-cohort AS (
+-- One row is one follower, with the days until it was proved to have left, or was last seen.
+timed AS (
     SELECT m.handle, CAST(date_trunc('week', m.first_seen) AS DATE) AS week, n.newest_day,
-        coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, k.whole_day)) AS last_seen,
-        CASE WHEN c.state = 'confirmed' THEN m.first_missed END AS first_missed
+        coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, n.whole_day)) - m.first_seen
+            AS seen_for,
+        CASE WHEN c.state = 'confirmed' THEN m.first_missed - m.first_seen END AS lost_after
     FROM internal.presences AS m
-    JOIN newest AS n ON n.relation = m.relation AND n.handle = m.handle
-    LEFT JOIN looks AS k ON k.relation = m.relation AND k.handle = m.handle
+    JOIN newest AS n ON n.handle = m.handle
     LEFT JOIN internal.churn AS c
         ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
         AND c.change = 'lost' AND c.snapshot_date = m.first_missed
     WHERE m.relation = 'followers' AND m.start_kind IN ('gained', 'returned')
 ),
-timed AS (
-    SELECT *,
-        CASE WHEN first_missed IS NOT NULL
-            THEN greatest(1, CAST(ceil((first_missed - week - 6) / 7) AS INTEGER)) END AS lost_in,
-        greatest(0, CAST(floor((last_seen - week - 6) / 7) AS INTEGER)) AS seen_in
-    FROM cohort
+steps AS (
+    SELECT handle, week, coalesce(lost_after, seen_for) AS days,
+        count(lost_after) AS events,
+        sum(count(*)) OVER (PARTITION BY handle, week ORDER BY days DESC) AS at_risk
+    FROM timed GROUP BY handle, week, days
+),
+curve AS (
+    SELECT handle, week, days, product(1 - events / at_risk) OVER past AS survival,
+        sum(CASE WHEN at_risk > events THEN events / (at_risk * (at_risk - events)) END) OVER past
+            AS variance
+    FROM steps WHERE events > 0
+    WINDOW past AS (PARTITION BY handle, week ORDER BY days)
 ),
 weeks AS (
-    SELECT t.handle, t.week, w.weeks_after, count(*) AS gained,
-        count(*) FILTER (t.seen_in >= w.weeks_after) AS still_listed,
-        count(*) FILTER (t.lost_in <= w.weeks_after) AS lost,
-        count(*) FILTER (coalesce(t.lost_in, t.seen_in) >= w.weeks_after) AS at_risk,
-        count(*) FILTER (t.lost_in = w.weeks_after) AS events
+    SELECT t.handle, t.week, w.weeks_after, 7 * w.weeks_after AS days, count(*) AS gained,
+        count(*) FILTER (t.seen_for >= 7 * w.weeks_after) AS still_listed,
+        count(*) FILTER (t.lost_after <= 7 * w.weeks_after) AS lost,
+        count(*) FILTER (coalesce(t.lost_after, t.seen_for) >= 7 * w.weeks_after) AS at_risk
     FROM timed AS t
     JOIN (SELECT CAST(unnest(range(1, 27)) AS INTEGER) AS weeks_after) AS w
         ON t.week + 6 + 7 * w.weeks_after <= t.newest_day
     GROUP BY t.handle, t.week, w.weeks_after
 ),
 estimated AS (
-    SELECT *,
-        product(CASE WHEN at_risk > 0 THEN 1 - events / at_risk ELSE 1 END) OVER past AS survival,
-        sum(CASE WHEN at_risk > events THEN events / (at_risk * (at_risk - events)) END) OVER past
-            AS variance
-    FROM weeks
-    WINDOW past AS (PARTITION BY handle, week ORDER BY weeks_after)
+    SELECT w.*, c.variance,
+        -- Nobody is known to follow still, and not all are known to have left: nobody can know.
+        CASE WHEN w.still_listed > 0 OR w.lost = w.gained THEN coalesce(c.survival, 1) END
+            AS retention
+    FROM weeks AS w
+    ASOF LEFT JOIN curve AS c
+        ON c.handle = w.handle AND c.week = w.week AND c.days <= w.days
 )
 SELECT handle, week, weeks_after, gained, still_listed, lost,
-    gained - still_listed - lost AS unknown,
-    CASE WHEN at_risk > 0 OR survival = 0 THEN survival END AS retention, at_risk,
-    CASE WHEN at_risk > 0 AND survival > 0 AND survival < 1
-        THEN survival ** exp(1.959963984540054 * sqrt(variance) / -ln(survival)) END
+    gained - still_listed - lost AS unknown, retention, at_risk,
+    CASE WHEN retention > 0 AND retention < 1
+        THEN retention ** exp(1.959963984540054 * sqrt(variance) / -ln(retention)) END
         AS retention_low,
-    CASE WHEN at_risk > 0 AND survival > 0 AND survival < 1
-        THEN survival ** exp(-1.959963984540054 * sqrt(variance) / -ln(survival)) END
+    CASE WHEN retention > 0 AND retention < 1
+        THEN retention ** exp(-1.959963984540054 * sqrt(variance) / -ln(retention)) END
         AS retention_high
 FROM estimated;
 
