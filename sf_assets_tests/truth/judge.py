@@ -282,8 +282,10 @@ class _Judge:
             if row["retention"] is None:
                 if low is not None or high is not None:
                     yield f"bounds of what nobody knows: {row}"
-                if row.get("at_risk"):
-                    yield f"no retention, though somebody is at risk: {row}"
+                if row["still_listed"]:
+                    yield f"no retention, though somebody is still listed: {row}"
+            elif row["retention"] == 0 and row["unknown"]:
+                yield f"says that nobody is left, which nobody knows: {row}"
             elif not 0 <= row["retention"] <= 1 or (
                 low is not None and not 0 <= low <= row["retention"] <= (high or 1) <= 1
             ):

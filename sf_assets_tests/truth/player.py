@@ -142,13 +142,15 @@ class Warehouse:
         return read_tables(self.ask, tables)
 
 
-def played(root: Path, worlds: Sequence[World]) -> Iterator[tuple[int, Tables]]:
+def played(
+    root: Path, worlds: Sequence[World], tables: Iterable[str] = TABLES
+) -> Iterator[tuple[int, Tables]]:
     """Every day of the worlds, and the tables at its end."""
     warehouse = Warehouse(root)
     try:
         for day in sorted({day for world in worlds for day in world.days}):
             warehouse.play_day(worlds, day)
-            yield day, warehouse.tables()
+            yield day, warehouse.tables(tables)
     finally:
         warehouse.close()
 
