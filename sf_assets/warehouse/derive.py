@@ -268,6 +268,9 @@ class _Derivation:
                 if previous_date is not None
                 else Claims("baseline", "baseline", "the first usable snapshot")
             )
+            if previous_date is not None and end > start and positions[end - 1] > end - start:
+                # A position without an account is somebody without a name: any who is missing.
+                verdict = Claims("none", verdict.gains, "the list shows accounts without any name")
             judged.append(
                 {
                     "series": number,

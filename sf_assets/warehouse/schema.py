@@ -17,7 +17,7 @@ from sf_assets.places import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 4
+WAREHOUSE_FORMAT = 5
 
 # All that hold what was loaded and derived.
 TABLES = (

@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
     finished_at TIMESTAMPTZ,
     run_id VARCHAR,
     attempt INTEGER,
-    archive_file VARCHAR
+    archive_file VARCHAR,
+    damaged_fields BIGINT DEFAULT 0
 );
 
 -- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,

@@ -2,7 +2,7 @@
 
 CREATE OR REPLACE VIEW main.snapshots AS
 SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness, listed,
-    reported_total, pages, credits_charged, started_at, finished_at, run_id
+    reported_total, pages, credits_charged, started_at, finished_at, run_id, damaged_fields
 FROM internal.snapshots;
 
 CREATE OR REPLACE VIEW main.follower_snapshots AS
