@@ -16,7 +16,7 @@ import json
 import os
 import random
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import IO, Any
 import portalocker
 
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
+from sf_assets.text import first_line
 
 LANDING_FORMAT = 1
 _CRC_HEAD = len(b'{"crc":"00000000",')
@@ -57,7 +58,8 @@ class SnapshotKey:
 
 @dataclass(frozen=True)
 class Page:
-    """One landed answer; `body` is the response body, bytes of one JSON object."""
+    """One landed answer; `body` is the response body, bytes of one JSON object. `damaged` of its
+    fields are not what the contract says."""
 
     number: int
     cursor: str | None
@@ -67,6 +69,7 @@ class Page:
     cached: bool
     tries: int
     body: bytes
+    damaged: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class End:
 class Attempt:
     """One walk of a list: its pages so far and, once it ended, its end.
 
-    `credits` are what the API said it charged. `doubted` answers were not believed; `doubted_at` is
+    `credits` are what the API said it charged, `damaged` the fields of its pages that are not what
+    the contract says. `doubted` answers were not believed; `doubted_at` is
     the page the last of them was for. `unread` answers broke the contract, the last one of a
     question is in quarantine: they are no pages, and did not say what they cost.
     """
@@ -96,6 +100,7 @@ class Attempt:
     credits: int = 0
     cached: int = 0
     retries: int = 0
+    damaged: int = 0
     doubted: int = 0
     doubted_at: int = 0
     unread: int = 0
@@ -189,6 +194,11 @@ class Landing:
             return self.read(key)
         except LandingDamaged as error:
             return error
+        except Exception as error:  # a file without permission, a record nobody wrote like that
+            return LandingDamaged(
+                f"{self.path(key)} cannot be read ({first_line(error)}); mend it, or move it away "
+                "and snapshot again"
+            )
 
     def days(self) -> list[date]:
         """Days with landed pages, oldest first."""
@@ -225,9 +235,9 @@ class Landing:
             return None
         try:
             head = json.loads(lines[-2])
-        except ValueError:
+            return str(head["at"]) if head["kind"] == "end" else None
+        except (ValueError, LookupError, TypeError, RecursionError):
             return None
-        return head["at"] if head.get("kind") == "end" else None
 
     def meter(self, day: date, handle: str | None = None) -> Path:
         """The file that counts the credits of a day, or those of one handle."""
@@ -357,6 +367,7 @@ class SnapshotLog:
         attempt = self.attempts[-1]
         head = {
             "kind": "doubted" if doubted else "page",
+            **({"damaged": page.damaged} if page.damaged else {}),
             "relation": self.key.relation,
             "handle": self.key.handle,
             "attempt": attempt.number,
@@ -426,6 +437,7 @@ class SnapshotLog:
                         cached=head["cached"],
                         tries=head["tries"],
                         body=body,
+                        damaged=head.get("damaged", 0),
                     )
 
     def landed(self) -> Landed:
@@ -493,6 +505,7 @@ def _count(attempt: Attempt, head: dict[str, Any]) -> None:
     attempt.end = None  # a page after an end: the walk went on
     if head["kind"] == "page":
         attempt.pages += 1
+        attempt.damaged += head.get("damaged", 0)
     elif head["kind"] == "unread":
         attempt.unread += head["answers"]
     else:
@@ -523,6 +536,14 @@ def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
             _count(attempts[-1], head)
         sound = records.sound_bytes
     return Landed(key, path, tuple(attempts), sound)
+
+
+def with_body(line: bytes, mended: Callable[[bytes], bytes], *, every: bool) -> bytes:
+    """A line with what `mended` makes of its page; unless `every`, only of one with damage."""
+    head, mark, body = line.partition(b',"body":')
+    if not mark or not (every or b'"damaged":' in head[:80]):
+        return line
+    return head + mark + mended(body.removesuffix(b"\n").removesuffix(b"}")) + b"}\n"
 
 
 class _Records:

@@ -19,6 +19,7 @@ from sf_assets.home import Home
 from sf_assets.landing_objects import landing_at
 from sf_assets.places import Lake, is_remote, names_below
 from sf_assets.settings import SettingsError, SfAssetsError
+from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import locked, reading, writing
 from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT
@@ -53,9 +54,9 @@ def migrate(source: Home, target: Home, tell: Callable[[str], None] = lambda _: 
     # Nobody loads meanwhile: a file has a lock for it, of a lake one version is copied.
     with nullcontext() if source.lake else locked(source.warehouse):
         moved.archive_files = _copy_archive(source, target)
-        tell(f"archive: {moved.archive_files} files, checksums equal")
+        tell(f"archive: {counted(moved.archive_files, 'file')}, checksums equal")
         moved.landed_lists = _copy_landing(source, target)
-        tell(f"landing: {moved.landed_lists} lists")
+        tell(f"landing: {counted(moved.landed_lists, 'list')}")
         _copy_small_files(source, target)
         moved.rows = _copy_tables(source, target, tell)
     if target.lake is None:
@@ -170,11 +171,11 @@ def _copy_tables(source: Home, target: Home, tell: Callable[[str], None]) -> dic
                     for one in TABLES:
                         con.execute(f"DELETE FROM {one}")
                 raise MoveFailed(
-                    f"{table} has {here[0]} rows in {target.writable} and {there[0]} in "
+                    f"{table} has {counted(here[0], 'row')} in {target.writable} and {there[0]} in "
                     f"{source.writable}, or other ones; the copy was emptied again"
                 )
             rows[table] = here[0]
-            tell(f"{table}: {here[0]} rows, checksums equal")
+            tell(f"{table}: {counted(here[0], 'row')}, checksums equal")
     return rows
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -45,8 +46,10 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
+from sf_assets.text import counted, first_line, one_line
 
 _Result = TypeVar("_Result")
+_log = logging.getLogger("sf_assets.reading")
 
 
 class AnswerUnusable(SfAssetsError):
@@ -65,7 +68,8 @@ class ListToRead:
     """One list of the day's plan.
 
     `status_before` is its lookup status when last seen, `pages_before` how many pages it had then.
-    `paid` is what the day's walk that goes on has cost already. Where it is not `whole`, `known`
+    `paid` is what the day's walk that goes on has cost already, `largest` how many accounts the
+    list has shown at most so far. Where it is not `whole`, `known`
     gives the list as it was, and what is as it was there is read no further.
     """
 
@@ -76,6 +80,7 @@ class ListToRead:
     status_before: str | None = None
     pages_before: int | None = None
     paid: int = 0
+    largest: int = 0
     whole: bool = True
     known: Callable[[], KnownList] | None = None
 
@@ -189,8 +194,15 @@ class Reader:
             return self._unfinished(str(error), permanent=True)
         except OSError as error:
             return self._unfinished(
-                f"{self.key}: pages cannot be landed ({error}); free some space or mend the disk, "
-                "then run the day again"
+                f"{self.key}: pages cannot be landed ({first_line(error)}); free some space or "
+                "mend the disk, then run the day again"
+            )
+        except Exception as error:  # whatever it is, it is this list's trouble and no other's
+            _log.debug("%s cannot be read", self.key, exc_info=True)
+            return self._unfinished(
+                f"{self.key} cannot be read ({type(error).__name__}: "
+                f"{one_line(first_line(error))}). What was landed is kept; the next attempt goes "
+                "on from there"
             )
 
     async def _open(self) -> SnapshotLog:
@@ -227,8 +239,11 @@ class Reader:
             handle,
             max_pages=self.wanted.max_pages,
             known=KnownRun(known) if known else None,
+            largest=self.wanted.largest,
         )
         for page in log.pages():
+            if walk.end_reason is EndReason.STALLED:
+                break  # an older version read on
             walk.update(parse_page(relation, page.body))
         walk.reopen()
         if walk.pages == 0 and self.today is not None and self.today() != self.key.day:
@@ -272,7 +287,8 @@ class Reader:
             return self._unfinished(str(error), permanent=True, stopped="unauthorized")
         except SocialFetchError as error:
             return self._unfinished(
-                f"{error} {walk.pages} pages are landed; the next attempt goes on from there"
+                f"{error} {counted(walk.pages, 'page is', 'pages are')} landed; the next "
+                "attempt goes on from there"
             )
         if walk.lookup_status is None:
             return self._unfinished(
@@ -316,6 +332,7 @@ class Reader:
             cached=answer.cached,
             tries=answer.tries,
             body=answer.body,
+            damaged=answer.damaged,
         )
         await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")
@@ -430,7 +447,7 @@ def new_fields(response: FollowersResponse | FollowingResponse) -> dict[str, int
     for account in data.accounts:
         if account.model_extra:
             found.update(f"account.{name}" for name in account.model_extra)
-        if account.metrics.model_extra:
+        if account.metrics is not None and account.metrics.model_extra:
             found.update(f"account.metrics.{name}" for name in account.metrics.model_extra)
     return found
 

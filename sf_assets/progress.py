@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sf_assets.landing import SnapshotKey
 from sf_assets.one_list import pages_missing
 from sf_assets.social_fetch import ListWalk
+from sf_assets.text import counted
 
 Watcher = Callable[[SnapshotKey, ListWalk], None]
 
@@ -66,16 +67,17 @@ def is_long_way(walk: ListWalk) -> bool:
 
 def line(key: SnapshotKey, walk: ListWalk, seconds_left: float | None = None) -> str:
     """How far a list is: accounts of the reported total, pages, credits, time left."""
-    of = f" of {walk.reported_total:,}" if walk.reported_total is not None else ""
+    total = walk.reported_total
+    accounts = counted(walk.listed if total is None else total, "account")
     status = walk.lookup_status.value if walk.lookup_status else "?"
-    what = f"{walk.listed:,}{of} accounts" if status == "found" else status
+    what = (
+        (accounts if total is None else f"{walk.listed:,} of {accounts}")
+        if status == "found"
+        else status
+    )
     left = "" if seconds_left is None else f", at most about {_duration(seconds_left)} left"
-    pages, credits = _counted(walk.pages, "page"), _counted(walk.credits_charged, "credit")
+    pages, credits = counted(walk.pages, "page"), counted(walk.credits_charged, "credit")
     return f"{key}: {what}, {pages}, {credits}{left}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

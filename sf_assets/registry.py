@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sf_assets.home import write_atomically
 from sf_assets.settings import RELATIONS, Relation, SettingsError
+from sf_assets.text import counted
 
 # Where pydantic would explain each branch of a union instead.
 _EXPECTED = {
@@ -96,9 +97,9 @@ class ListSettings(BaseModel):
 
     def said(self) -> str:
         """In a few words: `full`, `recent (full every 7 days), mon thu`."""
-        depth = f"{self.max_pages} pages" if self.max_pages else str(self.depth)
+        depth = f"{counted(self.max_pages, 'page')}" if self.max_pages else str(self.depth)
         if self.depth == "recent":
-            depth += f" (full every {self.full_every} days)"
+            depth += f" (full every {counted(self.full_every, 'day')})"
         days = "" if set(self.weekdays) == set(WEEKDAYS) else ", " + " ".join(self.weekdays)
         return depth + days
 

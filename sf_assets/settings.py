@@ -128,6 +128,13 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _strip(cls, value: object) -> object:
+        # A key out of a file often ends in a line break.
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return (text.strip() or None) if isinstance(text, str) else text
+
     @field_validator("start_date", "today", mode="before")
     @classmethod
     def _day(cls, value: object) -> object:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import operator
+import pkgutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from pydantic import SecretStr
 
 from sf_assets.budget import Budget
 from sf_assets.collect import collect, spent_on
-from sf_assets.landing import Landed, Landing, SnapshotKey
-from sf_assets.one_list import Collected, ListToRead
+from sf_assets.known import KnownList
+from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
+from sf_assets.one_list import Collected, ListToRead, Reader
 from sf_assets.settings import Relation
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
+from sf_assets.warehouse.archive import SnapshotRow, write_batch
+from sf_assets.warehouse.connection import writing
+from sf_assets.warehouse.load import load
 
 from .loopback import RESET, Reply, Request, Wait
 from .served_lists import KEY, ListServer, account, error_body, followed
@@ -267,17 +278,79 @@ def test_lists_that_need_not_wait_for_others_are_read_in_one_go(
     assert (sorted(told), starts) == ([1, 1, 2, 3], 1)
 
 
-def test_an_error_nobody_expected_ends_the_reading_and_keeps_what_was_landed(
+def _fail(where: str) -> Callable[..., Any]:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError(where)
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "sf_assets.social_fetch.client.SocialFetchClient.list_page",
+        "sf_assets.social_fetch.client.read_page",
+        "sf_assets.social_fetch.pagination.ListWalk.update",
+        "sf_assets.social_fetch.pagination.ListWalk.request_params",
+        "sf_assets.landing.SnapshotLog.add_page",
+        "sf_assets.landing.SnapshotLog.finish",
+        "sf_assets.landing.SnapshotLog.make_durable",
+        "sf_assets.landing.Landing.open",
+        "sf_assets.budget.Budget.take",
+        "sf_assets.one_list.new_fields",
+        "sf_assets.known.KnownList.rank",
+    ],
+)
+def test_whatever_is_raised_while_a_list_is_read_is_its_own_trouble(
+    server: ListServer, landing: Landing, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other lists are read meanwhile, and the next attempt goes on with this one."""
+    known = [(str(7_000_000_000_000_000_000 + n), f"fan.{n}") for n in range(60)]
+    odd = to_read("a", whole=False, known=lambda: KnownList(known))
+    for handle in ("a", "b"):
+        server.set(handle, "followers", fans(60))
+    failing = _fail(broken)
+    with monkeypatch.context() as patch:
+        target, _, name = broken.rpartition(".")
+        right = operator.attrgetter(name)(pkgutil.resolve_name(target))
+        current: ContextVar[str] = ContextVar("current")
+        run = Reader.run
+
+        async def noting(self: Reader) -> Collected:
+            current.set(self.key.handle)
+            return await run(self)
+
+        def sometimes(*values: Any, **more: Any) -> Any:
+            return (failing if current.get("") == "a" else right)(*values, **more)
+
+        patch.setattr(broken, sometimes)
+        patch.setattr(Reader, "run", noting)
+        ended = read([odd, to_read("b")], server, landing, concurrency=2)
+    assert ended[key_of("b")].finished
+    assert not ended[key_of("a")].finished
+    assert f"ZeroDivisionError: {broken}" in (ended[key_of("a")].reason or "")
+    assert read([odd], server, landing)[key_of("a")].finished
+
+
+def test_a_cursor_that_no_request_can_carry_ends_its_own_list_only(
     server: ListServer, landing: Landing
 ) -> None:
-    server.set("a", "followers", fans(60))
+    for handle in ("a", "b"):
+        server.set(handle, "followers", fans(60))
 
-    def fail(key: SnapshotKey, walk: ListWalk) -> None:
-        raise ZeroDivisionError
+    def fault(request: Request) -> Reply | None:
+        if "/a/" not in request.path:
+            return None
+        right = json.loads(json.dumps(server._page("a", "followers", request.query).json))
+        right["data"]["page"]["nextCursor"] = "x" * 3_000_000
+        return Reply(json=right)
 
-    with pytest.raises(ZeroDivisionError):
-        read([to_read("a"), to_read("b")], server, landing, concurrency=1, progress=fail)
-    assert landed(landing, key_of("a")).credits == 1
+    server.fault = fault
+    ended = read([to_read("a"), to_read("b")], server, landing)
+    assert ended[key_of("b")].finished
+    assert not ended[key_of("a")].finished
+    assert "URL too long" in (ended[key_of("a")].reason or "")
+    assert landed(landing, key_of("a")).attempts[0].pages == 1
 
 
 def test_progress_is_told_page_by_page(server: ListServer, landing: Landing) -> None:
@@ -784,3 +857,91 @@ def test_two_processes_never_buy_a_page_twice(server: ListServer, landing: Landi
     assert [finished for finished, _ in told] == ["6", "6"]
     assert sum(int(bought) for _, bought in told) == 60
     assert server.credits == len(set(asked(server))) == 60
+
+
+def test_a_list_without_end_is_not_bought_for_ever(server: ListServer, landing: Landing) -> None:
+    pages = itertools.count()
+
+    def fault(request: Request) -> Reply:
+        at = 20 * next(pages)
+        data = {
+            "lookupStatus": "found",
+            "followers": [account(n) for n in range(at, at + 20)],
+            "page": {"nextCursor": f"c{at}", "hasMore": True},
+            "totalFollowers": 100,
+        }
+        meta = {"requestId": "req", "creditsCharged": 1, "version": "v1"}
+        return Reply(json={"data": data, "meta": meta})
+
+    server.fault = fault
+    ended = read_one(to_read("nasa"), server, landing)
+    assert (ended.finished, ended.bought) == (True, 61)
+    assert end_of(landing, key_of("nasa")) == ("found", "stalled")
+    assert read_one(to_read("nasa"), server, landing).bought == 0
+
+
+# --- loading ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (duckdb.Error(""), "Error"),
+        (duckdb.InternalException("\n"), "InternalException"),
+        (duckdb.InvalidInputException("\n odd\nmore"), "odd"),
+        (PermissionError(13, "denied", "a.jsonl"), "[Errno 13] denied: 'a.jsonl'"),
+        (OverflowError(""), "OverflowError"),
+        (ValueError("\x1b[2J"), "\ufffd[2J"),
+    ],
+)
+def test_what_is_raised_while_a_list_is_loaded_is_its_own_trouble(
+    server: ListServer,
+    landing: Landing,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    for handle in ("a", "b", "c"):
+        server.set(handle, "followers", fans(3))
+    ended = read([to_read("a"), to_read("b"), to_read("c")], server, landing)
+
+    def refusing(root: Path, batch: Sequence[Landed], **more: Any) -> list[SnapshotRow]:
+        if any(one.key.handle == "b" for one in batch):
+            raise error
+        return write_batch(root, batch, **more)
+
+    monkeypatch.setattr("sf_assets.warehouse.load.write_batch", refusing)
+    rows, failures = load(
+        partial(writing, tmp_path / "warehouse" / "w.duckdb"),
+        tmp_path / "archive",
+        [one.landed for one in ended.values() if one.landed],
+    )
+    assert {row.handle for row in rows} == {"a", "c"}
+    assert [(one.key, one.reason) for one in failures] == [(key_of("b"), reason)]
+
+
+def test_a_landing_that_cannot_be_opened_is_told_for_its_list_only(
+    server: ListServer, landing: Landing
+) -> None:
+    server.set("good", "followers", fans(3))
+    read([to_read("good")], server, landing)
+    landing.path(key_of("folder")).mkdir()
+    records = {
+        "no_start": b'"kind":"end","lookup_status":"found","end_reason":null,"at":"","run_id":""}',
+        "no_kind": b'"a":1}',
+        "a_list": b'"kind":[]}',
+    }
+    for handle, record in records.items():
+        line = b'{"crc":"%08x",' % zlib.crc32(record) + record + b"\n"
+        landing.path(key_of(handle)).write_bytes(line)
+    names = ["folder", *records, "good"]
+    found = dict(landing.read_each([key_of(name) for name in names]))
+    assert isinstance(found[key_of("good")], Landed)
+    for name in names[:-1]:
+        assert str(landing.path(key_of(name))) in str(found[key_of(name)]), name
+        assert isinstance(found[key_of(name)], LandingDamaged)
+    for name in names:
+        server.set(name, "followers", fans(3))
+    ended = read([to_read(name) for name in names], server, landing)
+    assert [name for name in names if ended[key_of(name)].finished] == ["good"]

@@ -50,7 +50,7 @@ def test_the_ledger_is_what_the_vendor_charged_whatever_happened(tmp_path: Path)
         simulator.add_fault("http_503", handle="long", relation="followers", page=1)
         # Heals, yet both answers are charged; and one that does not heal, in quarantine.
         simulator.add_fault("truncated_json", handle="long", relation="followers", page=2)
-        simulator.add_fault("wrong_type", handle="stuck", relation="following", page=0)
+        simulator.add_fault("missing_field", handle="stuck", relation="following", page=0)
         first = pipeline.snapshot(DAY1, *handles)
         assert not all(run.success for run in first)
         assert all(run.success for run in pipeline.snapshot(DAY1, "stuck"))
@@ -60,7 +60,7 @@ def test_the_ledger_is_what_the_vendor_charged_whatever_happened(tmp_path: Path)
         del os.environ["SF_ASSETS_DAILY_CREDITS"]
         # The rest of the day is bought by another run; then a list that never finishes.
         pipeline.snapshot(DAY2, *handles)
-        simulator.add_fault("wrong_type", handle="long", relation="followers", page=3, times=9)
+        simulator.add_fault("missing_field", handle="long", relation="followers", page=3, times=9)
         pipeline.snapshot(DAY3, *handles)
         charged = {
             (date.fromisoformat(one["day"]), one["handle"], one["relation"]): one["credits"]

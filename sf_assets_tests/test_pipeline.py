@@ -172,7 +172,7 @@ def test_a_handle_that_fails_does_not_fail_the_others(tmp_path: Path) -> None:
         pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
         pipeline.track("good", "bad", relations=["followers"])
         server.set("good", "followers", followers(2, 1))
-        server.set("bad", "followers", [{"handle": "no other field"}])
+        server.set("bad", "followers", status="unheard_of")
         (result,) = pipeline.snapshot(DAY1, "good", "bad", relations=["followers"])
         assert not result.success
         said, _ = failure_of(result)
@@ -233,3 +233,29 @@ def test_a_vendor_that_refuses_is_named(tmp_path: Path, status: str) -> None:
             assert pipeline.ask("SELECT listed, completeness, end_reason FROM snapshots") == [
                 (100, "complete", "exhausted")
             ]
+
+
+@pytest.mark.parametrize("place", [0, 7, 14, 29])
+@pytest.mark.parametrize("days", [1, 3])
+def test_an_account_without_any_name_is_no_loss(tmp_path: Path, place: int, days: int) -> None:
+    """Somebody is shown there, and it may be whoever was there before."""
+    people = [account(n) for n in range(30, 0, -1)]
+    nobody = {**people[place], "handle": "", "platformUserId": None, "secUid": None}
+    with ListServer() as server:
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        pipeline.track("odd", relations=["followers"])
+        for number in range(days + 2):
+            named = number in (0, days + 1)
+            server.set(
+                "odd",
+                "followers",
+                [*people[:place], people[place] if named else nobody, *people[place + 1 :]],
+            )
+            day = DAY1 + timedelta(days=number)
+            assert pipeline.snapshot(day, "odd", relations=["followers"])[0].success
+            assert pipeline.ask(
+                "SELECT listed, reported_total, damaged_fields FROM snapshots "
+                "WHERE snapshot_date = ?",
+                day,
+            ) == [(30, 30, 0) if named else (29, 30, 1)]
+            assert pipeline.ask("FROM follower_churn") == []

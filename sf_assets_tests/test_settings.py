@@ -265,7 +265,7 @@ def test_whoever_has_no_key_is_shown_the_demo(monkeypatch: pytest.MonkeyPatch) -
         settings(monkeypatch).require_key()
 
 
-@pytest.mark.parametrize("key", ["sfk_\u00fc", "sfk_a\tb", "sfk_a b", "sfk_a\n"])
+@pytest.mark.parametrize("key", ["sfk_\u00fc", "sfk_a\tb", "sfk_a b", "sfk_a\nb"])
 def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
@@ -273,6 +273,19 @@ def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(
     with pytest.raises(SettingsError, match="SOCIALFETCH_API_KEY holds characters") as caught:
         found.require_key()
     assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["sfk_a\n", "sfk_a\r\n", " sfk_a ", "\tsfk_a"])
+def test_white_space_around_a_key_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    kept = tmp_path / "key"
+    kept.write_text(text)
+    for found in (
+        settings(monkeypatch, SOCIALFETCH_API_KEY=text),
+        settings(monkeypatch, SOCIALFETCH_API_KEY="\n", SOCIALFETCH_API_KEY_FILE=str(kept)),
+    ):
+        assert found.require_key().get_secret_value() == "sfk_a"
 
 
 @pytest.mark.parametrize(

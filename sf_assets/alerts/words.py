@@ -27,7 +27,7 @@ from sf_assets.alerts.kinds import (
     Stale,
     StatusChange,
 )
-from sf_assets.assets.pictures import clean
+from sf_assets.text import clean, counted
 
 # More news than this at once are one message, which names so many handles and counts the others:
 # a source that breaks for a night must not ring five hundred times.
@@ -168,12 +168,12 @@ def _what(alert: Alert) -> str:
         what = "profile" if len(alert.relations) > 1 else f"{alert.relations[0]} list"
         return f"{what} {_TURNED[alert.to_status]}"
     if isinstance(alert, ChurnSpike):
-        return f"{alert.accounts:,} followers {alert.change} {_span(alert)}"
+        return f"{counted(alert.accounts, 'follower')} {alert.change} {_span(alert)}"
     if isinstance(alert, NotableChange):
         return _notable_title(alert)
     if isinstance(alert, Stale):
         what = "no usable list" if len(alert.relations) > 1 else f"no usable {alert.relations[0]}"
-        return f"{what} for {(alert.today - _stale_from(alert)).days} days"
+        return f"{what} for {counted((alert.today - _stale_from(alert)).days, 'day')}"
     assert isinstance(alert, CreditsLow)
     return f"Credits are low: {alert.reading.balance:,} left"
 
@@ -312,7 +312,7 @@ def _notable_title(alert: NotableChange) -> str:
 
 def _account(one: NotableAccount) -> str:
     notes = ["verified"] if one.verified else []
-    notes += [f"{one.followers:,} followers"] if one.followers is not None else []
+    notes += [f"{counted(one.followers, 'follower')}"] if one.followers is not None else []
     name = _plain_name(one.display_name)
     return f"{_stranger(one.account_handle)} ({', '.join([*([name] if name else []), *notes])})"
 

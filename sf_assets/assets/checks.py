@@ -142,7 +142,7 @@ def finished_today(relation: Relation, look: Look) -> Verdict:
         if look.newest.get((relation, handle), (date.min, None))[0] < look.day
     ]
     verdict = Verdict(
-        f"{len(tracked) - len(missing)} of {len(tracked)} handles that are due have their "
+        f"{len(tracked) - len(missing)} of {counted(len(tracked), 'due handle')} have their "
         f"{relation} of {look.day}",
         ("handle", "state"),
     )
@@ -182,6 +182,22 @@ def reached_the_end(relation: Relation, look: Look) -> Verdict:
         ("handle", "end_reason", "listed", "total"),
         bad=[row for row in short if row[1] == "out_of_credits"],
         notable=[row for row in short if row[1] != "out_of_credits"],
+    )
+
+
+def fields_readable(relation: Relation, look: Look) -> Verdict:
+    rows = look.rows(
+        "SELECT handle, damaged_fields, listed FROM main.snapshots "
+        "WHERE relation = ? AND snapshot_date = ? ORDER BY damaged_fields DESC, handle",
+        relation,
+        look.day,
+    )
+    damaged = [row for row in rows if row[1]]
+    return Verdict(
+        f"{len(rows) - len(damaged)} of {counted(len(rows), f'{relation} list')} of {look.day} "
+        "came without a damaged field",
+        ("handle", "damaged_fields", "listed"),
+        notable=damaged,
     )
 
 
@@ -246,7 +262,9 @@ def credits_within_budget(look: Look) -> Verdict:
     for row in stopped:
         (verdict.bad if row[2] == "out_of_credits" else verdict.notable).append(row)
     if cap is not None and spent > cap:
-        verdict.bad.append(("all", "both", f"{spent:,} credits, more than the cap of {cap:,}"))
+        verdict.bad.append(
+            ("all", "both", f"{counted(spent, 'credit')}, more than the cap of {cap:,}")
+        )
     return verdict
 
 
@@ -322,8 +340,18 @@ def _all() -> Iterator[Check]:
             "Were the open lists read to their end?",
             "`budget`: raise SF_ASSETS_DAILY_CREDITS or give the handle a depth; "
             "`out_of_credits`: top up and run the day again; `stalled`: the vendor's cursor "
-            "repeated, wait a day. Losses are claimed only as deep as a list was read.",
+            "repeated or the list had no end, wait a day. Losses are claimed only as deep as a "
+            "list was read.",
             partial(reached_the_end, relation),
+        )
+        yield Check(
+            ASSET_OF[relation],
+            "damaged_fields",
+            "Were all fields of the newest lists what the contract says?",
+            "nothing, for a few: they are stored as NULL, and the rest of the list as it came. "
+            "Many are a change of the API: look for a newer version of sf_assets and tell the "
+            "vendor.",
+            partial(fields_readable, relation),
         )
         yield Check(
             ASSET_OF[relation],

@@ -17,6 +17,7 @@ from sf_assets.home import Home
 from sf_assets.partitions import Grid
 from sf_assets.resources import Warehouse
 from sf_assets.settings import Settings, SfAssetsError, load_settings
+from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import tend
@@ -50,8 +51,9 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
             with warehouse.get_connection() as con:
                 done = derive(con, home.archive)
                 context.log.info(
-                    f"compared {done.snapshots} snapshots of {len(done.handles)} handles"
-                    + (f", {done.replayed} lists replayed" if done.replayed else "")
+                    f"compared {counted(done.snapshots, 'snapshot')} of "
+                    f"{counted(len(done.handles), 'handle')}"
+                    + (f", {counted(done.replayed, 'list')} replayed" if done.replayed else "")
                 )
                 asked = {date.fromisoformat(key) for key in context.partition_keys}
                 reported = sorted(asked | {day for day in done.all_days() if day >= grid.start})

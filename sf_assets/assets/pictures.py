@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from sf_assets.text import NAME_LENGTH, clean
+from sf_assets.text import counted as counted
+
 BLOCKS = "▁▂▃▄▅▆▇█"
-NAME_LENGTH = 60
 
 # Letters and digits between which Markdown means nothing, in any renderer.
 _LINKABLE = re.compile(r"[A-Za-z0-9_.]+")
@@ -25,22 +27,6 @@ _MARKUP = re.compile("([" + re.escape(string.punctuation) + "])")
 # Renderers make links of bare addresses even where they are escaped: a word joiner, which nobody
 # sees, keeps www.example.com and a@example.com plain text.
 _BREAKS_LINKS = str.maketrans({mark: f"{mark}\u2060" for mark in "./@:"})
-
-
-def clean(text: str | None, length: int = NAME_LENGTH) -> str:
-    """A stranger's name as one short line: no control characters, no overrides of direction."""
-    kept: list[str] = []
-    marks = 0
-    for char in text or "":
-        kind = unicodedata.category(char)
-        marks = marks + 1 if kind in ("Mn", "Me") else 0
-        # A zero-width joiner holds emoji together; more than two marks on a letter are a prank.
-        if kind[0] == "Z" or kind == "Cc":
-            kept.append(" ")
-        elif (kind[0] != "C" or char == "\u200d") and marks <= 2:
-            kept.append(char)
-    line = " ".join("".join(kept).split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def escape_markdown(text: str | None, length: int = NAME_LENGTH) -> str:
@@ -62,11 +48,6 @@ def profile_link(handle: str | None) -> str:
     if handle and _LINKABLE.fullmatch(handle):
         return f"[@{escape_markdown(handle)}](https://www.tiktok.com/@{handle})"
     return escape_markdown(handle) or "-"
-
-
-def counted(number: int, noun: str, many: str | None = None) -> str:
-    """`1 page`, `2,000 pages`."""
-    return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
 
 
 def sparkline(values: Sequence[float | None]) -> str:

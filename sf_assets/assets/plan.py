@@ -72,6 +72,7 @@ def make_plan(
                     priority=own.priority,
                     status_before=last.lookup_status if last else None,
                     pages_before=last.pages if last else None,
+                    largest=last.largest if last else 0,
                     paid=landed.spent if landed and not landed.settled else 0,
                     # A refresh is for who does not trust what is there.
                     whole=refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),

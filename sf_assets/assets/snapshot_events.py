@@ -24,6 +24,7 @@ def log_line(row: SnapshotRow, bought: int) -> str:
         + f", {row.completeness}"
         + (f" ({row.end_reason})" if row.end_reason else "")
         + f", {counted(row.pages, 'page')}, {bought:,} bought now"
+        + (f", {counted(row.damaged_fields, 'damaged field')}" if row.damaged_fields else "")
     )
 
 
@@ -64,6 +65,7 @@ def snapshot_event(
         "pages": dg.MetadataValue.int(row.pages),
         "credits": dg.MetadataValue.int(row.credits_charged),
         "seconds": dg.MetadataValue.float(row.seconds),
+        "damaged_fields": dg.MetadataValue.int(row.damaged_fields),
         "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
     }
     if order_agreement is not None:

@@ -39,6 +39,7 @@ from sf_assets.registry import Registry, registry_in_force
 from sf_assets.resources import Warehouse
 from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
 from sf_assets.social_fetch import SocialFetchClient
+from sf_assets.text import counted, first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import committed, reading
 from sf_assets.warehouse.costs import Cost, costs_before
@@ -235,8 +236,8 @@ class _Run:
 
     def _log_plan(self, plan: Plan) -> None:
         self.context.log.info(
-            f"{len(self.keys)} lists: {len(plan.read)} to read, {len(plan.load)} landed and to "
-            f"load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
+            f"{counted(len(self.keys), 'list')}: {len(plan.read)} to read, {len(plan.load)} landed "
+            f"and to load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
             + (f". Spend: {self.spending.plan}" if plan.read else "")
             + order_sentence(plan.disordered)
         )
@@ -304,15 +305,16 @@ class _Run:
             return
         try:
             rows, failures = load(self.warehouse.get_connection, self.home.archive, landings)
-        except (SfAssetsError, duckdb.Error, OSError) as error:
+        except Exception as error:
             # The other lists are read on, and what is landed is loaded by the next attempt.
+            why = str(error) if isinstance(error, SfAssetsError) else first_line(error)
             for landed in landings:
-                self.unfinished[landed.key] = (
-                    f"what was landed is not loaded: {str(error) or type(error).__name__}"
-                )
+                self.unfinished[landed.key] = f"what was landed is not loaded: {why}"
             self.busy |= isinstance(error, WarehouseBusy)
             self.transient |= self.busy
-            self.context.log.warning(f"{len(landings)} lists are landed and not loaded: {error}")
+            self.context.log.warning(
+                f"{counted(len(landings), 'list is', 'lists are')} landed and not loaded: {why}"
+            )
             return
         self.loaded_something |= bool(rows)
         for failure in failures:
@@ -327,6 +329,12 @@ class _Run:
                 "\n".join(
                     log_line(row, ended[row.key].bought if row.key in ended else 0) for row in rows
                 )
+            )
+        damaged = [f"{row.key} {row.damaged_fields:,}" for row in rows if row.damaged_fields]
+        if damaged:
+            self.context.log.warning(
+                "fields that are not what the contract says are stored as NULL, so many a list: "
+                + ", ".join(damaged)
             )
         for row in rows:
             yield snapshot_event(row, by_key[row.key], self.disordered.get(row.key))
@@ -353,14 +361,16 @@ class _Run:
             if not self.busy:
                 self._record_new_files(day - timedelta(days=LANDING_DAYS))
                 self.loaded_something = True
-        except (SfAssetsError, duckdb.Error, OSError) as error:
-            self.context.log.warning(f"the ledger of this run is not in the warehouse: {error}")
+        except Exception as error:
+            self.context.log.warning(
+                f"the ledger of this run is not in the warehouse: {first_line(error)}"
+            )
 
     def _tell_spending(self, balances: Balances | None) -> None:
         if self.not_begun:
             names = ", ".join(f"{key.handle} {key.relation}" for key in self.not_begun[:20])
             self.context.log.warning(
-                f"nothing was left for {len(self.not_begun)} lists ({names}"
+                f"nothing was left for {counted(len(self.not_begun), 'list')} ({names}"
                 f"{', …' if len(self.not_begun) > 20 else ''}): raise SF_ASSETS_DAILY_CREDITS, or "
                 "their daily_credits or priority in handles.yaml"
             )
@@ -443,8 +453,10 @@ class _Run:
             return  # what is archived cannot be told: everything stays
         try:
             self._keep_paid(archived)
-        except (SfAssetsError, duckdb.Error, OSError) as error:
-            self.context.log.warning(f"raw pages are kept, for the ledger cannot be: {error}")
+        except Exception as error:
+            self.context.log.warning(
+                f"raw pages are kept, for the ledger cannot be: {first_line(error)}"
+            )
             return
         removed = drop_days_before(self.landing, oldest, keep=set(old) - archived)
         self.context.log.info(f"removed the raw pages of {removed} archived snapshots")
@@ -468,7 +480,7 @@ class _Run:
         """Fields the contract does not have, once a run: the landing keeps them, we do not read."""
         for relation, counts in self.new_fields.items():
             if counts:
-                told = {name[:60]: count for name, count in counts.most_common(50)}
+                told = {one_line(name, 60): count for name, count in counts.most_common(50)}
                 self.context.log.warning(f"{ASSET_OF[relation]}: fields new to us: {told}")
                 self.context.log_event(
                     dg.AssetObservation(
@@ -502,7 +514,7 @@ class _Run:
         said = ""
         if self.unfinished:
             said = (
-                f"{len(self.unfinished)} of {len(self.keys)} lists did not finish "
+                f"{len(self.unfinished)} of {counted(len(self.keys), 'list')} did not finish "
                 f"({', '.join(handles[:20])}{', …' if len(handles) > 20 else ''}); "
                 "the others are stored. " + " | ".join(reasons[:5])
             )
@@ -510,7 +522,7 @@ class _Run:
         if self.pages_missing:
             money = (
                 f"credits ran out: about {missing} more are missing for the rest of "
-                f"{len(self.pages_missing)} lists, which are stored as far as they were read. "
+                f"{counted(len(self.pages_missing), 'list')}, stored as far as it could be read. "
                 "Top up and run the day again: it goes on where it stopped"
             )
             said = f"{money}. {said}"

@@ -16,6 +16,7 @@ from sf_assets.one_list import ListToRead
 from sf_assets.registry import Registry
 from sf_assets.settings import Settings
 from sf_assets.social_fetch import SocialFetchClient
+from sf_assets.text import counted
 from sf_assets.warehouse.costs import Cost
 from sf_assets.warehouse.ledger import Balances
 
@@ -153,9 +154,9 @@ class Spending:
         )
 
     def _said(self, needs: Sequence[Need], unread: int, budget: Budget, left: int | None) -> str:
-        said = f"about {self.expected:,} credits"
+        said = f"about {counted(self.expected, 'credit')}"
         if unread:
-            said += f" and {unread} lists never read before"
+            said += f" and {counted(unread, 'list')} never read before"
         if left is not None:
             said += f"; {self._count_before:,} of {budget.limit:,} spent today"
         if self.balance_before is None:

@@ -26,6 +26,7 @@ from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handles_partitions
 from sf_assets.registry import RegistryError, parse_registry
 from sf_assets.settings import load_settings
+from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
@@ -65,7 +66,7 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
         try:
             tracked = parse_registry(text, home.registry.name).handles
         except RegistryError as error:
-            return dg.SkipReason(f"{error}; the {len(registered)} partitions stay as they are")
+            return dg.SkipReason(f"{error}; {counted(len(registered), 'partition')} as before")
         known = set(json.loads(context.cursor)) if context.cursor else set()
         new = [handle for handle in tracked if handle not in registered]
         # Only what was in the file and is taken out leaves; what others registered stays.
@@ -80,7 +81,7 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
         cursor = json.dumps(sorted(keep))
         if not new and not gone:
             context.update_cursor(cursor)
-            return dg.SkipReason(f"{len(tracked)} handles, unchanged")
+            return dg.SkipReason(f"{counted(len(tracked), 'handle')}, unchanged")
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if new:
             requests.append(handles_partitions.build_add_request(new))

@@ -73,7 +73,9 @@ def _make_history(home: Home, handles: list[str], first: date, today: date) -> l
     with dagster_instance(home) as instance:
         runner = Runner(instance, load_settings())
         with click.progressbar(
-            days, label=f"{len(days)} days of {len(handles)} handles", file=sys.stderr
+            days,
+            label=f"{counted(len(days), 'day')} of {counted(len(handles), 'handle')}",
+            file=sys.stderr,
         ) as bar:
             for day in bar:
                 os.environ["SF_ASSETS_TODAY"] = day.isoformat()
@@ -104,8 +106,9 @@ def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: 
         )
         changes = con.execute("SELECT count(*) FROM status_changes").fetchall()[0][0]
     click.echo(
-        f"{first} to {today}: {snapshots:,} snapshots, {accounts:,} accounts listed, "
-        f"{credits:,} credits (simulated); {churn.get('gained', 0):,} gained, "
+        f"{first} to {today}: {counted(snapshots, 'snapshot')}, "
+        f"{counted(accounts, 'account')} listed, "
+        f"{counted(credits, 'credit')} (simulated); {churn.get('gained', 0):,} gained, "
         f"{churn.get('returned', 0):,} returned, {churn.get('lost', 0):,} lost, "
         f"{counted(changes, 'status change')}"
     )

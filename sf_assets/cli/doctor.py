@@ -7,12 +7,10 @@ import os
 import shutil
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import click
 import duckdb
-import httpx
 
 from sf_assets import __version__
 from sf_assets.cli.tables import counted, print_json
@@ -101,7 +99,7 @@ def _key(settings: Settings, home: Home) -> str:
             return await client.whoami()
 
     user = _asked(ask)
-    return f"belongs to {user.name or user.email or user.id}"
+    return f"belongs to {user.name or user.email or user.id or 'an account without a name'}"
 
 
 def _balance(settings: Settings, home: Home) -> str:
@@ -115,7 +113,9 @@ def _balance(settings: Settings, home: Home) -> str:
     left = _asked(ask).balance
     if left == 0:
         raise Problem("0 credits left: top up before the next run", refused=True)
-    return f"{left:,} credits left; a page of about 20 accounts costs 1{_spent(home, left)}"
+    return (
+        f"{counted(left, 'credit')} left; a page of about 20 accounts costs 1{_spent(home, left)}"
+    )
 
 
 def _spent(home: Home, left: int) -> str:
@@ -148,10 +148,17 @@ def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
 
 
 def _clock(settings: Settings, home: Home) -> str:
+    async def ask() -> datetime | None:
+        async with SocialFetchClient(
+            api_key=None, base_url=settings.base_url, max_tries=1, deadline=10
+        ) as client:
+            return await client.clock()
+
     try:
-        answer = httpx.get(f"{settings.base_url}/health", timeout=10)
-        there = parsedate_to_datetime(answer.headers["date"])
-    except (httpx.HTTPError, KeyError, ValueError):
+        there = asyncio.run(ask())
+    except SocialFetchError:
+        there = None
+    if there is None:
         return "the API told no time to compare with"
     skew = abs((datetime.now(timezone.utc) - there).total_seconds())
     if skew > MAX_SKEW_SECONDS:
@@ -214,12 +221,13 @@ def _grid(settings: Settings, home: Home) -> str:
     except RegistryError:
         handles = 0
     keys = days * handles
+    size = f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"
     if keys > MAX_GRID_KEYS:
         raise Problem(
-            f"{keys:,} partitions ({days} days x {handles} handles); over {MAX_GRID_KEYS:,} the UI "
-            "gets slow: set SF_ASSETS_GRID_DAYS to the days it is to show, what is stored stays"
+            f"{size}; over {MAX_GRID_KEYS:,} the UI gets slow: set SF_ASSETS_GRID_DAYS to the days "
+            "it is to show, what is stored stays"
         )
-    return f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"
+    return size
 
 
 def _alerts(settings: Settings, home: Home) -> str:

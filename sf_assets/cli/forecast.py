@@ -31,6 +31,7 @@ from sf_assets.social_fetch import (
     SocialFetchError,
     StopEverything,
 )
+from sf_assets.text import first_line
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.costs import Cost, costs_before
 
@@ -88,7 +89,7 @@ def _known(
         return {}, {}
     except duckdb.Error as error:
         raise SettingsError(
-            f"{home.readable} cannot be read ({str(error).splitlines()[0]}): run sf-assets "
+            f"{home.readable} cannot be read ({first_line(error)}): run sf-assets "
             "rebuild, or a snapshot, which publishes it anew"
         ) from None
 
@@ -175,7 +176,7 @@ def _of_a_stranger(
         return 0
     if walk.lookup_status is not LookupStatus.FOUND:
         said = "was not found" if status == "not_found" else f"is {status}"
-        click.echo(f"{handle} {said}: each look costs 1 credit, {days} in {days} days")
+        click.echo(f"{handle} {said}: each look costs 1 credit, {days} in {counted(days, 'day')}")
         return 0
     print_table(_COLUMNS[3:], [_row(made)[3:]])
     total = "?" if walk.reported_total is None else f"{walk.reported_total:,}"

@@ -42,8 +42,8 @@ def run_report(
     missing = sorted(set(wanted) - {handle.name for handle in report.handles})
     if missing:
         raise SettingsError(
-            f"{', '.join(missing)}: no snapshot in the {days} days up to {report.days[-1]}; "
-            + _closest(home, missing[0])
+            f"{', '.join(missing)}: no snapshot in the {counted(days, 'day')} up to "
+            f"{report.days[-1]}; " + _closest(home, missing[0])
         )
     try:
         output.write_text(render(report), encoding="utf-8")
@@ -53,7 +53,9 @@ def run_report(
     if as_json:
         print_json({"file": str(output), "handles": names, "days": days, "last_day": last})
     elif not quiet:
-        click.echo(f"{output}: {counted(len(names), 'handle')}, {days} days up to {last}")
+        click.echo(
+            f"{output}: {counted(len(names), 'handle')}, {counted(days, 'day')} up to {last}"
+        )
 
 
 def _closest(home: Home, handle: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from sf_assets.cli.common import json_option, known_home, quiet_option, said_clearly
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
+from sf_assets.text import counted
 
 
 @click.command(
@@ -43,7 +44,7 @@ def rebuild(quiet: bool) -> None:
     made = rebuild(home)
     if not quiet:
         click.echo(
-            f"{made.snapshots} snapshots replayed into {home.writable}"
+            f"{counted(made.snapshots, 'snapshot')} replayed into {home.writable}"
             + ("" if home.lake else f"; published as {home.published}")
             + (f". The old warehouse is kept as {made.old}" if made.old else "")
         )

@@ -30,6 +30,7 @@ from .errors import (
     UnexpectedStatus,
     UnknownRoute,
     UnreadableBody,
+    UntrustedCertificate,
 )
 from .models import (
     AccountKey,
@@ -55,8 +56,8 @@ from .models import (
     User,
     WhoamiData,
     WhoamiResponse,
-    parse_page,
 )
+from .pages import mended_page, parse_page, read_page
 from .pagination import (
     EndReason,
     ListWalk,
@@ -109,8 +110,11 @@ __all__ = [
     "UnexpectedStatus",
     "UnknownRoute",
     "UnreadableBody",
+    "UntrustedCertificate",
     "User",
     "WhoamiData",
     "WhoamiResponse",
+    "mended_page",
     "parse_page",
+    "read_page",
 ]

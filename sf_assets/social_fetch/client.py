@@ -7,9 +7,10 @@ import contextlib
 import json
 import math
 import random
+import ssl
 import sys
 import time
-import urllib.request
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -24,6 +25,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
 
 from sf_assets import __version__
+from sf_assets.text import first_line
 
 from .errors import (
     ContractViolation,
@@ -35,6 +37,7 @@ from .errors import (
     TransientError,
     TransportFailed,
     UnreadableBody,
+    UntrustedCertificate,
     error_for,
 )
 from .models import (
@@ -47,8 +50,9 @@ from .models import (
     User,
     WhoamiResponse,
     parse,
-    parse_page,
 )
+from .pages import read_page
+from .route import Route, route_to
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -101,7 +105,7 @@ class Answer:
 
     response: FollowersResponse | FollowingResponse
     body: bytes
-    """Exactly what came, after content decoding."""
+    """Exactly what came, after content decoding and without a byte order mark."""
     received_at: datetime
     """UTC."""
     tries: int
@@ -112,10 +116,12 @@ class Answer:
     """How long the request that worked took."""
     age: int | None
     """Seconds in the vendor's cache, where it says so."""
+    damaged: int = 0
+    """Fields of the page that were not what the contract says; they are None."""
 
     @property
     def request_id(self) -> str:
-        return self.response.meta.request_id
+        return self.response.meta.request_id or ""
 
     @property
     def credits_charged(self) -> int:
@@ -148,7 +154,8 @@ class SocialFetchClient:
     `max_body_bytes`. After a refused key or spent credits no list is asked for again, by no task.
 
     The key travels in the header `x-api-key` only. A proxy named in the environment is used,
-    except towards this machine itself.
+    except towards this machine itself. Opening the client raises SettingsError where a variable
+    that names a proxy or certificates is wrong.
     """
 
     def __init__(
@@ -192,6 +199,7 @@ class SocialFetchClient:
         self._transport = transport
         self._sleep = sleep
         self._http: httpx.AsyncBaseTransport | None = None
+        self._route: Route | None = None
         self._turns = asyncio.Semaphore(concurrency)
         self._stopped = asyncio.Event()
         self._stop_error: StopEverything | None = None
@@ -242,12 +250,13 @@ class SocialFetchClient:
             raise ValueError("the API takes no userId for a following list")
         got = await self._get(
             f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
-            lambda body: parse_page(relation, body),
+            lambda body: read_page(relation, body),
             params={name: value for name, value in params.items() if value is not None},
             place=_Place(handle, relation, page),
         )
         return Answer(
-            response=got.value,
+            response=got.value[0],
+            damaged=got.value[1],
             body=got.raw.body,
             received_at=got.received_at,
             tries=got.tries,
@@ -288,6 +297,11 @@ class SocialFetchClient:
         """Whether the API is up. Free, and needs no key."""
         return await self._free("/health", Health)
 
+    async def clock(self) -> datetime | None:
+        """The API's time, None where it does not say it. Free, and needs no key."""
+        got = await self._get("/health", lambda body: None)
+        return _date(got.raw.headers.get("date", ""))
+
     async def _free(self, path: str, model: type[_Model]) -> _Model:
         return (await self._get(path, lambda body: parse(model, body))).value
 
@@ -311,7 +325,7 @@ class SocialFetchClient:
                 nonlocal unreadable
                 unreadable += 1
                 return unreadable <= 1
-            return isinstance(error, TransientError)
+            return isinstance(error, TransientError) and not isinstance(error, UntrustedCertificate)
 
         async def once() -> _Got[_Value]:
             nonlocal tries
@@ -374,39 +388,56 @@ class SocialFetchClient:
         try:
             async with timeout(self._deadline):
                 return await self._receive(self._http, request)
-        except httpx.DecodingError:
-            failure: SocialFetchError = UnreadableBody(
-                "the content encoding is broken", status=200, **vars(place)
-            )
+        except _Undecodable as error:
+            failure: SocialFetchError = UnreadableBody(str(error), status=200, **vars(place))
         except asyncio.TimeoutError:
-            failure = TransportFailed(
-                f"no whole answer within {self._deadline:g} seconds", **vars(place)
-            )
+            failure = self._no_answer(f"no whole answer within {self._deadline:g} seconds", place)
         except Exception as error:
             # Wide, because httpx_aiohttp lets some of aiohttp's own exceptions through.
             text = f"{type(error).__name__}: {error}".encode(errors="replace")
-            failure = TransportFailed(self._without_key(text).decode().rstrip(": "), **vars(place))
+            untrusted = isinstance(error.__cause__ or error, ssl.SSLCertVerificationError)
+            failure = self._no_answer(
+                self._without_key(text).decode().rstrip(": "), place, untrusted=untrusted
+            )
         # Raised outside the except blocks and so without a context: aiohttp's exceptions hold
         # the request with its headers, the key among them.
         raise failure
+
+    def _no_answer(self, why: str, place: _Place, *, untrusted: bool = False) -> TransportFailed:
+        route = self._route
+        if untrusted and route is not None:
+            return UntrustedCertificate(f"{why}, by {route.certificates}", **vars(place))
+        if route is not None and route.proxy is not None:
+            host = route.proxy.url.netloc.decode("ascii", "replace")
+            why = f"{why}, through the proxy {host} that {route.proxy_variable} names"
+        return TransportFailed(why, **vars(place))
 
     async def _receive(self, http: httpx.AsyncBaseTransport, request: httpx.Request) -> _Raw:
         response = await http.handle_async_request(request)
         response.request = request
         try:
             limit = self._max_body_bytes if response.status_code == 200 else MAX_ERROR_BODY
-            body = bytearray()
-            stream = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
-            async with contextlib.aclosing(stream) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > limit:
-                        break
+            body, received = bytearray(), 0
+            try:
+                unpack = _unpacking(response.headers.get_list("content-encoding", True))
+                stream = cast("httpx.AsyncByteStream", response.stream)
+                chunks = cast("AsyncGenerator[bytes, None]", stream.__aiter__())
+                async with contextlib.aclosing(chunks):
+                    async for chunk in chunks:
+                        received += len(chunk)
+                        # One byte more than is allowed tells that it is too large.
+                        body += unpack(chunk, limit + 1 - len(body))
+                        if max(len(body), received) > limit:
+                            break
+            except _Undecodable:
+                if response.status_code == 200:
+                    raise
+                body.clear()  # the status alone decides
         finally:
             await response.aclose()
-        whole = len(body) <= limit
+        whole = max(len(body), received) <= limit
         # Blotted out here, an echo of the key reaches neither the landing nor an error.
-        known = self._without_key(bytes(body[:limit]))
+        known = self._without_key(bytes(body[:limit]).removeprefix(_BYTE_ORDER_MARK))
         return _Raw(response.status_code, response.headers, known, whole)
 
     def _value(self, raw: _Raw, read: Callable[[bytes], _Value], place: _Place) -> _Value:
@@ -464,9 +495,11 @@ class SocialFetchClient:
 
     def _default_transport(self) -> httpx.AsyncBaseTransport:
         """A third of the processor time a page that httpx's own transport takes."""
+        self._route = route_to(httpx.URL(self._base_url))
         return _OneRequestATry(
+            verify=self._route.context,
             limits=httpx.Limits(max_connections=self._concurrency, keepalive_expiry=15),
-            proxy=_proxy_for(httpx.URL(self._base_url)),
+            proxy=self._route.proxy,
         )
 
 
@@ -504,14 +537,19 @@ def _retry_after(headers: httpx.Headers) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            until = parsedate_to_datetime(text)
-        except (TypeError, ValueError, IndexError, OverflowError):
+        until = _date(text)
+        if until is None:
             return None
-        if until.tzinfo is None:
-            until = until.replace(tzinfo=timezone.utc)
         seconds = (until - datetime.now(timezone.utc)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
 
 
 def _age(headers: httpx.Headers) -> int | None:
@@ -519,10 +557,51 @@ def _age(headers: httpx.Headers) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _proxy_for(url: httpx.URL) -> httpx.Proxy | None:
-    """httpx reads the environment's proxies for its own transport only."""
-    if url.host in ("127.0.0.1", "::1", "localhost") or urllib.request.proxy_bypass(url.host):
-        return None
-    proxies = urllib.request.getproxies()
-    address = proxies.get(url.scheme) or proxies.get("all")
-    return httpx.Proxy(address) if address else None
+class _Undecodable(Exception):
+    """The content encoding is broken, or one that is not read."""
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def _unpacking(encodings: list[str]) -> Callable[[bytes, int], bytes]:
+    """Decodes a body chunk by chunk; gives at most so many bytes a chunk and drops the rest."""
+    layers = [name for one in encodings if (name := one.strip().lower()) not in ("", "identity")]
+    if len(layers) > 1:
+        # A few kilobytes packed twice can be gigabytes, and no one asked for that.
+        raise _Undecodable("the body is packed more than once")
+    if layers and layers[0] in ("gzip", "x-gzip", "deflate"):
+        return _Unpacker(zlib.MAX_WBITS if layers[0] == "deflate" else zlib.MAX_WBITS | 16)
+    # Anything else was not asked for; a body that is packed all the same turns out to be no JSON.
+    return lambda chunk, most: chunk[:most]
+
+
+class _Unpacker:
+    """gzip, in one part or several, or deflate, with or without its header."""
+
+    def __init__(self, window: int) -> None:
+        self._window, self._begun = window, False
+        self._stream = zlib.decompressobj(window)
+
+    def __call__(self, chunk: bytes, most: int) -> bytes:
+        unpacked = bytearray()
+        while chunk and len(unpacked) < most:
+            if self._stream.eof:
+                chunk = chunk.lstrip(b"\0")  # padding between parts
+                if not chunk:
+                    break
+                self._stream = zlib.decompressobj(self._window)
+            try:
+                unpacked += self._stream.decompress(chunk, most - len(unpacked))
+            except zlib.error as error:
+                if self._window != zlib.MAX_WBITS or self._begun:
+                    raise _Undecodable(
+                        f"the content encoding is broken ({first_line(error)})"
+                    ) from None
+                self._window = -zlib.MAX_WBITS
+                self._stream = zlib.decompressobj(self._window)
+                self._begun = True
+                continue
+            self._begun = True
+            chunk = self._stream.unused_data if self._stream.eof else b""
+        return bytes(unpacked)

@@ -17,6 +17,7 @@ r"""What can go wrong between us and Social Fetch.
          |- ServerFault               any other 5xx
          |- UnreadableBody            200, but no JSON; asked again once at most (*)
          \- TransportFailed           no answer: connection, timeout, reset
+             \- UntrustedCertificate  not asked for again at once
 
     (*) both are a ContractViolation, which carries the body as it came
 
@@ -30,6 +31,8 @@ import copy
 from typing import TypeVar
 
 from pydantic import ValidationError
+
+from sf_assets.text import counted, one_line
 
 from .models import ErrorBody, ErrorDetail, Relation
 
@@ -52,9 +55,11 @@ __all__ = [
     "UnexpectedStatus",
     "UnknownRoute",
     "UnreadableBody",
+    "UntrustedCertificate",
 ]
 
 MAX_MESSAGE = 300
+MAX_CODE = 100
 MAX_KEPT_BODY = 64 * 1024
 
 _PAYMENT_CODES = frozenset(
@@ -87,14 +92,12 @@ class SocialFetchError(Exception):
         page: int | None = None,
     ) -> None:
         # Much of it is the vendor's text, and goes to terminals.
-        message = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(message.split()))
-        if len(message) > MAX_MESSAGE:
-            message = message[:MAX_MESSAGE] + " …"
+        message = one_line(message, MAX_MESSAGE)
         super().__init__(message)
         self.message = message
         self.status = status
-        self.code = code
-        self.request_id = request_id
+        self.code = code and one_line(code, MAX_CODE)
+        self.request_id = request_id and one_line(request_id, MAX_CODE)
         self.handle = handle
         self.relation = relation
         self.page = page
@@ -113,7 +116,7 @@ class SocialFetchError(Exception):
         if self.request_id is not None:
             facts.append(f"request {self.request_id}")
         if self.tries > 1:
-            facts.append(f"after {self.tries} tries")
+            facts.append(f"after {counted(self.tries, 'try', 'tries')}")
         return (
             self.what
             + where
@@ -233,6 +236,19 @@ class TransportFailed(TransientError):
     advice = "check the network and try again"
 
 
+class UntrustedCertificate(TransportFailed):
+    """The API's certificate, or that of a proxy before it, is not signed by anybody we trust.
+
+    Not asked for again at once, because a pause does not change it.
+    """
+
+    what = "The certificate that came for Social Fetch is not trusted"
+    advice = (
+        "set SSL_CERT_FILE to the certificates of the authority that your network's proxy uses, "
+        "or unset it where there is none"
+    )
+
+
 class ContractViolation(SocialFetchError):
     """A 200 whose body is not the contract. It was most likely charged.
 
@@ -288,7 +304,8 @@ def error_for(
     if isinstance(error, TemporarilyUnavailable):
         error.retry_after = retry_after
     if isinstance(error, InsufficientCredits) and detail:
-        error.checkout_url = detail.checkout_url
+        url = detail.checkout_url or ""
+        error.checkout_url = url if url.startswith("https://") and " " not in url else None
     return error
 
 

@@ -9,7 +9,9 @@ snake_case of the API's camelCase. Three rules hold for every model:
 * Unknown fields break nothing and are kept in `model_extra`.
 
 Wrong types are errors: `true` is no integer, `5` is no string. Integers are 0 to 2**63 - 1, so
-that they fit a database's BIGINT.
+that they fit a database's BIGINT. What becomes of a list with a wrong field is in `pages`. Text
+that people see (names, codes, messages, ids of requests) is made one short line without control
+characters; text of accounts stays as it came.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from pydantic import (
     StrictStr,
 )
 from pydantic.alias_generators import to_camel
+
+from sf_assets.text import one_line
 
 __all__ = [
     "AccountKey",
@@ -56,7 +60,6 @@ __all__ = [
     "WhoamiData",
     "WhoamiResponse",
     "parse",
-    "parse_page",
 ]
 
 Relation: TypeAlias = Literal["followers", "following"]
@@ -66,6 +69,13 @@ AccountKey: TypeAlias = tuple[Literal["id", "sec_uid", "handle"], str]
 
 Count = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
 Text = Annotated[StrictStr, Field(min_length=1)]
+# Text of the vendor's that is shown to people and written to logs.
+Line = Annotated[StrictStr, AfterValidator(one_line)]
+# A page costs 1: a price that would use up a day's cap is none.
+Price = Annotated[StrictInt, Field(ge=0, le=1000)]
+
+# A page has about 20.
+MAX_ACCOUNTS = 10_000
 
 # 9999-12-31T23:59:59Z, the last second a Python datetime can hold.
 _LAST_SECOND = 253_402_300_799
@@ -121,8 +131,8 @@ class LookupStatus(str, Enum):
 class Meta(_Model):
     """Request and billing facts of one successful answer."""
 
-    request_id: Text
-    credits_charged: Count
+    request_id: Annotated[Line, Field(min_length=1)]
+    credits_charged: Price
     version: Literal["v1"]
     cached: StrictBool | None = None
     """True when a shared cache answered; billed like a fresh answer."""
@@ -177,7 +187,8 @@ class _Account(_Model):
             return ("id", self.platform_user_id)
         if self.sec_uid:
             return ("sec_uid", self.sec_uid)
-        return ("handle", self.handle.lower())
+        # A damaged handle is None: an account without any name has an empty one.
+        return ("handle", (self.handle or "").lower())
 
 
 class Follower(_Account):
@@ -205,7 +216,7 @@ class FollowersData(_Model):
     """One page of followers; `accounts` is the API's `followers`, `total` its `totalFollowers`."""
 
     lookup_status: LookupStatus
-    accounts: list[Follower] = Field(alias="followers")
+    accounts: list[Follower] = Field(alias="followers", max_length=MAX_ACCOUNTS)
     page: Page
     total: Count | None = Field(alias="totalFollowers")
     """Live count, which also counts accounts that are not listed; null where there is no list."""
@@ -215,7 +226,7 @@ class FollowingData(_Model):
     """One page of followed accounts; `total` is the API's `totalAccounts`."""
 
     lookup_status: LookupStatus
-    accounts: list[FollowedAccount]
+    accounts: list[FollowedAccount] = Field(max_length=MAX_ACCOUNTS)
     page: Page
     total: Count | None = Field(alias="totalAccounts")
     """Live count, which also counts accounts that are not listed; null where there is no list."""
@@ -238,9 +249,9 @@ class FollowingResponse(_Model):
 class Subscription(_Model):
     """The plan; pay-as-you-go accounts have none."""
 
-    tier: StrictStr
-    status: StrictStr
-    period_end: StrictStr
+    tier: Line
+    status: Line
+    period_end: Line
 
 
 class Balance(_Model):
@@ -255,14 +266,14 @@ class Balance(_Model):
     payg: Count | None = None
     payg_spendable: Count | None = None
     grace_debt_credits: Count | None = None
-    refill_state: StrictStr | None = None
+    refill_state: Line | None = None
     """`healthy`, `grace`, `exhausted`, or null."""
-    billing_alert: StrictStr | None = None
+    billing_alert: Line | None = None
     """`none`, `payment_action_required` or `suspended`."""
     subscription_included_remaining: Count | None = None
     subscription_included_total: Count | None = None
     subscription: Subscription | None = None
-    collection_status: StrictStr | None = None
+    collection_status: Line | None = None
     """`current`, `base_past_due` or `suspended`."""
 
 
@@ -276,9 +287,9 @@ class BalanceResponse(_Model):
 class User(_Model):
     """Whose key this is."""
 
-    id: StrictStr
-    name: StrictStr | None
-    email: StrictStr | None
+    id: Line
+    name: Line | None
+    email: Line | None
 
 
 class WhoamiData(_Model):
@@ -303,10 +314,10 @@ class Health(_Model):
 class ErrorDetail(_Model):
     """Branch on `code`; `message` is for people and may change."""
 
-    code: StrictStr
-    message: StrictStr
-    request_id: StrictStr
-    checkout_url: StrictStr | None = None
+    code: Line
+    message: Line
+    request_id: Line
+    checkout_url: Line | None = None
 
 
 class ErrorBody(_Model):
@@ -319,13 +330,6 @@ def parse(model: type[_AnyModel], body: bytes) -> _AnyModel:
     """Read a body; raises `pydantic.ValidationError` when it is not what the contract says."""
     # by_name=False: the API's names only, or `accounts` would pass for `followers`.
     return model.model_validate_json(mend_surrogates(body), by_alias=True, by_name=False)
-
-
-def parse_page(relation: Relation, body: bytes) -> FollowersResponse | FollowingResponse:
-    """Read the body of one list answer, fresh or stored; raises like `parse`."""
-    if relation == "followers":
-        return parse(FollowersResponse, body)
-    return parse(FollowingResponse, body)
 
 
 _SURROGATES = re.compile(

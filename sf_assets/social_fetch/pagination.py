@@ -29,6 +29,13 @@ __all__ = ["EndReason", "ListWalk", "PageParams"]
 
 MAX_BARREN_PAGES = 3
 
+# A list has an end: at twice its total, or without a total at twice its largest size so far, and
+# so many accounts more.
+MORE_THAN_TOTAL = 1_000
+MORE_THAN_LARGEST = 10_000
+# More accounts than there are people: such a total bounds nothing.
+MAX_TOTAL = 10**10
+
 
 class EndReason(str, Enum):
     """Why a list that could be read was read no further."""
@@ -44,7 +51,7 @@ class EndReason(str, Enum):
     KNOWN = "known"
     """What came was known already, as `known` judged."""
     STALLED = "stalled"
-    """The API said that there is more, but did not bring it."""
+    """The API said that there is more, but did not bring it, or brought more than there can be."""
 
 
 # These are our doing, or our purse's: the list itself goes on.
@@ -82,7 +89,8 @@ class ListWalk:
     `pages` counts pages, `listed` distinct accounts. `reported_total` is what the last page that
     gave a total said, `first_total` what the first one did: totals move while a list is read.
     `last_cursor` is where the next page starts. `max_pages` may be changed before `reopen`. `known`
-    ends the walk where nothing is new.
+    ends the walk where nothing is new. `largest` is how many accounts the list has shown at most
+    so far. An account without a name is not listed.
     """
 
     def __init__(
@@ -92,6 +100,7 @@ class ListWalk:
         *,
         max_pages: int | None = None,
         known: Judge | None = None,
+        largest: int = 0,
     ) -> None:
         if max_pages is not None and max_pages < 1:
             raise ValueError("max_pages must be at least 1")
@@ -109,10 +118,18 @@ class ListWalk:
         self._accounts: set[int | AccountKey] = set()
         self._barren_pages = 0
         self._known = known
+        self._largest = largest
 
     @property
     def listed(self) -> int:
         return len(self._accounts)
+
+    @property
+    def most_accounts(self) -> int:
+        """How many accounts are read at most, by the first total that was given."""
+        if self.first_total is None or self.first_total > MAX_TOTAL:
+            return 2 * self._largest + MORE_THAN_LARGEST
+        return 2 * self.first_total + MORE_THAN_TOTAL
 
     @property
     def has_next_page(self) -> bool:
@@ -145,11 +162,12 @@ class ListWalk:
         if data.lookup_status is not LookupStatus.FOUND:
             return
         before = self.listed
+        named = [account for account in data.accounts if account.key[1]]
         if self._known is None:
-            self._accounts.update(_compact(account.key) for account in data.accounts)
+            self._accounts.update(_compact(account.key) for account in named)
         else:
             new = []
-            for account in data.accounts:
+            for account in named:
                 key = _compact(account.key)
                 if key not in self._accounts:
                     self._accounts.add(key)
@@ -176,10 +194,13 @@ class ListWalk:
             self.end_reason = None
             self._apply_limits()
 
-    def _end(self, has_more: bool, cursor: str | None) -> EndReason | None:
-        if not has_more or cursor in _NO_CURSORS:
+    def _end(self, has_more: bool | None, cursor: str | None) -> EndReason | None:
+        # A damaged `hasMore` is None: the cursor decides, and without one nobody knows the end.
+        if has_more is False or cursor in _NO_CURSORS:
             return EndReason.EXHAUSTED
         if not cursor or cursor in self._cursors:
+            return EndReason.STALLED
+        if self.listed > self.most_accounts:
             return EndReason.STALLED
         # One page without anybody new is legal: pages may be empty, overlap, or come twice.
         if self._barren_pages >= MAX_BARREN_PAGES:

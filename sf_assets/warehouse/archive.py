@@ -11,9 +11,10 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.landing import Landed, SnapshotKey
+from sf_assets.landing import Landed, SnapshotKey, with_body
 from sf_assets.membership import completeness, exhaustive
 from sf_assets.places import is_remote, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
+from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
@@ -58,6 +60,7 @@ class SnapshotRow:
     run_id: str
     attempt: int
     archive_file: str
+    damaged_fields: int = 0
 
     @property
     def key(self) -> SnapshotKey:
@@ -67,7 +70,7 @@ class SnapshotRow:
     @property
     def exhaustive(self) -> bool:
         """Whether the list shows everyone."""
-        return exhaustive(self.lookup_status, self.end_reason, self.listed, self.reported_total)
+        return self.completeness == "complete" and exhaustive(self.lookup_status, self.end_reason, self.listed, self.reported_total)
 
     @property
     def version(self) -> tuple[int, int]:
@@ -85,12 +88,13 @@ class SnapshotRow:
 
 
 def write_batch(
-    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY
+    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY, *, mend: bool = False
 ) -> list[SnapshotRow]:
     """Archive finished snapshots of one day; returns their rows for the warehouse.
 
     Touches no database file: pages are read by an in-memory DuckDB. Raises duckdb.Error where a
-    page cannot be read; nothing was written then. What needs more than `memory` goes to the disk.
+    page cannot be read; nothing was written then. With `mend` every page is read by Python first,
+    which takes JSON that DuckDB refuses. What needs more than `memory` goes to the disk.
     """
     batch = sorted(batch, key=lambda landed: (landed.key.relation, landed.key.handle))
     day = batch[0].key.day
@@ -108,7 +112,7 @@ def write_batch(
             con.execute("SET temp_directory = ?", [scratch])
             if memory is not None:
                 con.execute("SET memory_limit = ?", [memory])
-            files, longest = _readable(batch, Path(scratch))
+            files, longest = _readable(batch, Path(scratch), mend)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
             con.execute("SET VARIABLE landing_files = ?", [files])
@@ -120,7 +124,8 @@ def write_batch(
                 for raw in con.execute(
                     "SELECT relation, handle, snapshot_date, lookup_status, end_reason, listed, "
                     "reported_total, pages, credits_charged, started_at, finished_at, run_id, "
-                    "attempt FROM staged_snapshots ORDER BY relation, handle"
+                    "attempt, damaged_fields, nameless FROM staged_snapshots "
+                    "ORDER BY relation, handle"
                 ).fetchall()
             ]
             if is_remote(root):
@@ -142,7 +147,7 @@ def write_batch(
         # Not everything can be spilled.
         if memory is None:
             raise
-        return write_batch(root, batch, None)
+        return write_batch(root, batch, None, mend=mend)
     finally:
         con.close()
     return rows
@@ -210,37 +215,49 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
                 **{
                     **raw,
                     "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
-                    "completeness": completeness(
-                        raw["lookup_status"], raw["end_reason"], raw["listed"],
-                        raw["reported_total"],
-                    ),
+                    "completeness": _completeness(raw),
                     "archive_file": f"{path.parent.name}/{path.name}",
                 }
             )
 
 
-def _readable(batch: Sequence[Landed], mended: Path) -> tuple[list[str], int]:
+def _completeness(raw: dict[str, Any]) -> str:
+    """As today's rule has it; a list that shows accounts without any name is never complete."""
+    if raw.get("damaged_fields"):
+        return str(raw["completeness"])
+    return completeness(
+        raw["lookup_status"], raw["end_reason"], raw["listed"], raw["reported_total"]
+    )
+
+
+def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[str], int]:
     """The files to read pages from, and how long a line of theirs is at most.
 
-    They are the landed ones, or mended copies in the folder `mended`.
+    They are the landed ones, or copies in the folder `mended`, without damaged fields.
     """
     files = []
     longest = 0
     for number, landed in enumerate(batch):
         path = landed.on_disk(mended)
         files.append(str(path))
+        page = partial(mended_page, landed.key.relation)
+
+        def right(line: bytes, page: Callable[[bytes], bytes] = page) -> bytes:
+            # DuckDB refuses a file for half an emoji, which a name cut short ends in.
+            return with_body(mend_surrogates(line), page, every=every)
+
         broken = False
         with path.open("rb") as lines:
             for line in lines:
                 longest = max(longest, len(line))
-                broken = broken or mend_surrogates(line) != line
+                broken = broken or right(line) != line
         if broken:
-            # DuckDB refuses a file for half an emoji, which a name cut short ends in.
             copy = mended / f"{number}.jsonl"
-            with path.open("rb") as lines, copy.open("wb") as right:
-                right.writelines(mend_surrogates(line) for line in lines)
+            with path.open("rb") as lines, copy.open("wb") as file:
+                for line in map(right, lines):
+                    longest = max(longest, len(line))
+                    file.write(line)
             files[-1] = str(copy)
-    # A mended line is no longer: U+FFFD takes the place of an escape of as many letters.
     return files, longest + 1
 
 
@@ -265,6 +282,7 @@ def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:
                 "started_at": attempt.started_at,
                 "finished_at": attempt.end.finished_at,
                 "run_id": attempt.end.run_id,
+                "damaged_fields": attempt.damaged,
             }
         )
     text, whole = pa.string(), pa.int32()
@@ -283,6 +301,7 @@ def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:
             ("started_at", text),
             ("finished_at", text),
             ("run_id", text),
+            ("damaged_fields", pa.int64()),
         ]
     )
     return pa.Table.from_pylist(rows, schema=schema)
@@ -291,14 +310,16 @@ def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:
 def _row(raw: Sequence[Any], archive_file: str) -> SnapshotRow:
     (
         relation, handle, day, status, end_reason, listed, total, pages, credits_charged,
-        started_at, finished_at, run_id, attempt,
+        started_at, finished_at, run_id, attempt, damaged_fields, nameless,
     ) = raw  # fmt: skip
     listed = listed if status == "found" else 0
     total = total if status == "found" else None
+    shows = completeness(status, end_reason, listed, total)
+    if nameless and shows == "complete":
+        shows = "window"  # whoever is missing may be the one without a name
     return SnapshotRow(
-        relation, handle, day, status, end_reason, completeness(status, end_reason, listed, total),
-        listed, total, pages, credits_charged, started_at, finished_at, run_id, attempt,
-        archive_file,
+        relation, handle, day, status, end_reason, shows, listed, total, pages, credits_charged,
+        started_at, finished_at, run_id, attempt, archive_file, damaged_fields,
     )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ class Snapshot(NamedTuple):
     exhaustive: bool
     lookup_status: str
     until_known: bool
+    damaged_fields: int
     path: str
 
     @property
@@ -131,8 +132,14 @@ class Chunk:
         snapshot = self._snapshots[number]
         low, high = np.searchsorted(columns["listing"], [number, number + 1])
         own = {
-            name: values[low:high] for name, values in columns.items() if name != "listing"
-        }  # fmt: skip
+            name: values[low:high]
+            for name, values in columns.items()
+            if name not in ("listing", "position")
+        }
+        unnamed = np.zeros(0, dtype=np.int64)
+        if snapshot.damaged_fields:
+            steps = np.diff(columns["position"][low:high], prepend=0)
+            unnamed = np.repeat(np.arange(len(steps)), steps - 1)
         return Listing(
             number=number,
             day=(snapshot.snapshot_date - date(1970, 1, 1)).days,
@@ -140,6 +147,7 @@ class Chunk:
             complete=snapshot.completeness == "complete",
             until_known=snapshot.until_known,
             total=usable_total(snapshot.listed, snapshot.reported_total),
+            unnamed=unnamed,
             facts=facts.get(number, {}),
             **own,
         )
@@ -456,6 +464,7 @@ class _Output:
                 "gains": pa.array([one.gains for one in found], pa.string()),
                 "reason": pa.array([one.reason for one in found], pa.string()),
                 "reach": pa.array([one.reach for one in found], pa.float64()),
+                "unnamed": pa.array([one.unnamed for one in found], pa.int32()),
             }
         )
 

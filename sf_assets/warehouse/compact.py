@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from sf_assets.rehearsal import crash_point
+from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
 
@@ -56,8 +57,7 @@ def compact_locked(path: Path) -> bool:
         finally:
             remove(new)
     except (duckdb.Error, OSError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        _log.warning("%s is not made smaller now (%s)", path, said)
+        _log.warning("%s is not made smaller now (%s)", path, first_line(error))
         return False
 
 

@@ -93,6 +93,14 @@ class _Today:
         places = np.nan_to_num(self.rows["place"][accounts], nan=-np.inf)
         return np.searchsorted(-self.chain_places, -places, side="left")
 
+    def unnamed_beside(self, accounts: Ints) -> Bools:
+        """Of which of these, not listed, the list may show the entry without any name."""
+        unnamed = self.listing.unnamed
+        if not self.order:
+            return np.full(len(accounts), len(unnamed) > 0)
+        gaps = np.searchsorted(np.flatnonzero(self.over.in_chain), unnamed, side="left")
+        return np.isin(self.gap_of_accounts(accounts), gaps)
+
     def facts(self, accounts: Ints) -> tuple[Bools, Bools]:
         """Of whom the other side's list of this day says that it follows, and that it does not."""
         follows = np.zeros(len(accounts), dtype=bool)
@@ -428,6 +436,9 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         gaps,
         kinds,
     )
+    if today.before is not None and today.before.unnamed:
+        # Whoever comes may have been in the list before, without a name.
+        unclear[:] = True
     above = entries < today.over.front
     if today.claims.gains == "baseline":
         start = np.full(len(entries), Start.baseline)
@@ -523,6 +534,7 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
         today.gap_of_accounts(gone), same_kind(rows["number"][gone], rows["sec"][gone]), *came
     )
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
+    blocked |= today.unnamed_beside(gone)
     proof = (
         np.where(today.shows_all, Proof.exhaustive, 0)
         + np.where(by_order, Proof.order, 0)
@@ -607,6 +619,7 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     shown_above = _would_show(today, accounts)
     shows = (today.shows_all | shown_above | does_not) & ~withdrawn
     blocked = follows | has_bearer(series, today.listing, today.found, accounts)
+    blocked |= today.unnamed_beside(accounts)
     # Followed all the while, the other list says: the loss is none, although the list lacks it.
     retracted = follows & ~withdrawn
     counted = shows & ~retracted
@@ -706,7 +719,7 @@ def _settle(today: _Today, accounts: Ints) -> None:
     accounts, proof, follows = accounts[proof > 0], proof[proof > 0], follows[proof > 0]
     if not len(accounts):
         return
-    renamed = _may_be_renamed(today, accounts)
+    renamed = _may_be_renamed(today, accounts) | today.unnamed_beside(accounts)
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, accounts)
     lost = accounts[~blocked]
     rows["end"][lost] = End.lost
@@ -789,6 +802,7 @@ def _reading(today: _Today) -> Reading:
         len(listing),
         over.chain / over.common if over.common else None,
         reach,
+        len(listing.unnamed),
         today.series.gained_today,
     )
 
@@ -805,5 +819,6 @@ def _note_comparison(today: _Today, before: Reading | None) -> None:
             today.claims.gains,
             today.claims.reason,
             today.series.readings[-1].reach,
+            len(today.listing.unnamed),
         )
     )

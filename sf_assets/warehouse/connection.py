@@ -20,6 +20,7 @@ import duckdb
 import portalocker
 
 from sf_assets.places import Lake, without_password
+from sf_assets.text import first_line
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import prepare
 from sf_assets.warehouse.statements import transaction
@@ -77,7 +78,7 @@ def writing_file(
         except duckdb.Error as error:
             if _NO_ROOM.search(str(error)):
                 raise WarehouseUnwritable(
-                    f"{path} cannot be written ({_first_line(error)}). What was landed is kept: "
+                    f"{path} cannot be written ({first_line(error)}). What was landed is kept: "
                     "free some space, then run the day again, which buys nothing twice"
                 ) from None
             if _tells_of_damage(error):
@@ -204,7 +205,7 @@ def _attach(
                 time.sleep(random.uniform(0.05, 0.5))
                 continue
             raise WarehouseUnreadable(
-                f"{lake} cannot be opened ({without_password(_first_line(error))}). What was "
+                f"{lake} cannot be opened ({without_password(first_line(error))}). What was "
                 "landed is kept: mend the address or what it names, then run the day again"
             ) from None
 
@@ -284,10 +285,6 @@ def _tells_of_damage(error: duckdb.Error) -> bool:
 
 def _damaged(path: Path, error: duckdb.Error) -> WarehouseUnreadable:
     return WarehouseUnreadable(
-        f"{path} cannot be read ({_first_line(error)}). Nothing is lost: landing and archive are "
+        f"{path} cannot be read ({first_line(error)}). Nothing is lost: landing and archive are "
         "the evidence. Run `sf-assets rebuild`, which keeps the old file and buys nothing"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -181,7 +181,7 @@ class _Derivation:
         rows = self.con.execute(
             "SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.listed, "
             "s.reported_total, s.completeness, s.exhaustive, s.lookup_status, "
-            "coalesce(s.end_reason = 'known', false), s.archive_file "
+            "coalesce(s.end_reason = 'known', false), coalesce(s.damaged_fields, 0), s.archive_file "
             f"FROM {_WAITING} "
             "ORDER BY s.snapshot_date, s.relation, s.handle"
         ).fetchall()

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from sf_assets.places import SCALE_MISSING, Lake, is_remote, s3_secret
+from sf_assets.text import first_line
 
 # The name tables have in full: sf_assets.main.follower_growth, as in the file.
 NAME = "sf_assets"
@@ -131,7 +132,7 @@ def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
     except duckdb.Error as error:
         raise duckdb.IOException(
             f"DuckDB's extension {name} for version {duckdb.__version__} can neither be found nor "
-            f"fetched ({str(error).splitlines()[0]}); {SCALE_MISSING}"
+            f"fetched ({first_line(error)}); {SCALE_MISSING}"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ import pyarrow as pa
 from sf_assets.known import KnownList
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.rehearsal import crash_point
+from sf_assets.text import first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.ledger import paid_for, record_paid
@@ -82,17 +84,19 @@ def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> 
 
 
 class Before(NamedTuple):
-    """The latest snapshot of a list before some day: its status, and the pages it had."""
+    """The latest snapshot of a list before some day: its status, and the pages it had. `largest` is
+    how many accounts any snapshot of it listed at most."""
 
     lookup_status: str
     pages: int
+    largest: int = 0
 
 
 def lists_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], Before]:
     """(relation, handle) -> its latest snapshot before `day`."""
     rows = con.execute(
         "SELECT relation, handle, arg_max(lookup_status, snapshot_date), "
-        "arg_max(pages, snapshot_date) FROM internal.snapshots "
+        "arg_max(pages, snapshot_date), max(listed) FROM internal.snapshots "
         "WHERE snapshot_date < ? GROUP BY ALL",
         [day],
     ).fetchall()
@@ -161,16 +165,31 @@ def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
 def _archive(archive: Path, batch: Sequence[Landed]) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     try:
         return write_batch(archive, batch), []
-    except OSError as error:
-        # No room or no permission: that is nobody's page, and smaller batches would not help.
-        return [], [LoadFailure(landed.key, str(error)) for landed in batch]
-    except duckdb.Error as error:
+    except Exception as error:
+        if _is_room(error):
+            # That is nobody's page, and smaller batches would not help.
+            return [], [LoadFailure(landed.key, first_line(error)) for landed in batch]
         if len(batch) == 1:
-            return [], [LoadFailure(batch[0].key, str(error).splitlines()[0])]
+            return _archive_mended(archive, batch, error)
     # One unreadable page must not keep the others out: halve until it stands alone.
     middle = len(batch) // 2
     left, right = _archive(archive, batch[:middle]), _archive(archive, batch[middle:])
     return left[0] + right[0], left[1] + right[1]
+
+
+def _archive_mended(
+    archive: Path, batch: Sequence[Landed], error: Exception
+) -> tuple[list[SnapshotRow], list[LoadFailure]]:
+    """A list that DuckDB cannot read, as Python reads it; `error` is why DuckDB could not."""
+    try:
+        return write_batch(archive, batch, mend=True), []
+    except Exception:
+        return [], [LoadFailure(batch[0].key, one_line(first_line(error)))]
+
+
+def _is_room(error: Exception) -> bool:
+    no_room = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    return isinstance(error, OSError) and error.errno in no_room
 
 
 def _schema() -> pa.Schema:

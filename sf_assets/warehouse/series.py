@@ -126,8 +126,9 @@ def new_accounts(count: int) -> Accounts:
 class Listing:
     """One usable snapshot: the accounts it shows, top first.
 
-    `entry` are row numbers of the table the arrays were read from; `number` and `sec` say which ids
-    an entry shows. `facts`: for hashes of handles of tracked profiles, what the list on their side
+    `entry` are row numbers of the table the arrays were read from; `has_number` and `has_sec` say
+    which ids an entry shows. `unnamed`: in front of which entries the list shows accounts without any
+    name, which may be anybody. `facts`: for hashes of handles of tracked profiles, what the list on their side
     says of the same day.
     """
 
@@ -143,6 +144,7 @@ class Listing:
     has_number: Bools
     has_sec: Bools
     shows_sec: Bools
+    unnamed: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     facts: dict[int, bool] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -164,6 +166,7 @@ class Reading:
     listed: int
     agreement: float | None
     reach: float | None
+    unnamed: int = 0
     gained: int = 0
 
 
@@ -179,6 +182,7 @@ class Comparison:
     gains: str
     reason: str
     reach: float | None
+    unnamed: int
 
 
 @dataclass

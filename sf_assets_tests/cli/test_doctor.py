@@ -45,6 +45,58 @@ def test_when_all_is_well_every_check_says_ok(home: Path) -> None:
     assert "1 partition (1 day x 1 handle)" in said.out
 
 
+def test_what_the_vendor_says_reaches_the_terminal_as_text(home: Path, server: ListServer) -> None:
+    run("track", "nasa")
+    evil = "\x1b]0;owned\x07\x1b[2J\u202eevil\u2066\x9b\nBAD  key " + "x" * 10_000
+    user = {"id": evil, "name": evil, "email": evil}
+    meta = {"requestId": evil, "creditsCharged": 0, "version": "v1"}
+    answers = {
+        "/v1/whoami": Reply(json={"data": {"user": user}, "meta": meta}),
+        "/v1/balance": Reply(
+            500, json={"error": {"code": evil, "message": evil, "requestId": evil}}
+        ),
+    }
+    server.fault = lambda request: answers.get(request.path)
+    said = run("doctor")
+    assert "evil" in said.out
+    assert all(line.isprintable() for line in said.out.splitlines())
+    assert max(map(len, said.out.splitlines())) < 1_000
+    assert set(bad(said)) == {"balance"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "url"),
+    [
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", None),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:9", "https://api.example.test"),
+    ],
+)
+def test_a_variable_that_leads_nowhere_is_named_by_every_check_that_asks(
+    home: Path, variable: str, value: str, url: str | None
+) -> None:
+    run("track", "nasa")
+    os.environ[variable] = value
+    if url is not None:
+        del os.environ["SF_ASSETS_TODAY"]
+        os.environ["SOCIALFETCH_BASE_URL"] = url
+    said = run("doctor")
+    assert said.code == 2
+    found = bad(said)
+    assert set(found) == {"key", "balance", "clock"}
+    assert all(text.startswith(f"{variable}: ") for text in found.values())
+    asked = run("snapshot")
+    assert asked.code != 0
+    assert f"{variable}: " in asked.err
+    assert "Traceback" not in asked.out + asked.err
+
+
+@pytest.mark.parametrize("entries", ["[::1]", "fe80::/10", "[::1],fe80::/10,127.0.0.1"])
+def test_no_proxy_may_name_addresses_of_any_form(home: Path, entries: str) -> None:
+    run("track", "nasa")
+    os.environ.update(NO_PROXY=entries, HTTPS_PROXY="127.0.0.1:9")
+    assert (run("doctor").code, run("doctor").err) == (0, "")
+
+
 def test_a_wrong_key_is_exit_3_and_never_shown(home: Path) -> None:
     run("track", "nasa")
     os.environ["SOCIALFETCH_API_KEY"] = "sfk_wrong_key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
@@ -13,12 +14,15 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
+from sf_assets.assets.checks import evaluate
 from sf_assets.cli.runs import dagster_instance, failure_of
 from sf_assets.one_list import new_fields, pages_missing
+from sf_assets.settings import load_settings
 from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.warehouse.rebuild import rebuild
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.loopback import RESET, Action, Endless, Reply, Request, Wait, head
-from sf_assets_tests.served_lists import KEY, ListServer, account, error_body
+from sf_assets_tests.served_lists import KEY, ListServer, account, error_body, followed
 
 from .conftest import DAY1, World
 
@@ -130,12 +134,54 @@ STRANGE: dict[str, tuple[Callable[[dict[str, Any], bytes], Answer], str, int]] =
 FAILS: dict[str, tuple[Callable[[dict[str, Any], bytes], Answer], str]] = {
     "new_status": (_replaced(data__lookupStatus="suspended"), "lookupStatus is 'suspended'"),
     "no_page": (_replaced(data__page=KeyError), "data.page: Field required"),
-    "text_total": (_replaced(data__totalFollowers="60"), "data.totalFollowers"),
-    "huge_total": (_replaced(data__totalFollowers=2**63), "data.totalFollowers"),
-    "huge_number": (_replaced(data__followers__3__metrics__followers=10**30), "metrics.followers"),
-    "true_number": (_replaced(data__followers__3__metrics__followers=True), "metrics.followers"),
-    "no_handle": (_replaced(data__followers__3__handle=KeyError), "handle: Field required"),
+    "no_list": (_replaced(data__followers=KeyError), "data.followers: Field required"),
+    "no_meta": (_replaced(meta=KeyError), "meta: Field required"),
     "always_html": (lambda *_: Reply(body=b"<html>Just a moment...</html>"), "not JSON"),
+}
+
+_METRICS = "data__followers__3__metrics__followers"
+_DEEP = '{"a": ' * 900 + "1" + "}" * 900
+
+
+def _written(text: str, other: str) -> Callable[[dict[str, Any], bytes], Answer]:
+    return lambda _, body: Reply(body=body.replace(text.encode(), other.encode(), 1))
+
+
+# What loses a field and no list: how many fields of the list are NULL then.
+DAMAGED: dict[str, tuple[Callable[[dict[str, Any], bytes], Answer], int]] = {
+    "text_total": (_replaced(data__totalFollowers="60"), 1),
+    "huge_total": (_replaced(data__totalFollowers=2**63), 1),
+    "total_below_0": (_replaced(data__totalFollowers=-1), 1),
+    "no_total": (_replaced(data__totalFollowers=KeyError), 1),
+    "count_below_0": (_replaced(**{_METRICS: -1}), 1),
+    "count_in_words": (_replaced(**{_METRICS: "1.2M"}), 1),
+    "count_with_point": (_replaced(**{_METRICS: 10.0}), 1),
+    "count_is_nan": (_replaced(**{_METRICS: float("nan")}), 1),
+    "count_is_endless": (_replaced(**{_METRICS: float("inf")}), 1),
+    "huge_number": (_replaced(**{_METRICS: 10**30}), 1),
+    "5000_digits": (_written('"following": 23}', f'"following": {"9" * 5000}}}'), 1),
+    "true_number": (_replaced(**{_METRICS: True}), 1),
+    "no_metrics": (_replaced(data__followers__3__metrics=KeyError), 1),
+    "metrics_is_a_list": (_replaced(data__followers__3__metrics=[1]), 1),
+    "deep_metrics": (_written('{"followers": 23, "following": 23}', _DEEP), 1),
+    "deep_name": (_written('"Fan 23"', _DEEP), 1),
+    "no_handle": (_replaced(data__followers__3__handle=KeyError), 1),
+    "empty_handle": (_replaced(data__followers__3__handle=""), 1),
+    "numeric_id": (_replaced(data__followers__3__platformUserId=7), 1),
+    "ids_of_wrong_types": (
+        _replaced(data__followers__3__platformUserId=[7], data__followers__3__secUid={"a": 1}),
+        2,
+    ),
+    "verified_in_words": (_replaced(data__followers__3__verified="yes"), 1),
+    "more_in_words": (_replaced(data__page__hasMore="yes"), 1),
+    "odd_meta": (
+        _replaced(meta__requestId=5, meta__creditsCharged=-1, meta__cached="no", meta__version=1),
+        4,
+    ),
+    "dear_page": (_replaced(meta__creditsCharged=2**40), 1),
+    "said_twice": (_written('"verified"', '"verified": true, "verified"'), 0),
+    "raw_tab": (_written("Fan 2", "F\tn 2"), 0),
+    "deep_unknown": (_written('"verified"', f'"aura": {_DEEP}, "verified"'), 0),
 }
 
 STRANGE_NAMES = [
@@ -147,7 +193,7 @@ STRANGE_NAMES = [
 
 
 def test_each_fault_heals_or_fails_its_own_handle(tmp_path: Path) -> None:
-    handles = [*HEALS, *STRANGE, *FAILS, "calm"]
+    handles = [*HEALS, *STRANGE, *FAILS, *DAMAGED, "calm"]
     with ListServer() as server:
         spoiler = Spoiler(server)
         for handle in handles:
@@ -155,6 +201,8 @@ def test_each_fault_heals_or_fails_its_own_handle(tmp_path: Path) -> None:
         for handle, (how, _) in HEALS.items():
             spoiler.spoil(handle, how)
         for handle, (how, *_) in STRANGE.items():
+            spoiler.spoil(handle, how, times=99)
+        for handle, (how, _) in DAMAGED.items():
             spoiler.spoil(handle, how, times=99)
         for handle, (how, _) in FAILS.items():
             spoiler.spoil(handle, how, times=99)
@@ -172,8 +220,8 @@ def test_each_fault_heals_or_fails_its_own_handle(tmp_path: Path) -> None:
                 "SELECT handle, listed, completeness, end_reason FROM follower_snapshots"
             )
         }
-        assert set(rows) == {*HEALS, *STRANGE, "calm"}
-        for handle in (*HEALS, "calm"):
+        assert set(rows) == {*HEALS, *STRANGE, *DAMAGED, "calm"}
+        for handle in (*HEALS, *DAMAGED, "calm"):
             assert rows[handle] == (60, "complete", "exhausted"), handle
         for handle, (_, end_reason, listed) in STRANGE.items():
             assert rows[handle] == (listed, "window", end_reason), handle
@@ -188,6 +236,22 @@ def test_each_fault_heals_or_fails_its_own_handle(tmp_path: Path) -> None:
         for handle, (_, reason) in FAILS.items():
             assert reason in json.loads(kept[handle].splitlines()[0])["reason"], handle
 
+        damage = pipeline.ask(
+            "SELECT handle, damaged_fields FROM follower_snapshots WHERE damaged_fields > 0"
+        )
+        assert dict(damage) == {handle: n for handle, (_, n) in DAMAGED.items() if n}
+        with dagster_instance(pipeline.home) as instance:
+            log = [str(one.user_message) for one in instance.all_logs(result.run_id)]
+        (line,) = [text for text in log if "are stored as NULL" in text]
+        assert all(f"{handle} followers {DAY1} {n}" in line for handle, n in damage)
+        (check,) = [
+            verdict
+            for check, verdict in evaluate(pipeline.home, load_settings())
+            if (check.asset, check.name) == ("follower_snapshots", "damaged_fields")
+        ]
+        assert {row[0] for row in check.notable} == dict(damage).keys()
+        assert check.severity is dg.AssetCheckSeverity.WARN
+
         # The pages before the spoiled one are not bought again.
         before = server.credits
         spoiler.plans.clear()
@@ -196,6 +260,48 @@ def test_each_fault_heals_or_fails_its_own_handle(tmp_path: Path) -> None:
         assert pipeline.ask(
             "SELECT count(*), sum(listed) FROM snapshots WHERE completeness = 'complete'"
         ) == [(len(handles) - len(STRANGE), 60 * (len(handles) - len(STRANGE)))]
+
+
+def test_a_damaged_field_is_null_and_a_rebuild_says_the_same(tmp_path: Path) -> None:
+    people = [account(n) for n in range(5)]
+    people[1] |= {"metrics": {"followers": -1, "following": 8}, "bio": 5, "verified": None}
+    people[2] |= {"handle": "", "platformUserId": 12345, "displayName": ["a"]}
+    people[3] |= {"avatarUrls": {"large": 5, "medium": "https://pictures.test/m"}, "secUid": 0.5}
+    follows = [followed(n) for n in range(3)]
+    follows[1] |= {"accountCreatedAt": "yesterday", "details": [1], "region": 7, "metrics": None}
+    with ListServer() as server:
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        pipeline.track("odd")
+        server.set("odd", "followers", people)
+        server.set("odd", "following", follows, total=-1)
+        (result,) = pipeline.snapshot(DAY1, "odd")
+        assert result.success, failure_of(result)
+        snapshots = "SELECT * EXCLUDE run_id FROM snapshots ORDER BY ALL"
+        accounts = "SELECT * FROM accounts ORDER BY account_id"
+        before = pipeline.ask(snapshots), pipeline.ask(accounts)
+        # All that is landed goes: the archive alone has to say it.
+        shutil.rmtree(pipeline.home.landing)
+        rebuild(pipeline.home)
+        assert (pipeline.ask(snapshots), pipeline.ask(accounts)) == before
+    assert pipeline.ask(
+        "SELECT relation, listed, reported_total, damaged_fields FROM snapshots ORDER BY 1"
+    ) == [("followers", 5, 5, 8), ("following", 3, None, 5)]
+    assert pipeline.ask(
+        "SELECT account_handle, display_name, bio, verified, followers, following FROM accounts "
+        "WHERE account_id LIKE '%1' AND profile_url IS NULL"
+    ) == [("fan.1", "Fan 1", None, None, None, 8)]
+    assert pipeline.ask(
+        "SELECT account_handle, platform_user_id, display_name, sec_uid, followers FROM accounts "
+        "WHERE account_id LIKE 'sec:%'"
+    ) == [(None, None, None, people[2]["secUid"], 2)]
+    assert pipeline.ask(
+        "SELECT sec_uid, avatar_urls['large'], avatar_urls['medium'] FROM accounts "
+        "WHERE account_handle = 'fan.3'"
+    ) == [(None, None, "https://pictures.test/m")]
+    assert pipeline.ask(
+        "SELECT region, account_created_at, details, followers, posts FROM accounts "
+        "WHERE account_handle = 'creator.1'"
+    ) == [(None, None, None, None, None)]
 
 
 def test_names_of_strangers_are_stored_as_they_came(tmp_path: Path) -> None:

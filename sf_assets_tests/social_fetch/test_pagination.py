@@ -263,3 +263,87 @@ def test_a_list_read_in_two_sittings_costs_each_page_once(relation: Any) -> None
     assert walk.end_reason is EndReason.EXHAUSTED
     assert (walk.pages, walk.listed, walk.reported_total) == (5, 95, 95)
     assert (server.credits, walk.credits_charged, len(server.requests)) == (5, 5, 5)
+
+
+def endless(total: int | None, *, largest: int = 0) -> ListWalk:
+    """A walk through a list that brings new accounts for ever."""
+    walk = ListWalk("followers", "nasa", largest=largest)
+    for number in range(10_000):
+        if not walk.has_next_page:
+            return walk
+        walk.update(page(range(20 * number, 20 * number + 20), f"c{number}", total=total))
+    raise AssertionError("it was read for ever")
+
+
+@pytest.mark.parametrize(
+    ("total", "largest", "most"),
+    [
+        (0, 0, 1_000),
+        (100, 0, 1_200),
+        (100, 50_000, 1_200),
+        (None, 0, 10_000),
+        (None, 500, 11_000),
+        (2**60, 500, 11_000),
+    ],
+)
+def test_a_list_without_end_is_read_to_its_bound(
+    total: int | None, largest: int, most: int
+) -> None:
+    walk = endless(total, largest=largest)
+    assert walk.end_reason is EndReason.STALLED
+    assert most < walk.listed <= most + 20
+    assert walk.most_accounts == most
+    walk.reopen()
+    assert not walk.has_next_page
+
+
+def test_a_list_within_its_bound_is_read_to_its_end() -> None:
+    walk = ListWalk("followers", "nasa")
+    for number in range(60):
+        last = number == 59
+        cursor = None if last else f"c{number}"
+        walk.update(page(range(20 * number, 20 * number + 20), cursor, total=100))
+    assert (walk.listed, walk.end_reason) == (1_200, EndReason.EXHAUSTED)
+
+
+def test_the_first_total_is_the_bound() -> None:
+    """Else a list whose total grows with it would have none."""
+    walk = ListWalk("followers", "nasa")
+    for number in range(1_000):
+        if walk.has_next_page:
+            more = page(range(20 * number, 20 * number + 20), f"c{number}", total=20 * number)
+            walk.update(more)
+    assert (walk.listed, walk.end_reason) == (1_020, EndReason.STALLED)
+
+
+def test_accounts_without_any_name_are_not_listed_and_end_no_walk_late() -> None:
+    nobody = account(1, handle="", platformUserId=OMIT, secUid=OMIT)
+    walk = walk_of(page([1, 2], "a"), page([nobody], "b"), page([nobody], "c"), page([nobody], "d"))
+    assert (walk.listed, walk.end_reason) == (2, EndReason.STALLED)
+
+
+@pytest.mark.parametrize(
+    ("cursor", "more", "goes_on", "ended"),
+    [
+        ("next", "yes", True, None),
+        (1779246345, True, True, None),
+        (1779246345, None, True, None),
+        (None, "yes", False, EndReason.STALLED),
+        ([1], True, False, EndReason.STALLED),
+        ("next", False, False, EndReason.EXHAUSTED),
+    ],
+)
+def test_a_damaged_page_object_is_never_taken_for_the_end(
+    cursor: Any, more: Any, goes_on: bool, ended: EndReason | None
+) -> None:
+    data = {
+        "lookupStatus": "found",
+        "followers": [account(1)],
+        "page": {"nextCursor": cursor, "hasMore": more},
+        "totalFollowers": 5,
+    }
+    meta = {"requestId": "req_1", "creditsCharged": 1, "version": "v1"}
+    walk = walk_of(parse_page("followers", json.dumps({"data": data, "meta": meta}).encode()))
+    assert (walk.has_next_page, walk.end_reason) == (goes_on, ended)
+    if goes_on:
+        assert walk.request_params()["cursor"] == str(cursor)

@@ -5,7 +5,7 @@ SELECT c.relation, c.handle, c.snapshot_date, c.attempt, c.pages,
     CASE WHEN o.previous IS NOT NULL THEN o.common END AS common,
     CASE WHEN o.previous IS NOT NULL THEN o.chain END AS chain,
     CASE WHEN o.common > 0 THEN o.chain / o.common END AS order_agreement,
-    o.losses, o.gains, o.reason, o.reach
+    o.losses, o.gains, o.reason, o.reach, o.unnamed
 FROM out_comparisons AS o JOIN chunk AS c USING (listing)
 UNION ALL BY NAME
 SELECT relation, handle, snapshot_date, attempt, pages, 'unusable' AS losses, 'unusable' AS gains,

@@ -30,13 +30,14 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
     finished_at TIMESTAMPTZ,
     run_id VARCHAR,
     attempt INTEGER,
-    archive_file VARCHAR
+    archive_file VARCHAR,
+    damaged_fields BIGINT DEFAULT 0
 );
 
 -- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
 -- which claims it allows, and why. A snapshot without such a row is still to be derived. reach is
 -- the place down to which a reading went that stopped at what is known, null for any other: below
--- it the list is as it was last read.
+-- it the list is as it was last read. unnamed counts accounts that the list shows without any name.
 CREATE TABLE IF NOT EXISTS internal.comparisons (
     relation VARCHAR,
     handle VARCHAR,
@@ -50,7 +51,8 @@ CREATE TABLE IF NOT EXISTS internal.comparisons (
     losses VARCHAR,
     gains VARCHAR,
     reason VARCHAR,
-    reach DOUBLE
+    reach DOUBLE,
+    unnamed INTEGER
 );
 
 -- One row is one unbroken presence of an account in a list. place orders a list: the larger, the

@@ -42,30 +42,39 @@ FROM (
 
 -- Pages overlap and repeat: an account counts once, by its best id and its handle or secUid; what
 -- shares nothing but the id is another account. An entry with a lesser id and the same handle as one
--- with a better id is the same account again.
+-- with a better id is the same account again. Of an account without any name nothing is kept but its
+-- place: the position that no row has.
 CREATE OR REPLACE TEMP TABLE kept AS
-SELECT series, place_read,
-    CAST(row_number() OVER (PARTITION BY series ORDER BY place_read) AS INTEGER) AS position
+SELECT series, place_read, position
 FROM (
+    SELECT series, place_read, id_key,
+        CAST(row_number() OVER (PARTITION BY series ORDER BY place_read) AS INTEGER) AS position
     FROM (
-        FROM entries WHERE listed
-        QUALIFY row_number() OVER (PARTITION BY series, id_key, handle_key ORDER BY place_read) = 1
+        FROM (
+            FROM entries WHERE listed
+            QUALIFY id_key IS NULL OR row_number() OVER (
+                PARTITION BY series, id_key, handle_key ORDER BY place_read
+            ) = 1
+        )
+        QUALIFY strength < 3 OR sec_key IS NULL
+            OR row_number() OVER (PARTITION BY series, id_key, sec_key ORDER BY place_read) = 1
+    ) AS e
+    WHERE strength = 3 OR NOT EXISTS (
+        FROM entries AS o
+        WHERE o.series = e.series AND o.handle_key = e.handle_key AND o.strength > e.strength
+            AND (o.sec_key = e.sec_key OR o.sec_key IS NULL OR e.sec_key IS NULL)
     )
-    QUALIFY strength < 3 OR sec_key IS NULL
-        OR row_number() OVER (PARTITION BY series, id_key, sec_key ORDER BY place_read) = 1
-) AS e
-WHERE strength = 3 OR NOT EXISTS (
-    FROM entries AS o
-    WHERE o.series = e.series AND o.handle_key = e.handle_key AND o.strength > e.strength
-        AND (o.sec_key = e.sec_key OR o.sec_key IS NULL OR e.sec_key IS NULL)
-);
+) AS placed
+WHERE id_key IS NOT NULL;
 
 -- One row is one snapshot of the batch with what its pages say of it.
 CREATE OR REPLACE TEMP TABLE staged_snapshots AS
-SELECT f.*, coalesce(k.listed, 0) AS listed, t.reported_total
+SELECT f.*, coalesce(k.listed, 0) AS listed, t.reported_total, coalesce(t.nameless, 0) AS nameless
 FROM finished AS f
 LEFT JOIN (SELECT series, count(*) AS listed FROM kept GROUP BY series) AS k USING (series)
 LEFT JOIN (
     -- The count is live: the newest page knows best.
-    SELECT series, arg_max(total, place_read) AS reported_total FROM entries GROUP BY series
+    SELECT series, arg_max(total, place_read) AS reported_total,
+        count(*) FILTER (listed AND id_key IS NULL) AS nameless
+    FROM entries GROUP BY series
 ) AS t USING (series);

@@ -2,6 +2,7 @@
 -- the new rules need, and is derived anew, in one transaction, by the next derivation.
 ALTER TABLE internal.warehouse_format ADD COLUMN IF NOT EXISTS rules INTEGER;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS exhaustive BOOLEAN;
+ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS damaged_fields BIGINT DEFAULT 0;
 UPDATE internal.snapshots
 SET exhaustive = coalesce(
         lookup_status = 'found' AND end_reason = 'exhausted' AND reported_total <= listed
@@ -22,4 +23,5 @@ ALTER TABLE internal.churn ADD COLUMN evidence VARCHAR;
 ALTER TABLE internal.churn ADD COLUMN totals_agree BOOLEAN;
 ALTER TABLE internal.churn ADD COLUMN misses TINYINT;
 ALTER TABLE main.follower_growth ADD COLUMN followers_lost_provisional BIGINT;
+ALTER TABLE internal.comparisons ADD COLUMN unnamed INTEGER;
 DROP TABLE internal.aliases;

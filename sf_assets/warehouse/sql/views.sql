@@ -2,7 +2,7 @@
 
 CREATE OR REPLACE VIEW main.snapshots AS
 SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness, exhaustive,
-    listed, reported_total, pages, credits_charged, started_at, finished_at, run_id
+    listed, reported_total, pages, credits_charged, started_at, finished_at, run_id, damaged_fields
 FROM internal.snapshots;
 
 CREATE OR REPLACE VIEW main.follower_snapshots AS
@@ -23,7 +23,7 @@ CREATE OR REPLACE VIEW main.following_churn AS
 SELECT * EXCLUDE (relation, misses) FROM internal.churn WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.comparisons AS
-SELECT * EXCLUDE (attempt, pages, reach) FROM internal.comparisons;
+SELECT * EXCLUDE (attempt, pages, reach, unnamed) FROM internal.comparisons;
 
 CREATE OR REPLACE VIEW main.account_renames AS
 SELECT relation, handle, account_id, from_handle, to_handle, seen_on FROM internal.renames;
