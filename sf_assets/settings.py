@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Relation = Literal["followers", "following"]
 RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
+_HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
+
 # What may be told; only status changes are unless somebody asks for more.
 AlertKind = Literal["status", "churn", "notable", "stale", "credits"]
 ALERT_KINDS: tuple[AlertKind, ...] = ("status", "churn", "notable", "stale", "credits")
@@ -39,6 +41,11 @@ class SfAssetsError(Exception):
 
 class SettingsError(SfAssetsError):
     """A setting, the registry or the home is wrong. Nothing was written."""
+
+
+def is_handle(text: str) -> bool:
+    """Whether the text is a handle in its one spelling, which is safe in a path and a URL."""
+    return _HANDLE.fullmatch(text) is not None
 
 
 def is_loopback(url: str) -> bool:

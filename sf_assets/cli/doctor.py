@@ -17,7 +17,7 @@ import httpx
 from sf_assets import __version__
 from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
-from sf_assets.registry import RegistryError, read_registry
+from sf_assets.registry import registry_in_force
 from sf_assets.settings import Settings, SettingsError, load_settings
 from sf_assets.social_fetch import (
     Balance,
@@ -183,12 +183,10 @@ def _disk(settings: Settings, home: Home) -> str:
 
 
 def _handles(settings: Settings, home: Home) -> str:
-    try:
-        tracked = read_registry(home.registry).handles
-    except RegistryError as error:
-        raise SettingsError(
-            f"{error}; the last good list stays in force until it is mended"
-        ) from None
+    registry, wrong = registry_in_force(home.registry)
+    if wrong is not None:
+        raise SettingsError(wrong)
+    tracked = registry.handles
     if not tracked:
         raise Problem("none is tracked yet: sf-assets track HANDLE")
     return f"{len(tracked)} tracked"
@@ -209,10 +207,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
 
 def _grid(settings: Settings, home: Home) -> str:
     days = (settings.day() - home.start_date(settings)).days + 1
-    try:
-        handles = len(read_registry(home.registry).handles)
-    except RegistryError:
-        handles = 0
+    handles = len(registry_in_force(home.registry)[0].handles)
     keys = days * handles
     if keys > MAX_GRID_KEYS:
         raise Problem(
