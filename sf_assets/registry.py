@@ -165,11 +165,12 @@ def read_registry(path: Path) -> Registry:
     return Registry(has_list=False) if text is None else parse_registry(text, path.name)
 
 
-def registry_in_force(path: Path) -> tuple[Registry, str | None]:
+def registry_in_force(path: Path, *, keep: bool = True) -> tuple[Registry, str | None]:
     """The registry that counts, and what is wrong with the file.
 
     A file that is broken, missing or without the key `handles` changes nothing: the last good list
-    stays in force with its limits. A copy of it is kept beside the file. `handles: {}` is a list.
+    stays in force with its limits. A copy of it is kept beside the file; `keep=False` writes none.
+    `handles: {}` is a list.
     """
     registry, wrong = Registry(has_list=False), ""
     try:
@@ -179,7 +180,8 @@ def registry_in_force(path: Path) -> tuple[Registry, str | None]:
         wrong = str(error)
     else:
         if registry.has_list:
-            _keep(path, text or "")
+            if keep:
+                _keep(path, text or "")
             return registry, None
     try:
         last_good = read_registry(_kept(path))

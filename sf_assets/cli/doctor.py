@@ -183,7 +183,7 @@ def _disk(settings: Settings, home: Home) -> str:
 
 
 def _handles(settings: Settings, home: Home) -> str:
-    registry, wrong = registry_in_force(home.registry)
+    registry, wrong = registry_in_force(home.registry, keep=False)
     if wrong is not None:
         raise SettingsError(wrong)
     tracked = registry.handles
@@ -207,7 +207,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
 
 def _grid(settings: Settings, home: Home) -> str:
     days = (settings.day() - home.start_date(settings)).days + 1
-    handles = len(registry_in_force(home.registry)[0].handles)
+    handles = len(registry_in_force(home.registry, keep=False)[0].handles)
     keys = days * handles
     if keys > MAX_GRID_KEYS:
         raise Problem(
