@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -275,6 +276,18 @@ def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
         return Settings(**(instead or {}))  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that nothing reads -> the setting that each was most likely meant to be."""
+    fields = Settings.model_fields.values()
+    names = [str(one.validation_alias.choices[0]) for one in fields if one.validation_alias]  # type: ignore[union-attr]
+    close = {
+        name: get_close_matches(name, names, n=1, cutoff=0.9)
+        for name in environment
+        if name.startswith(("SF_ASSETS_", "SOCIALFETCH_")) and name not in names
+    }
+    return {name: found[0] for name, found in close.items() if found}
 
 
 def _sentence(item: Any) -> str:

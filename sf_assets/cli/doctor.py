@@ -18,7 +18,7 @@ from sf_assets import __version__
 from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
 from sf_assets.registry import registry_in_force
-from sf_assets.settings import Settings, SettingsError, load_settings
+from sf_assets.settings import Settings, SettingsError, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
     Balance,
     SocialFetchClient,
@@ -64,7 +64,11 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
     except SettingsError as error:
         say("settings", False, str(error))
         return 2
-    say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
+    misspelt = [f"{name} ({meant}?)" for name, meant in misspelt_variables(os.environ).items()]
+    if misspelt:
+        say("settings", False, f"nothing reads {', '.join(misspelt)}: correct the name")
+    else:
+        say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
     home = Home.of(settings)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
@@ -77,7 +81,7 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         ("grid", _grid),
         ("alerts", _alerts),
     ]
-    code = 0
+    code = 2 if misspelt else 0
     for name, check in checks:
         try:
             say(name, True, check(settings, home))
