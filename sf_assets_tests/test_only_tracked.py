@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sf_assets.assets import snapshots
 from sf_assets.budget import DayMeter
 from sf_assets.cli.runs import Runner, dagster_instance, failure_of, reasons_of
 from sf_assets.landing import Landing, SnapshotKey
@@ -22,7 +23,8 @@ from sf_assets.settings import load_settings
 from .cli.shell import contents, run
 from .components import ObjectStore
 from .conftest import Pipeline
-from .served_lists import KEY, ListServer, account
+from .loopback import Reply
+from .served_lists import KEY, ListServer, account, error_body
 
 DAY = date(2026, 11, 1)
 NOT_HANDLES = [
@@ -227,13 +229,24 @@ def test_every_command_says_that_another_list_is_in_force(
 # --- what a run bought ----------------------------------------------------------------------------
 
 
-def test_a_run_bears_what_it_bought_itself(pipeline: Pipeline, server: ListServer) -> None:
+def test_a_run_bears_what_it_bought_itself_over_all_its_tries(
+    pipeline: Pipeline, server: ListServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0)
+    failing = iter([False, False, True])
+    server.fault = lambda request: (
+        Reply(400, json=error_body("bad_request"))
+        if "/profiles/" in request.path and next(failing, False)
+        else None
+    )
     pipeline.track("alice")
     results = [materialize(pipeline, "alice", "alice", ["alice"], refresh=n == 2) for n in range(3)]
+    assert all(result.success for result in results)
     with dagster_instance(pipeline.home) as instance:
         runs: list[Any] = [instance.get_run_by_id(result.run_id) for result in results]
     tags = [(one.tags.get("sf_assets/pages"), one.tags.get("sf_assets/credits")) for one in runs]
     assert tags == [("3", "3"), (None, None), ("3", "3")]
+    assert next(failing, None) is None
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"\x00" * 21, b"much\n", b"-5\n"], ids=repr)
