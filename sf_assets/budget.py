@@ -119,7 +119,7 @@ class DayMeter:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._locked() as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            if not file.read(32).strip().isdigit():  # new, or damaged: never taken for nothing
                 _write(file, spent())
 
     def take(self, limit: int) -> bool:
@@ -178,7 +178,8 @@ class Budget:
     `handles` its whole cap with the count that all runs share. `meter` counts the day's credits for
     all runs, `spent` those of before and of this one.
     `until_refused`: the allowances only order the buying, because the balance is short; in the end
-    the vendor is asked on until it refuses, for it may refill the account.
+    the vendor is asked on until it refuses, for it may refill the account. `pages_bought` and
+    `credits_bought` are of this run alone.
     """
 
     limit: int | None
@@ -188,6 +189,8 @@ class Budget:
     handles: Mapping[str, tuple[int, DayMeter]] = field(default_factory=dict)
     meter: DayMeter | None = None
     until_refused: bool = False
+    pages_bought: int = 0
+    credits_bought: int = 0
     _promised: int = field(default=0, repr=False)
     _used: dict[SnapshotKey, int] = field(default_factory=dict, repr=False)
 
@@ -215,9 +218,11 @@ class Budget:
             return not self.meter.take(self.limit)
         return self.spent + self._promised >= self.limit
 
-    def settle(self, credits: int, key: SnapshotKey | None = None) -> None:
+    def settle(self, credits: int, key: SnapshotKey | None = None, pages: int = 0) -> None:
         """The page came (or did not, with 0): the reservation becomes what was charged."""
         self._promised -= 1
+        self.pages_bought += pages
+        self.credits_bought += credits
         self.spent += credits
         if key is not None:
             self._used[key] += credits - 1

@@ -24,7 +24,7 @@ from typing import IO, Any
 
 import portalocker
 
-from sf_assets.settings import RELATIONS, Relation, SfAssetsError
+from sf_assets.settings import RELATIONS, Relation, SfAssetsError, is_handle
 from sf_assets.text import first_line
 
 LANDING_FORMAT = 1
@@ -172,7 +172,7 @@ class Landing:
         self.root = root
 
     def path(self, key: SnapshotKey) -> Path:
-        return self.root / key.day.isoformat() / key.relation / f"{key.handle}.jsonl"
+        return self.root / key.day.isoformat() / key.relation / f"{checked(key.handle)}.jsonl"
 
     def read(self, key: SnapshotKey) -> Landed | None:
         """What is landed of a snapshot, None for nothing. Raises LandingDamaged."""
@@ -213,9 +213,10 @@ class Landing:
     def keys(self, day: date) -> list[SnapshotKey]:
         """Snapshots of a day that have a landing file."""
         return sorted(
-            SnapshotKey(day, path.name.removesuffix(".jsonl"), relation)
+            SnapshotKey(day, handle, relation)
             for relation in RELATIONS
             for path in (self.root / day.isoformat() / relation).glob("*.jsonl")
+            if is_handle(handle := path.name.removesuffix(".jsonl"))
         )
 
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
@@ -241,7 +242,7 @@ class Landing:
 
     def meter(self, day: date, handle: str | None = None) -> Path:
         """The file that counts the credits of a day, or those of one handle."""
-        return self.root / (f".spent-{day.isoformat()}" + (f".{handle}" if handle else ""))
+        return self.root / (f".spent-{day.isoformat()}" + (f".{checked(handle)}" if handle else ""))
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
         """Lock a snapshot's file for writing; None while another process holds it.
@@ -459,6 +460,13 @@ class SnapshotLog:
         view = memoryview(line)
         while view:  # an unbuffered write may be short, on a full disk above all
             view = view[self._file.write(view) :]
+
+
+def checked(handle: str) -> str:
+    """The handle, which becomes part of a path. Raises ValueError for what is none."""
+    if not is_handle(handle):
+        raise ValueError(f"{handle[:60]!a} is no handle: nothing was read or written")
+    return handle
 
 
 def now() -> str:

@@ -29,11 +29,12 @@ from sf_assets.landing import (
     LandingTaken,
     SnapshotKey,
     SnapshotLog,
+    checked,
     quarantined,
     read_records,
 )
 from sf_assets.places import Store, is_remote
-from sf_assets.settings import RELATIONS
+from sf_assets.settings import RELATIONS, is_handle
 
 # A page, its retries and their pauses take less; a worker that was killed is not waited for longer.
 LEASE_SECONDS = 60.0
@@ -126,8 +127,9 @@ class ObjectLanding(Landing):
         for relation in RELATIONS:
             for name in self._names(f"{self.base}/{day.isoformat()}/{relation}", depth=1):
                 own = name.rsplit("/", 1)[-1].removesuffix(".open")
-                if own.endswith(".jsonl"):
-                    keys.add(SnapshotKey(day, own.removesuffix(".jsonl"), relation))
+                handle = own.removesuffix(".jsonl")
+                if own.endswith(".jsonl") and is_handle(handle):
+                    keys.add(SnapshotKey(day, handle, relation))
         return sorted(keys)
 
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
@@ -177,7 +179,7 @@ class ObjectLanding(Landing):
         return  # there are none
 
     def _path(self, key: SnapshotKey) -> str:
-        return f"{self.base}/{key.day.isoformat()}/{key.relation}/{key.handle}.jsonl"
+        return f"{self.base}/{key.day.isoformat()}/{key.relation}/{checked(key.handle)}.jsonl"
 
     def _names(self, prefix: str, depth: int | None = None) -> list[str]:
         try:

@@ -302,7 +302,7 @@ class Reader:
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
         """Buy and land the next page; None where its status is doubted and is to be asked again."""
         params = walk.request_params()
-        spent = 0
+        spent = pages = 0
         try:
             answer = await self.client.list_page(
                 self.key.relation,
@@ -311,14 +311,14 @@ class Reader:
                 **params,
             )
             # A 200 is most likely charged, whatever is in it.
-            spent = answer.credits_charged + answer.unread
+            spent, pages = answer.credits_charged + answer.unread, 1
             await self._note_unread(log, params["page"], answer.unread, 1)
         except SocialFetchError as error:
             spent = error.unread
             await self._note_unread(log, params["page"], error.unread, error.tries)
             raise
         finally:
-            self.budget.settle(spent, self.key)
+            self.budget.settle(spent, self.key, pages)
         crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
         page = Page(

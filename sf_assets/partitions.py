@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 
@@ -11,6 +11,15 @@ import dagster as dg
 HANDLES = "handles"
 
 handles_partitions = dg.DynamicPartitionsDefinition(name=HANDLES)
+
+
+def register_handles(instance: dg.DagsterInstance, handles: Iterable[str]) -> list[str]:
+    """Make partitions of handles that have none yet; returns all in their order."""
+    known = set(instance.get_dynamic_partitions(HANDLES))
+    new = [handle for handle in handles if handle not in known]
+    if new:
+        instance.add_dynamic_partitions(HANDLES, new)
+    return list(instance.get_dynamic_partitions(HANDLES))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import difflib
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sf_assets.home import write_atomically
-from sf_assets.settings import RELATIONS, Relation, SettingsError
+from sf_assets.settings import RELATIONS, Relation, SettingsError, is_handle
 from sf_assets.text import counted
 
 # Where pydantic would explain each branch of a union instead.
@@ -33,7 +33,6 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 # What may be said of one of a handle's two lists.
 _OF_A_LIST = ("depth", "full_every", "weekdays")
 
-_HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 # What a browser's address line has of a profile.
 _PROFILE = re.compile(r"(?:https?://)?(?:www\.|m\.)?tiktok\.com/@([^/?#@]+)/?(?:[?#].*)?", re.I)
 
@@ -55,7 +54,7 @@ def normalise_handle(text: str) -> str:
     pasted = _PROFILE.fullmatch(text.strip())
     handle = (pasted.group(1) if pasted else text.strip().removeprefix("@")).lower()
     # Asked of the text as it came: the Kelvin sign's lower case is an ordinary k.
-    if not text.strip().isascii() or not _HANDLE.fullmatch(handle):
+    if not text.strip().isascii() or not is_handle(handle):
         shown = text if len(text) <= 60 else text[:57] + "…"
         raise RegistryError(
             f"{shown!r} is not a TikTok handle: use 1 to 128 letters a-z, digits, underscores and "
@@ -131,17 +130,27 @@ class HandleSettings(ListSettings):
 
 @dataclass(frozen=True)
 class Registry:
-    """The tracked handles, in the order of the file."""
+    """The tracked handles, in the order of the file.
+
+    `defaults` are the settings of a handle that is not tracked. `has_list`: the file has the key
+    `handles`; without it, the file does not say who is tracked.
+    """
 
     handles: dict[str, HandleSettings] = field(default_factory=dict)
+    defaults: HandleSettings = field(default_factory=HandleSettings)
+    has_list: bool = field(default=True, compare=False)
 
     def settings_of(self, handle: str) -> HandleSettings:
-        return self.handles.get(handle, HandleSettings())
+        return self.handles.get(handle, self.defaults)
 
     def due(self, handle: str, relation: Relation, day: date) -> bool:
         """Whether a list is tracked, and read on that day by itself."""
-        own = self.settings_of(handle)
-        return relation in own.relations and ListSettings.due(own.of(relation), day)
+        own = self.handles.get(handle)
+        return (
+            own is not None
+            and relation in own.relations
+            and ListSettings.due(own.of(relation), day)
+        )
 
     def closest(self, handle: str) -> str | None:
         """A tracked handle that looks like this one, for "did you mean"."""
@@ -149,37 +158,80 @@ class Registry:
 
 
 def read_registry(path: Path) -> Registry:
-    """Parse `handles.yaml`.
+    """Parse `handles.yaml` strictly. A missing file is a registry without a list.
 
-    A file that is not there is an empty registry only to a new user: callers that remove
-    partitions must treat it as unreadable. Raises RegistryError with file and line.
+    Raises RegistryError with file and line. Whoever buys or reports uses `registry_in_force`.
     """
+    text = _text(path)
+    return Registry(has_list=False) if text is None else parse_registry(text, path.name)
+
+
+def registry_in_force(path: Path, *, keep: bool = True) -> tuple[Registry, str | None]:
+    """The registry that counts, and what is wrong with the file.
+
+    A file that is broken, missing or without the key `handles` changes nothing: the last good list
+    stays in force with its limits. A copy of it is kept beside the file; `keep=False` writes none.
+    `handles: {}` is a list.
+    """
+    registry, wrong = Registry(has_list=False), ""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
+        registry = registry if text is None else parse_registry(text, path.name)
+    except RegistryError as error:
+        wrong = str(error)
+    else:
+        if registry.has_list:
+            if keep:
+                _keep(path, text or "")
+            return registry, None
+    try:
+        last_good = read_registry(_kept(path))
+    except RegistryError as error:
+        last_good, wrong = Registry(), wrong or str(error)
+    if last_good.handles:
+        count = f"{len(last_good.handles)} handle{'s' * (len(last_good.handles) > 1)}"
+        lost = f"{path} is missing, or has no key `handles`"
+        return last_good, (
+            f"{wrong or lost}; the last good list of {count} stays in force. Mend the file, copy "
+            f"{_kept(path)} over it, or write `handles: {{}}` into it to track nobody"
+        )
+    # Every home begins without a list.
+    return registry, f"{wrong}; nobody is tracked until it is mended" if wrong else None
+
+
+def registry_to_edit(path: Path) -> Registry:
+    """The registry as the file has it.
+
+    Raises RegistryError where the file is broken, or where another list is in force: an edit would
+    replace that list by what little the file has.
+    """
+    registry = read_registry(path)
+    if not registry.has_list:
+        _, wrong = registry_in_force(path)
+        if wrong is not None:
+            raise RegistryError(wrong)
+    return registry
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Registry()
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise RegistryError(f"{path}: cannot be read ({error})") from None
-    return parse_registry(text, path.name)
 
 
-def registry_in_force(path: Path) -> tuple[Registry, str | None]:
-    """The registry, or the last good one and what is wrong with the file.
+def _kept(path: Path) -> Path:
+    return path.with_name(f".{path.name}.last-good")
 
-    A file broken by an edit must not cost a day: it stays as it was until it is mended. What was
-    read well is therefore kept beside it.
-    """
-    kept = path.with_name(f".{path.name}.last-good")
-    try:
-        registry = read_registry(path)
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except RegistryError as error:
-        registry = read_registry(kept) if kept.exists() else Registry()
-        return registry, f"{error}; the list last read stays in force"
+
+def _keep(path: Path, text: str) -> None:
+    """Keep a good list, so that a broken file does not cost a day or a limit."""
+    kept = _kept(path)
     with contextlib.suppress(OSError):
-        if text and (not kept.exists() or kept.read_text(encoding="utf-8") != text):
+        if not kept.exists() or kept.read_bytes() != text.encode():
             write_atomically(kept, text)
-    return registry, None
 
 
 def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
@@ -201,14 +253,14 @@ def _parsed(text: str, name: str) -> Registry:
         problem = getattr(error, "problem", None) or "a character that YAML does not allow"
         raise RegistryError(f"{where}: {problem}") from None
     if root is None:
-        return Registry()
+        return Registry(has_list=False)
     top = _mapping(root, name, "the file", {"defaults", "handles"})
     defaults = _plain(top["defaults"], name) if "defaults" in top else {}
     if defaults in ("", None):
         defaults = {}
     if not isinstance(defaults, dict):
         raise _at(top["defaults"], name, "defaults: must be a mapping")
-    _settings(_over({}, defaults), top.get("defaults", root), name, "defaults")
+    usual = _settings(_over({}, defaults), top.get("defaults", root), name, "defaults")
     handles: dict[str, HandleSettings] = {}
     for key, own in _entries(top.get("handles"), name):
         try:
@@ -223,7 +275,7 @@ def _parsed(text: str, name: str) -> Registry:
         if not isinstance(value, dict):
             raise _at(own, name, f"{handle}: settings must be a mapping")
         handles[handle] = _settings(_over(defaults, value), own or key, name, handle)
-    return Registry(handles)
+    return Registry(handles, usual, "handles" in top)
 
 
 def _over(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +301,7 @@ def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None
     Raises RegistryError before anything is written.
     """
     wanted = list(dict.fromkeys(normalise_handle(handle) for handle in handles))
-    known = read_registry(path).handles
+    known = registry_to_edit(path).handles
     new = [handle for handle in wanted if handle not in known]
     if settings:
         _settings(settings, None, path.name, "track")
@@ -271,7 +323,9 @@ def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None
                     entries[key].update(_as_text(settings))
                 else:
                     entries[key] = _as_text(settings)
-        _save(path, _written(document, editor))
+        text = _written(document, editor)
+        _check_others(text, {h: own for h, own in known.items() if h not in wanted}, path)
+        _save(path, text)
     return new
 
 
@@ -281,7 +335,7 @@ def untrack(path: Path, handles: list[str]) -> list[str]:
     What was stored of them stays. Raises RegistryError before anything is written.
     """
     wanted = {normalise_handle(handle) for handle in handles}
-    before = read_registry(path).handles
+    before = registry_to_edit(path).handles
     known = [handle for handle in before if handle in wanted]
     if known:
         left = {handle: own for handle, own in before.items() if handle not in wanted}
@@ -293,10 +347,23 @@ def untrack(path: Path, handles: list[str]) -> list[str]:
                 entries[:] = [entry for entry in entries if normalise_handle(entry) not in wanted]
             else:
                 for handle in known:
-                    del entries[_spelling(entries, handle)]
+                    entries.pop(_spelling(entries, handle), None)
             text = _written(document, editor)
+            _check_others(text, left, path, gone=known)
         _save(path, text)
     return known
+
+
+def _check_others(
+    text: str, others: dict[str, HandleSettings], path: Path, gone: Sequence[str] = ()
+) -> None:
+    """Raises RegistryError where an edit changed other handles: YAML aliases share settings."""
+    after = parse_registry(text, path.name).handles
+    if any(after.get(handle) != own for handle, own in others.items()) or after.keys() & set(gone):
+        raise RegistryError(
+            f"{path} shares these settings between handles (`*alias` or `<<:`): edit it by hand. "
+            "Nothing was changed"
+        )
 
 
 def _reads_as(text: str, handles: dict[str, HandleSettings]) -> bool:
@@ -316,7 +383,8 @@ def _without_lines(text: str, wanted: set[str], name: str) -> str | None:
     if not isinstance(node, yaml.CollectionNode) or node.flow_style:
         return None
     lines = text.splitlines(keepends=True)
-    for key, own in reversed(_entries(node, name)):
+    entries = sorted(_entries(node, name), key=lambda entry: -entry[0].start_mark.line)
+    for key, own in entries:
         if normalise_handle(key.value) in wanted:
             del lines[key.start_mark.line : _last_line(own or key) + 1]
     return "".join(lines)
@@ -331,7 +399,8 @@ def _last_line(node: yaml.Node) -> int:
 
 
 def _spelling(entries: Any, handle: str) -> Any:
-    return next((key for key in entries if normalise_handle(key) == handle), handle)
+    spelt = (key for key in entries if key != "<<" and normalise_handle(key) == handle)
+    return next(spelt, handle)
 
 
 def _open_for_editing(path: Path) -> tuple[Any, Any]:
@@ -376,6 +445,7 @@ def _save(path: Path, text: str) -> None:
     parse_registry(text, path.name)  # never write what could not be read again
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path.resolve(), text)  # a link to a file kept elsewhere stays a link
+    _keep(path, text)
 
 
 def _as_map(entries: Any) -> Any:
@@ -409,6 +479,8 @@ def _mapping(node: yaml.Node, name: str, what: str, allowed: set[str]) -> dict[s
         raise _at(node, name, f"{what} must be a mapping with {' and '.join(sorted(allowed))}")
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value.startswith("x-"):
+            continue  # the user's own, for anchors
         if not isinstance(key, yaml.ScalarNode) or key.value not in allowed:
             raise _at(key, name, f"unknown key {key.value!r}; known: {', '.join(sorted(allowed))}")
         if key.value in found:
@@ -426,10 +498,11 @@ def _entries(node: yaml.Node | None, name: str) -> list[tuple[Any, yaml.Node | N
                 raise _at(entry, name, "a list entry must be a handle; use a mapping for settings")
         return [(entry, None) for entry in node.value]
     if isinstance(node, yaml.MappingNode):
-        for key, _ in node.value:
+        entries = _merged(node, name, itertools.count())
+        for key, _ in entries:
             if not isinstance(key, yaml.ScalarNode):
                 raise _at(key, name, "a handle must be plain text")
-        return list(node.value)
+        return [*entries]
     raise _at(node, name, "handles: must be a list or a mapping")
 
 
@@ -439,12 +512,36 @@ def _plain(node: yaml.Node, name: str) -> Any:
     return _values(node, name, itertools.count())
 
 
-def _values(node: yaml.Node, name: str, seen: Iterator[int]) -> Any:
+def _merged(
+    node: yaml.MappingNode, name: str, seen: Iterator[int]
+) -> list[tuple[yaml.Node, yaml.Node]]:
+    """The entries of a mapping, those of `<<:` last and only where it has none of its own."""
+    _count(node, name, seen)
+    own: list[tuple[yaml.Node, yaml.Node]] = []
+    merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+    for key, value in node.value:
+        if key.tag != "tag:yaml.org,2002:merge":
+            own.append((key, value))
+            continue
+        for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if not isinstance(source, yaml.MappingNode):
+                raise _at(key, name, "<<: must name a mapping, such as *defaults")
+            for entry in _merged(source, name, seen):
+                merged.setdefault(str(entry[0].value), entry)
+    names = {str(key.value) for key, _ in own}
+    return own + [entry for key, entry in merged.items() if key not in names]
+
+
+def _count(node: yaml.Node, name: str, seen: Iterator[int]) -> None:
     if next(seen) > MOST_VALUES:
         raise _at(node, name, f"more than {MOST_VALUES:,} values in one place")
+
+
+def _values(node: yaml.Node, name: str, seen: Iterator[int]) -> Any:
+    _count(node, name, seen)
     if isinstance(node, yaml.MappingNode):
         plain: dict[str, Any] = {}
-        for key, value in node.value:
+        for key, value in _merged(node, name, seen):
             if str(key.value) in plain:
                 raise _at(key, name, f"{key.value}: is set twice")
             plain[str(key.value)] = _values(value, name, seen)

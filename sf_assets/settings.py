@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Relation = Literal["followers", "following"]
 RELATIONS: tuple[Relation, ...] = ("followers", "following")
+
+_HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
 # What may be told; only status changes are unless somebody asks for more.
 AlertKind = Literal["status", "churn", "notable", "stale", "credits"]
@@ -39,6 +42,11 @@ class SfAssetsError(Exception):
 
 class SettingsError(SfAssetsError):
     """A setting, the registry or the home is wrong. Nothing was written."""
+
+
+def is_handle(text: str) -> bool:
+    """Whether the text is a handle in its one spelling, which is safe in a path and a URL."""
+    return _HANDLE.fullmatch(text) is not None
 
 
 def is_loopback(url: str) -> bool:
@@ -275,6 +283,18 @@ def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
         return Settings(**(instead or {}))  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that nothing reads -> the setting that each was most likely meant to be."""
+    fields = Settings.model_fields.values()
+    names = [str(one.validation_alias.choices[0]) for one in fields if one.validation_alias]  # type: ignore[union-attr]
+    close = {
+        name: get_close_matches(name, names, n=1, cutoff=0.9)
+        for name in environment
+        if name.startswith(("SF_ASSETS_", "SOCIALFETCH_")) and name not in names
+    }
+    return {name: found[0] for name, found in close.items() if found}
 
 
 def _sentence(item: Any) -> str:

@@ -88,7 +88,11 @@ class Pipeline:
         refresh: bool = False,
         derive: bool = True,
     ) -> list[dg.ExecuteInProcessResult]:
-        """Snapshots of `handles` on a pretended day, then what is derived of them."""
+        """Snapshots of `handles` on a pretended day, then what is derived of them.
+
+        Handles that are not tracked yet are tracked.
+        """
+        track(self.home.registry, list(handles))
         os.environ["SF_ASSETS_TODAY"] = day.isoformat()
         with dagster_instance(self.home) as instance:
             runner = Runner(instance, load_settings())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -415,7 +416,8 @@ def test_untracking_twice_changes_nothing_the_second_time(path: Path, text: str)
 
 def test_untracking_everybody_leaves_a_file_that_can_be_read(path: Path) -> None:
     assert untrack(written(path, LIST), ["nasa", "bob", "007"]) == ["nasa", "bob", "007"]
-    assert read_registry(path) == Registry()
+    assert read_registry(path).handles == {}
+    assert registry_in_force(path)[1] is None  # nobody, as was asked for
     assert track(path, ["eve"]) == ["eve"]
     assert list(read_registry(path).handles) == ["eve"]
 
@@ -464,22 +466,188 @@ def test_a_link_to_a_file_kept_elsewhere_stays_a_link(tmp_path: Path, path: Path
     assert "eve" in read_registry(elsewhere).handles
 
 
-def test_a_file_broken_by_an_edit_leaves_the_last_good_list_in_force(tmp_path: Path) -> None:
-    path = tmp_path / "handles.yaml"
-    path.write_text("handles:\n  bob: {relations: [followers]}\n", encoding="utf-8")
-    good, wrong = registry_in_force(path)
+# --- the list in force ----------------------------------------------------------------------------
+
+GOOD = """\
+defaults: {daily_credits: 9}
+handles:
+  bob: {relations: [followers], depth: {pages: 2}}
+  eve:
+"""
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        None,
+        b"",
+        b" \n\n",
+        b"# handles:\n#   - bob\n",
+        b"defaults: {depth: recent}\n",
+        b"x-team: {priority: 1}\n",
+        b"handles: [bob, bob\n",
+        b"handles: [bob, Bob]\n",
+        b"handles:\n  bob: {dept: full}\n",
+        b"bob",
+        b"handles: [b\xff]\n",
+    ],
+    ids=repr,
+)
+def test_without_a_list_in_the_file_the_last_good_one_stays_in_force_with_its_limits(
+    path: Path, now: bytes | None
+) -> None:
+    good, wrong = registry_in_force(written(path, GOOD))
     assert wrong is None
-    path.write_text("handles: [bob, bob\n", encoding="utf-8")
-    kept, wrong = registry_in_force(path)
-    assert kept == good
+    path.unlink() if now is None else path.write_bytes(now)
+    for _ in range(2):
+        kept, wrong = registry_in_force(path)
+        assert kept == good == parse_registry(GOOD)
+        assert wrong is not None
+        assert "handles.yaml" in wrong
+        assert "the last good list of 2 handles stays in force" in wrong
+    assert (path.read_bytes() if path.exists() else None) == now
+    # An edit would replace the list in force by the handle that it is about.
+    for edit in (track, untrack):
+        with pytest.raises(RegistryError):
+            edit(path, ["bob"])
+    assert (path.read_bytes() if path.exists() else None) == now
+
+
+@pytest.mark.parametrize("now", ["handles: {}\n", "handles: []\n", "handles:\n"])
+def test_a_list_of_nobody_that_is_written_out_means_nobody(path: Path, now: str) -> None:
+    registry_in_force(written(path, GOOD))
+    assert registry_in_force(written(path, now)) == (Registry(), None)
+    path.unlink()
+    assert registry_in_force(path) == (Registry(), None)
+
+
+@pytest.mark.parametrize("now", [None, "", "# nothing yet\n", "defaults: {}\n"])
+def test_a_new_home_tracks_nobody_and_says_nothing_of_it(path: Path, now: str | None) -> None:
+    if now is not None:
+        written(path, now)
+    assert registry_in_force(path) == (Registry(), None)
+    assert track(path, ["bob"]) == ["bob"]
+
+
+def test_a_file_that_was_never_good_tracks_nobody_and_says_so(path: Path) -> None:
+    registry, wrong = registry_in_force(written(path, "handles: ["))
+    assert registry.handles == {}
     assert wrong is not None
-    assert "handles.yaml:" in wrong
-    assert path.read_text(encoding="utf-8") == "handles: [bob, bob\n"
+    assert "nobody is tracked" in wrong
 
 
-def test_a_file_that_was_never_good_tracks_nobody(tmp_path: Path) -> None:
-    path = tmp_path / "handles.yaml"
-    path.write_text("handles: [", encoding="utf-8")
+def test_a_damaged_copy_of_the_last_good_list_tracks_nobody_and_says_so(path: Path) -> None:
+    track(path, ["bob"])
+    path.unlink()
+    (copy,) = path.parent.iterdir()
+    copy.write_bytes(b"\xff")
     registry, wrong = registry_in_force(path)
     assert registry.handles == {}
     assert wrong is not None
+    assert copy.name in wrong
+
+
+def test_what_was_tracked_last_is_what_stays_in_force(path: Path) -> None:
+    track(path, ["bob", "eve"])
+    untrack(path, ["eve"])
+    path.unlink()
+    assert list(registry_in_force(path)[0].handles) == ["bob"]
+
+
+# --- merges and keys of one's own -----------------------------------------------------------------
+
+MERGED = """\
+x-team: &team
+  daily_credits: 50
+  followers: {depth: {pages: 3}}  # enough
+x-press: &press {tags: [press], daily_credits: 7}
+defaults: &defaults
+  depth: recent
+handles:
+  # who shares
+  one: {<<: *team}
+  two:
+    <<: [*press, *team]
+    priority: 2
+  three:
+    <<: *defaults
+    daily_credits: 1
+    following: {<<: {weekdays: [mon]}, full_every: 3}
+  four: *team
+  # and who does not
+  five:
+"""
+
+
+def test_merges_are_settings_like_any_other_and_own_ones_go_before_them() -> None:
+    handles = parse_registry(MERGED).handles
+    assert list(handles) == ["one", "two", "three", "four", "five"]
+    assert handles["one"] == handles["four"]
+    assert (handles["one"].daily_credits, handles["one"].of("followers").max_pages) == (50, 3)
+    assert handles["two"].of("followers").max_pages == 3
+    assert (handles["two"].daily_credits, handles["two"].tags) == (7, ("press",))
+    assert (handles["two"].priority, handles["two"].depth) == (2, "recent")
+    assert (handles["three"].daily_credits, handles["three"].depth) == (1, "recent")
+    assert handles["three"].of("following").said() == "recent (full every 3 days), mon"
+    assert handles["five"] == HandleSettings(depth="recent")
+
+
+def test_handles_can_be_merged_from_elsewhere() -> None:
+    found = parse_registry("x-a: &a {bob: {priority: 1}, eve: }\nhandles: {<<: *a, bob: }\n")
+    assert found.handles == {"bob": HandleSettings(), "eve": HandleSettings()}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("x-a: &a 3\nhandles:\n  bob: {<<: *a}\n", 3, "<<: must name a mapping"),
+        ("x-a: &a [x]\nhandles:\n  bob: {<<: *a}\n", 3, "<<: must name a mapping"),
+        ("x-a: &a {dept: full}\nhandles:\n  bob:\n    <<: *a\n", 4, "bob: dept: "),
+        ("x-a: &a {a/b: }\nhandles:\n  <<: *a\n", 1, "'a/b' is not a TikTok handle"),
+        ("handles:\n  bob: {'<<': {priority: 1}}\n", 2, "bob: <<: "),
+        ("handles: [bob]\nX-a: 1\n", 2, "unknown key 'X-a'"),
+    ],
+)
+def test_a_merge_that_is_wrong_is_told_with_its_line(text: str, line: int, says: str) -> None:
+    told = problem(text)
+    assert told.startswith(f"handles.yaml:{line}: ")
+    assert says in told
+
+
+def test_merges_of_merges_are_refused_before_they_take_for_ever() -> None:
+    lines = ["x-a0: &a0 {priority: 1}"]
+    lines += [f"x-a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 9)]
+    assert "more than 10,000 values" in problem("\n".join([*lines, "handles: {bob: *a8}", ""]))
+
+
+def test_an_edit_keeps_merges_and_changes_nobody_else(path: Path) -> None:
+    before = read_registry(written(path, MERGED)).handles
+    assert track(path, ["six", "five"], {"priority": 4}) == ["six"]
+    assert untrack(path, ["three"]) == ["three"]
+    after = read_registry(path).handles
+    assert list(after) == ["one", "two", "four", "five", "six"]
+    assert {one: after[one] for one in ("one", "two", "four")} == {
+        one: before[one] for one in ("one", "two", "four")
+    }
+    assert set(comments(path.read_text(encoding="utf-8"))) == set(comments(MERGED))
+    assert "<<: *team" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "edit"),
+    [
+        (MERGED, lambda path: track(path, ["four"], {"priority": 4})),
+        (
+            "x-a: &a {bob: }\nhandles: {<<: *a, eve: }\n",
+            lambda path: untrack(path, ["bob"]),
+        ),
+    ],
+    ids=["settings of two handles", "a handle merged from elsewhere"],
+)
+def test_an_edit_of_what_handles_share_is_refused_and_nothing_written(
+    path: Path, text: str, edit: Callable[[Path], object]
+) -> None:
+    written(path, text)
+    with pytest.raises(RegistryError, match="edit it by hand"):
+        edit(path)
+    assert path.read_text(encoding="utf-8") == text

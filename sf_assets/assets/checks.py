@@ -24,7 +24,7 @@ from sf_assets.home import Home
 from sf_assets.landing import SnapshotKey
 from sf_assets.landing_objects import landing_at
 from sf_assets.membership import MIN_ORDER_AGREEMENT
-from sf_assets.registry import ListSettings, Registry, RegistryError, read_registry
+from sf_assets.registry import ListSettings, registry_in_force
 from sf_assets.settings import RELATIONS, Relation, Settings, load_settings
 from sf_assets.warehouse.connection import reading
 
@@ -64,7 +64,7 @@ class Look:
     def __init__(self, home: Home, settings: Settings, con: duckdb.DuckDBPyConnection) -> None:
         self.home, self.settings, self.con = home, settings, con
         self.today = settings.day()
-        self.registry_error: RegistryError | None = None
+        self.registry, self.registry_problem = registry_in_force(home.registry)
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return self.con.execute(sql, list(parameters)).fetchall()
@@ -74,14 +74,6 @@ class Look:
         """The newest day with a snapshot; today where there is none."""
         newest: date | None = self.rows("SELECT max(snapshot_date) FROM main.snapshots")[0][0]
         return newest or self.today
-
-    @cached_property
-    def registry(self) -> Registry:
-        try:
-            return read_registry(self.home.registry)
-        except RegistryError as error:
-            self.registry_error = error
-            return Registry()
 
     def tracked(self, relation: Relation) -> list[str]:
         return [
@@ -126,7 +118,7 @@ class Look:
             if key not in loaded
             and (touched := landing.modified(key)) is not None
             # A page bought for a forecast is nobody's list yet.
-            and (key.handle in self.registry.handles or self.registry_error)
+            and (key.handle in self.registry.handles or self.registry_problem)
         }
 
 
@@ -134,8 +126,6 @@ def finished_today(relation: Relation, look: Look) -> Verdict:
     tracked = [
         handle for handle in look.tracked(relation) if look.registry.due(handle, relation, look.day)
     ]
-    if look.registry_error is not None:
-        return Verdict(str(look.registry_error), ("problem",), bad=[(str(look.registry_error),)])
     missing = [
         handle
         for handle in tracked
@@ -146,6 +136,9 @@ def finished_today(relation: Relation, look: Look) -> Verdict:
         f"{relation} of {look.day}",
         ("handle", "state"),
     )
+    if look.registry_problem is not None:
+        verdict.said = f"{look.registry_problem}. {verdict.said}"
+        verdict.bad.append(("handles.yaml", look.registry_problem))
     for handle in missing:
         idle = look.begun.get(SnapshotKey(look.day, handle, relation))
         if idle is None:

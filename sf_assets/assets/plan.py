@@ -36,6 +36,7 @@ def make_plan(
     *,
     today: date,
     refresh: bool,
+    untracked: bool,
     landing: Landing,
     loaded: Mapping[SnapshotKey, SnapshotRow],
     before: Mapping[tuple[str, str], Before],
@@ -46,7 +47,8 @@ def make_plan(
 
     `loaded` are their rows in the published database, `before` what their last snapshots before
     today were like, `costs` what reading them has cost, both by (relation, handle). What is
-    finished for the day is neither bought nor loaded again.
+    finished for the day is neither bought nor loaded again. What the registry does not name is
+    bought only if `untracked` asks for it.
     """
     plan = Plan()
     for key, landed in landing.read_each(keys):
@@ -57,6 +59,8 @@ def make_plan(
         best = landed.to_load if landed else None
         settled = landed.settled if landed else row is not None
         may_ask, why_not = _may_ask(key, today, landed)
+        if may_ask and not untracked and key.handle not in registry.handles:
+            may_ask, why_not = False, _not_tracked(key)
         if may_ask and (refresh or not settled):
             own = registry.settings_of(key.handle)
             depth = own.of(key.relation)
@@ -85,6 +89,14 @@ def make_plan(
         else:
             plan.refused[key] = why_not
     return plan
+
+
+def _not_tracked(key: SnapshotKey) -> str:
+    return (
+        f"{key}: handles.yaml does not name {key.handle}, so nothing was asked for. Track it with "
+        f"`sf-assets track {key.handle}`, or set `untracked: true` in the run's config to buy it "
+        "this once"
+    )
 
 
 def _may_ask(key: SnapshotKey, today: date, landed: Landed | None) -> tuple[bool, str]:

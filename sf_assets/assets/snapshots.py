@@ -37,7 +37,14 @@ from sf_assets.places import names_below
 from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
 from sf_assets.resources import Warehouse
-from sf_assets.settings import RELATIONS, Relation, Settings, SfAssetsError, load_settings
+from sf_assets.settings import (
+    RELATIONS,
+    Relation,
+    Settings,
+    SfAssetsError,
+    is_handle,
+    load_settings,
+)
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.text import counted, first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow
@@ -57,6 +64,8 @@ from sf_assets.warehouse.publish import PublishFailed, publish
 
 # How long raw pages stay after their day is archived.
 LANDING_DAYS = 30
+# What a run bought, in tags of the run.
+PAGES_TAG, CREDITS_TAG = "sf_assets/pages", "sf_assets/credits"
 RETRIES = 2
 RETRY_SECONDS = 60
 
@@ -71,6 +80,11 @@ class SnapshotConfig(dg.Config):
     due_only: bool = Field(
         default=False,
         description="Leave out lists whose weekdays in handles.yaml do not name the day.",
+    )
+    untracked: bool = Field(
+        default=False,
+        description="Buy handles that handles.yaml does not name, with the depth and daily_credits "
+        "of its defaults; without this they are refused.",
     )
 
 
@@ -150,9 +164,10 @@ class _Run:
         self.registry, wrong = registry_in_force(home.registry)
         if wrong is not None:
             context.log.warning(wrong)
-        self.keys = _keys(
+        self.keys, self.not_handles = _keys(
             context.partition_keys, relations, self.registry, due_only=config.due_only
         )
+        self.asked_for = len(self.keys) + len(self.not_handles)
         self.unfinished: dict[SnapshotKey, str] = {}
         self.transient = False
         self.stopped: str | None = None
@@ -186,6 +201,7 @@ class _Run:
                 yield from self._read_and_load(plan.read, budget)
                 self._keep_ledger()
         finally:
+            self._tag_bought(budget)
             if self.loaded_something:
                 self._publish()
         self._tidy()
@@ -194,16 +210,19 @@ class _Run:
 
     def _plan(self) -> Plan:
         loaded, self.before = self._known()
-        return make_plan(
+        plan = make_plan(
             self.keys,
             today=self.settings.day(),
             refresh=self.config.refresh,
+            untracked=self.config.untracked,
             landing=self.landing,
             loaded=loaded,
             before=self.before,
             registry=self.registry,
             costs=self.costs,
         )
+        plan.refused.update(self.not_handles)
+        return plan
 
     def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
         """Give the lists that are not read whole what is known of them."""
@@ -236,7 +255,7 @@ class _Run:
 
     def _log_plan(self, plan: Plan) -> None:
         self.context.log.info(
-            f"{counted(len(self.keys), 'list')}: {len(plan.read)} to read, {len(plan.load)} landed "
+            f"{counted(self.asked_for, 'list')}: {len(plan.read)} to read, {len(plan.load)} landed "
             f"and to load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
             + (f". Spend: {self.spending.plan}" if plan.read else "")
             + order_sentence(plan.disordered)
@@ -391,6 +410,17 @@ class _Run:
             )
         )
 
+    def _tag_bought(self, budget: Budget) -> None:
+        """Note on the run what it bought itself: other runs may buy at the same time."""
+        bought = {PAGES_TAG: budget.pages_bought, CREDITS_TAG: budget.credits_bought}
+        instance, run = self.context.instance, self.context.run
+        if self.context.retry_number:
+            before = instance.get_run_by_id(run.run_id) or run
+            bought = {tag: n + int(before.tags.get(tag, 0)) for tag, n in bought.items()}
+        # A run that is started again begins with the tags of the one before it.
+        if any(bought.values()) or PAGES_TAG in run.tags:
+            instance.add_run_tags(run.run_id, {tag: str(n) for tag, n in bought.items()})
+
     def _left_behind(self) -> dict[SnapshotKey, tuple[Attempt, ...]]:
         """What the ledger lacks of days before: of runs that were killed, since a run last came as
         far as to this."""
@@ -514,7 +544,7 @@ class _Run:
         said = ""
         if self.unfinished:
             said = (
-                f"{len(self.unfinished)} of {counted(len(self.keys), 'list')} did not finish "
+                f"{len(self.unfinished)} of {counted(self.asked_for, 'list')} did not finish "
                 f"({', '.join(handles[:20])}{', …' if len(handles) > 20 else ''}); "
                 "the others are stored. " + " | ".join(reasons[:5])
             )
@@ -552,14 +582,28 @@ def _keys(
     registry: Registry,
     *,
     due_only: bool,
-) -> list[SnapshotKey]:
-    keys = []
+) -> tuple[list[SnapshotKey], dict[SnapshotKey, str]]:
+    """The lists of these partitions; and why others are none, by keys that are only labels.
+
+    Anybody can add a partition in the UI: what is no handle must not become a path or a request.
+    """
+    keys: list[SnapshotKey] = []
+    refused: dict[SnapshotKey, str] = {}
     for partition_key in partition_keys:
         day, handle = split_grid_key(partition_key)
+        if not is_handle(handle):
+            label = ascii(handle)[1:-1][:60]
+            refused |= {
+                SnapshotKey(day, label, one): f"the partition '{label}' is no handle as "
+                "handles.yaml spells it (a-z, 0-9, _ and . only), so nothing was asked for. Delete "
+                "it in the Dagster UI, and track the handle with `sf-assets track`"
+                for one in relations
+            }
+            continue
         tracked = registry.settings_of(handle).relations
         keys += [
             SnapshotKey(day, handle, one)
             for one in relations
             if one in tracked and (not due_only or registry.due(handle, one, day))
         ]
-    return keys
+    return keys, refused

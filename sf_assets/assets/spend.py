@@ -14,7 +14,7 @@ from sf_assets.collect import spent_on
 from sf_assets.landing import Landed, Landing, SnapshotKey, now
 from sf_assets.one_list import ListToRead
 from sf_assets.registry import Registry
-from sf_assets.settings import Settings
+from sf_assets.settings import RELATIONS, Settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.text import counted
 from sf_assets.warehouse.costs import Cost
@@ -143,9 +143,9 @@ class Spending:
         return found
 
     def _spent_on(self, handle: str) -> int:
+        # A list that is not tracked any more may have been bought this morning.
         day = self.settings.day()
-        relations = self.registry.settings_of(handle).relations
-        return spent_on(self.landing, day, [SnapshotKey(day, handle, one) for one in relations])
+        return spent_on(self.landing, day, [SnapshotKey(day, handle, one) for one in RELATIONS])
 
     @staticmethod
     def _capped(need: Need, caps: Mapping[str, int]) -> Need:

@@ -7,7 +7,7 @@ import dagster as dg
 from sf_assets.assets.specs import ASSET_OF
 from sf_assets.automation.jobs import chunk_tags, snapshots_job
 from sf_assets.home import Home
-from sf_assets.partitions import HANDLES, handle_ranges
+from sf_assets.partitions import handle_ranges, register_handles
 from sf_assets.registry import Registry, registry_in_force
 from sf_assets.settings import RELATIONS, Settings, SettingsError
 
@@ -17,19 +17,19 @@ CHUNK = 250
 
 
 def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinition:
-    """Snapshots of all registered handles, once a day at SF_ASSETS_CRON in UTC; on by default.
+    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC; on by default.
 
     Raises SettingsError for a cron expression that Dagster does not take.
     """
 
     def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        registered = list(context.instance.get_dynamic_partitions(HANDLES))
-        if not registered:
-            yield dg.SkipReason("no handle is tracked yet: `sf-assets track HANDLE`")
-            return
         registry, wrong = registry_in_force(home.registry)
         if wrong is not None:
             context.log.warning(wrong)
+        if not registry.handles:
+            yield dg.SkipReason(wrong or "no handle is tracked yet: `sf-assets track HANDLE`")
+            return
+        registered = register_handles(context.instance, registry.handles)
         # The API knows only now: a tick that comes late still asks for today.
         requests = list(day_requests(settings, registered, registry))
         yield from requests
@@ -57,9 +57,9 @@ def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinitio
 def day_requests(
     settings: Settings, registered: list[str], registry: Registry
 ) -> Iterator[dg.RunRequest]:
-    """Today's runs over those of the `registered` handles that have a list due."""
+    """Today's runs over the tracked handles that have a list due; other partitions are left out."""
     day = settings.day()
-    due = {handle for handle in registered if registry.settings_of(handle).due(day)}
+    due = {handle for handle, own in registry.handles.items() if own.due(day)}
     chunks = handle_ranges(registered, due, CHUNK)
     for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
         at = registered.index(chunk.first)

@@ -24,7 +24,7 @@ from sf_assets.automation.jobs import (
 )
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handles_partitions
-from sf_assets.registry import RegistryError, parse_registry
+from sf_assets.registry import registry_in_force
 from sf_assets.settings import load_settings
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
@@ -57,16 +57,11 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
             context.log.warning(f"run {run_id} was killed; it no longer counts as in progress")
         registered = set(context.instance.get_dynamic_partitions(HANDLES))
         # A failed read must never look like an empty list: the partitions then stay as they are.
-        try:
-            text = home.registry.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            return dg.SkipReason(f"{home.registry} cannot be read ({error}); partitions stay")
-        if not any(line.split("#", 1)[0].strip() for line in text.splitlines()):
-            return dg.SkipReason(f"{home.registry} is empty; partitions stay")
-        try:
-            tracked = parse_registry(text, home.registry.name).handles
-        except RegistryError as error:
-            return dg.SkipReason(f"{error}; {counted(len(registered), 'partition')} as before")
+        current, wrong = registry_in_force(home.registry)
+        if wrong is not None or not current.has_list:
+            why = wrong or "no handle is tracked yet: `sf-assets track HANDLE`"
+            return dg.SkipReason(f"{why}; {counted(len(registered), 'partition')} as before")
+        tracked = current.handles
         known = set(json.loads(context.cursor)) if context.cursor else set()
         new = [handle for handle in tracked if handle not in registered]
         # Only what was in the file and is taken out leaves; what others registered stays.

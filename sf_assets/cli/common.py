@@ -13,6 +13,7 @@ from sf_assets.cli.exit_codes import SOME_FAILED, WRONG_USAGE
 
 if TYPE_CHECKING:
     from sf_assets.home import Home
+    from sf_assets.registry import Registry
     from sf_assets.settings import Settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -69,6 +70,21 @@ def known_home(settings: Settings) -> Home:
     return home
 
 
+def registry_of(home: Home) -> Registry:
+    """The registry in force, with a warning where it is not what the file says.
+
+    Raises RegistryError where the file is broken and no list was good before.
+    """
+    from sf_assets.registry import RegistryError, registry_in_force
+
+    registry, wrong = registry_in_force(home.registry)
+    if wrong is not None and not registry.handles:
+        raise RegistryError(wrong)
+    if wrong is not None:
+        click.echo(f"sf-assets: {wrong}", err=True)
+    return registry
+
+
 def not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:
     closest = registry.closest(handle)
     hint = otherwise or f"track it with: sf-assets track {handle}"
@@ -81,11 +97,11 @@ def tracked_handles(
 ) -> list[str]:
     """For shell completion: handles of the registry that go on like this; never an error."""
     from sf_assets.home import Home
-    from sf_assets.registry import read_registry
+    from sf_assets.registry import registry_in_force
     from sf_assets.settings import SfAssetsError, load_settings
 
     try:
-        registry = read_registry(Home(load_settings().home).registry)
+        registry, _ = registry_in_force(Home(load_settings().home).registry)
     except (SfAssetsError, OSError):
         return []
     at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)

@@ -15,8 +15,8 @@ import duckdb
 from sf_assets import __version__
 from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
-from sf_assets.registry import RegistryError, read_registry
-from sf_assets.settings import Settings, SettingsError, load_settings
+from sf_assets.registry import registry_in_force
+from sf_assets.settings import Settings, SettingsError, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
     Balance,
     SocialFetchClient,
@@ -62,7 +62,11 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
     except SettingsError as error:
         say("settings", False, str(error))
         return 2
-    say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
+    misspelt = [f"{name} ({meant}?)" for name, meant in misspelt_variables(os.environ).items()]
+    if misspelt:
+        say("settings", False, f"nothing reads {', '.join(misspelt)}: correct the name")
+    else:
+        say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
     home = Home.of(settings)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
@@ -75,7 +79,7 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         ("grid", _grid),
         ("alerts", _alerts),
     ]
-    code = 0
+    code = 2 if misspelt else 0
     for name, check in checks:
         try:
             say(name, True, check(settings, home))
@@ -190,12 +194,10 @@ def _disk(settings: Settings, home: Home) -> str:
 
 
 def _handles(settings: Settings, home: Home) -> str:
-    try:
-        tracked = read_registry(home.registry).handles
-    except RegistryError as error:
-        raise SettingsError(
-            f"{error}; the last good list stays in force until it is mended"
-        ) from None
+    registry, wrong = registry_in_force(home.registry, keep=False)
+    if wrong is not None:
+        raise SettingsError(wrong)
+    tracked = registry.handles
     if not tracked:
         raise Problem("none is tracked yet: sf-assets track HANDLE")
     return f"{len(tracked)} tracked"
@@ -216,10 +218,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
 
 def _grid(settings: Settings, home: Home) -> str:
     days = (settings.day() - home.start_date(settings)).days + 1
-    try:
-        handles = len(read_registry(home.registry).handles)
-    except RegistryError:
-        handles = 0
+    handles = len(registry_in_force(home.registry, keep=False)[0].handles)
     keys = days * handles
     size = f"{counted(keys, 'partition')} ({counted(days, 'day')} x {counted(handles, 'handle')})"
     if keys > MAX_GRID_KEYS:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from sf_assets.assets.spend import ask_balance
 from sf_assets.budget import Budget, DayMeter
+from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import counted, print_table
 from sf_assets.collect import spent_on
 from sf_assets.forecast import Forecast, ListForecast, first_page_forecast, forecast
@@ -22,7 +23,7 @@ from sf_assets.home import Home
 from sf_assets.landing import SnapshotKey
 from sf_assets.landing_objects import landing_at
 from sf_assets.one_list import ListToRead, first_page
-from sf_assets.registry import Registry, normalise_handle, read_registry
+from sf_assets.registry import Registry, normalise_handle
 from sf_assets.settings import Settings, SettingsError
 from sf_assets.social_fetch import (
     ListWalk,
@@ -45,7 +46,7 @@ def run_forecast(
     settings: Settings, home: Home, days: int, handle: str | None, *, as_json: bool, yes: bool
 ) -> int:
     """Print the forecast; returns the exit code. Raises SettingsError."""
-    registry = read_registry(home.registry)
+    registry = registry_of(home)
     wanted = normalise_handle(handle) if handle else None
     if wanted is not None and wanted not in registry.handles:
         closest = registry.closest(wanted)

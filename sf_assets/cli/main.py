@@ -15,6 +15,7 @@ from sf_assets.cli.common import (
     known_home,
     not_tracked,
     quiet_option,
+    registry_of,
     said_clearly,
     tracked_handles,
 )
@@ -143,14 +144,14 @@ def snapshot(
     as_json: bool,
 ) -> None:
     from sf_assets.cli.runs import Manner, run_snapshot
-    from sf_assets.registry import normalise_handle, read_registry
+    from sf_assets.registry import normalise_handle
     from sf_assets.settings import RELATIONS, SettingsError, load_settings
 
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
     home = known_home(settings)
-    registry = read_registry(home.registry)
+    registry = registry_of(home)
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
     wanted = list(named or registry.handles)
     if not wanted:

@@ -22,9 +22,8 @@ import portalocker
 from sf_assets.cli.exit_codes import FINE, REFUSED, SOME_FAILED
 from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
 from sf_assets.home import Home, write_atomically
-from sf_assets.landing import Landed, SnapshotKey
-from sf_assets.landing_objects import landing_at
-from sf_assets.registry import read_registry
+from sf_assets.landing import SnapshotKey
+from sf_assets.registry import registry_in_force
 from sf_assets.settings import Relation, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -107,13 +106,9 @@ class Runner:
 
     def register(self, handles: Sequence[str]) -> list[str]:
         """Make partitions of handles that have none yet; returns all in their order."""
-        from sf_assets.partitions import HANDLES
+        from sf_assets.partitions import register_handles
 
-        known = set(self.instance.get_dynamic_partitions(HANDLES))
-        new = [handle for handle in handles if handle not in known]
-        if new:
-            self.instance.add_dynamic_partitions(HANDLES, new)
-        return list(self.instance.get_dynamic_partitions(HANDLES))
+        return register_handles(self.instance, handles)
 
     def snapshot(
         self,
@@ -145,6 +140,17 @@ class Runner:
             if was_stopped(results[-1]):
                 break  # Ctrl-C is meant for the chunks that are still to come, too
         return results
+
+    def bought(self, results: Sequence[dg.ExecuteInProcessResult]) -> tuple[int, int]:
+        """Pages and credits of these runs themselves, whatever others buy at the same time."""
+        from sf_assets.assets.snapshots import CREDITS_TAG, PAGES_TAG
+
+        runs = [self.instance.get_run_by_id(result.run_id) for result in results]
+        tags = [run.tags for run in runs if run is not None]
+        pages, credits = (
+            sum(int(each.get(tag, 0)) for each in tags) for tag in (PAGES_TAG, CREDITS_TAG)
+        )
+        return pages, credits
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
         """Derive what is loaded, reporting the days from `first` to `last`."""
@@ -228,23 +234,6 @@ def reasons_of(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Bought:
-    """Answers paid for, as the landing has them."""
-
-    pages: int = 0
-    credits: int = 0
-
-    @classmethod
-    def of(cls, home: Home, keys: Sequence[SnapshotKey]) -> Bought:
-        landing, pages, credits = landing_at(home.landing, home.root), 0, 0
-        for _, landed in landing.read_each(keys):
-            if isinstance(landed, Landed):  # of a damaged one the run itself tells
-                pages += sum(len(one.request_ids) for one in landed.attempts)
-                credits += landed.spent
-        return cls(pages, credits)
-
-
-@dataclass(frozen=True)
 class Manner:
     """How much `sf-assets snapshot` says, and in which form."""
 
@@ -273,7 +262,7 @@ def run_snapshot(
             "an earlier day, or SF_ASSETS_TODAY to a later one"
         )
     began = time.monotonic()
-    registry = read_registry(home.registry)
+    registry, _ = registry_in_force(home.registry)
     keys = [
         SnapshotKey(day, handle, relation)
         for handle in handles
@@ -281,13 +270,12 @@ def run_snapshot(
         if relation in registry.settings_of(handle).relations
         and (not due_only or registry.due(handle, relation, day))
     ]
-    before = Bought.of(home, keys)
     with dagster_instance(home, verbose=manner.verbose) as instance:
         runner = Runner(instance, settings, verbose=manner.verbose)
         with contextlib.nullcontext() if manner.quiet else reading_progress():
             results = runner.snapshot(day, handles, relations, refresh=refresh, due_only=due_only)
+        pages, credits = runner.bought(results)
         derived = runner.derive(day, day)
-    after = Bought.of(home, keys)
     columns, rows = snapshots_of(home, day, handles, relations)
     if not manner.quiet and not manner.as_json:
         print_table(columns, rows)
@@ -307,7 +295,6 @@ def run_snapshot(
             "run the day again",
             err=True,
         )
-    pages, credits = after.pages - before.pages, after.credits - before.credits
     seconds = time.monotonic() - began
     if manner.as_json:
         print_json(

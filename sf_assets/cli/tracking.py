@@ -11,6 +11,7 @@ from sf_assets.cli.common import (
     known_home,
     not_tracked,
     quiet_option,
+    registry_of,
     said_clearly,
     tracked_handles,
 )
@@ -47,7 +48,7 @@ def track(
     as_json: bool,
 ) -> None:
     from sf_assets.cli.tables import print_json
-    from sf_assets.registry import normalise_handle, read_registry, track
+    from sf_assets.registry import normalise_handle, registry_to_edit, track
     from sf_assets.settings import load_settings
 
     settings = load_settings()
@@ -65,7 +66,7 @@ def track(
     # Checked before the home is made: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
     home = known_home(settings)
-    read_registry(home.registry)
+    registry_to_edit(home.registry)
     home.ensure(settings)
     new = track(home.registry, wanted, own)
     if as_json:
@@ -87,11 +88,11 @@ def track(
 @said_clearly
 def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
-    from sf_assets.registry import normalise_handle, read_registry, untrack
+    from sf_assets.registry import normalise_handle, registry_to_edit, untrack
     from sf_assets.settings import SettingsError, load_settings
 
     home = known_home(load_settings())
-    registry = read_registry(home.registry)
+    registry = registry_to_edit(home.registry)
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
             raise SettingsError(
@@ -114,11 +115,10 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
 @said_clearly
 def handles(as_json: bool) -> None:
     from sf_assets.cli.tables import latest_snapshots, print_json, print_table
-    from sf_assets.registry import read_registry
     from sf_assets.settings import load_settings
 
     home = known_home(load_settings())
-    registry = read_registry(home.registry)
+    registry = registry_of(home)
     if not registry.handles and not as_json:
         click.echo("no handle is tracked yet: sf-assets track HANDLE")
         return

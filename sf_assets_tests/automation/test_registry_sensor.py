@@ -77,9 +77,19 @@ def test_a_failed_read_removes_nobody(location: Location, text: str | bytes | No
     broken = location.tick("registry", cursor)
     assert location.handles == ["nasa", "esa"]
     assert broken.skip_reason is not None
+    assert "the last good list of 2 handles stays in force" in broken.skip_reason.skip_message
     # Nor does the tick after it, when the file is whole again.
     write(location, "nasa")
     location.tick("registry", broken.cursor or cursor)
+    assert location.handles == ["nasa"]
+
+
+def test_without_any_good_list_nobody_is_removed_either(location: Location) -> None:
+    write(location, "nasa")
+    cursor = location.tick("registry").cursor
+    for file in location.home.root.glob("*handles.yaml*"):
+        file.unlink()
+    assert location.tick("registry", cursor).skip_reason is not None
     assert location.handles == ["nasa"]
 
 

@@ -24,7 +24,7 @@ def names(request: dg.RunRequest) -> list[str]:
     return [key.to_user_string() for key in request.asset_selection or []]
 
 
-def test_without_registered_handles_the_next_step_is_told(today: date, location: Location) -> None:
+def test_without_tracked_handles_the_next_step_is_told(today: date, location: Location) -> None:
     assert location.schedule_tick() == ([], "no handle is tracked yet: `sf-assets track HANDLE`")
 
 
@@ -34,7 +34,6 @@ def test_runs_cover_chunks_of_neighbours_each_under_a_key_of_its_own(
     monkeypatch.setattr(schedules, "CHUNK", 2)
     handles = ["nasa", "esa", "abc", "xyz", "one"]
     track(location.home.registry, handles)
-    location.instance.add_dynamic_partitions("handles", handles)
     requests, _ = location.schedule_tick()
     assert [
         (
@@ -60,7 +59,7 @@ def test_a_run_is_found_by_its_day_its_chunk_and_where_it_has_one_its_handle(
     today: date, location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedules, "CHUNK", 2)
-    location.instance.add_dynamic_partitions("handles", ["nasa", "esa", "abc"])
+    track(location.home.registry, ["nasa", "esa", "abc"])
     requests, _ = location.schedule_tick()
     found = [
         {name: text for name, text in request.tags.items() if name.startswith("sf_assets/")}
@@ -77,7 +76,7 @@ def test_a_run_is_found_by_its_day_its_chunk_and_where_it_has_one_its_handle(
 
 
 def test_a_thousand_handles_are_four_runs(today: date, location: Location) -> None:
-    location.instance.add_dynamic_partitions("handles", [f"h{n:04d}" for n in range(1000)])
+    track(location.home.registry, [f"h{n:04d}" for n in range(1000)])
     assert len(location.schedule_tick()[0]) == 4
 
 
@@ -85,7 +84,6 @@ def test_only_relations_that_somebody_is_tracked_for_are_selected(
     today: date, location: Location
 ) -> None:
     track(location.home.registry, ["nasa"], {"relations": ["followers"]})
-    location.instance.add_dynamic_partitions("handles", ["nasa"])
     ((request,), _) = location.schedule_tick()
     assert names(request) == ["follower_snapshots"]
 
@@ -98,7 +96,6 @@ def test_lists_that_are_not_due_on_the_weekday_are_left_out(
     track(location.home.registry, ["now"], {"following": {"weekdays": [other]}})
     track(location.home.registry, ["later"], {"weekdays": [other]})
     track(location.home.registry, ["also"], {"weekdays": [weekday], "relations": ["followers"]})
-    location.instance.add_dynamic_partitions("handles", ["now", "later", "also"])
     requests, _ = location.schedule_tick()
     assert [request.tags["dagster/asset_partition_range_end"] for request in requests] == [
         f"{DAY}|now",
@@ -113,11 +110,57 @@ def test_lists_that_are_not_due_on_the_weekday_are_left_out(
     assert why == f"no list is due on {DAY:%A}s, says handles.yaml"
 
 
-def test_a_broken_registry_does_not_cost_the_day(today: date, location: Location) -> None:
+def ranges(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
+    ends = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+    return [(request.tags[ends[0]], request.tags[ends[1]]) for request in requests]
+
+
+@pytest.mark.parametrize(
+    "partitions",
+    [[], ["gone"], ["esa", "nasa"], ["nasa", "gone", "esa"], ["ALICE", "@nasa", "nasa ", "a|b"]],
+    ids=lambda names: " ".join(names) or "none",
+)
+def test_the_file_alone_says_who_is_read_whatever_partitions_there_are(
+    today: date, location: Location, partitions: list[str]
+) -> None:
+    location.instance.add_dynamic_partitions("handles", partitions)
+    track(location.home.registry, ["nasa", "esa"])
+    requests, _ = location.schedule_tick()
+    handles = location.handles
+    assert set(handles) == {*partitions, "nasa", "esa"}
+    read: list[str] = []
+    for first, last in ranges(requests):
+        between = slice(handles.index(first.split("|")[1]), handles.index(last.split("|")[1]) + 1)
+        read += handles[between]
+    assert sorted(read) == ["esa", "nasa"]
+
+
+@pytest.mark.parametrize("now", [None, "", "# nobody\n", "handles: [nasa", "nasa"], ids=repr)
+def test_without_a_list_in_the_file_the_last_good_one_is_read(
+    today: date, location: Location, now: str | None
+) -> None:
+    track(location.home.registry, ["nasa"], {"relations": ["followers"]})
+    location.instance.add_dynamic_partitions("handles", ["nasa", "esa"])
+    before, _ = location.schedule_tick()
+    location.home.registry.unlink() if now is None else location.home.registry.write_text(now)
+    requests, _ = location.schedule_tick()
+    assert [names(request) for request in requests] == [["follower_snapshots"]]
+    assert ranges(requests) == ranges(before) == [(f"{DAY}|nasa", f"{DAY}|nasa")]
+
+
+def test_a_list_of_nobody_reads_nobody(today: date, location: Location) -> None:
+    track(location.home.registry, ["nasa"])
+    location.schedule_tick()
+    location.home.registry.write_text("handles: {}\n")
+    assert location.schedule_tick() == ([], "no handle is tracked yet: `sf-assets track HANDLE`")
+
+
+def test_a_list_that_was_never_good_is_told(today: date, location: Location) -> None:
     location.instance.add_dynamic_partitions("handles", ["nasa"])
     location.home.registry.write_text("handles: [nasa")
-    requests, _ = location.schedule_tick()
-    assert len(requests) == 1
+    requests, why = location.schedule_tick()
+    assert requests == []
+    assert why.startswith("handles.yaml:1: ")
 
 
 def test_it_runs_by_default_in_utc_at_the_set_time(

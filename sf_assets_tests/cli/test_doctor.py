@@ -176,6 +176,17 @@ def test_looking_changes_nothing(home: Path) -> None:
     assert contents(home) == before
 
 
+def test_a_misspelt_cap_is_told_and_what_is_no_setting_of_ours_is_not(home: Path) -> None:
+    run("track", "nasa")
+    os.environ.update(SF_ASSETS_DAILY_CREDIT="10", SF_ASSETS_DAILY_CREDITS="9", SF_ASSETS_TEAM="x")
+    said = run("doctor")
+    assert said.code == 2
+    assert bad(said) == {
+        "settings": "nothing reads SF_ASSETS_DAILY_CREDIT (SF_ASSETS_DAILY_CREDITS?): correct the "
+        "name"
+    }
+
+
 def test_bad_settings_are_all_it_says(home: Path) -> None:
     os.environ["SF_ASSETS_CONCURRENCY"] = "0"
     said = run("doctor")

@@ -15,6 +15,9 @@ from dagster._core.events import EngineEventData
 
 from sf_assets.automation.sensors import build_sensors
 from sf_assets.cli.runs import dagster_instance
+from sf_assets.cli.tables import counted
+from sf_assets.collect import spent_on
+from sf_assets.landing import Landing
 from sf_assets_tests.loopback import Request
 
 from .conftest import DAY1, DAY2, Undisturbed, World, tables
@@ -107,6 +110,8 @@ def test_stopped_by_hand_it_says_what_is_kept_and_begins_nothing_more(
     assert ended.code == 1
     assert "sf-assets: stopped before everything was read" in ended.stderr
     assert "Error" not in ended.stderr
+    bought = spent_on(Landing(home.landing), DAY2)
+    assert f"bought, {counted(bought, 'credit')}, " in ended.stdout
     # The runs of the other handles were still to come.
     assert len({request.path.split("/")[4] for request in world.server.asked}) == 1
     world.server.fault = None

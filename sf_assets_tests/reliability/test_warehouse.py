@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -136,13 +137,19 @@ def test_the_published_file_can_be_attached_under_any_name(world: World) -> None
 # --- two at once ----------------------------------------------------------------------------------
 
 
-def test_two_runs_of_one_day_buy_each_page_once(world: World, undisturbed: Undisturbed) -> None:
+def test_two_runs_of_one_day_buy_each_page_once_and_say_what_they_bought_themselves(
+    world: World, undisturbed: Undisturbed
+) -> None:
     home = world.home()
-    processes = [world.start(home) for _ in range(2)]
-    for process in processes:
+    bought = []
+    for process in [world.start(home, "snapshot", "--json") for _ in range(2)]:
         ended = process.wait()
         assert ended.code == 0, ended.stderr
+        said = json.loads(ended.stdout)
+        bought.append((said["pages_bought"], said["credits"]))
     assert world.server.credits == undisturbed.credits
+    assert sum(credits for _, credits in bought) == world.server.credits
+    assert sum(pages for pages, _ in bought) == len(world.server.asked)
     assert tables(home) == undisturbed.tables
 
 
