@@ -26,6 +26,8 @@ DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 _WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S|md:\w")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s][^\s]*)?")
 
+_HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
 _CRON_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _CRON_PART = re.compile(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?")
 _CRON_NAMES = re.compile(
@@ -89,6 +91,9 @@ class Settings(BaseSettings):
         default=("status",), validation_alias=_env("SF_ASSETS_ALERTS")
     )
     ui_url: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_UI_URL"))
+    ui_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias=_env("SF_ASSETS_UI_HOSTS")
+    )
     today: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_TODAY"))
 
     @field_validator("alerts", mode="before")
@@ -125,8 +130,24 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            # An address may hold commas: mailto://…?to=a@x.org,b@x.org
+            parts = re.split(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value)
+            return tuple(part for part in (part.strip(" \t\r\n,") for part in parts) if part)
         return value
+
+    @field_validator("ui_hosts", mode="before")
+    @classmethod
+    def _host_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        hosts = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host[:80]!r} is no host name: name those under which the UI is reached, "
+                    "comma separated, such as ui.example.org or ui.example.org:8443"
+                )
+        return hosts
 
     @field_validator("start_date", "today", mode="before")
     @classmethod

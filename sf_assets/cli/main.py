@@ -102,16 +102,17 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
 @port_option
 @said_clearly
 def up(port: int) -> None:
-    from sf_assets.cli.up import check, run_up
+    from sf_assets.cli.up import check, listening, run_up
     from sf_assets.home import Home
     from sf_assets.settings import load_settings
 
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
-    check(settings, port)
-    home = Home.of(settings).ensure(settings)
-    sys.exit(run_up(home, port))
+    with listening(port) as ui:
+        check(settings)
+        home = Home.of(settings).ensure(settings)
+        sys.exit(run_up(home, ui))
 
 
 @main.command(
