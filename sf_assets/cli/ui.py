@@ -141,13 +141,15 @@ def main(workspace: str, listening: int, alive: int, others: Sequence[int]) -> N
         DEFAULT_POOL_MAX_OVERFLOW,
         DEFAULT_POOL_RECYCLE,
     )
+    from dagster_webserver.version import __version__
 
     hosts = load_settings().ui_hosts
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(
             DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW
         )
-        with WorkspaceProcessContext(instance, WorkspaceFileTarget([workspace])) as context:
+        target = WorkspaceFileTarget([workspace])
+        with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=2000)
             config = uvicorn.Config(
                 OwnPagesOnly(app, hosts), log_level="warning", timeout_graceful_shutdown=5
@@ -165,4 +167,5 @@ def _end_with(alive: int, others: Sequence[int]) -> None:
 if __name__ == "__main__":
     _workspace, *_numbers = sys.argv[1:]
     _listening, _alive, *_others = map(int, _numbers)
-    main(_workspace, _listening, _alive, _others)
+    with suppress(KeyboardInterrupt):  # uvicorn hands a signal on once it has shut down
+        main(_workspace, _listening, _alive, _others)
