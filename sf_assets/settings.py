@@ -205,12 +205,12 @@ class Settings(BaseSettings):
             if not _BUCKET.fullmatch(value.rstrip("/")):
                 raise ValueError("needs a folder, or s3://bucket/prefix")
             return value.rstrip("/")
-        return str(Path(value).expanduser().absolute())
+        return str(_folder(Path(value)))
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _folder(value)
 
     @_model_validator(mode="after")
     def _tables_beside_the_files(self) -> Settings:
@@ -266,6 +266,14 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise SettingsError("SOCIALFETCH_API_KEY holds characters a header cannot carry")
         return key
+
+
+def _folder(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    if "?" in str(path):
+        # DuckDB and SQLite take what follows it for options, and write elsewhere.
+        raise ValueError(f"{path} has a ? in it, which databases cannot have: name another folder")
+    return path
 
 
 def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:

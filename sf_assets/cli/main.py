@@ -11,6 +11,7 @@ import click
 
 from sf_assets import __version__
 from sf_assets.cli.common import (
+    Commands,
     json_option,
     known_home,
     not_tracked,
@@ -51,6 +52,7 @@ port_option = click.option(
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
     help="Daily TikTok follower and following snapshots in DuckDB: who came, who left, and is the "
@@ -185,9 +187,19 @@ def snapshot(
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
 @click.option("--examples", is_flag=True, help="Print ten questions with their SQL.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="For SQL that you did not write: it reaches no other file, no network, no setting.",
+)
 @said_clearly
 def query(
-    sql: str | None, as_json: bool, as_csv: bool, parquet: Path | None, examples: bool
+    sql: str | None,
+    as_json: bool,
+    as_csv: bool,
+    parquet: Path | None,
+    examples: bool,
+    sandbox: bool,
 ) -> None:
     if examples:
         from sf_assets.cli.examples import examples_text
@@ -200,7 +212,7 @@ def query(
     if (as_json + as_csv + (parquet is not None)) > 1:
         raise click.UsageError("choose one of --json, --csv and --parquet")
     form = "json" if as_json else "csv" if as_csv else "table"
-    run_query(known_home(load_settings()), sql, form, parquet)
+    run_query(known_home(load_settings()), sql, form, parquet, sandbox=sandbox)
 
 
 @main.command(
