@@ -90,7 +90,8 @@ def run_up(home: Home, ui: socket.socket) -> int:
             while not stopping and not died:
                 next(starting, None)
                 died = [name for name, part in parts.items() if part.poll() is not None]
-                time.sleep(0.1)
+                # A part may have been told to stop together with us, a moment earlier.
+                time.sleep(1.0 if died else 0.1)
         finally:
             codes = _stop(parts)
             for number, handler in previous.items():

@@ -6,6 +6,7 @@ import http.client
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import uvicorn
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from sf_assets.cli.ui import OwnPagesOnly
@@ -20,28 +22,37 @@ from sf_assets.cli.ui import OwnPagesOnly
 HOSTS = ("ui.example.org", "ui.example.org:8443", "10.1.2.3:3000")
 JSON = {"content-type": "application/json"}
 LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+UPGRADE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+}
 MUTATION = "/graphql?query=mutation%7Bx%7D"
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """A server of which everything can be asked, behind the check."""
+async def answer(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("served")
 
-    async def answer(request: Request) -> PlainTextResponse:
-        return PlainTextResponse("served")
 
-    async def talk(websocket: WebSocket) -> None:
-        await websocket.accept()
+async def talk(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.receive()
 
-    methods = ["GET", "POST"]
-    app = Starlette(
-        routes=[
-            Route("/graphql", answer, methods=methods),
-            WebSocketRoute("/graphql", talk),
-            Route("/{path:path}", answer, methods=methods),
-        ]
-    )
-    server = uvicorn.Server(uvicorn.Config(OwnPagesOnly(app, HOSTS), port=0, log_level="error"))
+
+# Of which everything can be asked.
+SERVED = Starlette(
+    routes=[
+        Route("/graphql", answer, methods=["GET", "POST"]),
+        WebSocketRoute("/graphql", talk),
+        Route("/{path:path}", answer, methods=["GET", "POST"]),
+    ]
+)
+
+
+@contextmanager
+def serving(app: ASGIApp) -> Iterator[int]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -49,6 +60,12 @@ def port() -> Iterator[int]:
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with serving(OwnPagesOnly(SERVED, HOSTS)) as listening:
+        yield listening
 
 
 def ask(
@@ -151,13 +168,7 @@ def test_a_websocket_is_checked_like_any_other_request(
 
 def talks(port: int, host: str, **headers: str) -> bool:
     """Whether a WebSocket with these headers is opened; else it must be refused at the door."""
-    upgrade = {
-        "connection": "Upgrade",
-        "upgrade": "websocket",
-        "sec-websocket-version": "13",
-        "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg==",
-    }
-    status = ask(port, "GET", "/graphql", host, {**upgrade, **headers}).status
+    status = ask(port, "GET", "/graphql", host, {**UPGRADE, **headers}).status
     assert status in (101, 403)
     return status == 101
 

@@ -118,7 +118,8 @@ def test_up_serves_with_everything_on_and_leaves_no_process_however_it_ends(tmp_
             assert len(of_home(home)) > 3
             if end == "stopped":
                 its_webserver_is_closed_to_other_sites(url)
-                process.send_signal(signal.SIGTERM)
+                for pid in reversed(of_home(home)):  # as systemd stops all at once
+                    os.kill(pid, signal.SIGTERM)
             elif end == "daemon_killed":
                 os.kill(daemon_of(home), signal.SIGKILL)
             else:
