@@ -145,6 +145,8 @@ def _part(home: Home, *words: str, pass_fds: tuple[int, ...] = ()) -> subprocess
             "PYTHONWARNINGS": "ignore",
             # A name that the terminal cannot show is no reason for a traceback.
             "PYTHONIOENCODING": "utf-8:replace",
+            # Code that does not load is told once, and without Dagster's own part of the trace.
+            "DAGSTER_IS_DEV_CLI": "1",
         },
         cwd=home.dagster,
         # In a group of its own: Ctrl-C reaches us alone, and we pass it on.
