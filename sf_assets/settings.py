@@ -29,6 +29,8 @@ DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 _WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S|md:\w")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s][^\s]*)?")
 
+_HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
 _CRON_FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _CRON_PART = re.compile(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?")
 _CRON_NAMES = re.compile(
@@ -97,6 +99,9 @@ class Settings(BaseSettings):
         default=("status",), validation_alias=_env("SF_ASSETS_ALERTS")
     )
     ui_url: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_UI_URL"))
+    ui_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias=_env("SF_ASSETS_UI_HOSTS")
+    )
     today: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_TODAY"))
 
     @field_validator("alerts", mode="before")
@@ -133,7 +138,9 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
+            # An address may hold commas: mailto://…?to=a@x.org,b@x.org
+            parts = re.split(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value)
+            return tuple(part for part in (part.strip(" \t\r\n,") for part in parts) if part)
         return value
 
     @field_validator("api_key", mode="before")
@@ -142,6 +149,20 @@ class Settings(BaseSettings):
         # A key out of a file often ends in a line break.
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         return (text.strip() or None) if isinstance(text, str) else text
+
+    @field_validator("ui_hosts", mode="before")
+    @classmethod
+    def _host_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        hosts = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(
+                    f"{host[:80]!r} is no host name: name those under which the UI is reached, "
+                    "comma separated, such as ui.example.org or ui.example.org:8443"
+                )
+        return hosts
 
     @field_validator("start_date", "today", mode="before")
     @classmethod
@@ -199,12 +220,12 @@ class Settings(BaseSettings):
             if not _BUCKET.fullmatch(value.rstrip("/")):
                 raise ValueError("needs a folder, or s3://bucket/prefix")
             return value.rstrip("/")
-        return str(Path(value).expanduser().absolute())
+        return str(_folder(Path(value)))
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _folder(value)
 
     @_model_validator(mode="after")
     def _tables_beside_the_files(self) -> Settings:
@@ -260,6 +281,14 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise SettingsError("SOCIALFETCH_API_KEY holds characters a header cannot carry")
         return key
+
+
+def _folder(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    if "?" in str(path):
+        # DuckDB and SQLite take what follows it for options, and write elsewhere.
+        raise ValueError(f"{path} has a ? in it, which databases cannot have: name another folder")
+    return path
 
 
 def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:

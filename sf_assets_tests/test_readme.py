@@ -11,12 +11,15 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from sf_assets.alerts import StatusChange, messages
 from sf_assets.cli import main
+from sf_assets.cli.examples import examples
 from sf_assets.settings import ALERT_KINDS, Settings
 from sf_assets.simulator import background
+from sf_assets.warehouse.connection import writing_file
 from sf_assets.warehouse.schema import column_comments
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +80,26 @@ def test_every_setting_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(column_comments()))
 def test_every_table_is_in_the_readme(name: str) -> None:
     assert f"`{name}`" in README
+
+
+def test_sql_of_the_readme_and_the_examples_ask_for_utc_days_wherever_one_is(
+    tmp_path: Path,
+) -> None:
+    asked = [*re.findall(r"```sql\n(.*?)```", README, re.DOTALL), *(sql for _, sql in examples())]
+    assert len(asked) > 10
+    path = tmp_path / "sf_assets.duckdb"
+    with writing_file(path):
+        pass  # the tables, which are empty
+    for sql in asked:
+        with duckdb.connect(str(path), read_only=True) as con:
+            plans = []
+            for zone in ("Pacific/Kiritimati", "Pacific/Niue"):  # 25 hours apart
+                con.execute(f"SET TimeZone = '{zone}'")
+                con.execute(sql)
+                days = re.findall(r"timezone\('UTC', now\(\)\)::DATE(?: - \d+)?", sql)
+                plans.append([con.execute(f"SELECT {day}").fetchall() for day in days])
+            assert plans[0] == plans[1]
+        assert not re.search(r"current_date|today\(\)|current_timestamp|now\(\)(?!\))", sql)
 
 
 def test_pictures_of_the_readme_are_there() -> None:

@@ -28,6 +28,7 @@ VARIABLES = [
     "SF_ASSETS_ALERT_URLS",
     "SF_ASSETS_ALERTS",
     "SF_ASSETS_UI_URL",
+    "SF_ASSETS_UI_HOSTS",
     "SF_ASSETS_TODAY",
 ]
 
@@ -98,6 +99,63 @@ def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     urls = [url.get_secret_value() for url in found.alert_urls]
     assert urls == ["json://one.test/", "mailto://two.test"]
     assert found.day() == date(2026, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("json://a.test/", ["json://a.test/"]),
+        (" json://a.test/ ,\n discord://1/2 , ", ["json://a.test/", "discord://1/2"]),
+        ("json://a.test/,JSONS://b.test/", ["json://a.test/", "JSONS://b.test/"]),
+        ("nonsense,json://a.test/", ["nonsense", "json://a.test/"]),
+        ("mailto://u:p@x.org?to=a@x.org,b@x.org", ["mailto://u:p@x.org?to=a@x.org,b@x.org"]),
+        (
+            "mailto://u:p@x.org?to=a@x.org, b@x.org,json://a.test/?+X=1,2,tgram://t/1,2/3,4",
+            [
+                "mailto://u:p@x.org?to=a@x.org, b@x.org",
+                "json://a.test/?+X=1,2",
+                "tgram://t/1,2/3,4",
+            ],
+        ),
+        (",,", []),
+    ],
+)
+def test_alert_urls_are_divided_only_before_a_scheme(
+    monkeypatch: pytest.MonkeyPatch, text: str, urls: list[str]
+) -> None:
+    found = settings(monkeypatch, SF_ASSETS_ALERT_URLS=text)
+    assert [url.get_secret_value() for url in found.alert_urls] == urls
+
+
+def test_the_hosts_of_the_ui_are_names_with_or_without_a_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = settings(
+        monkeypatch, SF_ASSETS_UI_HOSTS=" UI.example.org, ui.example.org:8443,[::1]:80"
+    )
+    assert found.ui_hosts == ("ui.example.org", "ui.example.org:8443", "[::1]:80")
+
+
+@pytest.mark.parametrize("host", ["https://ui.example.org", "*", "a b", "ui.example.org/x", "a:b"])
+def test_what_is_no_host_name_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    said = complaint(monkeypatch, SF_ASSETS_UI_HOSTS=f"fine.example.org,{host}")
+    assert said.startswith(f"SF_ASSETS_UI_HOSTS: {host!r} is no host name")
+
+
+@pytest.mark.parametrize("variable", ["SF_ASSETS_HOME", "SF_ASSETS_STORAGE"])
+@pytest.mark.parametrize("folder", ["a?b", "a?b/home", "?"])
+def test_a_folder_with_a_question_mark_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, folder: str
+) -> None:
+    """Databases would take the rest for options, and write to a file of the shorter name."""
+    said = complaint(
+        monkeypatch,
+        **{"SF_ASSETS_WAREHOUSE": "ducklake:x", variable: str(tmp_path / folder)},
+    )
+    assert said == (
+        f"{variable}: {tmp_path / folder} has a ? in it, which databases cannot have: "
+        "name another folder"
+    )
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def up(environment: dict[str, str], log: Path) -> Iterator[DagsterUi]:
             yield DagsterUi(port)
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=60)
+            assert process.wait(timeout=60) == 0
 
 
 @contextmanager

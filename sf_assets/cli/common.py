@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -22,6 +23,16 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say only what i
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document, for scripts."
 )
+
+
+class Commands(click.Group):
+    """A group whose output never fails for a character that the terminal's encoding lacks."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="replace")
+        return super().main(*args, **kwargs)
 
 
 def said_clearly(command: _Command) -> _Command:

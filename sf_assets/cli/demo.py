@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import click
 from sf_assets import alerts
 from sf_assets.cli.runs import Runner, dagster_instance, failure_of
 from sf_assets.cli.tables import counted
-from sf_assets.cli.up import check_port, run_up
+from sf_assets.cli.up import listening, run_up
 from sf_assets.home import Home
 from sf_assets.registry import track
 from sf_assets.settings import RELATIONS, SettingsError, load_settings
@@ -36,11 +37,13 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
     marker = home / "DEMO"
     if home.exists() and any(home.iterdir()) and not marker.exists():
         raise SettingsError(f"{home} is not a demo's folder; choose another with --home")
-    if ui:
-        check_port(port)
     today = datetime.now(timezone.utc).date()
     first = today - timedelta(days=days - 1)
-    with background(preset="demo", today=today) as simulator:
+    with (
+        # The port first: it would be a pity to find it taken after the history is made.
+        listening(port) if ui else nullcontext() as door,
+        background(preset="demo", today=today) as simulator,
+    ):
         environment = {
             "SF_ASSETS_HOME": str(home),
             "SF_ASSETS_START_DATE": first.isoformat(),
@@ -61,10 +64,10 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         unfinished = _make_history(place, handles, first, today)
         simulator.set_day(None)
         _tell(place, handles, first, today, unfinished)
-        if not ui:
+        if door is None:
             return 0
         os.environ.pop("SF_ASSETS_TODAY", None)
-        return run_up(place, port)
+        return run_up(place, door)
 
 
 def _make_history(home: Home, handles: list[str], first: date, today: date) -> list[str]:

@@ -11,6 +11,7 @@ import click
 
 from sf_assets import __version__
 from sf_assets.cli.common import (
+    Commands,
     json_option,
     known_home,
     not_tracked,
@@ -52,6 +53,7 @@ port_option = click.option(
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
     help="Daily TikTok follower and following snapshots in DuckDB: who came, who left, and is the "
@@ -103,16 +105,17 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
 @port_option
 @said_clearly
 def up(port: int) -> None:
-    from sf_assets.cli.up import check, run_up
+    from sf_assets.cli.up import check, listening, run_up
     from sf_assets.home import Home
     from sf_assets.settings import load_settings
 
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
-    check(settings, port)
-    home = Home.of(settings).ensure(settings)
-    sys.exit(run_up(home, port))
+    with listening(port) as ui:
+        check(settings)
+        home = Home.of(settings).ensure(settings)
+        sys.exit(run_up(home, ui))
 
 
 @main.command(
@@ -185,9 +188,19 @@ def snapshot(
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
 @click.option("--examples", is_flag=True, help="Print ten questions with their SQL.")
+@click.option(
+    "--sandbox",
+    is_flag=True,
+    help="For SQL that you did not write: it reaches no other file, no network, no setting.",
+)
 @said_clearly
 def query(
-    sql: str | None, as_json: bool, as_csv: bool, parquet: Path | None, examples: bool
+    sql: str | None,
+    as_json: bool,
+    as_csv: bool,
+    parquet: Path | None,
+    examples: bool,
+    sandbox: bool,
 ) -> None:
     if examples:
         from sf_assets.cli.examples import examples_text
@@ -200,7 +213,7 @@ def query(
     if (as_json + as_csv + (parquet is not None)) > 1:
         raise click.UsageError("choose one of --json, --csv and --parquet")
     form = "json" if as_json else "csv" if as_csv else "table"
-    run_query(known_home(load_settings()), sql, form, parquet)
+    run_query(known_home(load_settings()), sql, form, parquet, sandbox=sandbox)
 
 
 @main.command(

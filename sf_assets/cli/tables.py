@@ -22,6 +22,7 @@ from sf_assets.home import Home
 from sf_assets.settings import Relation, SettingsError
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.lake import is_lake
+from sf_assets.warehouse.statements import run_sql
 
 # Off a terminal nothing is left out for want of room: no column and no value.
 _ANY_WIDTH = 1_000_000
@@ -33,21 +34,35 @@ _UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\
 _FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
 
 
-def run_query(home: Home, sql: str | None, form: str, parquet: Path | None) -> None:
+def run_query(
+    home: Home, sql: str | None, form: str, parquet: Path | None, *, sandbox: bool = False
+) -> None:
     """Run SQL on the published file; table, CSV, JSON to standard output or Parquet to a file.
 
+    In a sandbox the SQL reaches nothing but that file, and a folder of its own for the answer.
     Raises SettingsError where nothing is published yet or the SQL is wrong.
     """
+    if sandbox and home.lake is not None:
+        raise SettingsError(
+            "query: --sandbox is for a published file; a lake reads files of its own, which the "
+            "sandbox cannot tell from others"
+        )
     try:
-        with reading(home.readable) as con:
+        with tempfile.TemporaryDirectory() as folder, reading(home.readable) as con:
+            if sandbox:
+                con.execute("SET allowed_directories = ?", [[folder]])
+                run_sql(con, "sandbox")
             answer = con.sql(sql or _tables(con))
             if answer is None:
                 return
             if parquet is not None:
-                answer.to_parquet(str(parquet))
+                written = Path(folder) / "answer.parquet" if sandbox else parquet
+                answer.to_parquet(str(written))
+                if sandbox:
+                    shutil.copyfile(written, parquet)
                 click.echo(f"written to {parquet}", err=True)
             elif form != "table":
-                _stream(answer, form)
+                _stream(answer, form, Path(folder) / f"answer.{form}")
             elif sql is None:
                 print_table(answer.columns, answer.fetchall())
             else:
@@ -122,20 +137,18 @@ def _harmless(text: str) -> str:
     return _UNSEEN.sub("\ufffd", text)
 
 
-def _stream(answer: duckdb.DuckDBPyRelation, form: str) -> None:
+def _stream(answer: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
     # DuckDB writes both forms itself, nested and dated columns included.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"answer.{form}"
-        options = "FORMAT json, ARRAY true" if form == "json" else "FORMAT csv, HEADER true"
-        quoted = str(path).replace("'", "''")
-        rows = "FROM answer" if form == "json" else _without_formulas(answer)
-        answer.query("answer", f"COPY ({rows}) TO '{quoted}' ({options})")
-        if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
-            click.echo(_harmless(path.read_text(encoding="utf-8")), nl=False)
-            return
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+    options = "FORMAT json, ARRAY true" if form == "json" else "FORMAT csv, HEADER true"
+    quoted = str(path).replace("'", "''")
+    rows = "FROM answer" if form == "json" else _without_formulas(answer)
+    answer.query("answer", f"COPY ({rows}) TO '{quoted}' ({options})")
+    if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
+        click.echo(_harmless(path.read_text(encoding="utf-8")), nl=False)
+        return
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
 def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:

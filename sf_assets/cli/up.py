@@ -1,4 +1,4 @@
-"""`sf-assets up`: Dagster's webserver and daemon on this home."""
+"""`sf-assets up`: Dagster's code server, daemon and webserver on this home."""
 
 from __future__ import annotations
 
@@ -7,29 +7,36 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import click
 
 from sf_assets.cli.runs import prepare_dagster_home
-from sf_assets.home import Home
-from sf_assets.settings import Settings, SettingsError
+from sf_assets.home import Home, write_atomically
+from sf_assets.settings import Settings, SettingsError, SfAssetsError
 
 HOST = "127.0.0.1"
 # Ctrl-C, `kill`, and a terminal that is closed: the last would else leave Dagster behind.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What Dagster's code servers may take to end by themselves after `dagster dev` has.
-_LEFTOVER_SECONDS = 3.0
+# What a part may take to end by itself, and what it left behind after it has.
+_STOP_SECONDS, _LEFTOVER_SECONDS = 60.0, 3.0
+_UI, _DAEMON, _CODE = (
+    "the Dagster UI",
+    "the Dagster daemon (schedule and sensors)",
+    "the code server",
+)
 
 
-def check(settings: Settings, port: int) -> None:
-    """Find out before anything starts or is written what would stop the code location or the UI.
+def check(settings: Settings) -> None:
+    """Find out before anything starts or is written what would stop the code location.
 
     Raises SettingsError.
     """
-    check_port(port)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster's notes on its own betas
         from sf_assets.definitions import build_definitions
@@ -37,63 +44,146 @@ def check(settings: Settings, port: int) -> None:
         build_definitions(settings)
 
 
-def check_port(port: int) -> None:
-    """Raises SettingsError where something else listens on the UI's port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def listening(port: int) -> Iterator[socket.socket]:
+    """The UI's port, held from now on, so that nobody else can answer on it.
+
+    Raises SettingsError where somebody else does already.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            held.bind((HOST, port))
+            held.listen(128)
         except OSError as error:
             raise SettingsError(
-                f"port {port} of {HOST} cannot be used ({error.strerror}): "
+                f"port {port} of {HOST} cannot be used ({error.strerror}; another sf-assets up?): "
                 "choose another with --port"
             ) from None
+        yield held
 
 
-def run_up(home: Home, port: int) -> int:
-    """Serve until Ctrl-C; returns the exit code."""
+def run_up(home: Home, ui: socket.socket) -> int:
+    """Serve the UI on this socket until Ctrl-C; returns the exit code.
+
+    Raises SfAssetsError where a part ends by itself.
+    """
     prepare_dagster_home(home)
-    command = [
-        *(sys.executable, "-m", "dagster", "dev"),
-        *("-w", str(home.dagster / "workspace.yaml")),
-        *("-h", HOST, "-p", str(port)),
-        *("--log-level", "warning"),
-    ]
-    click.echo(f"Dagster UI: http://{HOST}:{port} (Ctrl-C stops it). Home: {home.root}")
-    os.environ.setdefault("SF_ASSETS_UI_URL", f"http://{HOST}:{port}")  # for links in alerts
-    process: subprocess.Popen[bytes] | None = None
+    url = "http://{}:{}".format(*ui.getsockname())
+    click.echo(f"Dagster UI: {url} (Ctrl-C stops it). Home: {home.root}")
+    os.environ.setdefault("SF_ASSETS_UI_URL", url)  # for links in alerts
     stopping = False
 
     def stop(*_: object) -> None:
         nonlocal stopping
-        if process is not None and not stopping:
-            process.send_signal(signal.SIGINT)
-        stopping = True  # once: a second one would break off Dagster's own tidying
+        stopping = True
 
-    # Before the child is there: a job in a shell's background starts with Ctrl-C ignored, and would
+    # Before a child is there: a job in a shell's background starts with Ctrl-C ignored, and would
     # hand that down to Dagster, which could then never be stopped.
     previous = {number: signal.signal(number, stop) for number in _STOPS}
-    try:
-        # In a group of its own: Ctrl-C reaches us alone, and we pass it on.
-        process = subprocess.Popen(
-            command,
-            # Dagster's notes on its own betas are no user's concern.
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
-            cwd=home.dagster,
-            start_new_session=True,
+    parts: dict[str, subprocess.Popen[bytes]] = {}
+    died: list[str] = []
+    # A socket's path may be 107 bytes long, which a home's may be already.
+    with tempfile.TemporaryDirectory(prefix="sf_assets_") as folder:
+        try:
+            starting = _start(home, ui, Path(folder), parts)
+            while not stopping and not died:
+                next(starting, None)
+                died = [name for name, part in parts.items() if part.poll() is not None]
+                # A part may have been told to stop together with us, a moment earlier.
+                time.sleep(1.0 if died else 0.1)
+        finally:
+            codes = _stop(parts)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+    if stopping:
+        return 0
+    raise SfAssetsError(
+        f"{died[0]} ended by itself ({_how(codes[died[0]])}), so the rest was stopped too. What "
+        "was landed is kept; start again with: sf-assets up"
+    )
+
+
+def _start(
+    home: Home, ui: socket.socket, folder: Path, parts: dict[str, subprocess.Popen[bytes]]
+) -> Iterator[None]:
+    """Start the parts, the code server first; yields while that is not ready."""
+    code, workspace = folder / "code", folder / "workspace.yaml"
+    write_atomically(
+        workspace,
+        f"load_from:\n  - grpc_server: {{location_name: sf_assets, host: localhost, "
+        f"socket: '{code}'}}\n",
+    )
+    logs = ("--log-level", "warning")
+    parts[_CODE] = _part(
+        home,
+        *("dagster", "code-server", "start", "--socket", str(code), *logs),
+        *("-m", "sf_assets.definitions", "--location-name", "sf_assets"),
+        *("--use-python-environment-entry-point", "--inject-env-vars-from-instance"),
+    )
+    while not _answers(code):
+        yield
+    parts[_DAEMON] = _part(home, "dagster._daemon", "run", *logs, "-w", str(workspace))
+    ends_with_us, ours = os.pipe()  # `ours` is closed by our end, whatever it is
+    with os.fdopen(ends_with_us) as passed:
+        others = [str(part.pid) for part in parts.values()]
+        fds = (ui.fileno(), passed.fileno())
+        parts[_UI] = _part(
+            home, "sf_assets.cli.ui", str(workspace), *map(str, fds), *others, pass_fds=fds
         )
-        if stopping:
-            process.send_signal(signal.SIGINT)
-        code = process.wait()
-        _end_group(process.pid)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    return 0 if stopping or code in (0, -signal.SIGINT, 130) else 1
+    with os.fdopen(ours, "w"):
+        while True:
+            yield
+
+
+def _part(home: Home, *words: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        env={
+            **os.environ,
+            # Dagster's notes on its own betas are no user's concern.
+            "PYTHONWARNINGS": "ignore",
+            # A name that the terminal cannot show is no reason for a traceback.
+            "PYTHONIOENCODING": "utf-8:replace",
+            # Code that does not load is told once, and without Dagster's own part of the trace.
+            "DAGSTER_IS_DEV_CLI": "1",
+        },
+        cwd=home.dagster,
+        # In a group of its own: Ctrl-C reaches us alone, and we pass it on.
+        start_new_session=True,
+        pass_fds=pass_fds,
+    )
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(OSError):
+        probe.connect(str(path))
+        return True
+    return False
+
+
+def _stop(parts: dict[str, subprocess.Popen[bytes]]) -> dict[str, int]:
+    """Stop what runs, the code server last, because the others ask it; returns the exit codes."""
+    codes = {}
+    for names in ((_UI, _DAEMON), (_CODE,)):
+        running = [(name, parts[name]) for name in names if name in parts]
+        for _, part in running:
+            part.send_signal(signal.SIGINT)
+        until = time.monotonic() + _STOP_SECONDS
+        for name, part in running:
+            with suppress(subprocess.TimeoutExpired):
+                part.wait(max(0.0, until - time.monotonic()))
+            _end_group(part.pid)
+            codes[name] = part.wait()
+    return codes
+
+
+def _how(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _end_group(group: int) -> None:
-    """End what `dagster dev` left of itself; its code servers outlive it by a second."""
+    """End what a part left of itself; the code server's own child outlives it by a second."""
     with suppress(ProcessLookupError):
         for number in (0, signal.SIGTERM, signal.SIGKILL):
             os.killpg(group, number)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from click.testing import CliRunner
 
+from sf_assets.cli import main
 from sf_assets_tests.cli.shell import DAY, Said, child, contents, environment, run, use
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account
@@ -195,3 +197,109 @@ def test_before_the_first_snapshot_the_next_step_is_told(tmp_path: Path) -> None
     assert said.code == 2
     assert "it comes with the first snapshot (sf-assets snapshot)" in said.complaint
     assert not (tmp_path / "none").exists()
+
+
+def test_in_the_sandbox_answers_are_the_same_in_every_form(home: Path, tmp_path: Path) -> None:
+    sql = (
+        "SELECT account_handle, 1.5 AS n, [1, 2] AS l FROM followers_on('nasa', DATE '2026-11-01')"
+    )
+    for form in ([], ["--json"], ["--csv"]):
+        free = query(*form, sql)
+        assert free.code == 0
+        assert query("--sandbox", *form, sql) == free
+    parquet = tmp_path / "answer.parquet"
+    assert query("--sandbox", "--parquet", str(parquet), sql).code == 0
+    assert duckdb.sql(f"SELECT count(*) FROM '{parquet}'").fetchall() == [(3,)]
+    assert stat.S_IMODE(parquet.stat().st_mode) == 0o600
+    assert query("--sandbox") == query()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM '{secret}'",
+        "FROM read_text('{secret}')",
+        "FROM glob('/*')",
+        "FROM 'http://127.0.0.1:9/x.csv'",
+        "COPY snapshots TO '{written}'",
+        "EXPORT DATABASE '{written}'",
+        "ATTACH '{written}' AS other",
+        "INSTALL httpfs",
+        "LOAD '{secret}'",
+        "CREATE PERSISTENT SECRET s (TYPE s3)",
+        "SET enable_external_access = true",
+        "RESET allowed_directories",
+        "SET lock_configuration = false; FROM read_text('{secret}')",
+        "SET profiling_output = '{written}'",
+        "SET temp_directory = '{written}'",
+        "CREATE TABLE t AS SELECT 1",
+    ],
+)
+def test_in_the_sandbox_sql_reaches_nothing_but_the_published_file(
+    home: Path, tmp_path: Path, sql: str
+) -> None:
+    secret, written = tmp_path / "secret.csv", tmp_path / "written"
+    secret.write_text("hush,hush\n1,2\n", encoding="utf-8")
+    before = contents(tmp_path)
+    for form in ([], ["--json"]):
+        said = query("--sandbox", *form, sql.format(secret=secret, written=written))
+        assert said.code == 2
+        assert said.complaint.startswith("sf-assets: query: ")
+        assert "hush" not in said.out
+    assert contents(tmp_path) == before
+
+
+def test_the_sandbox_is_refused_for_a_lake(home: Path) -> None:
+    os.environ["SF_ASSETS_WAREHOUSE"] = "ducklake:catalog.ducklake"
+    assert "--sandbox is for a published file" in query("--sandbox", "SELECT 1").complaint
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["query"],
+        ["query", "--examples"],
+        ["query", "SELECT 'ü € 名前' AS \"name…\""],
+        ["query", "FROM nowhere_名前"],
+        ["query", "--help"],
+        ["up", "--help"],
+        ["simulate", "--help"],
+        ["handles"],
+        ["handles", "--json"],
+        ["alerts"],
+        ["doctor"],
+        ["report", "-o", "名前.html"],
+        ["track", "名前"],
+        ["名前"],
+    ],
+    ids=" ".join,
+)
+def test_no_command_fails_for_what_the_terminal_cannot_show(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, charset: str, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    use(published, url="http://127.0.0.1:9", key=KEY)
+    wide, narrow = (
+        CliRunner(charset=one).invoke(main, words, prog_name="sf-assets")
+        for one in ("utf-8", charset)
+    )
+    for result in (wide, narrow):
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert narrow.exit_code == wide.exit_code
+    if words != ["doctor"]:  # which says how long something took
+        assert narrow.stdout == wide.stdout.encode(charset, "replace").decode(charset)
+        assert narrow.stderr == wide.stderr.encode(charset, "backslashreplace").decode(charset)
+
+
+def test_the_encoding_of_the_environment_is_kept_where_it_can_show_everything(
+    home: Path, tmp_path: Path
+) -> None:
+    for encoding, shown in (
+        ("latin-1", "?"),
+        ("utf-8", "│"),
+        ("latin-1:xmlcharrefreplace", "&#9474;"),
+    ):
+        said = child("query", "SELECT 1 AS n", cwd=tmp_path, PYTHONIOENCODING=encoding)
+        assert (said.code, said.err) == (0, "")
+        assert f"{shown}   n   {shown}" in said.out
