@@ -70,7 +70,9 @@ class SnapshotRow:
     @property
     def exhaustive(self) -> bool:
         """Whether the list shows everyone."""
-        return self.completeness == "complete" and exhaustive(self.lookup_status, self.end_reason, self.listed, self.reported_total)
+        return self.completeness == "complete" and exhaustive(
+            self.lookup_status, self.end_reason, self.listed, self.reported_total
+        )
 
     @property
     def version(self) -> tuple[int, int]:

@@ -161,7 +161,13 @@ class Chunk:
                 complete = earlier[-1].complete
             earlier.append(
                 Reading(
-                    day, usable_total(listed, total), exhaustive, complete, listed, *measured, gained
+                    day,
+                    usable_total(listed, total),
+                    exhaustive,
+                    complete,
+                    listed,
+                    *measured,
+                    gained,
                 )
             )
         return rows

@@ -634,9 +634,7 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
         rows["loss_proof"][accounts[mask]] |= proof
     agrees = _totals_agree(today, accounts)
     misses = rows["loss_misses"][accounts]
-    confirmed = sure & (
-        ((agrees > 0) & (misses >= AGREEING_LISTS)) | (misses >= ENOUGH_LISTS)
-    )
+    confirmed = sure & (((agrees > 0) & (misses >= AGREEING_LISTS)) | (misses >= ENOUGH_LISTS))
     withdrawn |= counted & blocked & (misses >= ENOUGH_LISTS)
     rows["loss_state"][accounts[confirmed]] = State.confirmed
     rows["loss_agree"][accounts[confirmed]] = agrees[confirmed]

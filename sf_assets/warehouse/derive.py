@@ -245,5 +245,3 @@ def _groups(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
     for snapshot in snapshots:
         groups[group_of[_Name(snapshot.relation, snapshot.handle)]].append(snapshot)
     return groups
-
-

@@ -222,7 +222,9 @@ TOLD_APART = np.array(
 )
 
 
-def possible_renames(gaps: Ints, kinds: Ints, new_gaps: Ints, new_kinds: Ints) -> tuple[Bools, Bools]:
+def possible_renames(
+    gaps: Ints, kinds: Ints, new_gaps: Ints, new_kinds: Ints
+) -> tuple[Bools, Bools]:
     """Who of those gone may be one of the newcomers under another name, and the other way round.
 
     `gaps` say between which accounts that kept their order somebody stood or stands. Without ids a
@@ -262,4 +264,3 @@ def has_bearer(series: Series, listing: Listing, found: Match, accounts: Ints) -
                 result[at] = True
                 break
     return result
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..lists import Lists, Told, nameless, who
+from ..lists import Lists, Told, nameless, on
 
 BASE = list(range(100, 0, -1))
 
@@ -122,7 +122,8 @@ def test_the_list_after_a_shuffled_one_is_laid_over_the_order_as_it_was(lists: L
     lists.day(4, "nova", without(50), total=5_000)
     lists.day(5, "nova", without(50), total=5_000)
     assert lists.churn("nova") == {(4, 50, "lost", "provisional")}
-    lists.day(6, "nova", without(50), total=5_000)
+    for day in (6, 7):
+        lists.day(day, "nova", without(50), total=5_000)
     assert lists.churn("nova") == {(4, 50, "lost", "confirmed")}
 
 
@@ -139,10 +140,95 @@ def test_an_order_that_changed_for_good_is_trusted_again_after_two_lists(lists: 
 # --- rule 5: provisional, confirmed, retracted, returned -------------------------------------
 
 
-def test_a_loss_is_confirmed_by_the_next_list_that_lacks_the_account(lists: Lists) -> None:
+def test_a_loss_is_confirmed_by_the_second_later_list_where_the_totals_agree(lists: Lists) -> None:
     for day, listed in enumerate((BASE, without(50), without(50)), start=1):
         lists.day(day, "nova", listed)
+        assert "confirmed" not in {state for *_, state in lists.churn("nova")}
+    lists.day(4, "nova", without(50))
     assert lists.churn("nova") == {(2, 50, "lost", "confirmed")}
+    assert lists.one("SELECT evidence, totals_agree FROM follower_churn") == (
+        "exhaustive,order",
+        True,
+    )
+
+
+@pytest.mark.parametrize("total", [5_000, None])
+def test_a_loss_is_confirmed_by_the_third_later_list_where_the_totals_do_not_agree(
+    lists: Lists, total: int | None
+) -> None:
+    for day, listed in enumerate((BASE, *[without(50)] * 3), start=1):
+        lists.day(day, "nova", listed, total=total, no_total=total is None)
+        assert "confirmed" not in {state for *_, state in lists.churn("nova")}
+    lists.day(5, "nova", without(50), total=total, no_total=total is None)
+    assert lists.churn("nova") == {(2, 50, "lost", "confirmed")}
+    assert lists.one("SELECT evidence, totals_agree FROM follower_churn") == ("order", None)
+
+
+def test_a_ban_that_the_total_goes_on_counting_is_a_loss_all_the_same(lists: Lists) -> None:
+    for day, listed in enumerate((BASE, *[without(50)] * 4), start=1):
+        lists.day(day, "nova", listed, total=100)
+    assert lists.churn("nova") == {(2, 50, "lost", "confirmed")}
+    assert lists.one("SELECT totals_agree FROM follower_churn") is False
+
+
+@pytest.mark.parametrize("total_follows", [True, False])
+@pytest.mark.parametrize("days", [1, 2])
+def test_who_is_missing_for_two_days_is_never_said_to_have_left(
+    lists: Lists, days: int, total_follows: bool
+) -> None:
+    for day, listed in enumerate((BASE, *[without(50)] * days, BASE), start=1):
+        lists.day(day, "nova", listed, total=len(listed) if total_follows else 100)
+        assert "confirmed" not in {state for *_, state in lists.churn("nova")}
+    assert lists.churn("nova") == {(2, 50, "lost", "retracted")}
+
+
+def test_what_only_a_list_that_shows_everyone_proves_is_confirmed_by_such_lists_alone(
+    lists: Lists,
+) -> None:
+    """1 stood last: nothing is known of whoever stands below the horizon."""
+    for day in (1, 2):
+        lists.day(day, "nova", without(1) if day == 2 else BASE)
+    assert lists.one("SELECT evidence, state FROM follower_churn") == ("exhaustive", "provisional")
+    lists.day(3, "nova", without(1), total=100)
+    assert lists.churn("nova") == set()
+    assert lists.memberships("nova", 1) == [(1, 1, "baseline", "beyond")]
+    for day in (4, 5, 6):
+        lists.day(day, "nova", without(1))
+    assert lists.rows(
+        "SELECT CAST(previous_date AS VARCHAR), CAST(snapshot_date AS VARCHAR), state "
+        "FROM follower_churn"
+    ) == [("2026-11-01", "2026-11-04", "confirmed")]
+
+
+def test_whoever_fell_below_a_cap_is_not_lost_while_the_total_counts_on(lists: Lists) -> None:
+    for day in range(1, 12):
+        newest = 100 + day
+        lists.day(day, "nova", list(range(newest, newest - 100, -1)), total=newest)
+    assert {change for _, _, change, _ in lists.churn("nova")} == {"gained"}
+    assert lists.memberships("nova", 2) == [(1, 1, "baseline", "beyond")]
+
+
+def test_a_total_below_what_is_listed_is_stored_and_not_used(lists: Lists) -> None:
+    lists.day(1, "nova", BASE)
+    lists.day(2, "nova", [101, *BASE], total=0)
+    lists.day(3, "nova", [101, *BASE])
+    assert lists.rows(
+        "SELECT reported_total, completeness, exhaustive FROM snapshots ORDER BY snapshot_date"
+    ) == [(100, "complete", True), (0, "complete", False), (101, "complete", True)]
+    growth = "SELECT followers_total, followers_net FROM follower_growth ORDER BY snapshot_date"
+    assert lists.rows(growth) == [(100, None), (101, 1), (101, 0)]
+    assert lists.churn("nova") == {(2, 101, "gained", "confirmed")}
+
+
+def test_a_revealed_account_began_to_follow_between_its_neighbours(lists: Lists) -> None:
+    lists.day(1, "nova", BASE, total=5_000)
+    lists.day(2, "nova", [101, *BASE], total=5_000)
+    lists.day(3, "nova", [103, 101, *BASE], total=5_000)
+    lists.day(4, "nova", [103, 102, 101, *BASE], total=5_000)
+    assert lists.one(
+        "SELECT followed_after, followed_before, start_kind FROM memberships "
+        "WHERE first_seen = '2026-11-04'"
+    ) == (on(1), on(3), "revealed")
 
 
 def test_who_was_missing_for_a_day_and_is_back_in_place_never_left(lists: Lists) -> None:
@@ -157,10 +243,12 @@ def test_who_was_missing_for_a_day_and_is_back_in_place_never_left(lists: Lists)
 def test_a_confirmed_loss_is_retracted_too_where_the_account_is_back_in_place(
     lists: Lists,
 ) -> None:
-    for day, listed in enumerate((BASE, without(50), without(50), BASE), start=1):
+    for day, listed in enumerate((BASE, *[without(50)] * 3), start=1):
         lists.day(day, "nova", listed)
+    assert lists.churn("nova") == {(2, 50, "lost", "confirmed")}
+    lists.day(5, "nova", BASE)
     assert lists.churn("nova") == {(2, 50, "lost", "retracted")}
-    assert [lists.followers_on("nova", day)[50] for day in (2, 3)] == [True, True]
+    assert [lists.followers_on("nova", day)[50] for day in (2, 3, 4)] == [True, True, True]
 
 
 def test_who_is_back_at_the_top_left_and_returned(lists: Lists) -> None:
@@ -174,7 +262,7 @@ def test_who_is_back_at_the_top_left_and_returned(lists: Lists) -> None:
 
 
 def test_who_returned_can_leave_again(lists: Lists) -> None:
-    days = (BASE, without(50), [50, *without(50)], without(50), without(50))
+    days = (BASE, without(50), [50, *without(50)], *[without(50)] * 3)
     for day, listed in enumerate(days, start=1):
         lists.day(day, "nova", listed)
     assert lists.churn("nova") == {
@@ -211,7 +299,8 @@ def test_a_list_too_short_to_show_the_account_confirms_nothing(lists: Lists) -> 
     lists.day(2, "nova", without(20))
     lists.day(3, "nova", without(20)[:40], total=99)
     assert lists.churn("nova") == {(2, 20, "lost", "provisional")}
-    lists.day(4, "nova", without(20))
+    for day in (4, 5):
+        lists.day(day, "nova", without(20))
     assert lists.churn("nova") == {(2, 20, "lost", "confirmed")}
 
 
@@ -336,8 +425,8 @@ def test_an_empty_list_under_a_total_above_zero_is_a_window_of_nothing(lists: Li
 
 def test_everybody_left_where_the_total_says_zero(lists: Lists) -> None:
     lists.day(1, "nova", [3, 2, 1])
-    lists.day(2, "nova", [])
-    lists.day(3, "nova", [])
+    for day in (2, 3, 4):
+        lists.day(day, "nova", [])
     assert lists.churn("nova") == {(2, n, "lost", "confirmed") for n in (1, 2, 3)}
 
 
