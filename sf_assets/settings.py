@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Relation = Literal["followers", "following"]
 RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
-# What may be told; only status changes are unless somebody asks for more.
-AlertKind = Literal["status", "churn", "notable", "stale", "credits"]
-ALERT_KINDS: tuple[AlertKind, ...] = ("status", "churn", "notable", "stale", "credits")
+# What may be told; status changes and failed days are unless somebody asks for other kinds.
+AlertKind = Literal["status", "failed", "churn", "notable", "stale", "credits"]
+ALERT_KINDS: tuple[AlertKind, ...] = ("status", "failed", "churn", "notable", "stale", "credits")
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
@@ -86,7 +86,10 @@ class Settings(BaseSettings):
         default=(), validation_alias=_env("SF_ASSETS_ALERT_URLS")
     )
     alerts: Annotated[tuple[AlertKind, ...], NoDecode] = Field(
-        default=("status",), validation_alias=_env("SF_ASSETS_ALERTS")
+        default=("status", "failed"), validation_alias=_env("SF_ASSETS_ALERTS")
+    )
+    heartbeat_url: SecretStr | None = Field(
+        default=None, validation_alias=_env("SF_ASSETS_HEARTBEAT_URL")
     )
     ui_url: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_UI_URL"))
     today: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_TODAY"))
@@ -120,6 +123,15 @@ class Settings(BaseSettings):
             raise ValueError("goes into every alert: without user, query or fragment")
         _ = parts.port  # raises ValueError where it is no port
         return value.rstrip("/")
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _heartbeat(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(value.get_secret_value().strip() if value else "http://unset")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("needs an address that begins with http:// or https://")
+        _ = parts.port  # raises ValueError where it is no port
+        return value
 
     @field_validator("alert_urls", mode="before")
     @classmethod

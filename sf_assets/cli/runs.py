@@ -103,7 +103,7 @@ class Runner:
             from sf_assets.definitions import build_definitions
 
             self.defs = build_definitions(settings)
-        self.instance, self.verbose = instance, verbose
+        self.instance, self.settings, self.verbose = instance, settings, verbose
 
     def register(self, handles: Sequence[str]) -> list[str]:
         """Make partitions of handles that have none yet; returns all in their order."""
@@ -162,13 +162,15 @@ class Runner:
     ) -> dg.ExecuteInProcessResult:
         import dagster as dg
 
+        from sf_assets.automation.jobs import HOME_TAG
+
         level = "DEBUG" if self.verbose else "CRITICAL"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self.defs.resolve_job_def(job).execute_in_process(
                 run_config={**config, "loggers": {"console": {"config": {"log_level": level}}}},
                 instance=self.instance,
-                tags={**tags, **LAUNCHED_HERE},
+                tags={**tags, **LAUNCHED_HERE, HOME_TAG: str(self.settings.home)},
                 asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
                 raise_on_error=False,
             )
