@@ -127,10 +127,15 @@ class Settings(BaseSettings):
     @field_validator("heartbeat_url")
     @classmethod
     def _heartbeat(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(value.get_secret_value().strip() if value else "http://unset")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("needs an address that begins with http:// or https://")
-        _ = parts.port  # raises ValueError where it is no port
+        # Of what is wrong nothing is quoted: such addresses hold tokens.
+        problem = ValueError("needs an address that begins with http:// or https://")
+        try:
+            parts = urlsplit(value.get_secret_value().strip() if value else "http://unset")
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            raise problem from None
+        if not good:
+            raise problem
         return value
 
     @field_validator("alert_urls", mode="before")

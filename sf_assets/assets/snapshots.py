@@ -59,6 +59,8 @@ from sf_assets.warehouse.publish import PublishFailed, publish
 # How long raw pages stay after their day is archived.
 LANDING_DAYS = 30
 RETRIES = 2
+# Lists that are named in a message; the others are counted.
+NAMED = 20
 RETRY_SECONDS = 60.0
 
 
@@ -254,6 +256,15 @@ class _Run:
         for batch in read_in_batches(collecting, say=self.context.log.info):
             for ended in batch:
                 self._note(ended)
+            # One message a batch: each is a row in Dagster's event log, tens of milliseconds dear.
+            failed = [
+                f"{one.key}: {self.unfinished[one.key]}"
+                for one in batch
+                if one.key in self.unfinished
+            ]
+            if failed:
+                more = [f"and {len(failed) - NAMED} more"] if len(failed) > NAMED else []
+                self.context.log.warning("unfinished: " + "\n".join([*failed[:NAMED], *more]))
             finished = [ended for ended in batch if ended.finished]
             yield from self._loaded([one.landed for one in finished if one.landed], finished)
 
@@ -300,7 +311,6 @@ class _Run:
         elif not ended.finished:
             self.unfinished[ended.key] = ended.reason or "unfinished"
             self.transient |= not ended.permanent
-            self.context.log.warning(f"{ended.key} is unfinished: {ended.reason}")
 
     def _loaded(
         self, landings: Sequence[Landed], collected: Sequence[Collected] = ()

@@ -24,15 +24,13 @@ from sf_assets.automation.jobs import (
     derive_tags,
 )
 from sf_assets.automation.runs import IN_PROGRESS, aware, handles_held, in_progress, location_of
-from sf_assets.automation.tries import days_sensor
+from sf_assets.automation.tries import days_sensor, interval
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handles_partitions
 from sf_assets.registry import RegistryError, parse_registry
 from sf_assets.settings import load_settings
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
-
-SECONDS = 30
 
 
 def build_sensors(home: Home, start: date) -> list[dg.SensorDefinition]:
@@ -48,7 +46,7 @@ def build_sensors(home: Home, start: date) -> list[dg.SensorDefinition]:
 def _registry_sensor(home: Home) -> dg.SensorDefinition:
     @dg.sensor(
         name="registry",
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Keeps the handle partitions equal to handles.yaml.",
     )
@@ -97,7 +95,7 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
     @dg.sensor(
         name="derivation",
         job=derive_job,
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Derives churn, growth and status whenever snapshots of a day have landed.",
     )
@@ -132,7 +130,7 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
     @dg.sensor(
         name="alerts",
         job=alert_job,
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Turns each change to private, hidden, not_found and back into an alert, and "
         "what else SF_ASSETS_ALERTS names.",

@@ -43,6 +43,11 @@ LOOK_BACK_SECONDS = 300.0
 SEPARATE_RUNS = 8
 
 
+def interval() -> int:
+    """Seconds between two looks of a sensor."""
+    return max(1, round(shortened(SECONDS)))
+
+
 def pause_before(attempt: int, longest: int = LONGEST_PAUSE) -> timedelta:
     """How long after the last try of a day another one follows; the first is number 1."""
     minutes = min(longest, FIRST_PAUSE * 2 ** min(attempt - 1, 12))
@@ -66,7 +71,7 @@ def days_sensor(home: Home, start: date) -> dg.SensorDefinition:
     @dg.sensor(
         name="days",
         job=snapshots_job,
-        minimum_interval_seconds=max(1, round(shortened(SECONDS))),
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Reads and loads again what a day still lacks, after growing pauses, until "
         "midnight UTC; calls SF_ASSETS_HEARTBEAT_URL when the day is complete.",

@@ -102,7 +102,7 @@ def test_up_serves_with_everything_on_and_stops_without_leaving_processes(tmp_pa
             (repository,) = loaded["repositories"]
             assert {
                 one["name"]: one["sensorState"]["status"] for one in repository["sensors"]
-            } == dict.fromkeys(("registry", "derivation", "alerts"), "RUNNING")
+            } == dict.fromkeys(("registry", "days", "derivation", "alerts"), "RUNNING")
             assert {
                 one["name"]: one["scheduleState"]["status"] for one in repository["schedules"]
             } == {"daily": "RUNNING"}
