@@ -219,7 +219,7 @@ def test_an_outage_that_outlasts_the_retries_costs_neither_the_day_nor_a_page_tw
             # The first page of one list still comes: it is not bought again.
             if back.is_set() or (request.path.endswith("/open/followers") and not request.query):
                 return None
-            return Reply(503, json={})
+            return Reply(503, json={}, headers={"retry-after": "0"})
 
         def heartbeat(request: Request) -> Reply:
             beats.append(request.method)
@@ -228,6 +228,8 @@ def test_an_outage_that_outlasts_the_retries_costs_neither_the_day_nor_a_page_tw
         server.fault = down
         spent = server.credits
         environment["SF_ASSETS_HURRY"] = "60"
+        # Over for today: the sensor alone asks, as it does where the schedule's run failed.
+        environment["SF_ASSETS_CRON"] = "0 0 * * *"
         with ScriptedServer(heartbeat) as hook:
             environment["SF_ASSETS_HEARTBEAT_URL"] = f"{hook.url}/beat"
             with up(environment, tmp_path / "up.log") as ui:

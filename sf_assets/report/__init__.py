@@ -14,6 +14,7 @@ import duckdb
 
 from sf_assets import __version__
 from sf_assets.assets.pictures import chart_css, clean, draw
+from sf_assets.days import MissingDay
 
 # Handles that get charts of their own; with more of them, those that moved most do.
 DETAILED = 20
@@ -105,6 +106,7 @@ class Report:
     changes_in_all: int
     notable: Sequence[Mapping[str, Any]]
     spend: Mapping[date, Mapping[str, int]]
+    missing: Sequence[MissingDay] = ()
 
     @property
     def detailed(self) -> list[Handle]:
