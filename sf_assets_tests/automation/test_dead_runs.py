@@ -1,4 +1,4 @@
-"""Runs whose process is gone, its number used again or not; and those that are not ours to judge."""
+"""Runs whose process is gone, its number used again or not; and runs of others."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
-from dagster_shared.record import replace
 
 from sf_assets.automation.dead_runs import fail_dead_runs
 from sf_assets_tests.automation.conftest import Location
@@ -29,7 +29,7 @@ def started(
     run = location.instance.create_run_for_job(a_job, status=dg.DagsterRunStatus.STARTED, tags=tags)
     location.instance.report_engine_event("Executing", run, EngineEventData.in_process(process))
     (entry,) = location.instance.all_logs(run.run_id)
-    earlier = replace(entry, timestamp=time.time() - seconds_ago)
+    earlier = entry._replace(timestamp=time.time() - seconds_ago)
     location.instance.event_log_storage.delete_events(run.run_id)
     location.instance.event_log_storage.store_event(earlier)
     return run.run_id
@@ -66,14 +66,14 @@ def test_a_number_that_another_process_has_got_is_not_the_run(location: Location
     assert dead(location) == [run]
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="zombies are shown in /proc")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="zombies are shown in /proc")
 def test_a_killed_process_that_nobody_has_waited_for_is_gone(location: Location) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         run = started(location, process.pid)
         assert dead(location) == []
         process.kill()
-        while open(f"/proc/{process.pid}/stat").read().split()[2] != "Z":
+        while Path(f"/proc/{process.pid}/stat").read_text().split()[2] != "Z":
             time.sleep(0.01)
         assert dead(location) == [run]
     finally:
