@@ -78,17 +78,25 @@ def stored_lists(
     }
 
 
-def unfinished(home: Home, settings: Settings, registry: Registry) -> list[SnapshotKey]:
-    """Today's due lists that another try may finish or load.
+def not_stored(home: Home, settings: Settings, registry: Registry) -> dict[SnapshotKey, bool]:
+    """Today's due lists that are not stored, or as a window for lack of credits (then True)."""
+    day = settings.day()
+    stored = _stored(home, day)
+    due = [SnapshotKey(day, handle, relation) for handle, relation in registry.lists_due(day)]
+    return {
+        key: key in stored for key in due if stored.get(key, "out_of_credits") == "out_of_credits"
+    }
+
+
+def worth_a_try(
+    home: Home, settings: Settings, registry: Registry, left: Mapping[SnapshotKey, bool]
+) -> list[SnapshotKey]:
+    """Those of the lists that are `left` which another try may finish or load.
 
     A list that the vendor refused for lack of credits or for the key is one of them: a refusal is
     free. A list that our own caps cut or left out is not, nor one whose answers keep breaking the
     contract, for each of these costs a credit.
     """
-    day = settings.day()
-    due = [SnapshotKey(day, handle, relation) for handle, relation in registry.lists_due(day)]
-    stored = _stored(home, day)
-    left = [key for key in due if stored.get(key, "out_of_credits") == "out_of_credits"]
     if not left:
         return []
     landing = landing_at(home.landing, home.root)
@@ -96,9 +104,14 @@ def unfinished(home: Home, settings: Settings, registry: Registry) -> list[Snaps
     return [
         key
         for key, landed in landing.read_each(left)
-        if _is_loadable(landed, stored=key in stored)
+        if _is_loadable(landed, stored=left[key])
         or not (spent.on(key.handle) or _breaks_the_contract(landed))
     ]
+
+
+def unfinished(home: Home, settings: Settings, registry: Registry) -> list[SnapshotKey]:
+    """Today's due lists that another try may finish or load."""
+    return worth_a_try(home, settings, registry, not_stored(home, settings, registry))
 
 
 def _is_loadable(landed: Landed | LandingDamaged | None, *, stored: bool) -> bool:

@@ -102,15 +102,9 @@ def _today(
     due = due_since(settings.cron, moment)
     if moment < due:
         return [], f"the lists of {day} are due at {due:%Y-%m-%d %H:%M} (UTC)"
-    unfinished = days.unfinished(home, settings, registry)
-    if not unfinished:
-        if days.tell_heartbeat(home, settings, registry) is False:
-            context.log.warning("SF_ASSETS_HEARTBEAT_URL did not take the call; it is tried again")
-        return [], f"every list that is due on {day} is finished"
-    registered = list(context.instance.get_dynamic_partitions(HANDLES))
-    unfinished = [key for key in unfinished if key.handle in registered]
-    if not unfinished:
-        return [], "the handles with unfinished lists have no partitions yet"
+    left = days.not_stored(home, settings, registry)
+    if not left:
+        return [], _finished(context, home, settings, registry)
     if _schedule_is_stopped(context):
         return [], "the schedule is switched off, and with it what it would ask for"
     records = day_runs(context.instance, day, home, location_of(context))
@@ -121,9 +115,17 @@ def _today(
         return [], f"the lists of {day} are being read"
     if moment < at:
         return [], (
-            f"{len(unfinished)} lists of {day} are unfinished; they are asked for again at "
+            f"{len(left)} lists of {day} are not stored; they are asked for again at "
             f"{at:%H:%M:%S} (UTC)"
         )
+    # Only now: it reads what is landed of them, which may be much.
+    unfinished = days.worth_a_try(home, settings, registry, left)
+    if not unfinished:
+        return [], _finished(context, home, settings, registry)
+    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    unfinished = [key for key in unfinished if key.handle in registered]
+    if not unfinished:
+        return [], "the handles with unfinished lists have no partitions yet"
     _note_failures(context.instance, home, day, records, registered, unfinished)
     lists = [(key.handle, key.relation) for key in unfinished]
     requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
@@ -131,6 +133,14 @@ def _today(
         lists = [one for one in registry.lists_due(day) if one[0] in registered]
         requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
     return requests, ""
+
+
+def _finished(
+    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+) -> str:
+    if days.tell_heartbeat(home, settings, registry) is False:
+        context.log.warning("SF_ASSETS_HEARTBEAT_URL did not take the call; it is tried again")
+    return f"every list that is due on {settings.day()} is finished"
 
 
 def _late(

@@ -72,7 +72,7 @@ def test_after_each_failure_it_asks_again_a_little_later(location: Location, clo
     keys = {scheduled.run_key}
     for pause in (5, 10, 20, 40, 60, 60, 60):
         clock.minutes_later = pause - 0.5
-        assert "are unfinished; they are asked for again at" in why_not(location)
+        assert "are not stored; they are asked for again at" in why_not(location)
         clock.minutes_later = pause + 0.1
         (request,) = asked(location)
         assert (request.tags["sf_assets/day"], request.tags["sf_assets/again"]) == (
@@ -195,7 +195,7 @@ def test_many_handles_apart_are_one_run_over_all(
     track(location.home.registry, handles)
     location.instance.add_dynamic_partitions("handles", handles)
     left = [SnapshotKey(DAY, handle, "followers") for handle in handles[1 : 2 * apart : 2]]
-    monkeypatch.setattr(days, "unfinished", lambda *_: left)
+    monkeypatch.setattr(days, "worth_a_try", lambda *_: left)
     requests = asked(location)
     assert len(requests) == runs
     if runs == 1:
