@@ -105,7 +105,7 @@ def _today(
     left = days.not_stored(home, settings, registry)
     if not left:
         return [], _finished(context, home, settings, registry)
-    if _schedule_is_stopped(context):
+    if schedule_is_stopped(context.instance, location_of(context)):
         return [], "the schedule is switched off, and with it what it would ask for"
     records = day_runs(context.instance, day, home, location_of(context))
     if records and records[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
@@ -208,11 +208,11 @@ def _note_failures(
             days.note(home, "failed", day, run.run_id, why)
 
 
-def _schedule_is_stopped(context: dg.SensorEvaluationContext) -> bool:
-    location = location_of(context)
+def schedule_is_stopped(instance: dg.DagsterInstance, location: str | None) -> bool:
+    """Whether somebody switched off the daily schedule of this code location."""
     return any(
         state.name == SCHEDULE
         and state.status.value == "STOPPED"
         and state.origin.repository_origin.code_location_origin.location_name == location
-        for state in context.instance.all_instigator_state()
+        for state in instance.all_instigator_state()
     )

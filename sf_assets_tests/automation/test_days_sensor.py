@@ -6,6 +6,18 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+)
 
 from sf_assets import days
 from sf_assets import settings as settings_module
@@ -157,6 +169,42 @@ def test_runs_that_are_not_ours_or_not_of_the_day_do_not_count(
         tags = {**tags, "sf_assets/home": str(location.home.root)}
     location.note_run(dg.RunRequest(tags=tags), dg.DagsterRunStatus.STARTED, "any")
     assert asked(location)
+
+
+def origin(location: str) -> RemoteRepositoryOrigin:
+    return RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__")
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "status", "stopped"),
+    [
+        ("daily", "sf_assets", InstigatorStatus.STOPPED, True),
+        ("daily", "sf_assets", InstigatorStatus.RUNNING, False),
+        ("daily", "sf_assets", InstigatorStatus.DECLARED_IN_CODE, False),
+        ("daily", "another", InstigatorStatus.STOPPED, False),
+        ("another", "sf_assets", InstigatorStatus.STOPPED, False),
+    ],
+)
+def test_who_switches_off_the_schedule_is_asked_nothing_more(
+    location: Location, name: str, of: str, status: InstigatorStatus, stopped: bool
+) -> None:
+    state = InstigatorState(
+        RemoteInstigatorOrigin(origin(of), name),
+        InstigatorType.SCHEDULE,
+        status,
+        ScheduleInstigatorData("0 0 * * *"),
+    )
+    location.instance.add_instigator_state(state)
+    assert tries.schedule_is_stopped(location.instance, "sf_assets") == stopped
+
+
+def test_what_the_ui_started_is_ours_where_it_is_of_this_code_location(location: Location) -> None:
+    run = dg.DagsterRun("any", remote_job_origin=RemoteJobOrigin(origin("sf_assets"), "any"))
+    assert runs.is_ours(run, location.home, "sf_assets")
+    assert not runs.is_ours(run, location.home, "another")
+    assert not runs.is_ours(run, location.home, None)
+    tagged = run.with_tags({"sf_assets/home": "/another/home"})
+    assert not runs.is_ours(tagged, location.home, "sf_assets")
 
 
 def test_after_a_cancelled_run_it_waits_for_a_person(location: Location, clock: Clock) -> None:
