@@ -7,6 +7,7 @@ lists it could not finish.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -285,10 +286,17 @@ def _get(url: str) -> bool:
         ):
             return answer.is_success
 
+    def has_no_address(record: logging.LogRecord) -> bool:
+        return url.strip() not in record.getMessage()  # such addresses hold tokens
+
+    log = logging.getLogger("httpx")
+    log.addFilter(has_no_address)
     try:
         return asyncio.run(asyncio.wait_for(ask(), HEARTBEAT_SECONDS))
     except Exception:
         return False  # whatever it was: no run depends on it
+    finally:
+        log.removeFilter(has_no_address)
 
 
 @dataclass(frozen=True)

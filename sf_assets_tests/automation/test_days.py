@@ -242,8 +242,12 @@ def test_reasons_call_nobody_and_end_somewhere() -> None:
 
 
 def test_each_complete_day_is_told_once_and_a_lost_call_is_made_again(
-    pipeline: Pipeline, server: ListServer, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    server: ListServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("DEBUG")
     statuses = [200, 503, 200]
     with ScriptedServer(lambda request: Reply(statuses[len(hook.requests) - 1])) as hook:
         monkeypatch.setenv("SF_ASSETS_HEARTBEAT_URL", f"{hook.url}/beat?token=hush")
@@ -263,7 +267,7 @@ def test_each_complete_day_is_told_once_and_a_lost_call_is_made_again(
         assert days.tell_heartbeat(pipeline.home, settings, registry) is True
         assert days.tell_heartbeat(pipeline.home, settings, registry) is None
         assert len(hook.requests) == 3
-    assert "hush" not in pipeline.home.days.read_text()
+    assert "hush" not in pipeline.home.days.read_text() + caplog.text
 
 
 @pytest.mark.parametrize("answer", ["nobody", "silence", "drip", "nonsense"])
