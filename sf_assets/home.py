@@ -87,6 +87,11 @@ class Home:
     def deliveries(self) -> Path:
         return self.root / "alerts.jsonl"
 
+    @property
+    def days(self) -> Path:
+        """Why lists failed on which day, and whether the heartbeat of a day was sent."""
+        return self.root / "days.jsonl"
+
     def start_date(self, settings: Settings) -> date:
         """First day of the grid: the setting, else the day of first use, else today.
 

@@ -26,7 +26,13 @@ from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT
 from sf_assets.warehouse.statements import transaction
 
 # What a home has beside tables and lists.
-_SMALL_FILES = ("home.json", "handles.yaml", ".handles.yaml.last-good", "alerts.jsonl")
+_SMALL_FILES = (
+    "home.json",
+    "handles.yaml",
+    ".handles.yaml.last-good",
+    "alerts.jsonl",
+    "days.jsonl",
+)
 OLD = "moved_from"
 
 

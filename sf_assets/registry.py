@@ -152,6 +152,15 @@ class Registry:
             and ListSettings.due(own.of(relation), day)
         )
 
+    def lists_due(self, day: date) -> list[tuple[str, Relation]]:
+        """The lists that are read on that day by themselves: handle and relation."""
+        return [
+            (handle, relation)
+            for handle in self.handles
+            for relation in RELATIONS
+            if self.due(handle, relation, day)
+        ]
+
     def closest(self, handle: str) -> str | None:
         """A tracked handle that looks like this one, for "did you mean"."""
         return next(iter(difflib.get_close_matches(handle, self.handles, n=1)), None)

@@ -20,9 +20,9 @@ RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
-# What may be told; only status changes are unless somebody asks for more.
-AlertKind = Literal["status", "churn", "notable", "stale", "credits"]
-ALERT_KINDS: tuple[AlertKind, ...] = ("status", "churn", "notable", "stale", "credits")
+# What may be told; status changes and failed days are unless somebody asks for other kinds.
+AlertKind = Literal["status", "failed", "churn", "notable", "stale", "credits"]
+ALERT_KINDS: tuple[AlertKind, ...] = ("status", "failed", "churn", "notable", "stale", "credits")
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
@@ -96,7 +96,10 @@ class Settings(BaseSettings):
         default=(), validation_alias=_env("SF_ASSETS_ALERT_URLS")
     )
     alerts: Annotated[tuple[AlertKind, ...], NoDecode] = Field(
-        default=("status",), validation_alias=_env("SF_ASSETS_ALERTS")
+        default=("status", "failed"), validation_alias=_env("SF_ASSETS_ALERTS")
+    )
+    heartbeat_url: SecretStr | None = Field(
+        default=None, validation_alias=_env("SF_ASSETS_HEARTBEAT_URL")
     )
     ui_url: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_UI_URL"))
     ui_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -133,6 +136,20 @@ class Settings(BaseSettings):
             raise ValueError("goes into every alert: without user, query or fragment")
         _ = parts.port  # raises ValueError where it is no port
         return value.rstrip("/")
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _heartbeat(cls, value: SecretStr | None) -> SecretStr | None:
+        # Of what is wrong nothing is quoted: such addresses hold tokens.
+        problem = ValueError("needs an address that begins with http:// or https://")
+        try:
+            parts = urlsplit(value.get_secret_value().strip() if value else "http://unset")
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            raise problem from None
+        if not good:
+            raise problem
+        return value
 
     @field_validator("alert_urls", mode="before")
     @classmethod

@@ -27,6 +27,7 @@ VARIABLES = [
     "SF_ASSETS_DAILY_CREDITS",
     "SF_ASSETS_ALERT_URLS",
     "SF_ASSETS_ALERTS",
+    "SF_ASSETS_HEARTBEAT_URL",
     "SF_ASSETS_UI_URL",
     "SF_ASSETS_UI_HOSTS",
     "SF_ASSETS_TODAY",
@@ -353,7 +354,7 @@ def test_white_space_around_a_key_is_no_part_of_it(
         (" Stale , status,,", ("status", "stale")),
         ("status,churn,notable,stale,credits", ("status", "churn", "notable", "stale", "credits")),
         ("none", ()),
-        ("", ("status",)),
+        ("", ("status", "failed")),
     ],
 )
 def test_kinds_of_alerts_are_named_in_any_order(
@@ -362,8 +363,23 @@ def test_kinds_of_alerts_are_named_in_any_order(
     assert settings(monkeypatch, SF_ASSETS_ALERTS=text).alerts == kinds
 
 
-def test_unless_somebody_asks_only_status_changes_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings(monkeypatch).alerts == ("status",)
+def test_unless_somebody_asks_status_changes_and_failed_days_are_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert settings(monkeypatch).alerts == ("status", "failed")
+
+
+def test_the_heartbeat_goes_to_a_web_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = settings(
+        monkeypatch, SF_ASSETS_HEARTBEAT_URL="https://beat.test/token?x=1"
+    ).heartbeat_url
+    assert found is not None
+    assert found.get_secret_value() == "https://beat.test/token?x=1"
+    assert "token" not in repr(found)
+    for wrong in ("beat.test/token", "ftp://beat.test/token", "https://", "https://x:token"):
+        said = complaint(monkeypatch, SF_ASSETS_HEARTBEAT_URL=wrong)
+        assert said.startswith("SF_ASSETS_HEARTBEAT_URL: ")
+        assert "token" not in said
 
 
 @pytest.mark.parametrize("text", ["everything", "status,churns", "none,status", "status churn"])
@@ -372,7 +388,7 @@ def test_an_unknown_kind_of_alert_is_told_beside_the_known_ones(
 ) -> None:
     said = complaint(monkeypatch, SF_ASSETS_ALERTS=text)
     assert said.startswith("SF_ASSETS_ALERTS: ")
-    assert "status, churn, notable, stale, credits" in said
+    assert "status, failed, churn, notable, stale, credits" in said
 
 
 def test_the_address_of_the_ui_is_for_links(monkeypatch: pytest.MonkeyPatch) -> None:

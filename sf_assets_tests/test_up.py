@@ -209,6 +209,58 @@ def test_a_profile_that_turns_private_is_told_once_and_the_buttons_of_the_ui_wor
             assert len(told) == 1
 
 
+def test_an_outage_that_outlasts_the_retries_costs_neither_the_day_nor_a_page_twice(
+    tmp_path: Path,
+) -> None:
+    with second_day(tmp_path) as (server, environment, told):
+        back, beats = Event(), []
+
+        def down(request: Request) -> Reply | None:
+            # The first page of one list still comes: it is not bought again.
+            if back.is_set() or (request.path.endswith("/open/followers") and not request.query):
+                return None
+            return Reply(503, json={}, headers={"retry-after": "0"})
+
+        def heartbeat(request: Request) -> Reply:
+            beats.append(request.method)
+            return Reply(200)
+
+        server.fault = down
+        spent = server.credits
+        environment["SF_ASSETS_HURRY"] = "60"
+        # Over for today: the sensor alone asks, as it does where the schedule's run failed.
+        environment["SF_ASSETS_CRON"] = "0 0 * * *"
+        with ScriptedServer(heartbeat) as hook:
+            environment["SF_ASSETS_HEARTBEAT_URL"] = f"{hook.url}/beat"
+            with up(environment, tmp_path / "up.log") as ui:
+                wait_until(lambda: bool(ui.runs("FAILURE")), "the retries to be spent")
+                wait_until(lambda: bool(told), "the failure to be told")
+                back.set()
+                wait_until(lambda: bool(beats), "the day to be complete")
+                wait_until(lambda: len(told) == 3, "the recovery to be told")
+        titles = [alert["title"] for alert in told]
+        assert titles[0] == f"4 lists could not be read on {TODAY}"
+        assert sorted(titles[1:]) == [
+            f"4 lists that failed since {TODAY} can be read again",
+            "@shy: profile turned private",
+        ]
+        with reading(tmp_path / "home" / "sf_assets.duckdb") as con:
+            stored = con.execute(
+                "SELECT handle, relation, lookup_status FROM snapshots WHERE snapshot_date = ? "
+                "ORDER BY ALL",
+                [TODAY],
+            ).fetchall()
+        assert stored == [
+            ("open", "followers", "found"),
+            ("open", "following", "found"),
+            ("shy", "followers", "private"),
+            ("shy", "following", "private"),
+        ]
+        # Two pages and one of `open`; `shy` is asked again, twice, before private is believed.
+        assert server.credits - spent == 3 + 4
+        assert beats == ["GET"]
+
+
 def test_two_daemons_by_mistake_do_what_one_does_and_a_cancelled_run_frees_its_slot(
     tmp_path: Path,
 ) -> None:

@@ -2,13 +2,13 @@
 
 `kinds` are what there is to tell, `news` finds it in the published file, `words` says it for chat,
 mail and machines, `delivery` posts it through Apprise, `ledger` remembers. Each kind is off unless
-SF_ASSETS_ALERTS names it; only status changes are on by themselves.
+SF_ASSETS_ALERTS names it; status changes and failed days are on by themselves.
 """
 
 from sf_assets.alerts.delivery import Arrival, DeliveryFailed, deliver, send_sample, services
 from sf_assets.alerts.kinds import Alert, StatusChange
 from sf_assets.alerts.ledger import delivered, deliveries, note_delivered
-from sf_assets.alerts.news import find, status_changes, undelivered
+from sf_assets.alerts.news import find, find_all, status_changes, undelivered
 from sf_assets.alerts.words import DIGEST_ABOVE, Message, body, messages, title
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "delivered",
     "deliveries",
     "find",
+    "find_all",
     "messages",
     "note_delivered",
     "send_sample",

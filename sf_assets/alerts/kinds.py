@@ -241,6 +241,48 @@ class Stale(Alert):
 
 
 @dataclass(frozen=True)
+class DayFailed(Alert):
+    """Lists that could not be read, since a day; with `healed_on` that they are stored again."""
+
+    kind: ClassVar[AlertKind] = "failed"
+
+    since: date
+    lists: int
+    handles: tuple[str, ...]
+    reasons: tuple[str, ...]
+    healed_on: date | None = field(default=None, compare=False)
+
+    @property
+    def healed(self) -> bool:
+        return self.healed_on is not None
+
+    @property
+    def day(self) -> date:
+        return self.healed_on or self.since
+
+    @property
+    def previous_day(self) -> date | None:
+        return self.since if self.healed else None
+
+    @property
+    def level(self) -> Level:
+        return "success" if self.healed else "warning"
+
+    @property
+    def place(self) -> str:
+        return _cell(self.relations[0], self.day, self.handles[0])
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {
+            "healed": self.healed,
+            "lists": self.lists,
+            "handles": list(self.handles),
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
 class Reading:
     """Credits left at a moment (`at`, UTC, ISO 8601) after a run of a day."""
 

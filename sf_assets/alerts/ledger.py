@@ -5,14 +5,12 @@ Kept here and not in Dagster: deleting old runs must not send old alerts again.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
-from typing import Any
 
 from sf_assets.home import Home
+from sf_assets.jsonl import append, lines
 from sf_assets.landing import now
 from sf_assets.settings import AlertKind
 
@@ -46,7 +44,7 @@ def note_delivered(home: Home, change_ids: Iterable[str], how: str) -> None:
 
 
 def note(home: Home, change_ids: Iterable[str], **said: str) -> None:
-    _append(home, [{"change_id": one, "at": now(), **said} for one in change_ids])
+    append(home.deliveries, [{"change_id": one, "at": now(), **said} for one in change_ids])
 
 
 def switched_on(
@@ -59,7 +57,7 @@ def switched_on(
     """
     since: dict[AlertKind, date] = {"status": date.min}
     known: list[str] = ["status"]
-    for line in _lines(home):
+    for line in lines(home.deliveries):
         if isinstance(line.get("kinds"), list):
             with suppress(KeyError, ValueError, TypeError):
                 day = date.fromisoformat(line["day"])
@@ -68,7 +66,9 @@ def switched_on(
     if set(known) != set(kinds):
         since = _moved_on(since, kinds, today)
         if remember and home.root.is_dir():
-            _append(home, [{"kinds": sorted(kinds), "day": today.isoformat(), "at": now()}])
+            append(
+                home.deliveries, [{"kinds": sorted(kinds), "day": today.isoformat(), "at": now()}]
+            )
     return since
 
 
@@ -79,35 +79,6 @@ def _moved_on(
 
 
 def _deliveries(home: Home) -> Iterator[dict[str, str]]:
-    for line in _lines(home):
+    for line in lines(home.deliveries):
         if isinstance(line.get("change_id"), str):
             yield line
-
-
-def _lines(home: Home) -> Iterator[dict[str, Any]]:
-    try:
-        lines = home.deliveries.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return
-    for text in lines:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # torn while it was written: the alert goes out again, at least once
-        if isinstance(line, dict):
-            yield line
-
-
-def _append(home: Home, entries: Sequence[dict[str, Any]]) -> None:
-    if not entries:
-        return
-    with os.fdopen(
-        os.open(home.deliveries, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b"
-    ) as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")  # the line before is torn: it must not tear this one too
-        file.write("".join(f"{json.dumps(entry)}\n" for entry in entries).encode())
-        file.flush()
-        os.fsync(file.fileno())

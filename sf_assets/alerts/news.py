@@ -6,15 +6,18 @@ An id names what happened, not when it was looked for, so deriving a day again g
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby
 
 import duckdb
 
+from sf_assets import days
 from sf_assets.alerts.kinds import (
     Alert,
     ChurnSpike,
     CreditsLow,
+    DayFailed,
     NotableAccount,
     NotableChange,
     Reading,
@@ -24,7 +27,8 @@ from sf_assets.alerts.kinds import (
 from sf_assets.alerts.ledger import switched_on
 from sf_assets.home import Home
 from sf_assets.registry import Registry, registry_in_force
-from sf_assets.settings import Relation, Settings
+from sf_assets.settings import RELATIONS, Relation, Settings
+from sf_assets.warehouse.connection import reading
 
 # A day's losses (or gains) are a spike where they are at least so many, at least so many times the
 # handle's median of the 28 days before, and more than on any of these. A handle with fewer days to
@@ -41,19 +45,37 @@ CREDIT_DAYS = 3
 NEWS_DAYS = 30
 
 
+def find_all(home: Home, settings: Settings, *, remember: bool = True) -> list[Alert]:
+    """The news of a home, as `find` finds them, also where nothing is published yet."""
+    try:
+        with reading(home.readable) as con:
+            return find(con, home, settings, remember=remember)
+    except FileNotFoundError:
+        return find(None, home, settings, remember=remember)
+
+
 def find(
-    con: duckdb.DuckDBPyConnection, home: Home, settings: Settings, *, remember: bool = True
+    con: duckdb.DuckDBPyConnection | None,
+    home: Home,
+    settings: Settings,
+    *,
+    remember: bool = True,
 ) -> list[Alert]:
     """All news of the kinds that are on, told or not, oldest first.
 
-    `remember` False leaves no note that a kind was seen switched on.
+    `con` is None where nothing is published; `remember` False leaves no note that a kind was seen
+    switched on.
     """
     today = settings.day()
     since = switched_on(home, settings.alerts, today, remember=remember)
     found: list[Alert] = []
     for kind, first in since.items():
         recent = max(first, today - timedelta(days=NEWS_DAYS))
-        if kind == "status":
+        if kind == "failed":
+            found += failed_days(con, home, registry_in_force(home.registry)[0], recent)
+        elif con is None:
+            continue
+        elif kind == "status":
             found += status_changes(con, first)
         elif kind == "churn":
             found += churn_spikes(con, recent)
@@ -259,6 +281,34 @@ def _missed(
     return due[STALE_DAYS - 1] if len(due) >= STALE_DAYS else None
 
 
+def failed_days(
+    con: duckdb.DuckDBPyConnection | None, home: Home, registry: Registry, since: date
+) -> list[DayFailed]:
+    """Outages that began or ended on `since` or later: one alert when they begin, one when all of
+    their lists are stored again."""
+    noted = days.notes(home)
+    handles = {key.handle for one in noted for key in one.lists}
+    first = min((one.day for one in noted), default=since)
+    stored = days.stored_lists(con, first, handles) if con is not None and noted else {}
+    found = []
+    for outage in days.outages(noted, stored, registry):
+        handles_of_it = tuple(sorted({handle for handle, _ in outage.lists}))
+        failed = DayFailed(
+            change_ids=(f"{outage.day}/failed",),
+            handle=handles_of_it[0] if len(handles_of_it) == 1 else None,
+            relations=tuple(one for one in RELATIONS if one in {key[1] for key in outage.lists}),
+            since=outage.day,
+            lists=len(outage.lists),
+            handles=handles_of_it,
+            reasons=outage.reasons,
+        )
+        found.append(failed)
+        if outage.healed_on is not None:
+            ids = (f"{outage.day}/healed",)
+            found.append(replace(failed, change_ids=ids, healed_on=outage.healed_on))
+    return [one for one in found if one.day >= since]
+
+
 def credits_low(con: duckdb.DuckDBPyConnection) -> list[CreditsLow]:
     """The balance with which the credits got low, where they still are.
 
@@ -279,18 +329,18 @@ def credits_low(con: duckdb.DuckDBPyConnection) -> list[CreditsLow]:
         return []  # published by a version that did not ask for balances
     low_since: tuple[Reading, float | None] | None = None
     before: Reading | None = None
-    for reading in (Reading(*row) for row in rows):
-        a_day = _usual_spending(spent, reading.day)
-        low = reading.balance == 0 or (a_day is not None and reading.balance < CREDIT_DAYS * a_day)
+    for left in (Reading(*row) for row in rows):
+        a_day = _usual_spending(spent, left.day)
+        low = left.balance == 0 or (a_day is not None and left.balance < CREDIT_DAYS * a_day)
         if low and low_since is None:
-            low_since = reading, a_day
-        elif not low and before is not None and reading.balance > before.balance:
+            low_since = left, a_day
+        elif not low and before is not None and left.balance > before.balance:
             low_since = None
-        before = reading
+        before = left
     if low_since is None:
         return []
-    reading, a_day = low_since
-    return [CreditsLow((f"{reading.at}/credits",), None, (), reading, a_day)]
+    left, a_day = low_since
+    return [CreditsLow((f"{left.at}/credits",), None, (), left, a_day)]
 
 
 def _usual_spending(spent: Mapping[date, int], day: date) -> float | None:

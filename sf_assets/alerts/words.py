@@ -21,6 +21,7 @@ from sf_assets.alerts.kinds import (
     Alert,
     ChurnSpike,
     CreditsLow,
+    DayFailed,
     Level,
     NotableAccount,
     NotableChange,
@@ -36,6 +37,7 @@ DIGEST_LINES = 20
 # Accounts named in a message; the others are counted.
 NAMED = 10
 NAME_LENGTH = 40
+REASON_LENGTH = 600
 
 # Of the fields below `alert` in JSON. Raised when one changes its meaning or goes; new ones may
 # come without.
@@ -174,6 +176,11 @@ def _what(alert: Alert) -> str:
     if isinstance(alert, Stale):
         what = "no usable list" if len(alert.relations) > 1 else f"no usable {alert.relations[0]}"
         return f"{what} for {counted((alert.today - _stale_from(alert)).days, 'day')}"
+    if isinstance(alert, DayFailed):
+        lists = counted(alert.lists, "list")
+        if alert.healed:
+            return f"{lists} that failed since {alert.since} can be read again"
+        return f"{lists} could not be read on {alert.since}"
     assert isinstance(alert, CreditsLow)
     return f"Credits are low: {alert.reading.balance:,} left"
 
@@ -203,6 +210,13 @@ def said(alert: Alert) -> str:
         else:
             before = f"The last one is of {alert.last_usable} (UTC)"
         return f"{before}; the newest snapshot, of {alert.last_snapshot}, says {_last(alert)}."
+    if isinstance(alert, DayFailed):
+        who = ", ".join(_shown(handle) for handle in alert.handles[:NAMED])
+        more = len(alert.handles) - NAMED
+        who += f" and {more:,} more" if more > 0 else ""
+        if alert.healed:
+            return f"The lists of {who} are stored again on {alert.healed_on} (UTC)."
+        return f"{who}: {_quoted(' | '.join(alert.reasons)) or 'the run did not say why'}"
     assert isinstance(alert, CreditsLow)
     usual = (
         f"; the days before took {alert.a_day:,.0f} each, so it is enough for "
@@ -234,6 +248,16 @@ def means(alert: Alert) -> str:
             "No one is counted as gained or lost since; the next usable list is compared across "
             "the gap. See its failed partitions and `sf-assets doctor`, or stop tracking it."
         ).replace("`", "")
+    if isinstance(alert, DayFailed):
+        if alert.healed:
+            return (
+                "What was missed in between cannot be fetched any more; the next figures are "
+                "compared across the gap. sf-assets doctor names the days."
+            )
+        return (
+            "It is tried again after growing pauses until midnight (UTC); nothing is bought twice. "
+            "You are told when the lists are stored again."
+        )
     return (
         "When they are spent, lists are cut short, and a day that was missed cannot be bought "
         "later. Top up, or read less: sf-assets track HANDLE --pages N."
@@ -261,6 +285,8 @@ def _was(alert: Alert) -> str:
         return f"{_rate(alert.usual)} a day"
     if isinstance(alert, NotableChange):
         return "not listed" if alert.change == "came" else "listed"
+    if isinstance(alert, DayFailed):
+        return "failed" if alert.healed else "stored"
     return "usable" if isinstance(alert, Stale) else "enough"
 
 
@@ -273,6 +299,8 @@ def _now(alert: Alert) -> str:
         return "listed" if alert.change == "came" else "not listed"
     if isinstance(alert, Stale):
         return alert.last_status if alert.last_status != "found" else "stale"
+    if isinstance(alert, DayFailed):
+        return "stored" if alert.healed else "failed"
     assert isinstance(alert, CreditsLow)
     return f"{alert.reading.balance:,}"
 
@@ -339,6 +367,12 @@ def _stranger(handle: str) -> str:
     """A handle somebody else chose: it names nobody of the chat, and evil.com is no link."""
     plain = re.sub(r"[^A-Za-z0-9._]", "?", clean(handle))
     return f"@\u200b{plain}".replace(".", ".\u2060")
+
+
+def _quoted(text: str) -> str:
+    """Reasons hold the vendor's words and handles: they call nobody, and end somewhere."""
+    short = clean(text, REASON_LENGTH)
+    return short.replace("@", "@\u200b").replace("://", ":\u2060//")
 
 
 def _plain_name(name: str | None) -> str:

@@ -15,6 +15,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field, SecretStr
 
+from sf_assets import days
 from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
@@ -36,6 +37,7 @@ from sf_assets.partitions import Grid, split_grid_key
 from sf_assets.places import names_below
 from sf_assets.progress import report
 from sf_assets.registry import Registry, registry_in_force
+from sf_assets.rehearsal import shortened
 from sf_assets.resources import Warehouse
 from sf_assets.settings import (
     RELATIONS,
@@ -67,7 +69,9 @@ LANDING_DAYS = 30
 # What a run bought, in tags of the run.
 PAGES_TAG, CREDITS_TAG = "sf_assets/pages", "sf_assets/credits"
 RETRIES = 2
-RETRY_SECONDS = 60
+# Lists that are named in a message; the others are counted.
+NAMED = 20
+RETRY_SECONDS = 60.0
 
 
 class SnapshotConfig(dg.Config):
@@ -206,7 +210,10 @@ class _Run:
                 self._publish()
         self._tidy()
         self._tell_new_fields()
+        cap = "the credits of the day were spent: raise SF_ASSETS_DAILY_CREDITS or daily_credits"
+        self._remember("capped", dict.fromkeys(self.not_begun, cap))
         self._fail_if_unfinished()
+        self._tell_heartbeat()
 
     def _plan(self) -> Plan:
         loaded, self.before = self._known()
@@ -269,6 +276,15 @@ class _Run:
         for batch in read_in_batches(collecting, say=self.context.log.info):
             for ended in batch:
                 self._note(ended)
+            # One message a batch: each is a row in Dagster's event log, tens of milliseconds dear.
+            failed = [
+                f"{one.key}: {self.unfinished[one.key]}"
+                for one in batch
+                if one.key in self.unfinished
+            ]
+            if failed:
+                more = [f"and {len(failed) - NAMED} more"] if len(failed) > NAMED else []
+                self.context.log.warning("unfinished: " + "\n".join([*failed[:NAMED], *more]))
             finished = [ended for ended in batch if ended.finished]
             yield from self._loaded([one.landed for one in finished if one.landed], finished)
 
@@ -315,7 +331,6 @@ class _Run:
         elif not ended.finished:
             self.unfinished[ended.key] = ended.reason or "unfinished"
             self.transient |= not ended.permanent
-            self.context.log.warning(f"{ended.key} is unfinished: {ended.reason}")
 
     def _loaded(
         self, landings: Sequence[Landed], collected: Sequence[Collected] = ()
@@ -533,7 +548,8 @@ class _Run:
         if not self.unfinished and self.stopped is None:
             return
         if self.transient and self.stopped is None and self._retries_here():
-            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS)
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=shortened(RETRY_SECONDS))
+        self._remember("failed", {**dict.fromkeys(self.pages_missing), **self.unfinished})
         handles = sorted({key.handle for key in self.unfinished})
         # Lists that money cut short would each say the same: one sentence says it for all.
         reasons = list(
@@ -567,6 +583,26 @@ class _Run:
             },
             allow_retries=False,
         )
+
+    def _remember(self, kind: days.Trouble, why: Mapping[SnapshotKey, str | None]) -> None:
+        """Note which of today's due lists this run leaves unfinished, and why."""
+        today = self.settings.day()
+        due = {
+            key: reason
+            for key, reason in why.items()
+            if key.day == today and self.registry.due(key.handle, key.relation, key.day)
+        }
+        try:
+            days.note(self.home, kind, today, self.context.run_id, due)
+        except OSError as error:
+            self.context.log.warning(f"{self.home.days} cannot be written: {error}")
+
+    def _tell_heartbeat(self) -> None:
+        try:
+            if days.tell_heartbeat(self.home, self.settings, self.registry) is False:
+                self.context.log.warning("SF_ASSETS_HEARTBEAT_URL did not take the call")
+        except (SfAssetsError, duckdb.Error, OSError) as error:
+            self.context.log.warning(f"the heartbeat was not sent: {error}")
 
     def _retries_here(self) -> bool:
         # Who waits at a terminal is told at once; a run on its own tries again in a minute.

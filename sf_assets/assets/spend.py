@@ -111,10 +111,8 @@ class Spending:
         day = self.settings.day()
         return [
             key
-            for handle in self.registry.handles
-            for relation in self.registry.settings_of(handle).relations
-            if self.registry.due(handle, relation, day)
-            and (key := SnapshotKey(day, handle, relation)) not in own
+            for handle, relation in self.registry.lists_due(day)
+            if (key := SnapshotKey(day, handle, relation)) not in own
         ]
 
     def _begun(self, keys: Iterable[SnapshotKey]) -> list[ListToRead]:

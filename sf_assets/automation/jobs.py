@@ -11,7 +11,7 @@ from sf_assets.assets.specs import ASSET_OF
 from sf_assets.home import Home
 from sf_assets.partitions import HandleRange
 from sf_assets.settings import RELATIONS, load_settings
-from sf_assets.warehouse.connection import locked, reading
+from sf_assets.warehouse.connection import locked
 
 SNAPSHOTS_JOB = "daily_snapshots"
 DERIVE_JOB = "derive"
@@ -27,6 +27,9 @@ DAY_TAG = "sf_assets/day"
 HANDLE_TAG = "sf_assets/handle"
 CHUNK_TAG = "sf_assets/chunk"
 KIND_TAG = "sf_assets/kind"
+# Of another try of the same day: the number of the try.
+AGAIN_TAG = "sf_assets/again"
+HOME_TAG = "sf_assets/home"
 
 snapshots_job = dg.define_asset_job(
     SNAPSHOTS_JOB,
@@ -89,8 +92,7 @@ def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
     """
     settings = load_settings()
     home = Home.of(settings)
-    with reading(home.readable) as con:
-        found = alerts.find(con, home, settings)
+    found = alerts.find_all(home, settings)
     alert = next((one for one in found if config.change_id in one.change_ids), None)
     if alert is None:
         context.log.info(f"{config.change_id} is no change any more: its day was read again")

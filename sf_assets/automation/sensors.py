@@ -11,17 +11,20 @@ from datetime import date, datetime, timedelta, timezone
 import dagster as dg
 
 from sf_assets import alerts
-from sf_assets.automation.dead_runs import aware, fail_dead_runs
+from sf_assets.automation.dead_runs import fail_dead_runs
 from sf_assets.automation.jobs import (
     ALERT_TAG,
     DAY_TAG,
     DERIVE_TAG,
     HANDLE_TAG,
+    HOME_TAG,
     KIND_TAG,
     alert_job,
     derive_job,
     derive_tags,
 )
+from sf_assets.automation.runs import IN_PROGRESS, aware, handles_held, in_progress, location_of
+from sf_assets.automation.tries import days_sensor, interval
 from sf_assets.home import Home
 from sf_assets.partitions import HANDLES, handles_partitions
 from sf_assets.registry import registry_in_force
@@ -30,32 +33,30 @@ from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
-IN_PROGRESS = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
-SECONDS = 30
-
 
 def build_sensors(home: Home, start: date) -> list[dg.SensorDefinition]:
     """All of them, on by default."""
-    return [_registry_sensor(home), _derivation_sensor(home, start), _alert_sensor(home)]
+    return [
+        _registry_sensor(home),
+        days_sensor(home, start),
+        _derivation_sensor(home, start),
+        _alert_sensor(home),
+    ]
 
 
 def _registry_sensor(home: Home) -> dg.SensorDefinition:
     @dg.sensor(
         name="registry",
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Keeps the handle partitions equal to handles.yaml.",
     )
     def registry(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        for run_id in fail_dead_runs(context.instance):
+        location = location_of(context)
+        for run_id in fail_dead_runs(context.instance, home, location):
             context.log.warning(f"run {run_id} was killed; it no longer counts as in progress")
-        registered = set(context.instance.get_dynamic_partitions(HANDLES))
+        partitions = list(context.instance.get_dynamic_partitions(HANDLES))
+        registered = set(partitions)
         # A failed read must never look like an empty list: the partitions then stay as they are.
         current, wrong = registry_in_force(home.registry)
         if wrong is not None or not current.has_list:
@@ -66,14 +67,13 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
         new = [handle for handle in tracked if handle not in registered]
         # Only what was in the file and is taken out leaves; what others registered stays.
         gone = sorted((known - tracked.keys()) & registered)
-        if gone and context.instance.get_runs_count(dg.RunsFilter(statuses=IN_PROGRESS)):
-            # Deleting a key while a run holds it loses the run's end.
-            context.log.info(f"{', '.join(gone)}: removed when no run is in progress")
-            gone = []
-            keep = known | tracked.keys()
-        else:
-            keep = set(tracked)
-        cursor = json.dumps(sorted(keep))
+        # Deleting a key while a run holds it loses the run's end.
+        runs = in_progress(context.instance, home, location) if gone else []
+        held = {handle for run in runs for handle in handles_held(run, partitions)} & set(gone)
+        if held:
+            context.log.info(f"{', '.join(sorted(held))}: removed when no run holds it any more")
+            gone = [handle for handle in gone if handle not in held]
+        cursor = json.dumps(sorted(tracked.keys() | held))
         if not new and not gone:
             context.update_cursor(cursor)
             return dg.SkipReason(f"{counted(len(tracked), 'handle')}, unchanged")
@@ -91,7 +91,7 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
     @dg.sensor(
         name="derivation",
         job=derive_job,
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Derives churn, growth and status whenever snapshots of a day have landed.",
     )
@@ -107,13 +107,16 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
         if first is None:
             yield dg.SkipReason("everything that is loaded is derived")
             return
-        attempt = _next_attempt(context.instance, DERIVE_TAG, marker)
+        attempt = _next_attempt(context.instance, home, DERIVE_TAG, marker)
         if attempt is None:
             yield dg.SkipReason(f"deriving {first} to {last} is under way or waits for a retry")
             return
         yield dg.RunRequest(
             run_key=f"derive/{marker}/{attempt}",
-            tags=derive_tags(max(first, start), max(last, start), marker),
+            tags={
+                HOME_TAG: str(home.root),
+                **derive_tags(max(first, start), max(last, start), marker),
+            },
         )
 
     return derivation
@@ -123,31 +126,28 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
     @dg.sensor(
         name="alerts",
         job=alert_job,
-        minimum_interval_seconds=SECONDS,
+        minimum_interval_seconds=interval(),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Turns each change to private, hidden, not_found and back into an alert, and "
         "what else SF_ASSETS_ALERTS names.",
     )
     def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        try:
-            with reading(home.readable) as con:
-                found = alerts.find(con, home, load_settings())
-                waiting = alerts.undelivered(found, alerts.delivered(home))
-        except FileNotFoundError:
-            waiting = []
+        found = alerts.find_all(home, load_settings())
+        waiting = alerts.undelivered(found, alerts.delivered(home))
         if not waiting:
             yield dg.SkipReason("everything is told")
             return
         if len(waiting) > alerts.DIGEST_ABOVE:
             # One run tells all of them; it is asked for again as its oldest one is.
             oldest, newest = waiting[0].id, waiting[-1].id
-            attempt = _next_attempt(context.instance, ALERT_TAG, oldest)
+            attempt = _next_attempt(context.instance, home, ALERT_TAG, oldest)
             if attempt is None:
                 yield dg.SkipReason(f"{oldest} is under way or waits for a retry")
                 return
             yield dg.RunRequest(
                 run_key=f"{oldest}..{newest}#{attempt}",
                 tags={
+                    HOME_TAG: str(home.root),
                     ALERT_TAG: oldest,
                     KIND_TAG: "digest",
                     DAY_TAG: waiting[-1].day.isoformat(),
@@ -156,7 +156,7 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
             )
             return
         for number, one in enumerate(waiting):
-            attempt = _next_attempt(context.instance, ALERT_TAG, one.id)
+            attempt = _next_attempt(context.instance, home, ALERT_TAG, one.id)
             if attempt is None:
                 # Oldest first: the later ones wait until this one is out. Dagster takes requests
                 # or a reason from one tick, never both.
@@ -166,6 +166,7 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
             yield dg.RunRequest(
                 run_key=one.id if attempt == 0 else f"{one.id}#{attempt}",
                 tags={
+                    HOME_TAG: str(home.root),
                     ALERT_TAG: one.id,
                     KIND_TAG: one.kind,
                     DAY_TAG: one.day.isoformat(),
@@ -177,12 +178,13 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
     return alert
 
 
-def _next_attempt(instance: dg.DagsterInstance, tag: str, value: str) -> int | None:
+def _next_attempt(instance: dg.DagsterInstance, home: Home, tag: str, value: str) -> int | None:
     """0 where no run was asked for yet; the number of failed ones where it is time for another.
 
     None while one is in progress, or so soon after a failure (1, 2, 4 … 60 minutes).
     """
-    records = instance.get_run_records(dg.RunsFilter(tags={tag: value}), limit=100)
+    ours = dg.RunsFilter(tags={tag: value, HOME_TAG: str(home.root)})
+    records = instance.get_run_records(ours, limit=100)
     if not records:
         return 0
     if any(record.dagster_run.status in IN_PROGRESS for record in records):

@@ -9,16 +9,11 @@ from sf_assets.alerts.words import as_data
 from sf_assets.cli.tables import counted, print_json, print_table
 from sf_assets.home import Home
 from sf_assets.settings import Settings, SettingsError
-from sf_assets.warehouse.connection import reading
 
 
 def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
     """The newest alerts of the kinds that are on, newest first. Notes nothing."""
-    try:
-        with reading(home.readable) as con:
-            found = alerts.find(con, home, settings, remember=False)
-    except FileNotFoundError:
-        found = []
+    found = alerts.find_all(home, settings, remember=False)
     told = alerts.deliveries(home)
     rows = []
     for one in reversed(found):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Coroutine
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +14,7 @@ import duckdb
 
 from sf_assets import __version__
 from sf_assets.cli.tables import counted, print_json
+from sf_assets.days import missing_days
 from sf_assets.home import Home
 from sf_assets.registry import registry_in_force
 from sf_assets.settings import Settings, SettingsError, load_settings, misspelt_variables
@@ -31,6 +32,7 @@ _Answer = TypeVar("_Answer")
 MIN_FREE_BYTES = 2 * 1024**3
 MAX_GRID_KEYS = 100_000
 MAX_SKEW_SECONDS = 120
+DAYS_SHOWN = 5
 
 
 class Problem(Exception):
@@ -76,6 +78,7 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         ("disk", _disk),
         ("handles", _handles),
         ("duckdb", _duckdb),
+        ("days", _days),
         ("grid", _grid),
         ("alerts", _alerts),
     ]
@@ -214,6 +217,26 @@ def _duckdb(settings: Settings, home: Home) -> str:
     except duckdb.Error as error:
         raise Problem(f"{home.readable} cannot be read ({error}): run sf-assets rebuild") from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
+
+
+def _days(settings: Settings, home: Home) -> str:
+    """Which of the last days lack lists, and why."""
+    missing = missing_days(home, settings, registry_in_force(home.registry, keep=False)[0])
+    if not missing:
+        return "no list that was due is missing"
+    newest = missing[-1].day
+    told = "; ".join(str(one) for one in reversed(missing[-DAYS_SHOWN:]))
+    told += (
+        f"; and {counted(len(missing) - DAYS_SHOWN, 'day')} before" if missing[DAYS_SHOWN:] else ""
+    )
+    if newest == settings.day():
+        raise Problem(
+            f"unfinished {told}. It is tried again until midnight (UTC) while sf-assets up runs"
+        )
+    said = f"missing {told}. The next snapshot is compared across the gap"
+    if newest == settings.day() - timedelta(days=1):
+        raise Problem(f"{said}; see that sf-assets up runs all day")
+    return said
 
 
 def _grid(settings: Settings, home: Home) -> str:

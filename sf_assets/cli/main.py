@@ -275,7 +275,9 @@ def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_js
     from sf_assets.cli.report import run_report
     from sf_assets.settings import load_settings
 
-    run_report(known_home(load_settings()), handles, days, output, quiet=quiet, as_json=as_json)
+    settings = load_settings()
+    home = known_home(settings)
+    run_report(settings, home, handles, days, output, quiet=quiet, as_json=as_json)
 
 
 @main.group(

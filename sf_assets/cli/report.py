@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 import click
 
+from sf_assets import days as days_of
 from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
-from sf_assets.registry import normalise_handle
+from sf_assets.registry import normalise_handle, registry_in_force
 from sf_assets.report import gather, render
-from sf_assets.settings import SettingsError
+from sf_assets.settings import Settings, SettingsError
 from sf_assets.warehouse.connection import reading
 
 
 def run_report(
+    settings: Settings,
     home: Home,
     handles: Sequence[str],
     days: int,
@@ -45,13 +48,26 @@ def run_report(
             f"{', '.join(missing)}: no snapshot in the {counted(days, 'day')} up to "
             f"{report.days[-1]}; " + _closest(home, missing[0])
         )
+    gaps = days_of.missing_days(home, settings, registry_in_force(home.registry)[0])
+    named = {handle.name for handle in report.handles}
+    gaps = [gap for gap in gaps if gap.day >= report.days[0]]
+    gaps = [gap for gap in gaps if not wanted or named & {key.handle for key in gap.missing}]
+    report = replace(report, missing=gaps)
     try:
         output.write_text(render(report), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{output} cannot be written ({error})") from None
     last, names = report.days[-1], [handle.name for handle in report.handles]
     if as_json:
-        print_json({"file": str(output), "handles": names, "days": days, "last_day": last})
+        print_json(
+            {
+                "file": str(output),
+                "handles": names,
+                "days": days,
+                "last_day": last,
+                "missing_days": [str(gap.day) for gap in gaps],
+            }
+        )
     elif not quiet:
         click.echo(
             f"{output}: {counted(len(names), 'handle')}, {counted(days, 'day')} up to {last}"

@@ -102,7 +102,7 @@ class Runner:
             from sf_assets.definitions import build_definitions
 
             self.defs = build_definitions(settings)
-        self.instance, self.verbose = instance, verbose
+        self.instance, self.settings, self.verbose = instance, settings, verbose
 
     def register(self, handles: Sequence[str]) -> list[str]:
         """Make partitions of handles that have none yet; returns all in their order."""
@@ -168,14 +168,22 @@ class Runner:
     ) -> dg.ExecuteInProcessResult:
         import dagster as dg
 
+        from sf_assets.automation.jobs import HOME_TAG
+
         level = "DEBUG" if self.verbose else "CRITICAL"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self.defs.resolve_job_def(job).execute_in_process(
+            definition = self.defs.resolve_job_def(job)
+            if assets:
+                # Without the checks of these assets, which would have nothing to look at.
+                keys = {dg.AssetKey(asset) for asset in assets}
+                definition = definition.get_subset(
+                    asset_selection=keys, asset_check_selection=set()
+                )
+            return definition.execute_in_process(
                 run_config={**config, "loggers": {"console": {"config": {"log_level": level}}}},
                 instance=self.instance,
-                tags={**tags, **LAUNCHED_HERE},
-                asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
+                tags={**tags, **LAUNCHED_HERE, HOME_TAG: str(self.settings.home)},
                 raise_on_error=False,
             )
 

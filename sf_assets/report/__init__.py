@@ -14,6 +14,7 @@ import duckdb
 
 from sf_assets import __version__
 from sf_assets.assets.pictures import chart_css, draw
+from sf_assets.days import MissingDay
 from sf_assets.text import clean
 
 # Handles that get charts of their own; with more of them, those that moved most do.
@@ -106,6 +107,7 @@ class Report:
     changes_in_all: int
     notable: Sequence[Mapping[str, Any]]
     spend: Mapping[date, Mapping[str, int]]
+    missing: Sequence[MissingDay] = ()
 
     @property
     def detailed(self) -> list[Handle]:

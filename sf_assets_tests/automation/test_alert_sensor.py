@@ -87,6 +87,7 @@ def test_a_delivery_is_found_by_day_handle_and_kind(changed: Location) -> None:
         "sf_assets/alert": first.run_key,
         "sf_assets/day": str(DAY + timedelta(days=1)),
         "sf_assets/handle": "first",
+        "sf_assets/home": str(changed.home.root),
         "sf_assets/kind": "status",
     }
 

@@ -101,13 +101,48 @@ def test_a_bad_entry_is_told_with_file_and_line(location: Location) -> None:
     assert reason.skip_message.startswith("handles.yaml:3: ")
 
 
-def test_a_removal_waits_while_a_run_is_in_progress(location: Location) -> None:
-    write(location, "nasa", "esa")
+def started(location: Location, *cells: str, home: str | None = None) -> dg.DagsterRun:
+    """A run in progress over a range of the grid, of this home unless said otherwise."""
+    tags = {"sf_assets/home": home or str(location.home.root)}
+    if len(cells) == 1:
+        tags["dagster/partition"] = cells[0]
+    elif cells:
+        tags["dagster/asset_partition_range_start"] = cells[0]
+        tags["dagster/asset_partition_range_end"] = cells[-1]
+    return location.note_run(dg.RunRequest(tags=tags), dg.DagsterRunStatus.STARTED)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["2026-11-01|nasa"],
+        ["2026-11-01|abc", "2026-11-01|esa"],
+        ["2026-10-01|abc", "2026-11-01|nasa"],
+        ["2026-11-01|nasa", "2026-11-01|gone"],
+    ],
+    ids=["alone", "in the middle", "days", "a range nobody can tell"],
+)
+def test_a_removal_waits_for_a_run_that_holds_the_handle(
+    location: Location, cells: list[str]
+) -> None:
+    write(location, "abc", "nasa", "esa")
     cursor = location.tick("registry").cursor
-    run = location.note_run(dg.RunRequest(), dg.DagsterRunStatus.STARTED)
-    write(location, "esa", "new.one")
+    run = started(location, *cells)
+    write(location, "abc", "esa", "new.one")
     cursor = location.tick("registry", cursor).cursor
-    assert location.handles == ["nasa", "esa", "new.one"]
+    assert location.handles == ["abc", "nasa", "esa", "new.one"]
     location.instance.report_run_failed(run)
     location.tick("registry", cursor)
-    assert location.handles == ["esa", "new.one"]
+    assert location.handles == ["abc", "esa", "new.one"]
+
+
+def test_a_removal_waits_for_no_other_run(location: Location) -> None:
+    write(location, "abc", "nasa", "esa")
+    cursor = location.tick("registry").cursor
+    started(location, "2026-11-01|abc")
+    started(location, "2026-11-01|abc", "2026-11-01|nasa", home="/somewhere/else")
+    started(location, "2026-11-01")  # what is derived of a day
+    location.note_run(dg.RunRequest(), dg.DagsterRunStatus.STARTED, "somebody's own job")
+    write(location, "abc", "esa")
+    location.tick("registry", cursor)
+    assert location.handles == ["abc", "esa"]

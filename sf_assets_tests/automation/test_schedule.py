@@ -61,13 +61,15 @@ def test_a_run_is_found_by_its_day_its_chunk_and_where_it_has_one_its_handle(
     monkeypatch.setattr(schedules, "CHUNK", 2)
     track(location.home.registry, ["nasa", "esa", "abc"])
     requests, _ = location.schedule_tick()
+    home = {"sf_assets/home": str(location.home.root)}
     found = [
         {name: text for name, text in request.tags.items() if name.startswith("sf_assets/")}
         for request in requests
     ]
     assert found == [
-        {"sf_assets/day": str(DAY), "sf_assets/chunk": "1 of 2: nasa to esa, 2"},
+        {**home, "sf_assets/day": str(DAY), "sf_assets/chunk": "1 of 2: nasa to esa, 2"},
         {
+            **home,
             "sf_assets/day": str(DAY),
             "sf_assets/chunk": "2 of 2: abc",
             "sf_assets/handle": "abc",

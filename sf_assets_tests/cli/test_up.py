@@ -109,7 +109,7 @@ def test_up_serves_with_everything_on_and_leaves_no_process_however_it_ends(tmp_
             (repository,) = loaded["repositories"]
             assert {
                 one["name"]: one["sensorState"]["status"] for one in repository["sensors"]
-            } == dict.fromkeys(("registry", "derivation", "alerts"), "RUNNING")
+            } == dict.fromkeys(("registry", "days", "derivation", "alerts"), "RUNNING")
             assert {
                 one["name"]: one["scheduleState"]["status"] for one in repository["schedules"]
             } == {"daily": "RUNNING"}

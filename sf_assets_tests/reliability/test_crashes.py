@@ -146,7 +146,8 @@ def test_a_killed_run_gives_its_slot_back(world: World) -> None:
     with dagster_instance(home) as instance:
         assert instance.get_runs_count(in_progress) == 1
         # One that is alive stays: here it is this process that has not ended it.
-        alive = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus.STARTED)
+        ours = {"sf_assets/home": str(home.root)}
+        alive = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus.STARTED, tags=ours)
         instance.report_engine_event("Executing", alive, EngineEventData.in_process(os.getpid()))
         (registry,) = (one for one in build_sensors(home, DAY1) if one.name == "registry")
         with dg.build_sensor_context(instance=instance) as context:

@@ -1,0 +1,68 @@
+"""What a run prints: one failure, one message; the event log keeps the stack trace."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from sf_assets_tests.automation.conftest import DAY
+from sf_assets_tests.cli.shell import environment
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.loopback import Reply
+from sf_assets_tests.served_lists import KEY, ListServer
+
+# A process of its own, as the daemon's runs are: what other tests do to loggers is not there.
+RUNS = """
+import sys
+import dagster as dg
+from sf_assets.cli.runs import dagster_instance
+from sf_assets.definitions import build_definitions
+from sf_assets.home import Home
+from sf_assets.settings import SettingsError, load_settings
+
+@dg.op
+def raises():
+    raise SettingsError("the sentence that says it")
+
+@dg.job(executor_def=dg.in_process_executor)
+def fails():
+    raises()
+
+settings = load_settings()
+with dagster_instance(Home.of(settings), verbose=True) as instance:
+    instance.add_dynamic_partitions("handles", ["nasa"])
+    job = build_definitions(settings).resolve_job_def("daily_snapshots")
+    done = job.execute_in_process(
+        instance=instance,
+        partition_key=f"{settings.day()}|nasa",
+        asset_selection=[dg.AssetKey("follower_snapshots")],
+        raise_on_error=False,
+        tags={"sf_assets/launched_by": "command line"},  # who waits gets no retries
+    )
+    (entry,) = instance.all_logs(done.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    print("kept" if entry.dagster_event.step_failure_data.error.stack else "lost")
+    print("----", file=sys.stderr, flush=True)
+    fails.execute_in_process(instance=instance, raise_on_error=False)
+"""
+
+
+def test_a_failure_is_printed_once_and_without_a_stack_trace(tmp_path: Path) -> None:
+    with ListServer() as server:
+        server.fault = lambda _: Reply(400, json={})
+        Pipeline(tmp_path / "home", server.url, KEY, DAY).track("nasa", relations=["followers"])
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", RUNS],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == "kept\n"
+    printed, error_of_ours = done.stderr.split("----\n")
+    assert printed.count("1 of 1 lists did not finish") == 1
+    assert error_of_ours.count("the sentence that says it") == 1
+    for text in (printed, error_of_ours):
+        assert "Stack Trace" not in text
+        assert text.count("ERROR") == 1
+        assert "Skipping" not in text
