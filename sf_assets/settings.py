@@ -184,12 +184,12 @@ class Settings(BaseSettings):
             if not _BUCKET.fullmatch(value.rstrip("/")):
                 raise ValueError("needs a folder, or s3://bucket/prefix")
             return value.rstrip("/")
-        return str(Path(value).expanduser().absolute())
+        return str(_folder(Path(value)))
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _folder(value)
 
     @_model_validator(mode="after")
     def _tables_beside_the_files(self) -> Settings:
@@ -245,6 +245,18 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise SettingsError("SOCIALFETCH_API_KEY holds characters a header cannot carry")
         return key
+
+
+def _folder(path: Path) -> Path:
+    """The absolute folder. Raises ValueError for a name that DuckDB cannot be given."""
+    try:
+        path = path.expanduser().absolute()
+        str(path).encode()
+    except (RuntimeError, UnicodeEncodeError) as error:
+        raise ValueError(f"cannot be used as a folder ({error})") from None
+    if "?" in str(path):
+        raise ValueError("DuckDB takes what follows a ? for options; use a path without ?")
+    return path
 
 
 def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:

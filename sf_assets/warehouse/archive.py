@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from sf_assets.landing import Landed, SnapshotKey
 from sf_assets.membership import completeness
-from sf_assets.places import is_remote, put
+from sf_assets.places import is_remote, pattern_of, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch.models import mend_surrogates
 from sf_assets.warehouse.connection import MEMORY
@@ -106,7 +106,7 @@ def write_batch(
             files, longest = _readable(batch, Path(scratch))
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
-            con.execute("SET VARIABLE landing_files = ?", [files])
+            con.execute("SET VARIABLE landing_files = ?", [[pattern_of(file) for file in files]])
             con.execute("SET VARIABLE longest_line = ?", [longest])
             run_sql(con, "stage_entries")
             rows = [
@@ -153,7 +153,7 @@ def _copy(
     listed = []
     for relation in RELATIONS:
         own = [
-            file for landed, file in zip(batch, files, strict=True)
+            pattern_of(file) for landed, file in zip(batch, files, strict=True)
             if landed.key.relation == relation
         ]  # fmt: skip
         if own:

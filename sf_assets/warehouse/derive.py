@@ -28,6 +28,7 @@ from sf_assets.membership import (
     align,
     claims,
 )
+from sf_assets.places import pattern_of
 from sf_assets.settings import SfAssetsError
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.statements import run_sql, sql
@@ -209,7 +210,8 @@ class _Derivation:
         comparable = [s for s in wave if s.comparable]
         if not comparable:
             return set()
-        con.execute("SET VARIABLE archive_files = ?", [sorted({s.path for s in comparable})])
+        files = sorted({pattern_of(s.path) for s in comparable})
+        con.execute("SET VARIABLE archive_files = ?", [files])
         run_sql(con, "wave_match")
         merged = set(con.execute("SELECT DISTINCT relation, handle FROM wave_merges").fetchall())
         if merged:

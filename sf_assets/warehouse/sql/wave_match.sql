@@ -20,7 +20,9 @@ SELECT row_number() OVER () AS entry, w.series, p.position,
         AS strength,
     p.profile_digest AS digest
 FROM (
-    FROM read_parquet(getvariable('archive_files'), filename = 'path', union_by_name = true)
+    FROM read_parquet(
+        getvariable('archive_files'), filename = 'path', union_by_name = true,
+        hive_partitioning = false)
     UNION ALL BY NAME
     SELECT CAST(NULL AS UINTEGER) AS profile_digest WHERE false
 ) AS p

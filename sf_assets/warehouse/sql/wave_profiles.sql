@@ -32,7 +32,7 @@ SELECT s.account_id, w.relation, s.top, s.unheard, s.digest,
     p.sec_uid, p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following,
     p.posts, p.avatar_url, p.avatar_urls, p.profile_url, p.region, p."language",
     p.account_created_at, p.details
-FROM read_parquet(getvariable('archive_files'), filename = 'path') AS p
+FROM read_parquet(getvariable('archive_files'), filename = 'path', hive_partitioning = false) AS p
 JOIN wave AS w
     ON w.path = p.path AND w.relation = p.relation AND w.handle = p.handle
     AND w.snapshot_date = p.snapshot_date AND w.attempt = p.attempt
