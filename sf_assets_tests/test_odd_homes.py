@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from sf_assets.cli.runs import prepare_dagster_home
 from sf_assets.home import Home
-from sf_assets.landing import Landing
 from sf_assets.places import pattern_of
 from sf_assets.settings import SettingsError, load_settings
-from sf_assets.warehouse.connection import reading, writing
-from sf_assets.warehouse.derive import derive
-from sf_assets.warehouse.load import load
-from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.rebuild import rebuild
-from sf_assets_tests.lists import Told
+from sf_assets_tests.homes import fill
 from sf_assets_tests.tables import published_tables
 
 # Several folders of a path at once, where they do not need a neighbour of their own.
@@ -30,27 +27,6 @@ ODD = [
     ("a[b]c",),
     ("a[!b", "a\\*b"),
 ]
-
-
-def fill(root: Path) -> Home:
-    """Two days of both lists of a handle, loaded, derived and published."""
-    home = Home(root)
-    root.mkdir(parents=True)
-    landing = Landing(home.landing)
-    told = [
-        Told(day, "nova", (9 + day, *range(9, day, -1)), relation=relation)
-        for day in (1, 2)
-        for relation in ("followers", "following")
-    ]
-    rows, failures = load(
-        lambda: writing(home.warehouse), home.archive, [one.land(landing) for one in told]
-    )
-    assert not failures
-    assert len(rows) == 4
-    with writing(home.warehouse) as con:
-        derive(con, home.archive)
-    publish(home)
-    return home
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +76,10 @@ def test_a_folder_that_duckdb_cannot_be_given_is_refused(
 ) -> None:
     with pytest.raises(SettingsError, match=f"{variable}: .*{said}"):
         load_settings({variable: folder, "SF_ASSETS_WAREHOUSE": "ducklake:postgres:dbname=x"})
+
+
+def test_a_home_where_dagster_would_not_find_its_settings_is_refused(tmp_path: Path) -> None:
+    for name in ("a*b", "[ab]"):
+        with pytest.raises(SettingsError, match="use a path without"):
+            prepare_dagster_home(Home(tmp_path / name))
+    assert list(tmp_path.iterdir()) == []

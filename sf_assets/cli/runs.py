@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import re
@@ -36,7 +37,15 @@ LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
 
 
 def prepare_dagster_home(home: Home) -> None:
-    """Give Dagster its folder and settings in the home, and point this process at it."""
+    """Give Dagster its folder and settings in the home, and point this process at it.
+
+    Raises SettingsError where Dagster would not find them there.
+    """
+    if glob.escape(str(home.dagster)) != str(home.dagster):
+        raise SettingsError(
+            f"SF_ASSETS_HOME: Dagster takes {home.dagster} for a pattern and would run without our "
+            "settings; use a path without * [ ?"
+        )
     home.dagster.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = home.dagster / "dagster.yaml"
     if not target.exists():  # who edited it keeps his own

@@ -22,7 +22,7 @@ import portalocker
 from sf_assets.places import Lake, without_password
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import prepare
-from sf_assets.warehouse.statements import transaction
+from sf_assets.warehouse.statements import STORAGE_VERSION, transaction
 
 DEFAULT_WAIT_SECONDS = 600.0
 # Of a lake: how often a commit that met another one is done again, each time a little later.
@@ -248,7 +248,9 @@ def _open(path: Path, wait_seconds: float, deadline: float) -> duckdb.DuckDBPyCo
     new = not path.exists()
     while True:
         try:
-            con = duckdb.connect(str(path))
+            con = duckdb.connect(
+                str(path), config={"storage_compatibility_version": STORAGE_VERSION}
+            )
             if new:
                 path.chmod(0o600)
             return con
