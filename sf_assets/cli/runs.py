@@ -304,7 +304,10 @@ def run_snapshot(
     for result in [*results, derived]:
         if result.success:
             continue
-        problems += reasons_of(result)
+        # What keeps the day from being loaded keeps it from being derived: it is said once.
+        problems += [
+            one for one in reasons_of(result) if not any(one in other for other in problems)
+        ]
         code = REFUSED if failure_of(result)[1] or code == REFUSED else SOME_FAILED
     for reason in problems:
         click.echo(f"sf-assets: {reason}", err=True)

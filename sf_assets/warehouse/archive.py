@@ -39,6 +39,10 @@ class ArchiveDamaged(SfAssetsError):
     """A file of the archive cannot be read."""
 
 
+class ArchiveTooNew(ArchiveDamaged):
+    """A file of the archive was written by a newer version."""
+
+
 @dataclass(frozen=True)
 class SnapshotRow:
     """One relation of one handle on one UTC day, as it goes into the warehouse."""
@@ -187,26 +191,50 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
 
     Raises ArchiveDamaged naming the file.
     """
-    for path in sorted(root.glob("day=*/*.parquet")):
+    for path in archive_files(root):
+        yield from snapshots_in(path)
+
+
+def archive_files(root: Path) -> list[Path]:
+    """The files that hold snapshots, the oldest day first."""
+    return sorted(root.glob("day=*/*.parquet"))
+
+
+def snapshots_in(path: Path) -> list[SnapshotRow]:
+    """The snapshots in a file of the archive. Raises ArchiveDamaged."""
+    try:
+        with path.open("rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        described = json.loads(metadata[METADATA_KEY.encode()])
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
+        raise ArchiveDamaged(
+            f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
+            "on without the lists in it"
+        ) from None
+    if described["format"] > ARCHIVE_FORMAT:
+        raise ArchiveTooNew(f"{path} was written by a newer sf_assets; upgrade it")
+    return [
+        SnapshotRow(
+            **{
+                **raw,
+                "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
+                "archive_file": f"{path.parent.name}/{path.name}",
+            }
+        )
+        for raw in described["snapshots"]
+    ]
+
+
+def refuse_newer(root: Path) -> None:
+    """Raises ArchiveTooNew where a file of the newest day is of a format that is not known here."""
+    newest = max(root.glob("day=*"), key=lambda folder: folder.name, default=None)
+    for path in newest.glob("*.parquet") if newest else ():
         try:
-            with path.open("rb") as file:
-                metadata = pq.read_metadata(file).metadata or {}
-            described = json.loads(metadata[METADATA_KEY.encode()])
-        except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
-            raise ArchiveDamaged(
-                f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
-                "on without the lists in it"
-            ) from None
-        if described["format"] > ARCHIVE_FORMAT:
-            raise ArchiveDamaged(f"{path} was written by a newer sf_assets; upgrade it")
-        for raw in described["snapshots"]:
-            yield SnapshotRow(
-                **{
-                    **raw,
-                    "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
-                    "archive_file": f"{path.parent.name}/{path.name}",
-                }
-            )
+            snapshots_in(path)
+        except ArchiveTooNew:
+            raise
+        except ArchiveDamaged:
+            continue  # no load reads it, so it is no reason to miss a day
 
 
 def _readable(batch: Sequence[Landed], mended: Path) -> tuple[list[str], int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -135,3 +136,19 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
         con.execute(
             "COMMENT ON VIEW main.column_meanings IS 'One row is one column and what it means.'"
         )
+
+
+def fingerprint(
+    con: duckdb.DuckDBPyConnection, table: str, columns_of: str, without: Collection[str] = ()
+) -> tuple[int, int]:
+    """Rows of a table, and a sum that any other row, or one more or less, would change.
+
+    Of the columns of `columns_of`, but for those `without`. Reads all of it: a block that is
+    damaged raises duckdb.Error.
+    """
+    described = con.execute(f"DESCRIBE {columns_of}").fetchall()
+    columns = ", ".join(f'"{name}"' for (name, *_) in described if name not in without)
+    found = con.execute(
+        f"SELECT count(*), coalesce(sum(CAST(hash({columns}) AS HUGEINT)), 0) FROM {table}"
+    ).fetchall()[0]
+    return int(found[0]), int(found[1])
