@@ -19,16 +19,13 @@ from sf_assets.settings import SettingsError
 from sf_assets.warehouse.archive import refuse_newer
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
-from sf_assets.warehouse.schema import fingerprint
+from sf_assets.warehouse.schema import LOADED, fingerprint
 
 # What a page takes on the disk, landed, archived and loaded, with room to spare.
 PAGE_BYTES = 50_000
 # What is needed besides: Dagster's events, the log of a transaction.
 SPARE_BYTES = 32 << 20
 PROBE = bytes(64 << 10)
-
-# The tables that a load reads and writes.
-LOADED = ("internal.snapshots", "main.credit_ledger", "internal.ledger_files")
 
 
 def look(home: Home, pages: int) -> None:

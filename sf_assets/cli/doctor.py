@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-import click
 import duckdb
 import httpx
 
 from sf_assets import __version__
+from sf_assets.cli.common import CheckList
 from sf_assets.cli.tables import counted, print_json
 from sf_assets.home import Home
 from sf_assets.registry import RegistryError, read_registry
@@ -45,16 +45,10 @@ class Problem(Exception):
 
 def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
     """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
-    said: list[dict[str, Any]] = []
-
-    def say(name: str, fine: bool, text: str) -> None:
-        said.append({"check": name, "ok": fine, "says": text})
-        if not as_json and not (quiet and fine):
-            click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
-
-    code = _checked(say)
+    checks = CheckList(quiet=quiet, as_json=as_json)
+    code = _checked(checks.say)
     if as_json:
-        print_json(said)
+        print_json(checks.said)
     return code
 
 

@@ -300,7 +300,8 @@ def run_snapshot(
     columns, rows = snapshots_of(home, day, handles, relations)
     if not manner.quiet and not manner.as_json:
         print_table(columns, rows)
-    code, problems = FINE, []
+    code = FINE
+    problems: list[str] = []
     for result in [*results, derived]:
         if result.success:
             continue

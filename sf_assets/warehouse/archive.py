@@ -225,6 +225,24 @@ def snapshots_in(path: Path) -> list[SnapshotRow]:
     ]
 
 
+def accounts_in(
+    con: duckdb.DuckDBPyConnection, path: Path
+) -> dict[tuple[SnapshotKey, int], tuple[int, int]]:
+    """Snapshot and attempt -> how many accounts a file lists, and a sum that names them.
+
+    Reads every byte of the accounts. Raises ArchiveDamaged.
+    """
+    try:
+        rows = con.execute(sql("accounts_in"), [[pattern_of(path)]]).fetchall()
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArchiveDamaged(f"{path} cannot be read ({said}); restore it from a backup") from None
+    return {
+        (SnapshotKey(day, handle, relation), attempt): (accounts, names)
+        for relation, handle, day, attempt, accounts, names, _ in rows
+    }
+
+
 def refuse_newer(root: Path) -> None:
     """Raises ArchiveTooNew where a file of the newest day is of a format that is not known here."""
     newest = max(root.glob("day=*"), key=lambda folder: folder.name, default=None)

@@ -37,6 +37,14 @@ TABLES = (
     "internal.ledger_files",
 )
 
+# Of these, what is loaded; the others are derived of it and of the archive.
+LOADED = (
+    "internal.snapshots",
+    "main.credit_ledger",
+    "main.credit_balances",
+    "internal.ledger_files",
+)
+
 
 def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
     """Make the tables, or bring those of an older version up to today: their form, views, comments.
