@@ -20,6 +20,7 @@ import duckdb
 import portalocker
 
 from sf_assets.home import Home
+from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SettingsError, SfAssetsError
 from sf_assets.verify import Finding, verify
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
@@ -55,10 +56,22 @@ def backup(
     """Copy a home to a new folder, whole or not at all, and verify the copy.
 
     Raises SettingsError where there is nothing to copy or the target is there already, BackupFailed
-    for a copy that differs, WarehouseBusy where the warehouse stays held, OSError for a full disk.
+    for a copy that differs or a full disk, WarehouseBusy where the warehouse stays held.
     """
     _refuse(home, target)
     partial = target.with_name(f".{target.name}.partial")
+    try:
+        files, size = _made(home, target, partial, wait_seconds)
+    except OSError as error:
+        raise BackupFailed(
+            f"backup: {target} cannot be made ({error}); nothing of it is left, and {home.root} is "
+            "as it was"
+        ) from None
+    return BackedUp(files, size, verify(replace(home, root=target), tell))
+
+
+def _made(home: Home, target: Path, partial: Path, wait_seconds: float) -> tuple[int, int]:
+    """Make the copy; returns its files and their bytes."""
     lock = _begin(partial)
     try:
         made = _Copy(home, partial)
@@ -71,6 +84,7 @@ def backup(
         else:
             made.files()
         made.mend_and_publish(replace(home, root=partial))
+        crash_point("backed_up")
         files, size = made.check()
         (partial / _LOCK).unlink()
         partial.rename(target)
@@ -79,7 +93,7 @@ def backup(
         raise
     finally:
         os.close(lock)
-    return BackedUp(files, size, verify(replace(home, root=target), tell))
+    return files, size
 
 
 def _refuse(home: Home, target: Path) -> None:

@@ -60,9 +60,9 @@ def verify(
 ) -> list[Finding]:
     """Check a home, telling each finding as it comes. Changes nothing.
 
-    `full` derives everything anew in a scratch folder and compares all tables, which takes as long
-    as a rebuild. Raises SettingsError where there is no home, WarehouseBusy where the warehouse
-    stays held.
+    `full` derives everything anew in a scratch folder and compares all tables, unless something is
+    wrong already; that takes as long as a rebuild. Raises SettingsError where there is no home,
+    WarehouseBusy where the warehouse stays held.
     """
     if not home.marker.exists():
         raise SettingsError(f"{home.root} is not a home: there is nothing to verify")
@@ -76,13 +76,16 @@ def verify(
         look = _Look(home, Path(name), wait_seconds)
         say(look.archive())
         say(look.landing())
+        if home.lake is None and not home.published.is_symlink() and not look.copy.exists():
+            say(Finding("warehouse", "nothing is loaded yet"))
+            return findings
         try:
             with look.warehouse_open() as con:
                 say(look.tables(con))
                 if not findings[-1].problems:
                     for check in (look.snapshots, look.published, look.lists):
                         say(check(con))
-                    if full:
+                    if full and not any(one.problems for one in findings):
                         say(look.derived(con))
         except (duckdb.Error, FileNotFoundError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -103,6 +106,7 @@ class _Look:
         if home.lake is None and home.warehouse.exists():
             self._copy_files()
         self.archived: dict[str, list[SnapshotRow]] = {}
+        self.unreadable: set[str] = set()
         self.accounts: dict[tuple[SnapshotKey, int], tuple[int, int]] = {}
         self.landed: dict[SnapshotKey, Landed] = {}
 
@@ -146,6 +150,7 @@ class _Look:
                     rows, accounts = snapshots_in(path), accounts_in(con, path)
                 except SfAssetsError as error:
                     found.problems.append(str(error))
+                    self.unreadable.add(f"{path.parent.name}/{path.name}")
                     continue
                 for row in rows:
                     listed = accounts.get((row.key, row.attempt), (0, 0))[0]
@@ -218,7 +223,7 @@ class _Look:
         found.problems += [
             f"{key}: {row.archive_file} of the archive does not have it as it is loaded"
             for key, row in loaded.items()
-            if _said(row) not in known
+            if _said(row) not in known and row.archive_file not in self.unreadable
         ]
         waiting = set()
         for rows in self.archived.values():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from sf_assets.home import Home
+from sf_assets.home import HOME_FORMAT, Home
 from sf_assets.landing import Landing
 from sf_assets.settings import RELATIONS
 from sf_assets.warehouse.compact import compact
@@ -34,6 +35,8 @@ def fill(root: Path, days: int = 2) -> Home:
     """A home with so many days in it."""
     root.mkdir(parents=True, mode=0o700)
     home = Home(root)
+    home.marker.write_text(json.dumps({"format": HOME_FORMAT, "start_date": "2026-11-01"}))
+    home.registry.write_text("handles: [nova]\n")
     for day in range(1, days + 1):
         add_day(home, day)
     return home
