@@ -24,7 +24,7 @@ from sf_assets.rehearsal import crash_point
 from sf_assets.settings import SettingsError, SfAssetsError
 from sf_assets.verify import Finding, verify
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
-from sf_assets.warehouse.publish import publish, unshared
+from sf_assets.warehouse.publish import PublishFailed, publish, unshared
 
 # In the form of `sha256sum`, which checks it.
 CHECKSUMS = "backup.sha256"
@@ -62,7 +62,7 @@ def backup(
     partial = target.with_name(f".{target.name}.partial")
     try:
         files, size = _made(home, target, partial, wait_seconds)
-    except OSError as error:
+    except (OSError, PublishFailed) as error:
         raise BackupFailed(
             f"backup: {target} cannot be made ({error}); nothing of it is left, and {home.root} is "
             "as it was"
@@ -148,7 +148,12 @@ class _Copy:
                 closing(sqlite3.connect(source, uri=True, timeout=60)) as old,
                 closing(sqlite3.connect(target)) as new,
             ):
-                old.backup(new)
+                try:
+                    old.backup(new)
+                except sqlite3.OperationalError as error:  # no room, or locked for a minute
+                    raise OSError(f"{name}: {error}") from None
+                except sqlite3.DatabaseError:
+                    self._copy(name)  # damaged, and so kept as it is
 
     def files(self) -> None:
         """All else but the warehouse and its publications, as far as it changed since."""
