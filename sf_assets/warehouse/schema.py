@@ -65,6 +65,12 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             f"{where} has format {made_as}, made by a newer sf_assets; this one knows formats "
             f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
         )
+    # Views and comments hold no data: a warehouse made by an older version gets today's.
+    words = _words()
+    if found and made_as == WAREHOUSE_FORMAT:
+        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
+        if known_words.fetchall() == [(words,)]:
+            return
     with transaction(con):
         if not found:
             run_sql(con, "schema")
@@ -79,15 +85,11 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             for number in range(made_as + 1, WAREHOUSE_FORMAT + 1):
                 run_sql(con, f"upgrade_{number}")
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
-        # Views and comments hold no data: a warehouse made by an older version gets today's.
-        words = _words()
-        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
-        if known_words.fetchall()[0][0] != words:
-            of_a_lake = isinstance(where, Lake)
-            views = sql("views")
-            con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
-            _comment_columns(con, views_too=not of_a_lake)
-            con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
+        of_a_lake = isinstance(where, Lake)
+        views = sql("views")
+        con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
+        _comment_columns(con, views_too=not of_a_lake)
+        con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
 @cache
