@@ -328,6 +328,7 @@ class _Look:
             return found
         tables = [table for table in TABLES if table not in LOADED]
         with writing(self.scratch / "anew" / "warehouse.duckdb") as anew:
+            use_s3(anew, self.home.archive)
             record(anew, _all_rows(con))
             derive(anew, self.home.archive)
             found.problems = [

@@ -203,10 +203,10 @@ def _attach(
             if again and time.monotonic() < deadline:
                 time.sleep(random.uniform(0.05, 0.5))
                 continue
-            if _HELD.search(str(error)):
+            if again:
                 raise WarehouseBusy(
-                    f"{lake} is held by another process for more than {wait_seconds:.0f} s; landed "
-                    "pages are kept, run the day again later"
+                    f"{lake} is held, or being made, by others for more than {wait_seconds:.0f} s; "
+                    "landed pages are kept, run the day again later"
                 ) from None
             raise WarehouseUnreadable(
                 f"{lake} cannot be opened ({without_password(_first_line(error))}). What was "

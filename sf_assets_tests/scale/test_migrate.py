@@ -69,7 +69,7 @@ def test_up_and_back_is_what_it_was_and_nothing_is_taken_away(far: Far, tmp_path
     assert [one.problems for one in verify(lake, full=True)] == [[]] * 7
     with writing(lake.writable) as con:
         con.execute("UPDATE internal.snapshots SET listed = listed + 1 WHERE handle = 'vega'")
-    assert [one.check for one in verify(lake) if one.problems] == ["snapshots", "lists"]
+    assert [one.check for one in verify(lake) if one.problems] == ["snapshots"]
     with writing(lake.writable) as con:
         con.execute("UPDATE internal.snapshots SET listed = listed - 1 WHERE handle = 'vega'")
     # There the work goes on: what was landed and not loaded is loaded, and the next day compared.
