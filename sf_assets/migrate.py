@@ -22,7 +22,7 @@ from sf_assets.settings import SettingsError, SfAssetsError
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import locked, reading, writing
-from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT
+from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT, fingerprint
 from sf_assets.warehouse.statements import transaction
 
 # What a home has beside tables and lists.
@@ -167,10 +167,7 @@ def _copy_tables(source: Home, target: Home, tell: Callable[[str], None]) -> dic
             for table in TABLES:
                 con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {OLD}.{table}")
         for table in TABLES:
-            columns = ", ".join(
-                f'"{name}"' for (name, *_) in con.execute(f"DESCRIBE {table}").fetchall()
-            )
-            there, here = (_fingerprint(con, columns, one) for one in (f"{OLD}.{table}", table))
+            there, here = (fingerprint(con, one, table) for one in (f"{OLD}.{table}", table))
             if there != here:
                 # Else the next attempt would find a target in use.
                 with transaction(con):
@@ -183,14 +180,6 @@ def _copy_tables(source: Home, target: Home, tell: Callable[[str], None]) -> dic
             rows[table] = here[0]
             tell(f"{table}: {counted(here[0], 'row')}, checksums equal")
     return rows
-
-
-def _fingerprint(con: duckdb.DuckDBPyConnection, columns: str, table: str) -> tuple[int, int]:
-    """Rows of a table, and a sum that any other row, or one more or less, would change."""
-    found = con.execute(
-        f"SELECT count(*), coalesce(sum(CAST(hash({columns}) AS HUGEINT)), 0) FROM {table}"
-    ).fetchall()[0]
-    return int(found[0]), int(found[1])
 
 
 @contextmanager

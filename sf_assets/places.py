@@ -108,6 +108,23 @@ class Store:
         return asking
 
 
+def pattern_of(path: str | Path) -> str:
+    """The pattern by which DuckDB reads this one file, whatever its folders are called.
+
+    Its readers take `*`, `?` and `[` for wildcards: below `a[b]` they read what is below `ab`.
+    """
+    if is_remote(path):
+        return str(path)
+    # Nothing escapes a backslash there; `?` stands for it.
+    return "/".join(
+        _WILDCARD.sub(r"[\g<0>]", part).replace("\\", "?") if _WILDCARD.search(part) else part
+        for part in str(path).split("/")
+    )
+
+
+_WILDCARD = re.compile(r"[*?\[]")
+
+
 def put(file: Path, target: Path) -> None:
     """Copy a file of this machine to a place of an object store: whole, or not at all.
 

@@ -24,6 +24,7 @@ STEPS = {
     "committed": "a transaction is committed and the file not closed",
     "compacted": "a smaller warehouse file is made and not yet in the place of the old one",
     "copied": "the new publication is copied and the link not moved",
+    "backed_up": "a backup is copied and not yet in its place",
     "sent": "an alert is sent and not noted",
 }
 

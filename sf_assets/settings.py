@@ -301,7 +301,12 @@ class Settings(BaseSettings):
 
 
 def _folder(path: Path) -> Path:
-    path = path.expanduser().absolute()
+    """The absolute folder. Raises ValueError for a name that DuckDB cannot be given."""
+    try:
+        path = path.expanduser().absolute()
+        str(path).encode()
+    except (RuntimeError, UnicodeEncodeError) as error:
+        raise ValueError(f"cannot be used as a folder ({error})") from None
     if "?" in str(path):
         # DuckDB and SQLite take what follows it for options, and write elsewhere.
         raise ValueError(f"{path} has a ? in it, which databases cannot have: name another folder")

@@ -15,7 +15,7 @@ import dagster as dg
 import duckdb
 from pydantic import Field, SecretStr
 
-from sf_assets import days
+from sf_assets import days, preflight
 from sf_assets.assets.external import HANDLE_REGISTRY, SOCIAL_FETCH_API
 from sf_assets.assets.plan import Plan, make_plan
 from sf_assets.assets.reading import read_in_batches
@@ -191,7 +191,7 @@ class _Run:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
         plan = self._plan()
         self.unfinished.update(plan.refused)
-        plan.read = self._with_known(plan.read)
+        plan.read = self._with_known(self._if_loadable(plan.read))
         self.disordered = plan.disordered
         budget = self.spending.prepare(plan.read, self.costs) if plan.read else Budget(None)
         self._log_plan(plan)
@@ -230,6 +230,18 @@ class _Run:
         )
         plan.refused.update(self.not_handles)
         return plan
+
+    def _if_loadable(self, lists: list[ListToRead]) -> list[ListToRead]:
+        """The lists to read; none of them where what would be bought could not be loaded."""
+        if not lists:
+            return lists
+        try:
+            preflight.look(self.home, sum(one.pages_before or 1 for one in lists))
+        except SfAssetsError as error:
+            for one in lists:
+                self.unfinished[one.key] = f"nothing was bought: {error}"
+            return []
+        return lists
 
     def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
         """Give the lists that are not read whole what is known of them."""

@@ -35,6 +35,20 @@ class Commands(click.Group):
         return super().main(*args, **kwargs)
 
 
+class CheckList:
+    """Checks of a command as they come: a line each, or all of them as one JSON document."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self.quiet, self.as_json = quiet, as_json
+        self.said: list[dict[str, Any]] = []
+
+    def say(self, name: str, fine: bool, text: str) -> None:
+        """Add the outcome of a check."""
+        self.said.append({"check": name, "ok": fine, "says": text})
+        if not self.as_json and not (self.quiet and fine):
+            click.echo(f"{'ok ' if fine else 'BAD'}  {name:<10}{text}")
+
+
 def said_clearly(command: _Command) -> _Command:
     """Errors a person can mend become one sentence and an exit code, not a traceback."""
 

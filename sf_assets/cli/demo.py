@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from contextlib import nullcontext
@@ -117,4 +118,5 @@ def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: 
     )
     for line in unfinished:
         click.echo(line, err=True)
-    click.echo(f'Ask it:  SF_ASSETS_HOME={home.root} sf-assets query "FROM follower_growth"')
+    shown = shlex.quote(str(home.root))
+    click.echo(f'Ask it:  SF_ASSETS_HOME={shown} sf-assets query "FROM follower_growth"')

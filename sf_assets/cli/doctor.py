@@ -9,10 +9,10 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
-import click
 import duckdb
 
 from sf_assets import __version__
+from sf_assets.cli.common import CheckList
 from sf_assets.cli.tables import counted, print_json
 from sf_assets.days import missing_days
 from sf_assets.home import Home
@@ -45,16 +45,10 @@ class Problem(Exception):
 
 def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
     """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
-    said: list[dict[str, Any]] = []
-
-    def say(name: str, fine: bool, text: str) -> None:
-        said.append({"check": name, "ok": fine, "says": text})
-        if not as_json and not (quiet and fine):
-            click.echo(f"{'ok ' if fine else 'BAD'}  {name:<9}{text}")
-
-    code = _checked(say)
+    checks = CheckList(quiet=quiet, as_json=as_json)
+    code = _checked(checks.say)
     if as_json:
-        print_json(said)
+        print_json(checks.said)
     return code
 
 

@@ -13,6 +13,7 @@ import click
 import duckdb
 from pydantic import SecretStr
 
+from sf_assets import preflight
 from sf_assets.assets.spend import ask_balance
 from sf_assets.budget import Budget, DayMeter
 from sf_assets.cli.common import registry_of
@@ -156,6 +157,7 @@ def _of_a_stranger(
             click.echo("nothing was bought")
             return 0
     home.ensure(settings)
+    preflight.look(home, pages=1)
     try:
         walk = asyncio.run(_first_page(settings, home, handle))
     except SocialFetchError as error:

@@ -22,7 +22,7 @@ from sf_assets.cli.common import (
 )
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.cli.tracking import handles, track, untrack
-from sf_assets.cli.upkeep import doctor, migrate, rebuild
+from sf_assets.cli.upkeep import backup, doctor, migrate, rebuild, verify
 
 _COMPLETION = """
 \b
@@ -65,7 +65,7 @@ def main() -> None:
     os.umask(0o077)
 
 
-for _command in (track, untrack, handles, doctor, rebuild, migrate):
+for _command in (track, untrack, handles, doctor, rebuild, backup, verify, migrate):
     main.add_command(_command)
 
 

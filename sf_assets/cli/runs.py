@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import re
@@ -35,7 +36,15 @@ LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
 
 
 def prepare_dagster_home(home: Home) -> None:
-    """Give Dagster its folder and settings in the home, and point this process at it."""
+    """Give Dagster its folder and settings in the home, and point this process at it.
+
+    Raises SettingsError where Dagster would not find them there.
+    """
+    if glob.escape(str(home.dagster)) != str(home.dagster):
+        raise SettingsError(
+            f"SF_ASSETS_HOME: Dagster takes {home.dagster} for a pattern and would run without our "
+            "settings; use a path without * [ ?"
+        )
     home.dagster.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = home.dagster / "dagster.yaml"
     if not target.exists():  # who edited it keeps his own
@@ -287,11 +296,15 @@ def run_snapshot(
     columns, rows = snapshots_of(home, day, handles, relations)
     if not manner.quiet and not manner.as_json:
         print_table(columns, rows)
-    code, problems = FINE, []
+    code = FINE
+    problems: list[str] = []
     for result in [*results, derived]:
         if result.success:
             continue
-        problems += reasons_of(result)
+        # What keeps the day from being loaded keeps it from being derived: it is said once.
+        problems += [
+            one for one in reasons_of(result) if not any(one in other for other in problems)
+        ]
         code = REFUSED if failure_of(result)[1] or code == REFUSED else SOME_FAILED
     for reason in problems:
         click.echo(f"sf-assets: {reason}", err=True)

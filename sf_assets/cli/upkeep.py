@@ -1,15 +1,20 @@
-"""Keeping a home well: doctor, rebuild, migrate."""
+"""Keeping a home well: doctor, rebuild, backup, verify, migrate."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import json_option, known_home, quiet_option, said_clearly
+from sf_assets.cli.common import CheckList, json_option, known_home, quiet_option, said_clearly
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
+
+if TYPE_CHECKING:
+    from sf_assets.verify import Finding
 
 
 @click.command(
@@ -51,6 +56,74 @@ def rebuild(quiet: bool) -> None:
     for problem in made.problems:
         click.echo(f"not replayed: {problem}", err=True)
     sys.exit(SOME_FAILED if made.problems else FINE)
+
+
+# Of one check; `--json` has them all.
+_PROBLEMS_SHOWN = 20
+
+
+def _teller(checks: CheckList) -> Callable[[Finding], None]:
+    """Says what a check of `verify` found."""
+
+    def tell(finding: Finding) -> None:
+        if not finding.problems:
+            checks.say(finding.check, True, finding.says)
+        shown = len(finding.problems) if checks.as_json else _PROBLEMS_SHOWN
+        for problem in finding.problems[:shown]:
+            checks.say(finding.check, False, problem)
+        if len(finding.problems) > shown:
+            checks.say(finding.check, False, f"and {len(finding.problems) - shown} more")
+
+    return tell
+
+
+@click.command(
+    short_help="Archive, landing, warehouse and published file against each other.",
+    help="Hold archive, landing, warehouse and published file against each other: checksums, "
+    "counts, a sample of lists. Reads only, also beside `sf-assets up`; what to do is said. Exit "
+    "code 1 where something is wrong.",
+    epilog="Example: sf-assets verify --full",
+)
+@click.option("--full", is_flag=True, help="Derive everything anew, too, and compare all tables.")
+@quiet_option
+@json_option
+@said_clearly
+def verify(full: bool, quiet: bool, as_json: bool) -> None:
+    from sf_assets.cli.tables import print_json
+    from sf_assets.settings import load_settings
+    from sf_assets.verify import verify
+
+    checks = CheckList(quiet=quiet, as_json=as_json)
+    findings = verify(known_home(load_settings()), _teller(checks), full=full)
+    if as_json:
+        print_json(checks.said)
+    sys.exit(SOME_FAILED if any(one.problems for one in findings) else FINE)
+
+
+@click.command(
+    short_help="A consistent copy of this home, made while it runs.",
+    help="Copy this home to a new folder, whole or not at all, also beside `sf-assets up`, and "
+    "verify the copy. It is a home itself: to restore, copy it to where SF_ASSETS_HOME points. "
+    "Exit code 1 where the copy has a problem, which the home then has, too.",
+    epilog="Example: sf-assets backup /mnt/backups/2026-11-27",
+)
+@click.argument("to", type=click.Path(path_type=Path))
+@quiet_option
+@json_option
+@said_clearly
+def backup(to: Path, quiet: bool, as_json: bool) -> None:
+    from sf_assets.backup import backup
+    from sf_assets.cli.tables import print_json
+    from sf_assets.settings import load_settings
+
+    checks = CheckList(quiet=quiet, as_json=as_json)
+    made = backup(known_home(load_settings()), to.absolute(), _teller(checks))
+    if as_json:
+        told = {"folder": to.absolute(), "files": made.files, "bytes": made.bytes}
+        print_json({**told, "checks": checks.said})
+    elif not quiet:
+        click.echo(f"{made.files} files, {made.bytes:,} bytes, in {to.absolute()}")
+    sys.exit(SOME_FAILED if any(one.problems for one in made.findings) else FINE)
 
 
 @click.command(

@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 
 from sf_assets.landing import Landed, SnapshotKey, with_body
 from sf_assets.membership import completeness, exhaustive
-from sf_assets.places import is_remote, put
+from sf_assets.places import is_remote, pattern_of, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
+from sf_assets.text import first_line
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 from sf_assets.warehouse.statements import run_sql, sql
@@ -39,6 +40,10 @@ ROW_GROUP = 10_240
 
 class ArchiveDamaged(SfAssetsError):
     """A file of the archive cannot be read."""
+
+
+class ArchiveTooNew(ArchiveDamaged):
+    """A file of the archive was written by a newer version."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def write_batch(
             files, longest = _readable(batch, Path(scratch), mend)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
-            con.execute("SET VARIABLE landing_files = ?", [files])
+            con.execute("SET VARIABLE landing_files = ?", [[pattern_of(file) for file in files]])
             con.execute("SET VARIABLE longest_line = ?", [longest])
             run_sql(con, "valid_ids")
             run_sql(con, "stage_entries")
@@ -166,7 +171,7 @@ def _copy(
     listed = []
     for relation in RELATIONS:
         own = [
-            file for landed, file in zip(batch, files, strict=True)
+            pattern_of(file) for landed, file in zip(batch, files, strict=True)
             if landed.key.relation == relation
         ]  # fmt: skip
         if own:
@@ -200,27 +205,70 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
 
     Raises ArchiveDamaged naming the file.
     """
-    for path in sorted(root.glob("day=*/*.parquet")):
+    for path in archive_files(root):
+        yield from snapshots_in(path)
+
+
+def archive_files(root: Path) -> list[Path]:
+    """The files that hold snapshots, the oldest day first."""
+    return sorted(root.glob("day=*/*.parquet"))
+
+
+def snapshots_in(path: Path) -> list[SnapshotRow]:
+    """The snapshots in a file of the archive. Raises ArchiveDamaged."""
+    try:
+        with path.open("rb") as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        described = json.loads(metadata[METADATA_KEY.encode()])
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
+        raise ArchiveDamaged(
+            f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
+            "on without the lists in it"
+        ) from None
+    if described["format"] > ARCHIVE_FORMAT:
+        raise ArchiveTooNew(f"{path} was written by a newer sf_assets; upgrade it")
+    return [
+        SnapshotRow(
+            **{
+                **raw,
+                "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
+                "completeness": _completeness(raw),
+                "archive_file": f"{path.parent.name}/{path.name}",
+            }
+        )
+        for raw in described["snapshots"]
+    ]
+
+
+def accounts_in(
+    con: duckdb.DuckDBPyConnection, path: Path
+) -> dict[tuple[SnapshotKey, int], tuple[int, int]]:
+    """Snapshot and attempt -> how many accounts a file lists, and a sum that names them.
+
+    Reads every byte of the accounts. Raises ArchiveDamaged.
+    """
+    try:
+        rows = con.execute(sql("accounts_in"), [[pattern_of(path)]]).fetchall()
+    except duckdb.Error as error:
+        raise ArchiveDamaged(
+            f"{path} cannot be read ({first_line(error)}); restore it from a backup"
+        ) from None
+    return {
+        (SnapshotKey(day, handle, relation), attempt): (accounts, names)
+        for relation, handle, day, attempt, accounts, names, _ in rows
+    }
+
+
+def refuse_newer(root: Path) -> None:
+    """Raises ArchiveTooNew where a file of the newest day is of a format that is not known here."""
+    newest = max(root.glob("day=*"), key=lambda folder: folder.name, default=None)
+    for path in newest.glob("*.parquet") if newest else ():
         try:
-            with path.open("rb") as file:
-                metadata = pq.read_metadata(file).metadata or {}
-            described = json.loads(metadata[METADATA_KEY.encode()])
-        except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
-            raise ArchiveDamaged(
-                f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
-                "on without the lists in it"
-            ) from None
-        if described["format"] > ARCHIVE_FORMAT:
-            raise ArchiveDamaged(f"{path} was written by a newer sf_assets; upgrade it")
-        for raw in described["snapshots"]:
-            yield SnapshotRow(
-                **{
-                    **raw,
-                    "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
-                    "completeness": _completeness(raw),
-                    "archive_file": f"{path.parent.name}/{path.name}",
-                }
-            )
+            snapshots_in(path)
+        except ArchiveTooNew:
+            raise
+        except ArchiveDamaged:
+            continue  # no load reads it, so it is no reason to miss a day
 
 
 def _completeness(raw: dict[str, Any]) -> str:

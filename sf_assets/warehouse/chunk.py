@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sf_assets.membership import usable_total
+from sf_assets.places import pattern_of
 from sf_assets.warehouse.compare import advance
 from sf_assets.warehouse.series import (
     ACCOUNT,
@@ -84,7 +85,7 @@ class Chunk:
                 }
             ),
         )
-        files = sorted({one.path for one in self._snapshots if one.comparable})
+        files = sorted({pattern_of(one.path) for one in self._snapshots if one.comparable})
         self._has_lists = bool(files)
         if not files:
             return []
@@ -155,21 +156,12 @@ class Chunk:
     def _readings(self) -> dict[int, list[Reading]]:
         rows: dict[int, list[Reading]] = {}
         for row in self._con.execute(sql("chunk_readings")).fetchall():
-            number, day, listed, total, exhaustive, complete, until_known, *measured, gained = row
+            number, day, listed, total, exhaustive, complete, until_known, *measured = row
             earlier = rows.setdefault(number, [])
             if until_known and earlier:
                 complete = earlier[-1].complete
-            earlier.append(
-                Reading(
-                    day,
-                    usable_total(listed, total),
-                    exhaustive,
-                    complete,
-                    listed,
-                    *measured,
-                    gained,
-                )
-            )
+            total = usable_total(listed, total)
+            earlier.append(Reading(day, total, exhaustive, complete, listed, *measured))
         return rows
 
     def _facts(self) -> dict[int, dict[int, bool]]:
@@ -192,7 +184,7 @@ class Chunk:
                 ]
             ),
         )  # fmt: skip
-        files = sorted({str(self._archive / row[-1]) for row in asked})
+        files = sorted({pattern_of(self._archive / row[-1]) for row in asked})
         con.execute("SET VARIABLE other_files = ?", [files])
         shown = set(con.execute(sql("other_side_shown")).fetchall())
         hashes = dict(
@@ -297,7 +289,7 @@ def _accounts(table: pa.Table) -> Accounts:
     return rows
 
 
-def _days(values: Sequence[int]) -> pa.Array:
+def _days(values: Any) -> pa.Array:
     days = np.asarray(values, dtype=np.int64).astype(np.int32)
     return pa.array(days, mask=days == NONE).cast(pa.date32())
 

@@ -2,7 +2,8 @@
 
 DuckDB uses free blocks again, and gives none back but by a copy. So once the file has grown by a
 third, whatever grew it, it is copied and the copy takes its place: a file is at most so much larger
-than it must be, and a copy costs no more than what was written since the last one.
+than it must be, and a copy costs no more than what was written since the last one. A file that only
+DuckDB 2 reads, as older versions of ours made them with it, is copied once, whatever its size.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sf_assets.rehearsal import crash_point
 from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
+from sf_assets.warehouse.statements import STORAGE_VERSION
 
 #: A file of up to so many bytes is left as it is.
 SMALL = 4 << 20
@@ -49,11 +51,8 @@ def compact_locked(path: Path) -> bool:
     new = path.with_name(f"{path.name}.compacting")
     try:
         remove(new)  # of one that was killed
-        size = path.stat().st_size
-        if size <= SMALL:
-            return False
         try:
-            return _replace(path, new, size)
+            return _replace(path, new, path.stat().st_size)
         finally:
             remove(new)
     except (duckdb.Error, OSError) as error:
@@ -72,7 +71,8 @@ def _replace(path: Path, new: Path, size: int) -> bool:
     with duckdb.connect(":memory:", config=spill) as con:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"ATTACH '{_quoted(path)}' AS old (READ_ONLY)")
-        if size <= GROWTH * _size_when_last_copied(con):
+        grown = size > SMALL and size > GROWTH * _size_when_last_copied(con)
+        if not grown and not _is_for_newer_ones(con):
             return False
         if shutil.disk_usage(path.parent).free < size:
             raise OSError(f"a copy needs {size:,} bytes of room")
@@ -96,18 +96,23 @@ def _replace(path: Path, new: Path, size: int) -> bool:
 
 
 def _copy(con: duckdb.DuckDBPyConnection, new: Path) -> None:
-    """All that is in `old` into a new file, of a form that the same versions of DuckDB read."""
-    (version,) = con.execute(
-        "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'old'"
-    ).fetchall()[0]
-    con.execute(
-        f"ATTACH '{_quoted(new)}' AS new (STORAGE_VERSION '{str(version).removesuffix('+')}')"
-    )
+    """All that is in `old` into a new file."""
+    con.execute(f"ATTACH '{_quoted(new)}' AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
     con.execute("COPY FROM DATABASE old TO new")
     con.execute("CHECKPOINT new")
     con.execute("UPDATE new.internal.warehouse_format SET copied_size = ?", [new.stat().st_size])
     con.execute("CHECKPOINT new")
     con.execute("DETACH new")
+
+
+def _is_for_newer_ones(con: duckdb.DuckDBPyConnection) -> bool:
+    """True where the file is of a form that a DuckDB of STORAGE_VERSION does not read."""
+    tags = "SELECT tags['storage_version'] FROM duckdb_databases() WHERE database_name = 'old'"
+    found, ours = (
+        [int(part) for part in str(text).strip("v+").split(".")]
+        for text in (con.execute(tags).fetchall()[0][0], STORAGE_VERSION)
+    )
+    return found > ours
 
 
 def _size_when_last_copied(con: duckdb.DuckDBPyConnection) -> int:

@@ -396,9 +396,9 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
     rows = today.rows[today.found.account[chain]]
     before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
     after[chain] = rows["after"]
-    before = np.minimum.accumulate(before)
-    after = np.maximum.accumulate(after[::-1])[::-1]
-    return np.where(after < before, after, NONE), before
+    latest = np.minimum.accumulate(before)
+    earliest = np.maximum.accumulate(after[::-1])[::-1]
+    return np.where(earliest < latest, earliest, NONE), latest
 
 
 def _keep_places(today: _Today) -> None:
@@ -441,7 +441,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         unclear[:] = True
     above = entries < today.over.front
     if today.claims.gains == "baseline":
-        start = np.full(len(entries), Start.baseline)
+        start: Ints = np.full(len(entries), Start.baseline)
     elif today.order:
         # The order contradicts a gain further down, whatever the list before showed.
         start = np.where(above & ~unclear, Start.gained, Start.revealed)
@@ -669,11 +669,11 @@ def _would_show(today: _Today, accounts: Ints) -> Bools:
     return above
 
 
-def _totals_agree(today: _Today, accounts: Ints) -> np.ndarray:
+def _totals_agree(today: _Today, accounts: Ints) -> Ints:
     """Whether the fall of the total covers all who are missing since each of these was last read:
     1 yes, 0 no, -1 where the totals tell nothing."""
     rows = today.rows
-    result = np.full(len(accounts), -1, dtype=np.int8)
+    result = np.full(len(accounts), -1, dtype=np.int64)
     missing = ~rows["present"] & (rows["end"] != End.none)
     by_day = {reading.day: reading for reading in today.series.readings}
     for day in np.unique(rows["loss_from"][accounts]).tolist():
@@ -766,7 +766,7 @@ def _settled_by_order(today: _Today, accounts: Ints) -> Bools:
     gaps = today.gap_of_accounts(accounts)
     unknown = np.bincount(gaps[above], minlength=int(gaps.max()) + 1)
     alone = unknown[gaps] < HOLE_SIZE
-    result = above & alone
+    result |= above & alone
     crowded = above & ~alone
     by_day = {reading.day: reading for reading in today.series.readings}
     missing = ~rows["present"] & (rows["end"] != End.none)

@@ -23,7 +23,7 @@ from sf_assets.places import Lake, without_password
 from sf_assets.text import first_line
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import prepare
-from sf_assets.warehouse.statements import transaction
+from sf_assets.warehouse.statements import STORAGE_VERSION, transaction
 
 DEFAULT_WAIT_SECONDS = 600.0
 # Of a lake: how often a commit that met another one is done again, each time a little later.
@@ -204,6 +204,11 @@ def _attach(
             if again and time.monotonic() < deadline:
                 time.sleep(random.uniform(0.05, 0.5))
                 continue
+            if again:
+                raise WarehouseBusy(
+                    f"{lake} is held, or being made, by others for more than {wait_seconds:.0f} s; "
+                    "landed pages are kept, run the day again later"
+                ) from None
             raise WarehouseUnreadable(
                 f"{lake} cannot be opened ({without_password(first_line(error))}). What was "
                 "landed is kept: mend the address or what it names, then run the day again"
@@ -249,7 +254,9 @@ def _open(path: Path, wait_seconds: float, deadline: float) -> duckdb.DuckDBPyCo
     new = not path.exists()
     while True:
         try:
-            con = duckdb.connect(str(path))
+            con = duckdb.connect(
+                str(path), config={"storage_compatibility_version": STORAGE_VERSION}
+            )
             if new:
                 path.chmod(0o600)
             return con

@@ -22,10 +22,9 @@ import pyarrow as pa
 from sf_assets.settings import SfAssetsError
 from sf_assets.warehouse.chunk import Chunk, Snapshot
 from sf_assets.warehouse.connection import committed
+from sf_assets.warehouse.schema import RULES
 from sf_assets.warehouse.statements import put_table, run_sql, sql
 
-#: The rules of proof that everything derived was made by; raised when they change.
-RULES = 2
 # So many accounts are compared at a time; bounds the memory.
 ACCOUNTS_AT_A_TIME = 500_000
 # Lists of many days are compared so many accounts at a time, or a day's where that is more.
@@ -83,8 +82,8 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 def _memory(con: duckdb.DuckDBPyConnection) -> int:
     """Megabytes that DuckDB may hold before it spills to the disk; by itself it takes all it gets.
 
-    Lists that are compared at a time need about 600 bytes an account (measured on lists of 5,000 and
-    of 200,000), and are hardly quicker with more.
+    Lists that are compared at a time need about 600 bytes an account (measured on lists of 5,000
+    and of 200,000), and are hardly quicker with more.
     """
     accounts = con.execute(
         "SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0) FROM ("
@@ -181,7 +180,8 @@ class _Derivation:
         rows = self.con.execute(
             "SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.listed, "
             "s.reported_total, s.completeness, s.exhaustive, s.lookup_status, "
-            "coalesce(s.end_reason = 'known', false), coalesce(s.damaged_fields, 0), s.archive_file "
+            "coalesce(s.end_reason = 'known', false), coalesce(s.damaged_fields, 0), "
+            "s.archive_file "
             f"FROM {_WAITING} "
             "ORDER BY s.snapshot_date, s.relation, s.handle"
         ).fetchall()

@@ -16,6 +16,7 @@ import duckdb
 
 from sf_assets.places import SCALE_MISSING, Lake, is_remote, s3_secret
 from sf_assets.text import first_line
+from sf_assets.warehouse.statements import STORAGE_VERSION
 
 # The name tables have in full: sf_assets.main.follower_growth, as in the file.
 NAME = "sf_assets"
@@ -29,7 +30,8 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     Raises duckdb.Error as DuckDB words it (the caller hides the password), FileNotFoundError where
     a lake to be read is not there.
     """
-    con = duckdb.connect(":memory:")
+    # Also that of a catalog which is a file of DuckDB's.
+    con = duckdb.connect(":memory:", config={"storage_compatibility_version": STORAGE_VERSION})
     try:
         con.execute("SET TimeZone = 'UTC'")
         # What does not fit into memory; by itself it would go into the folder we were started in.

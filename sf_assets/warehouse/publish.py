@@ -45,7 +45,9 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
         return home.lake
     work = home.warehouse
     try:
-        with locked(work, wait_seconds), _at_rest(work) as source:
+        with locked(work, wait_seconds), unshared(work) as source:
+            if any(work.parent.glob(f"{work.name}.wal*")):
+                raise PublishFailed(f"{work} was not closed cleanly; the next run mends it")
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{time.time_ns() % 10**9:09d}"
             folder = home.generations / stamp
             partial = home.generations / f".{stamp}"
@@ -75,10 +77,10 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
 
 
 @contextmanager
-def _at_rest(work: Path) -> Iterator[IO[bytes]]:
-    """The closed warehouse, open for copying; a tool of somebody else's may have it open instead.
+def unshared(work: Path) -> Iterator[IO[bytes]]:
+    """The warehouse that none of ours has open, for copying; a tool of somebody else's may have.
 
-    Raises PublishFailed where a copy would not be whole.
+    Raises WarehouseBusy where a copy would not be whole.
     """
     with work.open("rb") as source:
         try:
@@ -87,11 +89,9 @@ def _at_rest(work: Path) -> Iterator[IO[bytes]]:
                 # none, and while we have ours no tool can open it so.
                 fcntl.lockf(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise PublishFailed(
-                f"{work} is open for writing in another tool; close it, and the next run publishes"
+            raise WarehouseBusy(
+                f"{work} is open for writing in another tool; close it, then try again"
             ) from None
-        if any(work.parent.glob(f"{work.name}.wal*")):
-            raise PublishFailed(f"{work} was not closed cleanly; the next run mends it")
         yield source
 
 

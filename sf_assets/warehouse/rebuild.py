@@ -102,7 +102,7 @@ def _replay(
     con: duckdb.DuckDBPyConnection, home: Home, problems: list[str]
 ) -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
     """Snapshots and ledger of the archive into empty tables; returns what is landed besides."""
-    rows = _newest(home.archive)
+    rows = newest_rows(home.archive)
     paid, landings = _landed(home, rows, problems)
     if rows:
         record(con, list(rows.values()))
@@ -140,7 +140,8 @@ def _swap(work: Path, new: Path) -> Path | None:
     return old
 
 
-def _newest(archive: Path) -> dict[tuple[str, str, object], SnapshotRow]:
+def newest_rows(archive: Path) -> dict[tuple[str, str, object], SnapshotRow]:
+    """(relation, handle, day) -> the snapshot that stands for it. Raises ArchiveDamaged."""
     newest: dict[tuple[str, str, object], SnapshotRow] = {}
     for row in read_archive(archive):
         key = (row.relation, row.handle, row.snapshot_date)

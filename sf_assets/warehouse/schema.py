@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,8 @@ from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import run_sql, sql, transaction
 
 WAREHOUSE_FORMAT = 5
+#: The rules of proof that everything derived is made by; where they changed, it is derived anew.
+RULES = 2
 
 # All that hold what was loaded and derived.
 TABLES = (
@@ -31,6 +34,14 @@ TABLES = (
     "internal.stored_profiles",
     "main.follower_growth",
     "main.status_changes",
+    "main.credit_ledger",
+    "main.credit_balances",
+    "internal.ledger_files",
+)
+
+# Of these, what is loaded; the others are derived of it and of the archive.
+LOADED = (
+    "internal.snapshots",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -56,33 +67,36 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             f"{where} has format {made_as}, made by a newer sf_assets; this one knows formats "
             f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
         )
+    # Views and comments hold no data: a warehouse made by an older version gets today's.
+    words = _words()
+    if found and made_as == WAREHOUSE_FORMAT:
+        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
+        if known_words.fetchall() == [(words,)]:
+            return
     with transaction(con):
         if not found:
             run_sql(con, "schema")
             if isinstance(where, Lake):
                 run_sql(con, "lake")
             con.execute(
-                "INSERT INTO internal.warehouse_format (format, words) VALUES (?, '')",
-                [WAREHOUSE_FORMAT],
+                "INSERT INTO internal.warehouse_format (format, words, rules) VALUES (?, '', ?)",
+                [WAREHOUSE_FORMAT, RULES],
             )
         elif made_as < WAREHOUSE_FORMAT:
             if made_as < WAREHOUSE_FORMAT - 1:
                 raise WarehouseUnreadable(
-                    f"{where} has format {made_as}, which this sf_assets does not upgrade any more; "
-                    "run `sf-assets rebuild`, which makes it anew from the archive and buys nothing"
+                    f"{where} has format {made_as}, which this sf_assets does not upgrade any "
+                    "more; run `sf-assets rebuild`, which makes it anew from the archive and buys "
+                    "nothing"
                 )
             run_sql(con, f"upgrade_{WAREHOUSE_FORMAT}")
             run_sql(con, "schema")  # the tables it does not have
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
-        # Views and comments hold no data: a warehouse made by an older version gets today's.
-        words = _words()
-        known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
-        if known_words.fetchall()[0][0] != words:
-            of_a_lake = isinstance(where, Lake)
-            views = sql("views")
-            con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
-            _comment_columns(con, views_too=not of_a_lake)
-            con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
+        of_a_lake = isinstance(where, Lake)
+        views = sql("views")
+        con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
+        _comment_columns(con, views_too=not of_a_lake)
+        con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
 @cache
@@ -139,3 +153,19 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
         con.execute(
             "COMMENT ON VIEW main.column_meanings IS 'One row is one column and what it means.'"
         )
+
+
+def fingerprint(
+    con: duckdb.DuckDBPyConnection, table: str, columns_of: str, without: Collection[str] = ()
+) -> tuple[int, int]:
+    """Rows of a table, and a sum that any other row, or one more or less, would change.
+
+    Of the columns of `columns_of`, but for those `without`. Reads all of it: a block that is
+    damaged raises duckdb.Error.
+    """
+    described = con.execute(f"DESCRIBE {columns_of}").fetchall()
+    columns = ", ".join(f'"{name}"' for (name, *_) in described if name not in without)
+    found = con.execute(
+        f"SELECT count(*), coalesce(sum(CAST(hash({columns}) AS HUGEINT)), 0) FROM {table}"
+    ).fetchall()[0]
+    return int(found[0]), int(found[1])

@@ -127,9 +127,9 @@ class Listing:
     """One usable snapshot: the accounts it shows, top first.
 
     `entry` are row numbers of the table the arrays were read from; `has_number` and `has_sec` say
-    which ids an entry shows. `unnamed`: in front of which entries the list shows accounts without any
-    name, which may be anybody. `facts`: for hashes of handles of tracked profiles, what the list on their side
-    says of the same day.
+    which ids an entry shows. `unnamed`: in front of which entries the list shows accounts without
+    any name, which may be anybody. `facts`: for hashes of handles of tracked profiles, what the
+    list on their side says of the same day.
     """
 
     number: int

@@ -12,6 +12,9 @@ import pyarrow as pa
 
 from sf_assets.rehearsal import crash_point
 
+# By itself DuckDB 2 writes files that no DuckDB 1.5 reads; this is what both read and write.
+STORAGE_VERSION = "v1.5.0"
+
 
 @cache
 def sql(name: str) -> str:

@@ -26,8 +26,8 @@ from .processes import Process
 # Requests that may be under way when a process dies: one a list.
 IN_FLIGHT = 6
 
-# Where to die, and how many answers are lost at most. The run of a day commits twice: what it
-# loaded, then what is derived of it.
+# Where to die, and how many answers are lost at most. The run of a day commits what it loaded, then
+# its ledger, then what is derived of it.
 STEPS = {
     "answered:4": IN_FLIGHT,
     "landed:5": IN_FLIGHT - 1,
@@ -38,6 +38,7 @@ STEPS = {
     "copied:1": 0,
     "committing:2": 0,
     "committed:2": 0,
+    "committing:3": 0,
     "copied:2": 0,
 }
 
@@ -140,7 +141,7 @@ def test_the_crash_switch_is_deaf_towards_the_real_api(world: World) -> None:
 def test_a_killed_run_gives_its_slot_back(world: World) -> None:
     """Else Dagster takes it for running for ever, and starts nothing beside it any more."""
     home = world.home()
-    assert world.run(home, SF_ASSETS_CRASH_AT="committing:2").killed  # while it derives
+    assert world.run(home, SF_ASSETS_CRASH_AT="committing:3").killed  # while it derives
     os.environ.update(world.environment(home))
     in_progress = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     with dagster_instance(home) as instance:

@@ -12,6 +12,7 @@ from sf_assets.landing_objects import landing_at
 from sf_assets.migrate import MoveFailed, migrate
 from sf_assets.places import names_below, place
 from sf_assets.settings import SettingsError, load_settings
+from sf_assets.verify import verify
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
@@ -65,6 +66,12 @@ def test_up_and_back_is_what_it_was_and_nothing_is_taken_away(far: Far, tmp_path
     assert (moved.archive_files, moved.landed_lists) == (3, 7)
     assert lake.registry.read_text() == old.registry.read_text()
     assert sum("checksums equal" in line for line in said) == len(TABLES) + 1
+    assert [one.problems for one in verify(lake, full=True)] == [[]] * 7
+    with writing(lake.writable) as con:
+        con.execute("UPDATE internal.snapshots SET listed = listed + 1 WHERE handle = 'vega'")
+    assert [one.check for one in verify(lake) if one.problems] == ["snapshots"]
+    with writing(lake.writable) as con:
+        con.execute("UPDATE internal.snapshots SET listed = listed - 1 WHERE handle = 'vega'")
     # There the work goes on: what was landed and not loaded is loaded, and the next day compared.
     landing = landing_at(lake.landing)
     waiting = landing.read(Told(4, "nova").key)

@@ -26,6 +26,7 @@ FROM (
             getvariable('landing_files'),
             format = 'newline_delimited',
             filename = 'path',
+            hive_partitioning = false,
             maximum_object_size = getvariable('longest_line'),
             columns = {
                 kind: 'VARCHAR', attempt: 'INTEGER', page: 'BIGINT',
