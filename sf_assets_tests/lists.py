@@ -270,12 +270,3 @@ def number_of(account_id: str) -> int | str:
 
 def number_of_day(day: date) -> int:
     return (day - FIRST_DAY).days + 1
-
-
-def as_before_format_4(con: duckdb.DuckDBPyConnection) -> None:
-    """Profiles in a table that shows what they say, as older versions had them."""
-    con.execute(
-        "CREATE TABLE old AS FROM internal.profiles; "
-        "DROP VIEW internal.profiles; DROP TABLE internal.stored_profiles; "
-        "CREATE TABLE internal.profiles AS FROM old; DROP TABLE old"
-    )

@@ -14,11 +14,9 @@ import pytest
 from sf_assets.cli.runs import dagster_instance
 from sf_assets.landing import Landing
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
-from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.rebuild import rebuild
 
 from .conftest import Pipeline
-from .lists import as_before_format_4
 from .loopback import Reply
 from .served_lists import KEY, ListServer, account
 
@@ -193,27 +191,3 @@ def test_whatever_a_killed_run_had_bought_is_in_the_ledger_of_the_next(
     ledgers = list(pipeline.home.archive.glob("day=*/*.ledger.json"))
     # Noted when it failed and once more, not daily.
     assert sum('"broken"' in path.read_text() for path in ledgers) == 2
-
-
-def test_a_warehouse_of_an_older_version_gets_its_ledger_from_its_snapshots(tmp_path: Path) -> None:
-    with ListServer() as server:
-        server.set("open", "followers", [account(n) for n in range(30)])
-        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
-        pipeline.track("open", relations=["followers"])
-        pipeline.snapshot(DAY1, "open", relations=["followers"])
-    with writing(pipeline.home.warehouse) as con:
-        as_before_format_4(con)
-        con.execute("DROP TABLE main.credit_ledger")
-        con.execute("DROP TABLE main.credit_balances")
-        con.execute("DROP TABLE internal.ledger_files")
-        con.execute("ALTER TABLE internal.presences DROP COLUMN looked_on")
-        con.execute("UPDATE internal.warehouse_format SET format = 2, words = 'older'")
-    with writing(pipeline.home.warehouse) as con:
-        assert con.execute(
-            "SELECT handle, pages, credits, cached FROM credit_ledger"
-        ).fetchall() == [("open", 2, 2, None)]
-    with reading(pipeline.home.published) as con:
-        meanings = con.execute(
-            "SELECT comment FROM duckdb_columns() WHERE table_name = 'credit_ledger'"
-        ).fetchall()
-    assert all(meaning for (meaning,) in meanings)

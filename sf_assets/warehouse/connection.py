@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ import portalocker
 from sf_assets.places import Lake, without_password
 from sf_assets.text import first_line
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
-from sf_assets.warehouse.schema import prepare
+from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, format_of, prepare
 from sf_assets.warehouse.statements import STORAGE_VERSION, transaction
 
 DEFAULT_WAIT_SECONDS = 600.0
@@ -68,6 +69,11 @@ def writing_file(
         _refuse_to_start_over(path)
         con = _open(path, wait_seconds, deadline)
         try:
+            older = format_of(con)
+            if older is not None and older < WAREHOUSE_FORMAT:
+                con.close()
+                _keep_copy(path, older)
+                con = _open(path, wait_seconds, deadline)
             # Its statements are small: a second thread takes as much processor time again, and
             # twice the memory, for no shorter wait.
             con.execute("SET threads = 1")
@@ -86,6 +92,21 @@ def writing_file(
             raise
         finally:
             con.close()
+
+
+def _keep_copy(path: Path, made_as: int) -> None:
+    """Copy a closed warehouse of an older format before it is upgraded."""
+    kept = path.with_name(f"{path.name}.format-{made_as}.old")
+    if kept.exists():
+        return
+    partial = kept.with_suffix(".partial")
+    shutil.copy2(path, partial)
+    os.replace(partial, kept)
+    _log.info(
+        "%s has format %d and is upgraded to %d; the file as it was is kept as %s, and may be "
+        "deleted once `sf-assets verify --full` finds nothing wrong",
+        path, made_as, WAREHOUSE_FORMAT, kept,
+    )  # fmt: skip
 
 
 @contextmanager

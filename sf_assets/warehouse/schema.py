@@ -48,20 +48,26 @@ LOADED = (
 )
 
 
+def format_of(con: duckdb.DuckDBPyConnection) -> int | None:
+    """The format of an open warehouse; None where it has no tables yet."""
+    known = con.execute(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
+        "AND table_name = 'warehouse_format'"
+    ).fetchall()[0][0]
+    if not known:
+        return None
+    found = con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall()[0][0]
+    return None if found is None else int(found)
+
+
 def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
     """Make the tables, or bring those of an older version up to today: their form, views, comments.
 
     In one transaction. Raises WarehouseUnreadable for a newer format; nothing is changed then.
     """
     con.execute("SET TimeZone = 'UTC'")
-    known = con.execute(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
-        "AND table_name = 'warehouse_format'"
-    ).fetchall()[0][0]
-    found = (
-        con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall() if known else []
-    )
-    made_as = int(found[0][0]) if found else WAREHOUSE_FORMAT
+    found = format_of(con)
+    made_as = WAREHOUSE_FORMAT if found is None else found
     if made_as > WAREHOUSE_FORMAT:
         raise WarehouseUnreadable(
             f"{where} has format {made_as}, made by a newer sf_assets; this one knows formats "
@@ -69,12 +75,12 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
         )
     # Views and comments hold no data: a warehouse made by an older version gets today's.
     words = _words()
-    if found and made_as == WAREHOUSE_FORMAT:
+    if found == WAREHOUSE_FORMAT:
         known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
         if known_words.fetchall() == [(words,)]:
             return
     with transaction(con):
-        if not found:
+        if found is None:
             run_sql(con, "schema")
             if isinstance(where, Lake):
                 run_sql(con, "lake")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import random
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from sf_assets.settings import RELATIONS, Relation
-from sf_assets.warehouse.connection import writing
-from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, prepare
 
-from ..lists import ID_BASE, Lists, Told, Who, as_before_format_4, who
+from ..lists import ID_BASE, Lists, Told, Who, who
 
 DAYS = 7
 HANDLES = ("ada", "bob", "cyd")
@@ -107,64 +102,6 @@ def test_an_avatar_signed_anew_is_no_change_but_a_new_picture_is(lists: Lists) -
     assert avatar(3, "https://p19.invalid/other~1.webp?sign=c") == (
         "https://p19.invalid/other~1.webp"
     )
-
-
-def test_a_warehouse_of_the_first_format_goes_on(lists: Lists) -> None:
-    """Its profiles have no digests; what they say stays, and what changed since is seen."""
-    if lists.lake is not None:
-        pytest.skip("there was no lake yet")
-    lists.day(1, "nova", [who(2, bio="old"), who(1, bio="old")])
-    as_before_format_4(lists.con)
-    for column in ("followers_digest", "following_digest"):
-        lists.con.execute("DROP VIEW accounts")
-        lists.con.execute(f"ALTER TABLE internal.profiles DROP COLUMN {column}")
-        lists.con.execute("CREATE VIEW accounts AS FROM internal.profiles")
-    lists.con.execute("UPDATE internal.warehouse_format SET format = 1, words = ''")
-    prepare(lists.con, lists.home.warehouse)
-    assert lists.one("SELECT format FROM internal.warehouse_format") == WAREHOUSE_FORMAT
-    lists.day(2, "nova", [who(2, bio="new"), who(1, bio="old")])
-    assert lists.rows("SELECT bio, followers_digest IS NULL FROM internal.profiles ORDER BY 1") == [
-        ("new", False),
-        ("old", False),
-    ]
-
-
-def test_a_warehouse_of_the_third_format_says_what_it_said(tmp_path: Path) -> None:
-    """Made by that version, of people with all kinds of ids and pictures."""
-    path = tmp_path / "sf_assets.duckdb"
-    with gzip.open(Path(__file__).with_name("format_3.duckdb.gz")) as packed:
-        path.write_bytes(packed.read())
-    views = ("accounts", "mutuals", "memberships", "follower_churn", "follower_growth")
-
-    def said(con: duckdb.DuckDBPyConnection) -> list[Any]:
-        return [
-            (
-                con.execute(f"DESCRIBE {name}").fetchall(),
-                con.execute(f"FROM {name} ORDER BY ALL").fetchall(),
-            )
-            for name in views
-        ] + con.execute("SELECT *, followers_digest FROM internal.profiles ORDER BY ALL").fetchall()
-
-    with duckdb.connect(str(path), read_only=True) as con:
-        con.execute("SET TimeZone = 'UTC'")
-        assert con.execute("SELECT format FROM internal.warehouse_format").fetchall() == [(3,)]
-        before = said(con)
-    for _ in range(2):  # upgraded, then opened as it is
-        with writing(path) as con:
-            assert said(con) == before
-    with duckdb.connect(str(path), read_only=True) as con:
-        found = con.execute(
-            "SELECT account_handle, sec_uid_text, avatar_rests FROM internal.stored_profiles "
-            "WHERE sec_uid_bytes IS NULL AND sec_uid_text IS NOT NULL ORDER BY 1"
-        ).fetchall()
-        # The others have 48 bytes; of these one is a byte short, and the rest is none at all.
-        assert [handle for handle, *_ in found] == ["fan10", "fan2", "fan3", "fan4"]
-        assert [rests and rests["large"] for *_, rests in found] == [
-            None,
-            "+c5_720x720.webp",
-            "=https://p16.invalid/obj/face~c5_720x720.webp",
-            "+no slash",
-        ]
 
 
 SEC_UIDS = (

@@ -1,0 +1,89 @@
+"""A home of the format before: kept, derived anew by today's rules, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import tarfile
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from sf_assets.home import Home
+from sf_assets.warehouse.archive import read_archive
+from sf_assets.warehouse.connection import writing
+from sf_assets.warehouse.derive import ArchiveIncomplete, derive
+from sf_assets.warehouse.schema import RULES, TABLES, WAREHOUSE_FORMAT
+
+from ..lists import Lists
+
+CHURN = (
+    "SELECT relation, handle, change, state, count(*) FROM internal.churn GROUP BY ALL ORDER BY ALL"
+)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Made by that version: a list that grows past a cap, placeholders for ids, a private day."""
+    with tarfile.open(Path(__file__).with_name("format_4.tar.xz")) as packed:
+        packed.extractall(tmp_path / "home", filter="data")
+    return Home(tmp_path / "home")
+
+
+def test_what_is_derived_is_made_anew_once_by_todays_rules(home: Home, tmp_path: Path) -> None:
+    with duckdb.connect(str(home.warehouse), read_only=True) as con:
+        assert con.execute("SELECT format FROM internal.warehouse_format").fetchall() == [(4,)]
+        assert ("followers", "cap", "lost", "confirmed", 1) in con.execute(CHURN).fetchall()
+        before = home.warehouse.read_bytes()
+    with writing(home.warehouse) as con:
+        # Until it is derived, everything says what it said.
+        assert ("followers", "cap", "lost", "confirmed", 1) in con.execute(CHURN).fetchall()
+        assert derive(con, home.archive).snapshots == 32
+        now = con.execute(CHURN).fetchall()
+        assert not [row for row in now if row[:3] == ("followers", "cap", "lost")]
+        # That version took the two whose id was "0" for one: the other was missing for two days.
+        assert [row for row in now if row[:2] == ("followers", "odd")] == [
+            ("followers", "odd", "lost", "retracted", 1)
+        ]
+        assert derive(con, home.archive).snapshots == 0
+        made = con.execute("SELECT format, rules FROM internal.warehouse_format").fetchall()
+        assert made == [(WAREHOUSE_FORMAT, RULES)]
+        fresh = Lists(tmp_path / "fresh")
+        fresh.record(read_archive(home.archive))
+        derive(fresh.con, home.archive)
+        for table in TABLES:
+            if "credit" not in table and "ledger" not in table:
+                columns = ", ".join(f'"{name}"' for (name, *_) in fresh.rows(f"DESCRIBE {table}"))
+                rows = f"SELECT {columns} FROM {table} ORDER BY ALL"
+                assert con.execute(rows).fetchall() == fresh.rows(rows), table
+        fresh.close()
+    (kept,) = home.warehouse.parent.glob("*.old")
+    assert kept.read_bytes() == before
+
+
+def test_an_upgrade_that_cannot_be_finished_changes_nothing(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    (lost,) = home.archive.glob("day=2026-11-03/*.parquet")
+    aside = lost.rename(home.root / "aside")
+    with caplog.at_level(logging.INFO), writing(home.warehouse) as con:
+        before = con.execute(CHURN).fetchall()
+        with pytest.raises(ArchiveIncomplete, match=lost.name):
+            derive(con, home.archive)
+        assert con.execute(CHURN).fetchall() == before
+        aside.rename(lost)
+        assert derive(con, home.archive).snapshots == 32
+        assert con.execute(CHURN).fetchall() != before
+    assert "is kept as" in caplog.text
+    assert "new rules of proof: 4 lists are derived anew" in caplog.text
+
+
+def test_a_format_that_is_too_old_is_named_with_the_way_out(home: Home) -> None:
+    with duckdb.connect(str(home.warehouse)) as con:
+        con.execute("UPDATE internal.warehouse_format SET format = 3")
+    with (
+        pytest.raises(Exception, match=r"format 3, which .* run `sf-assets rebuild`"),
+        partial(writing, home.warehouse)(),
+    ):
+        pass
