@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -126,7 +127,7 @@ def no_false_loss(story: Story, churn: Churn) -> None:
 
 
 def no_missed_loss(story: Story, churn: Churn) -> None:
-    """Left between two ordered lists, above somebody all three show: confirmed by the third."""
+    """Left between two ordered lists, above somebody all later ones show: confirmed by the third."""
     confirmed = {
         (day, account)
         for _, day, account, change, state in churn
@@ -134,20 +135,23 @@ def no_missed_loss(story: Story, churn: Churn) -> None:
     }
     strange = {"shuffle", "stale", "skip"}
     usable = story.usable
-    for p, c, d in zip(usable, usable[1:], usable[2:], strict=False):
-        if (p.quirks | c.quirks | d.quirks) & strange or not (p.listed and c.listed and d.listed):
+    for at in range(len(usable) - 4):
+        p, c, *later = usable[at : at + 5]
+        days = [p, c, *later]
+        if any(day.quirks & strange or not day.listed for day in days):
             continue
-        for account in surely_left(p, c, d):
-            if ordered(p, c) and ordered(c, d):
+        if all(ordered(one, other) for one, other in pairwise(days)):
+            for account in surely_left(days):
                 assert (c.day, account) in confirmed, (story.handle, p.day, c.day, account)
 
 
-def surely_left(p: Day, c: Day, d: Day) -> Iterator[int]:
-    everywhere = set(p.listed) & set(c.listed) & set(d.listed)
+def surely_left(days: list[Day]) -> Iterator[int]:
+    p, *later = days
+    everywhere = set(p.listed).intersection(*(day.listed for day in later))
     for at, account in enumerate(p.listed):
-        if account in c.following or account in d.following:
+        if any(account in day.following for day in later):
             continue
-        # Neighbours that all three lists show keep it apart from any hole.
+        # Neighbours that all lists show keep it apart from any hole.
         above, below = p.listed[max(0, at - 1) : at], p.listed[at + 1 : at + 2]
         if below and set(above + below) <= everywhere:
             yield account

@@ -45,7 +45,8 @@ def test_growth_says_what_the_totals_did_and_what_explains_it(lists: Lists) -> N
         1_000, None, None,
     )  # fmt: skip
     assert growth(
-        lists, 2, "followers_net", "followers_gained", "followers_lost", "followers_unknown",
+        lists, 2, "followers_net", "followers_gained", "followers_lost_provisional",
+        "followers_unknown",
         "net_unexplained", "growth_rate", "completeness",
     ) == (4, 2, 1, 2, 3, 0.004, "window")  # fmt: skip
 
@@ -53,9 +54,9 @@ def test_growth_says_what_the_totals_did_and_what_explains_it(lists: Lists) -> N
 def test_a_retracted_loss_leaves_the_growth_of_its_day_too(lists: Lists) -> None:
     lists.day(1, "nova", BASE)
     lists.day(2, "nova", [n for n in BASE if n != 50])
-    assert growth(lists, 2, "followers_lost") == 1
+    assert growth(lists, 2, "followers_lost", "followers_lost_provisional") == (0, 1)
     lists.day(3, "nova", BASE)
-    assert growth(lists, 2, "followers_lost") == 0
+    assert growth(lists, 2, "followers_lost", "followers_lost_provisional") == (0, 0)
 
 
 def test_an_unusable_day_has_no_growth_and_the_next_one_counts_the_gap(lists: Lists) -> None:
