@@ -27,10 +27,17 @@ class Flow:
             self.listed = [one for one in self.listed if one not in gone]
         self.listed = [*range(self.next + gained - 1, self.next - 1, -1), *self.listed]
         self.next += gained
+        self.today = day
         self.lists.day(day, "nova", self.listed, **more)
+
+    def settle(self) -> None:
+        """Two more days, which confirm what was claimed."""
+        for day in (self.today + 1, self.today + 2):
+            self.day(day)
 
     def spikes(self, since: int = 1) -> list[tuple[int, str, int]]:
         """(day, change, accounts)."""
+        self.settle()
         return [
             ((one.snapshot_date - on(1)).days + 1, one.change, one.accounts)
             for one in churn_spikes(self.lists.con, on(since))
@@ -55,6 +62,16 @@ def test_a_day_far_above_all_days_before_is_a_spike_in_its_direction(flow: Flow)
     assert flow.spikes(since=11) == [(11, "gained", 60)]
 
 
+def test_a_loss_that_may_still_be_retracted_is_no_spike(flow: Flow) -> None:
+    flow.day(1)
+    for day in range(2, 10):
+        flow.day(day, lost=5)
+    before = flow.listed
+    flow.day(10, lost=40)
+    flow.listed = before
+    assert flow.spikes() == []
+
+
 def test_a_week_of_losses_that_a_whole_reading_shows_at_once_is_no_spike(flow: Flow) -> None:
     flow.day(1)
     for day in range(2, 10):
@@ -65,6 +82,7 @@ def test_a_week_of_losses_that_a_whole_reading_shows_at_once_is_no_spike(flow: F
         flow.listed = [*top, *flow.listed]
         flow.lists.day(day, "nova", flow.listed[:60], total=len(flow.listed), end="known")
     flow.day(16, lost=40, gained=7)
+    flow.settle()
     assert (
         flow.lists.one("SELECT followers_lost FROM follower_growth WHERE snapshot_date = ?", on(16))
         == 40
