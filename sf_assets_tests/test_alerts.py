@@ -285,9 +285,7 @@ def test_an_address_where_nobody_listens_is_a_failed_delivery(home: Home) -> Non
         deliver(home, [ALERT], addressed(f"json://127.0.0.1:{port}/token"))
 
 
-@pytest.mark.parametrize(
-    "url", ["hushhush", "nothing://hushhush@x", "json://:hushhush", "slack://hushhush"]
-)
+@pytest.mark.parametrize("url", ["nothing://hushhush@x", "json://:hushhush", "slack://hushhush"])
 def test_what_is_no_address_is_told_by_its_place_and_sends_nothing(
     home: Home, webhook: ScriptedServer, caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
