@@ -127,7 +127,7 @@ def no_false_loss(story: Story, churn: Churn) -> None:
 
 
 def no_missed_loss(story: Story, churn: Churn) -> None:
-    """Left between two ordered lists, above somebody all later ones show: confirmed by the third."""
+    """Left between two ordered lists, above somebody all later show: confirmed by the third."""
     confirmed = {
         (day, account)
         for _, day, account, change, state in churn
