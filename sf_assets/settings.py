@@ -308,8 +308,10 @@ def _folder(path: Path) -> Path:
     except (RuntimeError, UnicodeEncodeError) as error:
         raise ValueError(f"cannot be used as a folder ({error})") from None
     if "?" in str(path):
-        # DuckDB and SQLite take what follows it for options, and write elsewhere.
-        raise ValueError(f"{path} has a ? in it, which databases cannot have: name another folder")
+        raise ValueError(
+            f"{path} has a ? in it, and databases take what follows for options: "
+            "use a path without ?"
+        )
     return path
 
 

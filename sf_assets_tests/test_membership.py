@@ -16,6 +16,7 @@ from sf_assets.membership import (
     align,
     claims,
     completeness,
+    exhaustive,
     longest_chain,
 )
 
@@ -42,7 +43,7 @@ def test_a_list_that_was_not_read_to_its_end_is_a_window(end: str) -> None:
         (98, 100, "complete"),
         (97, 100, "window"),
         (102, 100, "complete"),
-        (103, 100, "window"),
+        (103, 100, "complete"),  # a total that contradicts the list is no total
         (9_950, 10_000, "complete"),
         (9_949, 10_000, "window"),
         (1, 1, "complete"),
@@ -65,43 +66,64 @@ def test_an_empty_list_is_complete_only_where_its_total_says_0(
 # --- claims ----------------------------------------------------------------------------------
 
 
-def test_a_complete_list_shows_every_loss_and_what_is_new_above_the_front() -> None:
-    made = claims("complete", "window", listed=100, listed_before=100, common=90, chain=90)
-    assert (made.losses, made.gains) == ("all", "front")
+@pytest.mark.parametrize(
+    ("shows_all", "showed_all", "chain", "losses", "gains"),
+    [
+        (True, True, 90, "all", "all"),
+        (True, False, 90, "all", "front"),
+        (False, True, 90, "window", "all"),
+        (False, False, 90, "window", "front"),
+        (False, False, 81, "window", "front"),  # nine in ten are order enough
+        (False, False, 80, "none", "none"),
+        (True, False, 80, "all", "none"),
+        (False, True, 80, "none", "all"),
+        (True, True, 12, "all", "all"),
+    ],
+)
+def test_a_list_that_shows_everyone_and_the_order_each_prove_what_they_can(
+    shows_all: bool, showed_all: bool, chain: int, losses: str, gains: str
+) -> None:
+    made = claims(
+        shows_all=shows_all, showed_all=showed_all, listed=100, listed_before=100, common=90,
+        chain=chain,
+    )  # fmt: skip
+    assert (made.losses, made.gains, made.order) == (losses, gains, chain >= 81)
+    assert "everyone" in made.reason
 
 
-def test_a_window_shows_losses_above_its_horizon_only() -> None:
-    made = claims("window", "complete", listed=100, listed_before=100, common=90, chain=90)
-    assert (made.losses, made.gains) == ("window", "front")
-
-
-@pytest.mark.parametrize(("current", "previous"), [("window", "complete"), ("complete", "window")])
-def test_without_order_a_window_on_either_side_proves_nothing(current: str, previous: str) -> None:
-    made = claims(current, previous, listed=100, listed_before=100, common=100, chain=89)  # type: ignore[arg-type]
-    assert (made.losses, made.gains) == ("none", "none")
-    assert "89%" in made.reason
-
-
-def test_nine_in_ten_are_order_enough() -> None:
-    made = claims("window", "window", listed=100, listed_before=100, common=100, chain=90)
-    assert (made.losses, made.gains) == ("window", "front")
-
-
-def test_without_order_two_complete_lists_are_compared_as_sets() -> None:
-    made = claims("complete", "complete", listed=100, listed_before=100, common=100, chain=12)
-    assert (made.losses, made.gains) == ("all", "all")
-
-
-@pytest.mark.parametrize("completeness_of_both", ["complete", "window"])
-def test_lists_with_nobody_in_common_prove_nothing(completeness_of_both: str) -> None:
-    both = completeness_of_both
-    made = claims(both, both, listed=50, listed_before=50, common=0, chain=0)  # type: ignore[arg-type]
-    assert (made.losses, made.gains) == ("none", "none")
+@pytest.mark.parametrize("shows_all", [True, False])
+def test_lists_with_nobody_in_common_prove_nothing(shows_all: bool) -> None:
+    made = claims(
+        shows_all=shows_all, showed_all=shows_all, listed=50, listed_before=50, common=0, chain=0
+    )
+    assert (made.losses, made.gains, made.order) == ("none", "none", False)
 
 
 def test_everybody_left_where_the_total_says_so() -> None:
-    made = claims("complete", "complete", listed=0, listed_before=50, common=0, chain=0)
+    made = claims(shows_all=True, showed_all=True, listed=0, listed_before=50, common=0, chain=0)
     assert (made.losses, made.gains) == ("all", "all")
+
+
+@pytest.mark.parametrize(
+    ("end", "listed", "total", "expected"),
+    [
+        ("exhausted", 100, 100, True),
+        ("exhausted", 102, 100, True),  # two came while it was read
+        ("exhausted", 103, 100, False),  # the total contradicts the list
+        ("exhausted", 10_050, 10_000, True),
+        ("exhausted", 5_000, 5_001, False),  # complete, and one may be cut off
+        ("exhausted", 100, None, False),
+        ("exhausted", 3, None, False),
+        ("exhausted", 0, 0, True),
+        ("known", 100, 100, False),
+        ("page_limit", 100, 100, False),
+    ],
+)
+def test_only_a_list_as_long_as_its_total_shows_everyone(
+    end: str, listed: int, total: int | None, expected: bool
+) -> None:
+    assert exhaustive("found", end, listed, total) is expected
+    assert not exhaustive("private", None, 0, 0)
 
 
 # --- the chain -------------------------------------------------------------------------------
