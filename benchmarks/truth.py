@@ -457,7 +457,8 @@ def score(
         usable[relation, handle].append((day, whole, total))
 
     scores = {
-        name: Score() for name in ("gained", "lost", "plain gained", "plain lost", "provisional")
+        name: Score()
+        for name in ("gained", "lost", "plain gained", "plain lost", "provisional", "a week old")
     }
     for series, days in usable.items():
         pairs = pairs_of(world, series, days)
@@ -491,6 +492,9 @@ def score(
                 if _can_be_confirmed(number, pair, pairs[at + 1 :])
             }
             _add(scores["lost"], pair, claimed["confirmed"], left, gone_next, confirmable, "-")
+            if (days[-1][0] - pair.after).days > 7:
+                old = scores["a week old"]
+                _add(old, pair, claimed["confirmed"], left, gone_next, confirmable, "-")
             _add(scores["plain lost"], pair, before - here, left, left, confirmable, "-")
             for number in claimed["doubted"] - gone_next:
                 shown = next(
@@ -557,6 +561,12 @@ def table(results: list[tuple[str, dict[str, Score]]]) -> Iterator[str]:
                 f"| {plain.precision:.3f} | {plain.recall:.3f} "
                 f"| {plain.claimed:,} | {plain.claimed - plain.right:,} |"
             )
+        ours = scores["a week old"]
+        yield (
+            f"| {month} | lost, confirmed, older than 7 days | {ours.precision:.5f} "
+            f"| {ours.recall:.5f} | {ours.claimed:,} | {ours.claimed - ours.right:,} "
+            f"| {ours.other_day:,} | {ours.visible:,} | {ours.visible - ours.found:,} | | | | |"
+        )
         ours = scores["provisional"]
         yield (
             f"| {month} | lost, once provisional | {ours.precision:.5f} | | {ours.claimed:,} "

@@ -70,15 +70,16 @@ def test_three_days_become_the_tables_the_server_served(tmp_path: Path) -> None:
         "ORDER BY ALL"
     )
     assert sorted((row[0], row[1], ids[str(row[2])], row[3], row[4]) for row in churn) == [
-        (DAY2, DAY1, 7, "lost", "confirmed"),
-        (DAY2, DAY1, 50, "lost", "confirmed"),
+        (DAY2, DAY1, 7, "lost", "provisional"),
+        (DAY2, DAY1, 50, "lost", "provisional"),
         (DAY2, DAY1, 101, "gained", "confirmed"),
         (DAY2, DAY1, 102, "gained", "confirmed"),
         (DAY3, DAY2, 103, "gained", "confirmed"),
     ]
     assert pipeline.ask(
         "SELECT snapshot_date, followers_total, following_total, followers_net, followers_gained, "
-        "followers_lost, followers_unknown, net_unexplained, gap_days FROM follower_growth "
+        "followers_lost_provisional, followers_unknown, net_unexplained, gap_days "
+        "FROM follower_growth "
         "WHERE handle = 'open' ORDER BY snapshot_date"
     ) == [
         (DAY1, 100, 3, None, None, None, None, None, None),
