@@ -154,8 +154,8 @@ def test_a_folder_with_a_question_mark_is_refused(
         **{"SF_ASSETS_WAREHOUSE": "ducklake:x", variable: str(tmp_path / folder)},
     )
     assert said == (
-        f"{variable}: {tmp_path / folder} has a ? in it, and databases take what follows for options: "
-        "use a path without ?"
+        f"{variable}: {tmp_path / folder} has a ? in it, and databases take what follows for "
+        "options: use a path without ?"
     )
 
 
