@@ -142,7 +142,7 @@ def test_the_plan_is_one_line_of_the_log(pipeline: Pipeline, server: ListServer)
     lists = [ListToRead(SnapshotKey(DAY2, handle, "followers")) for handle in (*SIZES, "new")]
     budget = spending.prepare(lists, costs)
     assert spending.plan == (
-        "about 28 credits and 1 lists never read before; 0 of 20 spent today; balance 5,000: "
+        "about 28 credits and 1 list never read before; 0 of 20 spent today; balance 5,000: "
         "handed out in rounds, first pages first (new followers 6 of ?, giant followers 6 of 20)"
     )
     assert sum(credits or 0 for credits in budget.allowances.values()) == 20

@@ -301,19 +301,19 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
 
     pipeline.track("whole", "down", relations=["followers"])
     pipeline_day = DAY
-    assert doctor() == "ok   days     no list that was due is missing"
+    assert doctor() == "ok   days      no list that was due is missing"
     both = ("whole", "down")
     pipeline.snapshot(DAY, *both, relations=["followers"])
     server.fault = faulty
     pipeline_day = NEXT
-    assert doctor() == "ok   days     no list that was due is missing"  # it is still to come
+    assert doctor() == "ok   days      no list that was due is missing"  # it is still to come
     pipeline.snapshot(NEXT, *both, relations=["followers"])
-    assert doctor().startswith(f"BAD  days     unfinished {NEXT}: 1 of 2 lists (Social Fetch")
+    assert doctor().startswith(f"BAD  days      unfinished {NEXT}: 1 of 2 lists (Social Fetch")
     server.fault = None
     # Nothing ran for a day, then all is well again.
     pipeline_day = NEXT + timedelta(days=2)
     assert doctor().startswith(
-        f"BAD  days     missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run came to them: was "
+        f"BAD  days      missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run came to them: was "
         f"the daemon running?); {NEXT}: 1 of 2 lists (Social Fetch"
     )
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])

@@ -87,7 +87,7 @@ def test_a_snapshot_answers_as_json(home: Path) -> None:
 def test_a_quiet_snapshot_says_only_what_is_wrong(home: Path, server: ListServer) -> None:
     run("track", "nasa", "--relation", "followers")
     assert run("snapshot", "--quiet") == Said(0, "", "")
-    server.set("bad", "followers", [{"handle": "without any other field"}])
+    server.set("bad", "followers", status="unheard_of")
     run("track", "bad", "--relation", "followers")
     said = run("snapshot", "--quiet")
     assert (said.code, said.out) == (1, "")
@@ -95,7 +95,7 @@ def test_a_quiet_snapshot_says_only_what_is_wrong(home: Path, server: ListServer
 
 
 def test_problems_are_in_the_json_too(home: Path, server: ListServer) -> None:
-    server.set("bad", "followers", [{"handle": "without any other field"}])
+    server.set("bad", "followers", status="unheard_of")
     run("track", "bad", "--relation", "followers")
     said = run("snapshot", "--json")
     (problem,) = answer(said)["problems"]
@@ -123,6 +123,7 @@ def test_a_report_answers_as_json_or_not_at_all(home: Path, tmp_path: Path) -> N
         "handles": ["nasa"],
         "days": 7,
         "last_day": str(DAY),
+        "missing_days": [],
     }
     assert run("report", "-o", str(page), "--quiet") == Said(0, "", "")
     assert run("rebuild", "--quiet") == Said(0, "", "")
@@ -267,7 +268,9 @@ def test_alerts_are_listed_newest_first_with_whether_they_went_out(
     lines = run("alerts", "--limit", "1").out.splitlines()
     assert lines[1].split() == [str(DAY.replace(day=3)), "status", *lines[1].split()[2:]]
     assert lines[1].endswith("waiting")
-    assert lines[-1].startswith("1 of 2 alerts; kinds that are on: status; told in log and UI only")
+    assert lines[-1].startswith(
+        "1 of 2 alerts; kinds that are on: status, failed; told in log and UI only"
+    )
 
 
 def test_a_sample_goes_to_every_address_and_says_where_it_arrived(
