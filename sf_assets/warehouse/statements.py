@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import duckdb
-import pyarrow as pa
 
 from sf_assets.rehearsal import crash_point
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # not needed to read SQL, and slow to load
 
 # By itself DuckDB 2 writes files that no DuckDB 1.5 reads; this is what both read and write.
 STORAGE_VERSION = "v1.5.0"

@@ -319,7 +319,7 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
     pipeline_day += timedelta(days=1)
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
-    assert doctor().startswith(f"ok   days     missing {NEXT + timedelta(days=1)}: 2 of 2")
+    assert doctor().startswith(f"ok   days      missing {NEXT + timedelta(days=1)}: 2 of 2")
     page = tmp_path / "report.html"
     assert run("report", "-o", str(page)).code == 0
     text = page.read_text()

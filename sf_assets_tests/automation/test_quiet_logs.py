@@ -60,7 +60,7 @@ def test_a_failure_is_printed_once_and_without_a_stack_trace(tmp_path: Path) -> 
         )
     assert done.stdout == "kept\n"
     printed, error_of_ours = done.stderr.split("----\n")
-    assert printed.count("1 of 1 lists did not finish") == 1
+    assert printed.count("1 of 1 list did not finish") == 1
     assert error_of_ours.count("the sentence that says it") == 1
     for text in (printed, error_of_ours):
         assert "Stack Trace" not in text

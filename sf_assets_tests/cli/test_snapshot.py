@@ -97,7 +97,7 @@ def test_numbers_stand_to_the_right(home: Path, server: ListServer) -> None:
 
 def test_a_broken_page_fails_one_handle_and_keeps_the_rest(home: Path, server: ListServer) -> None:
     for handle in ("bad", "worse"):
-        server.set(handle, "followers", [{"handle": "without any other field"}])
+        server.set(handle, "followers", status="unheard_of")
     run("track", "nasa", "bad", "worse", "--relation", "followers")
     said = run("snapshot")
     assert said.code == 1
