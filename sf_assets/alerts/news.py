@@ -191,7 +191,7 @@ def churn_spikes(con: duckdb.DuckDBPyConnection, since: date) -> list[ChurnSpike
 def notable_changes(con: duckdb.DuckDBPyConnection, since: date) -> list[NotableChange]:
     """Notable accounts that came or left from `since` on, one alert a list, day and direction.
 
-    Only what is confirmed: a loss is told a day later, and no false one is.
+    Only what is confirmed: a loss is told two lists later, and no false one is.
     """
     rows = con.execute(
         "SELECT n.snapshot_date, n.handle, n.relation, n.change = 'lost', c.previous_date, "
