@@ -251,15 +251,17 @@ def test_many_handles_apart_are_one_run_over_all(
         assert requests[0].tags["dagster/asset_partition_range_end"] == f"{DAY}|h19"
 
 
+@pytest.mark.parametrize("days_later", [0, 1], ids=["on the day", "after midnight"])
 def test_a_run_that_could_not_say_why_it_failed_is_noted_with_what_dagster_knows(
-    location: Location, clock: Clock
+    location: Location, clock: Clock, monkeypatch: pytest.MonkeyPatch, days_later: int
 ) -> None:
     (scheduled,), _ = location.schedule_tick()
     run = location.note_run(scheduled, dg.DagsterRunStatus.STARTED, "daily_snapshots")
     location.instance.report_run_failed(run, "The run was killed: its process 7 is gone.")
+    monkeypatch.setenv("SF_ASSETS_TODAY", str(DAY + timedelta(days=days_later)))
     clock.minutes_later = 6
-    assert asked(location)
-    assert asked(location)  # a second look notes nothing more
+    for _ in range(2):  # a second look notes nothing more
+        location.tick("days")
     (note,) = days.notes(location.home)
     assert (note.kind, note.day, note.run_id) == ("failed", DAY, run.run_id)
     assert {key.handle for key in note.lists} == {"nasa", "esa"}
