@@ -18,6 +18,7 @@ from sf_assets.automation.runs import (
     aware,
     day_of,
     day_runs,
+    handles_cancelled,
     handles_held,
     in_progress,
     location_of,
@@ -109,7 +110,10 @@ def _today(
     if schedule_is_stopped(context.instance, location_of(context)):
         return [], "the schedule is switched off, and with it what it would ask for"
     records = day_runs(context.instance, day, home, location_of(context))
-    if records and records[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
+    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    cancelled = handles_cancelled(records, registered)
+    left = {key: stored for key, stored in left.items() if key.handle not in cancelled}
+    if not left:
         return [], f"the last run of {day} was cancelled: its lists wait until somebody runs it"
     attempt, at = _next_try(context, home, day, records, due)
     if at is None:
@@ -123,7 +127,6 @@ def _today(
     unfinished = days.worth_a_try(home, settings, registry, left)
     if not unfinished:
         return [], _finished(context, home, settings, registry)
-    registered = list(context.instance.get_dynamic_partitions(HANDLES))
     unfinished = [key for key in unfinished if key.handle in registered]
     if not unfinished:
         return [], "the handles with unfinished lists have no partitions yet"
@@ -131,7 +134,8 @@ def _today(
     lists = [(key.handle, key.relation) for key in unfinished]
     requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
     if len(requests) > SEPARATE_RUNS:
-        lists = [one for one in registry.lists_due(day) if one[0] in registered]
+        handles = set(registered) - cancelled
+        lists = [one for one in registry.lists_due(day) if one[0] in handles]
         requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
     return requests, ""
 

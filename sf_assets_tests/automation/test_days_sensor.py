@@ -214,6 +214,11 @@ def test_after_a_cancelled_run_it_waits_for_a_person(location: Location, clock: 
     assert "was cancelled" in why_not(location)
     location.note_run(scheduled, dg.DagsterRunStatus.FAILURE, "daily_snapshots")
     assert asked(location)
+    # Started in the UI for one handle, and cancelled there: the other one does not wait.
+    tags = {"dagster/partition": f"{DAY}|esa", "sf_assets/home": str(location.home.root)}
+    location.note_run(dg.RunRequest(tags=tags), dg.DagsterRunStatus.CANCELED, "__ASSET_JOB")
+    (request,) = asked(location)
+    assert request.tags["sf_assets/handle"] == "nasa"
 
 
 def test_only_tracked_lists_that_are_due_and_have_partitions_are_asked_for(
