@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, time, timezone
 
@@ -124,9 +125,12 @@ def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
             return event.step_failure_data.user_failure_data.description or text
         if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
+            if error.cls_name == "DagsterExecutionInterruptedError":
+                return "the run was stopped before everything was read"
             while error.cause is not None:
                 error = error.cause
-            return " ".join(error.message.split())
+            # Our own errors are sentences; the class before them says nothing to a person.
+            return " ".join(re.sub(r"^sf_assets\.[\w.]+: ", "", error.message).split())
         text = text or event.message or ""
     return text or "the run failed without saying why"
 

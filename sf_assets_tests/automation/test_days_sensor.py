@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -24,6 +25,7 @@ from sf_assets import settings as settings_module
 from sf_assets.automation import runs, tries
 from sf_assets.landing import SnapshotKey
 from sf_assets.registry import WEEKDAYS, track, untrack
+from sf_assets.settings import SettingsError
 from sf_assets_tests.automation.conftest import DAY, Location
 
 
@@ -271,3 +273,27 @@ def test_a_run_that_could_not_say_why_it_failed_is_noted_with_what_dagster_knows
     assert (note.kind, note.day, note.run_id) == ("failed", DAY, run.run_id)
     assert {key.handle for key in note.lists} == {"nasa", "esa"}
     assert note.reasons == ("The run was killed: its process 7 is gone.",)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SettingsError("SOCIALFETCH_API_KEY is not set"), "SOCIALFETCH_API_KEY is not set"),
+        (dg.Failure("2 of 3 lists did not finish"), "2 of 3 lists did not finish"),
+        (ValueError("no\n  wonder"), "ValueError: no wonder"),
+        (DagsterExecutionInterruptedError(), "the run was stopped before everything was read"),
+    ],
+)
+def test_why_a_run_failed_is_a_sentence(
+    instance: dg.DagsterInstance, error: BaseException, said: str
+) -> None:
+    @dg.op
+    def fails() -> None:
+        raise error
+
+    @dg.job
+    def a_job() -> None:
+        fails()
+
+    result = a_job.execute_in_process(instance=instance, raise_on_error=False)
+    assert runs.why_failed(instance, result.run_id) == said
