@@ -269,11 +269,15 @@ class _Run:
                     self.costs = costs_before(con, self.settings.day())
                     return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
-                if again or self.home.lake or not self.home.warehouse.exists():
+                if again or not (self.home.lake or self.home.warehouse.exists()):
                     break
-                # It is only a copy, and the warehouse has another one.
-                self.context.log.warning(f"{self.home.readable} cannot be read ({error})")
-                self._publish()
+                # It is only a copy, or of an older version: the warehouse has today's form as soon
+                # as it was opened.
+                self.context.log.warning(f"{self.home.readable} is renewed ({first_line(error)})")
+                with contextlib.suppress(SfAssetsError, duckdb.Error):
+                    with self.warehouse.get_connection():
+                        pass
+                    self._publish()
         return {}, {}  # what is landed says what is bought
 
     def _log_plan(self, plan: Plan) -> None:
