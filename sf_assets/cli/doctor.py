@@ -27,7 +27,7 @@ from sf_assets.social_fetch import (
     User,
 )
 from sf_assets.social_fetch.route import route_to
-from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.connection import reading, why_unreadable
 
 _Answer = TypeVar("_Answer")
 
@@ -213,7 +213,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
     except FileNotFoundError:
         return f"{duckdb.__version__}; nothing is published yet: it comes with the first snapshot"
     except duckdb.Error as error:
-        raise Problem(f"{home.readable} cannot be read ({error}): run sf-assets rebuild") from None
+        raise Problem(why_unreadable(home.readable, error)) from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
 
 
