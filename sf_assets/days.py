@@ -25,7 +25,8 @@ from sf_assets.jsonl import append, lines
 from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey, now
 from sf_assets.landing_objects import landing_at
 from sf_assets.registry import Registry
-from sf_assets.settings import Relation, Settings, SfAssetsError
+from sf_assets.settings import Relation, Settings, SettingsError, SfAssetsError
+from sf_assets.social_fetch.route import route_to
 from sf_assets.warehouse.connection import locked, reading
 from sf_assets.warehouse.statements import sql
 
@@ -44,13 +45,17 @@ Trouble = Literal["failed", "capped"]
 
 @dataclass(frozen=True)
 class Note:
-    """Why a run left lists of a day unfinished. `run_id` names the run."""
+    """Why a run left lists of a day unfinished. `run_id` names the run.
+
+    `outage` counts those of the day: once all lists of one are stored, the next failure is another.
+    """
 
     kind: Trouble
     day: date
     run_id: str
     lists: tuple[SnapshotKey, ...]
     reasons: tuple[str, ...]
+    outage: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,20 +84,21 @@ def stored_lists(
     }
 
 
-def not_stored(home: Home, settings: Settings, registry: Registry) -> dict[SnapshotKey, bool]:
-    """Today's due lists that are not stored, or as a window for lack of credits (then True)."""
-    day = settings.day()
+def not_stored(home: Home, registry: Registry, day: date) -> dict[SnapshotKey, bool]:
+    """A day's due lists that are not stored, or as a window for lack of credits (then True)."""
     stored = _stored(home, day)
     due = [SnapshotKey(day, handle, relation) for handle, relation in registry.lists_due(day)]
-    return {
-        key: key in stored for key in due if stored.get(key, "out_of_credits") == "out_of_credits"
-    }
+    return {key: key in stored for key in due if not _is_whole(stored, key)}
+
+
+def _is_whole(stored: Mapping[SnapshotKey, str | None], key: SnapshotKey) -> bool:
+    return stored.get(key, "out_of_credits") != "out_of_credits"
 
 
 def worth_a_try(
     home: Home, settings: Settings, registry: Registry, left: Mapping[SnapshotKey, bool]
 ) -> list[SnapshotKey]:
-    """Those of the lists that are `left` which another try may finish or load.
+    """Those of a day's lists that are `left` which another try may finish or load.
 
     A list that the vendor refused for lack of credits or for the key is one of them: a refusal is
     free. A list that our own caps cut or left out is not, nor one whose answers keep breaking the
@@ -101,7 +107,7 @@ def worth_a_try(
     if not left:
         return []
     landing = landing_at(home.landing, home.root)
-    spent = _Spent(settings, registry, landing)
+    spent = _Spent(settings, registry, landing, next(iter(left)).day)
     return [
         key
         for key, landed in landing.read_each(left)
@@ -110,9 +116,9 @@ def worth_a_try(
     ]
 
 
-def unfinished(home: Home, settings: Settings, registry: Registry) -> list[SnapshotKey]:
-    """Today's due lists that another try may finish or load."""
-    return worth_a_try(home, settings, registry, not_stored(home, settings, registry))
+def unfinished(home: Home, settings: Settings, registry: Registry, day: date) -> list[SnapshotKey]:
+    """A day's due lists that another try may finish or load."""
+    return worth_a_try(home, settings, registry, not_stored(home, registry, day))
 
 
 def _is_loadable(landed: Landed | LandingDamaged | None, *, stored: bool) -> bool:
@@ -128,10 +134,9 @@ def _breaks_the_contract(landed: Landed | LandingDamaged | None) -> bool:
 
 
 class _Spent:
-    """Whether our own caps leave anything for a handle today."""
+    """Whether our own caps leave anything for a handle on a day."""
 
-    def __init__(self, settings: Settings, registry: Registry, landing: Landing) -> None:
-        day = settings.day()
+    def __init__(self, settings: Settings, registry: Registry, landing: Landing, day: date) -> None:
         self._day, self._registry, self._landing = day, registry, landing
         cap = settings.daily_credits
         self._whole_day = (
@@ -177,14 +182,48 @@ def _stored(home: Home, since: date) -> dict[SnapshotKey, str | None]:
 
 
 def note(
-    home: Home, kind: Trouble, day: date, run_id: str, why: Mapping[SnapshotKey, str | None]
+    home: Home,
+    kind: Trouble,
+    run_id: str,
+    why: Mapping[SnapshotKey, str | None],
+    registry: Registry,
 ) -> None:
-    """Remember which lists of a day a run left unfinished, and the first few reasons."""
-    reasons = list(dict.fromkeys(reason for reason in why.values() if reason))[:REASONS]
-    names = [f"{key.handle} {key.relation}" for key in sorted(why)]
-    if names:
-        entry = {"kind": kind, "day": str(day), "run_id": run_id, "lists": names}
-        append(home.days, [{**entry, "reasons": reasons, "at": now()}])
+    """Remember which lists a run left unfinished, day by day, and the first few reasons.
+
+    A list that is stored all the same, which a refresh could not read once more, is left out.
+    """
+    for day in sorted({key.day for key in why}):
+        stored = _stored(home, day)
+        left = {key: why[key] for key in sorted(why) if key.day == day}
+        left = {key: reason for key, reason in left.items() if not _is_whole(stored, key)}
+        if not left:
+            continue
+        entry = {
+            "kind": kind,
+            "day": str(day),
+            "run_id": run_id,
+            "lists": [f"{key.handle} {key.relation}" for key in left],
+            "reasons": list(dict.fromkeys(filter(None, left.values())))[:REASONS],
+            "outage": _number_of_outage(home, day, stored, registry),
+            "at": now(),
+        }
+        append(home.days, [entry])
+
+
+def _number_of_outage(
+    home: Home, day: date, stored: Mapping[SnapshotKey, str | None], registry: Registry
+) -> int:
+    """The outage of the day that a failure belongs to: the last one, unless that is over."""
+    before = [one for one in notes(home) if one.day == day and one.kind == "failed"]
+    last = max((one.outage for one in before), default=1)
+    waiting = [
+        key
+        for one in before
+        if one.outage == last
+        for key in one.lists
+        if not _is_whole(stored, key) and registry.due(key.handle, key.relation, day)
+    ]
+    return last if waiting or not before else last + 1
 
 
 def notes(home: Home) -> list[Note]:
@@ -196,7 +235,8 @@ def notes(home: Home) -> list[Note]:
                 day = date.fromisoformat(line["day"])
                 keys = tuple(_key(day, *name.split()) for name in line["lists"])
                 reasons = tuple(str(reason) for reason in line["reasons"])
-                found.append(Note(line["kind"], day, str(line["run_id"]), keys, reasons))
+                outage = int(line.get("outage", 1))
+                found.append(Note(line["kind"], day, str(line["run_id"]), keys, reasons, outage))
     return found
 
 
@@ -250,25 +290,27 @@ def _first_days(home: Home) -> dict[tuple[Relation, str], date]:
     return {(relation, handle): day for relation, handle, day in rows}
 
 
-def tell_heartbeat(home: Home, settings: Settings, registry: Registry) -> bool | None:
-    """Call SF_ASSETS_HEARTBEAT_URL where all of today's due lists are finished, once a day.
+def tell_heartbeat(home: Home, settings: Settings, registry: Registry, day: date) -> str | None:
+    """Call SF_ASSETS_HEARTBEAT_URL where all due lists of a day are finished, once a day.
 
-    Returns whether the address took it; None where there was nothing to tell. Where it did not, a
-    later call tries again after a pause. Raises OSError where the home cannot be written.
+    Returns why the address did not take it, `""` where it did, None where there was nothing to
+    tell. Where it did not, a later call tries again after a pause. Raises OSError where the home
+    cannot be written.
     """
-    url, day = settings.heartbeat_url, settings.day()
+    url = settings.heartbeat_url
     if url is None or not registry.handles:
         return None
     with locked(home.days, HEARTBEAT_SECONDS * 2):
         calls = [line for line in lines(home.days) if line.get("heartbeat") == str(day)]
         if calls and (calls[-1].get("taken") or not _long_ago(calls[-1])):
             return None
-        if unfinished(home, settings, registry):
+        if unfinished(home, settings, registry, day):
             return None
         with ThreadPoolExecutor(1) as thread:  # who calls may have an event loop running
-            taken = thread.submit(_get, url.get_secret_value()).result()
-        append(home.days, [{"heartbeat": str(day), "taken": taken, "at": now()}])
-    return taken
+            problem = thread.submit(_get, url.get_secret_value()).result()
+        call = {"heartbeat": str(day), "taken": not problem, "problem": problem, "at": now()}
+        append(home.days, [call])
+    return problem
 
 
 def _long_ago(call: Mapping[str, Any]) -> bool:
@@ -278,32 +320,63 @@ def _long_ago(call: Mapping[str, Any]) -> bool:
     return True
 
 
-def _get(url: str) -> bool:
-    async def ask() -> bool:
+def last_heartbeat(home: Home) -> tuple[date, str] | None:
+    """The day that the last call told of, and why the address did not take it."""
+    call = None
+    for line in lines(home.days):
+        with suppress(KeyError, ValueError, TypeError):
+            why = "" if line["taken"] else str(line.get("problem") or "no reason is known")
+            call = date.fromisoformat(line["heartbeat"]), why
+    return call
+
+
+def _get(url: str) -> str:
+    """Call an address; why it did not take the call. Quotes nothing of it: it may hold tokens."""
+    url = url.strip()
+    try:
+        route = route_to(httpx.URL(url))
+    except SettingsError as error:
+        return str(error)
+    except httpx.InvalidURL:
+        return "it is no address"
+
+    async def ask() -> str:
         async with (
-            httpx.AsyncClient(follow_redirects=True) as client,
-            client.stream("GET", url.strip()) as answer,
+            httpx.AsyncClient(
+                proxy=route.proxy, verify=route.context, trust_env=False, follow_redirects=True
+            ) as client,
+            client.stream("GET", url) as answer,
         ):
-            return answer.is_success
+            return "" if answer.is_success else f"HTTP {answer.status_code}"
 
     def has_no_address(record: logging.LogRecord) -> bool:
-        return url.strip() not in record.getMessage()  # such addresses hold tokens
+        return url not in record.getMessage()
 
     log = logging.getLogger("httpx")
     log.addFilter(has_no_address)
     try:
         return asyncio.run(asyncio.wait_for(ask(), HEARTBEAT_SECONDS))
-    except Exception:
-        return False  # whatever it was: no run depends on it
+    except asyncio.TimeoutError:
+        why = f"no answer within {HEARTBEAT_SECONDS:g} seconds"
+    except Exception as error:  # whatever it was: no run depends on it
+        why = type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            why = f"its certificate is not trusted, by {route.certificates}"
     finally:
         log.removeFilter(has_no_address)
+    through = f", through the proxy that {route.proxy_variable} names" if route.proxy else ""
+    return why + through
 
 
 @dataclass(frozen=True)
 class Outage:
-    """Lists, by handle and relation, whose trouble began on the same day, and when it was over."""
+    """Lists, by handle and relation, whose trouble began on the same day, and when it was over.
+
+    `number` counts the outages of a day.
+    """
 
     day: date
+    number: int
     lists: tuple[tuple[str, Relation], ...]
     reasons: tuple[str, ...]
     healed_on: date | None
@@ -320,34 +393,36 @@ def outages(
     for key, end_reason in stored.items():
         if end_reason != "out_of_credits":
             good.setdefault((key.handle, key.relation), []).append(key.day)
-    since: dict[tuple[str, Relation], date] = {}
-    lists: dict[date, dict[tuple[str, Relation], date | None]] = {}
-    reasons: dict[date, dict[str, None]] = {}
+    since: dict[tuple[str, Relation], tuple[date, int]] = {}
+    lists: dict[tuple[date, int], dict[tuple[str, Relation], date | None]] = {}
+    reasons: dict[tuple[date, int], dict[str, None]] = {}
     for one in noted:
         for key in one.lists if one.kind == "failed" else ():
             which = key.handle, key.relation
             began = since.get(which)
-            if began is None or any(began <= day < key.day for day in good.get(which, ())):
-                began = since[which] = key.day
-            over = min((day for day in good.get(which, ()) if day >= began), default=None)
+            whole = good.get(which, ())
+            if began is None or any(began[0] <= day < key.day for day in whole):
+                began = since[which] = key.day, one.outage
+            over = min((day for day in whole if day >= began[0]), default=None)
             lists.setdefault(began, {})[which] = over
-            if began == key.day:
+            if began == (key.day, one.outage):
                 reasons.setdefault(began, {}).update(dict.fromkeys(one.reasons))
     found = []
-    for day, ends in sorted(lists.items()):
+    for (day, number), ends in sorted(lists.items()):
         healed = [
             over
             for (handle, relation), over in ends.items()
             if over is not None
             or (handle in registry.handles and relation in registry.settings_of(handle).relations)
         ]
-        whole = [over for over in healed if over is not None]
+        ended = [over for over in healed if over is not None]
         found.append(
             Outage(
                 day,
+                number,
                 tuple(ends),
-                tuple(reasons.get(day, {}))[:REASONS],
-                max(whole) if whole and len(whole) == len(healed) else None,
+                tuple(reasons.get((day, number), {}))[:REASONS],
+                max(ended) if ended and len(ended) == len(healed) else None,
             )
         )
     return found

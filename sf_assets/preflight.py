@@ -53,7 +53,7 @@ def _write_something(folder: Path) -> None:
             Store(folder).rm([probe.path])  # type: ignore[attr-defined]
             return
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(PROBE)
             file.flush()
             os.fsync(file.fileno())

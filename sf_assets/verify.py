@@ -31,7 +31,7 @@ from sf_assets.warehouse.archive import (
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import use_s3
-from sf_assets.warehouse.ledger import LedgerDamaged, archived_attempts
+from sf_assets.warehouse.ledger import LedgerDamaged, archived_attempts, paid_for, without_evidence
 from sf_assets.warehouse.load import loaded_rows, record
 from sf_assets.warehouse.publish import unshared
 from sf_assets.warehouse.schema import LOADED, TABLES, WAREHOUSE_FORMAT, fingerprint
@@ -220,11 +220,18 @@ class _Look:
         """What is loaded is archived as it is loaded, and what is archived is loaded."""
         found = Finding("snapshots", "")
         loaded = {row.key: row for row in _all_rows(con)}
-        known = {_said(row) for rows in self.archived.values() for row in rows}
+        known = {row for rows in self.archived.values() for row in rows}
+        shows_everyone = {
+            SnapshotKey(*key): exhaustive
+            for *key, exhaustive in con.execute(
+                "SELECT snapshot_date, handle, relation, exhaustive FROM internal.snapshots"
+            ).fetchall()
+        }
         found.problems += [
             f"{key}: {row.archive_file} of the archive does not have it as it is loaded"
             for key, row in loaded.items()
-            if _said(row) not in known and row.archive_file not in self.unreadable
+            if (row not in known or row.exhaustive is not shows_everyone[key])
+            and row.archive_file not in self.unreadable
         ]
         waiting = set()
         for rows in self.archived.values():
@@ -249,6 +256,16 @@ class _Look:
                 "SELECT relation, handle, snapshot_date, attempt, credits FROM credit_ledger"
             ).fetchall()
         }
+        evidence = [
+            one for landed in self.landed.values() for one in paid_for(landed.key, landed.attempts)
+        ]
+        try:
+            found.problems += [
+                f"{name}: what it cost is not loaded as the archive has it: run sf-assets rebuild"
+                for name in without_evidence(con, self.home.archive, evidence)
+            ]
+        except LedgerDamaged as error:
+            found.problems += [] if self.unreadable else [str(error)]
         with suppress(LedgerDamaged):  # told of the archive already
             for one in archived_attempts(self.home.archive):
                 key = SnapshotKey(one.snapshot_date, one.handle, one.relation)
@@ -344,14 +361,6 @@ class _Look:
 def _all_rows(con: duckdb.DuckDBPyConnection) -> list[SnapshotRow]:
     keys = con.execute("SELECT snapshot_date, handle, relation FROM internal.snapshots").fetchall()
     return loaded_rows(con, [SnapshotKey(*key) for key in keys])
-
-
-def _said(row: SnapshotRow) -> tuple[object, ...]:
-    """What a warehouse and an archive must say alike of a snapshot."""
-    return (
-        row.archive_file, row.key, row.version, row.lookup_status, row.end_reason, row.listed,
-        row.reported_total,
-    )  # fmt: skip
 
 
 def _is_writable(folder: Path) -> bool:

@@ -88,9 +88,8 @@ def test_each_kind_says_who_what_since_when_and_what_it_means() -> None:
         "churn": (
             "@nasa: 180 followers lost in a day",
             "180 lost between 2026-03-02 and 2026-03-03 (UTC); in the 28 days before it was 2 a "
-            "day and never more than 5. Now 1,720 in all. They count as lost, provisionally until "
-            "the next list lacks them too. So many at once are most often a purge by TikTok or "
-            "bots that leave together.",
+            "day and never more than 5. Now 1,720 in all. Later lists confirm that they are gone. "
+            "So many at once are most often a purge by TikTok or bots that leave together.",
         ),
         "notable": (
             "@nasa: notable follower @\u200bbigone came",

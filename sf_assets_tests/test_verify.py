@@ -19,6 +19,7 @@ from sf_assets.landing import Landing
 from sf_assets.verify import verify
 from sf_assets.warehouse.archive import archive_files
 from sf_assets.warehouse.connection import writing
+from sf_assets.warehouse.ledger import Balances, record_new_files, write_ledger
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import publish
 from sf_assets_tests.cli.shell import contents, run, use
@@ -30,9 +31,14 @@ CHECKS = ["archive", "landing", "warehouse", "snapshots", "published", "lists"]
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three days; of the first one the landed pages are gone, as after a month."""
+    """Three days; of the first one the landed pages are gone, as after a month. One balance."""
     home = fill(tmp_path_factory.mktemp("template") / "home", days=3)
     shutil.rmtree(home.landing / on(1).isoformat())
+    balances = Balances("run", on(3), "2026-11-03T06:00:00.000Z", 100, 90, 9)
+    write_ledger(home.archive, on(3), [], balances)
+    with writing(home.warehouse) as con:
+        record_new_files(con, home.archive, None)
+    publish(home)
     return home.root
 
 
@@ -87,6 +93,11 @@ def archive_file_gone(home: Home) -> None:
     first_file(home).unlink()
 
 
+def spoiled_balance(home: Home) -> None:
+    path = next(home.archive.glob("day=*/*.ledger.json"))
+    path.write_text(path.read_text()[:-10])
+
+
 def spoiled_landing(home: Home) -> None:
     path = home.landing / on(2).isoformat() / "followers" / "nova.jsonl"
     path.write_bytes(path.read_bytes().replace(b"Fan 8", b"Fan 9", 1))
@@ -136,6 +147,7 @@ def warehouse_of_the_day_before(home: Home) -> None:
         (torn_archive, {"archive": "cannot be read"}),
         (archive_without_an_account, {"archive": "8 accounts instead of 9"}),
         (archive_file_gone, {"snapshots": r"of the archive does not have it as it is loaded"}),
+        (spoiled_balance, {"snapshots": r"ledger\.json cannot be read .* restore it"}),
         (spoiled_landing, {"landing": "damaged line"}),
         (other_landing, {"landing": "the archive does not have what was landed"}),
         (
@@ -147,6 +159,8 @@ def warehouse_of_the_day_before(home: Home) -> None:
             {"snapshots": "does not have it as it is loaded"},
         ),
         (changed("DELETE FROM credit_ledger"), {"snapshots": "credits are not in the ledger"}),
+        (changed("UPDATE credit_ledger SET retries = 7"), {"snapshots": "what it cost is not"}),
+        (changed("UPDATE credit_balances SET credits = 0"), {"snapshots": "the balance after"}),
         (
             changed("DELETE FROM internal.presences WHERE last_seen IS NULL"),
             {"lists": "accounts are derived of .*: run sf-assets rebuild"},

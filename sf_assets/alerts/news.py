@@ -191,7 +191,7 @@ def churn_spikes(con: duckdb.DuckDBPyConnection, since: date) -> list[ChurnSpike
 def notable_changes(con: duckdb.DuckDBPyConnection, since: date) -> list[NotableChange]:
     """Notable accounts that came or left from `since` on, one alert a list, day and direction.
 
-    Only what is confirmed: a loss is told a day later, and no false one is.
+    Only what is confirmed: a loss is told two lists later, and no false one is.
     """
     rows = con.execute(
         "SELECT n.snapshot_date, n.handle, n.relation, n.change = 'lost', c.previous_date, "
@@ -293,8 +293,10 @@ def failed_days(
     found = []
     for outage in days.outages(noted, stored, registry):
         handles_of_it = tuple(sorted({handle for handle, _ in outage.lists}))
+        # Whoever was told of one knows it by the day alone.
+        which = f"-{outage.number}" if outage.number > 1 else ""
         failed = DayFailed(
-            change_ids=(f"{outage.day}/failed",),
+            change_ids=(f"{outage.day}/failed{which}",),
             handle=handles_of_it[0] if len(handles_of_it) == 1 else None,
             relations=tuple(one for one in RELATIONS if one in {key[1] for key in outage.lists}),
             since=outage.day,
@@ -304,7 +306,7 @@ def failed_days(
         )
         found.append(failed)
         if outage.healed_on is not None:
-            ids = (f"{outage.day}/healed",)
+            ids = (f"{outage.day}/healed{which}",)
             found.append(replace(failed, change_ids=ids, healed_on=outage.healed_on))
     return [one for one in found if one.day >= since]
 

@@ -234,8 +234,8 @@ def means(alert: Alert) -> str:
     if isinstance(alert, ChurnSpike):
         if alert.change == "lost":
             return (
-                "They count as lost, provisionally until the next list lacks them too. So many at "
-                "once are most often a purge by TikTok or bots that leave together."
+                "Later lists confirm that they are gone. So many at once are most often a purge by "
+                "TikTok or bots that leave together."
             )
         return (
             "They count as gained. Whether they stay is in the view weekly_retention: bought "

@@ -34,7 +34,7 @@ SPECS = [
         deps=[ASSET_OF[relation]],
         description=(
             "Accounts that were gained, returned or lost between two snapshots, only where the "
-            "lists can prove it. A loss is provisional until the next snapshot agrees."
+            "lists can prove it. A loss is provisional until two later lists agree."
         ),
         example=(
             "SELECT handle, snapshot_date, account_handle, change, state\n"

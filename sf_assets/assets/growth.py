@@ -37,8 +37,8 @@ SPECS = [
 # for Dagster separates no thousands; those to count with are in the table itself.
 _COLUMNS = dict.fromkeys(
     (
-        *("handle", f"last {LOOK_BACK} days", "total", "net", "gained", "lost", "unknown"),
-        "completeness",
+        *("handle", f"last {LOOK_BACK} days", "total", "net", "gained", "lost", "provisional"),
+        *("unknown", "completeness"),
     ),
     "string",
 )
@@ -56,7 +56,8 @@ def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date,
     totals: dict[str, dict[date, int | None]] = defaultdict(dict)
     for day, handle, total, *more in con.execute(
         "SELECT snapshot_date, handle, followers_total, followers_net, followers_gained, "
-        "followers_lost, followers_unknown, completeness FROM main.follower_growth "
+        "followers_lost, followers_lost_provisional, followers_unknown, completeness "
+        "FROM main.follower_growth "
         "WHERE snapshot_date BETWEEN ? AND ? "
         "ORDER BY snapshot_date, abs(followers_net) DESC NULLS LAST, handle",
         [min(days) - timedelta(days=LOOK_BACK - 1), max(days)],
@@ -86,12 +87,13 @@ def _of_day(
         )
         for handle, total, net, *counts, completeness in rows[:SHOWN]
     ]
-    net, gained, lost = (sum(row[at] or 0 for row in rows) for at in (2, 3, 4))
+    net, gained, lost, provisional = (sum(row[at] or 0 for row in rows) for at in (2, 3, 4, 5))
     return {
         "handles": dg.MetadataValue.int(len(rows)),
         "net": dg.MetadataValue.int(net),
         "gained": dg.MetadataValue.int(gained),
         "lost": dg.MetadataValue.int(lost),
+        "lost_provisional": dg.MetadataValue.int(provisional),
         "by_handle": table(_COLUMNS, shown),
         **({"handles_not_shown": dg.MetadataValue.int(len(rows) - SHOWN)} if rows[SHOWN:] else {}),
         **row_counts(len(rows), all_rows),

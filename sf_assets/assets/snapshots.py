@@ -164,6 +164,9 @@ class _Run:
     ) -> None:
         self.context, self.config, self.warehouse = context, config, warehouse
         self.settings, self.home = settings, home
+        # A run that midnight overtakes goes on with its day.
+        self.day = settings.day()
+        self.asked: set[SnapshotKey] = set()
         self.landing = landing_at(home.landing, home.root)
         self.registry, wrong = registry_in_force(home.registry)
         if wrong is not None:
@@ -191,6 +194,7 @@ class _Run:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
         plan = self._plan()
         self.unfinished.update(plan.refused)
+        self.asked = {one.key for one in plan.read}
         plan.read = self._with_known(self._if_loadable(plan.read))
         self.disordered = plan.disordered
         budget = self.spending.prepare(plan.read, self.costs) if plan.read else Budget(None)
@@ -265,11 +269,15 @@ class _Run:
                     self.costs = costs_before(con, self.settings.day())
                     return loaded, lists_before(con, self.settings.day())
             except (FileNotFoundError, duckdb.Error) as error:
-                if again or self.home.lake or not self.home.warehouse.exists():
+                if again or not (self.home.lake or self.home.warehouse.exists()):
                     break
-                # It is only a copy, and the warehouse has another one.
-                self.context.log.warning(f"{self.home.readable} cannot be read ({error})")
-                self._publish()
+                # It is only a copy, or of an older version: the warehouse has today's form as soon
+                # as it was opened.
+                self.context.log.warning(f"{self.home.readable} is renewed ({first_line(error)})")
+                with contextlib.suppress(SfAssetsError, duckdb.Error):
+                    with self.warehouse.get_connection():
+                        pass
+                    self._publish()
         return {}, {}  # what is landed says what is bought
 
     def _log_plan(self, plan: Plan) -> None:
@@ -597,22 +605,25 @@ class _Run:
         )
 
     def _remember(self, kind: days.Trouble, why: Mapping[SnapshotKey, str | None]) -> None:
-        """Note which of today's due lists this run leaves unfinished, and why."""
-        today = self.settings.day()
+        """Note which of the day's due lists this run leaves unfinished, and why."""
         due = {
             key: reason
             for key, reason in why.items()
-            if key.day == today and self.registry.due(key.handle, key.relation, key.day)
+            if (key.day == self.day or key in self.asked)
+            and self.registry.due(key.handle, key.relation, key.day)
         }
         try:
-            days.note(self.home, kind, today, self.context.run_id, due)
+            days.note(self.home, kind, self.context.run_id, due, self.registry)
         except OSError as error:
             self.context.log.warning(f"{self.home.days} cannot be written: {error}")
 
     def _tell_heartbeat(self) -> None:
         try:
-            if days.tell_heartbeat(self.home, self.settings, self.registry) is False:
-                self.context.log.warning("SF_ASSETS_HEARTBEAT_URL did not take the call")
+            problem = days.tell_heartbeat(self.home, self.settings, self.registry, self.day)
+            if problem:
+                self.context.log.warning(
+                    f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem})"
+                )
         except (SfAssetsError, duckdb.Error, OSError) as error:
             self.context.log.warning(f"the heartbeat was not sent: {error}")
 

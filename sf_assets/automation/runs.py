@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timezone
 
 import dagster as dg
 
@@ -19,6 +20,8 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
+# What the UI calls a run of assets.
+_ASSET_JOB = "__ASSET_JOB"
 _PARTITION = "dagster/partition"
 _FIRST = "dagster/asset_partition_range_start"
 _LAST = "dagster/asset_partition_range_end"
@@ -85,12 +88,29 @@ def day_runs(
     instance: dg.DagsterInstance, day: date, home: Home, location: str | None
 ) -> list[dg.RunRecord]:
     """Our runs over the snapshots of a day, newest first."""
-    records = instance.get_run_records(dg.RunsFilter(tags={DAY_TAG: day.isoformat()}), limit=1000)
-    return [
-        record
-        for record in records
+    tagged = dg.RunsFilter(tags={DAY_TAG: day.isoformat()})
+    # What the UI starts bears its partitions alone.
+    midnight = datetime.combine(day, time(), timezone.utc)
+    materialized = dg.RunsFilter(job_name=_ASSET_JOB, created_after=midnight)
+    records = {
+        record.dagster_run.run_id: record
+        for wanted in (tagged, materialized)
+        for record in instance.get_run_records(wanted, limit=1000)
         if day_of(record.dagster_run) == day and is_ours(record.dagster_run, home, location)
-    ]
+    }
+    return sorted(records.values(), key=lambda record: record.create_timestamp, reverse=True)
+
+
+def handles_cancelled(records: Sequence[dg.RunRecord], registered: Sequence[str]) -> set[str]:
+    """The handles whose last run, of these, somebody cancelled. `records` come newest first."""
+    seen: set[str] = set()
+    cancelled: set[str] = set()
+    for record in records:
+        held = handles_held(record.dagster_run, registered) - seen
+        seen |= held
+        if record.dagster_run.status is dg.DagsterRunStatus.CANCELED:
+            cancelled |= held
+    return cancelled
 
 
 def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -105,9 +125,12 @@ def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
             return event.step_failure_data.user_failure_data.description or text
         if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
+            if error.cls_name == "DagsterExecutionInterruptedError":
+                return "the run was stopped before everything was read"
             while error.cause is not None:
                 error = error.cause
-            return " ".join(error.message.split())
+            # Our own errors are sentences; the class before them says nothing to a person.
+            return " ".join(re.sub(r"^sf_assets\.[\w.]+: ", "", error.message).split())
         text = text or event.message or ""
     return text or "the run failed without saying why"
 

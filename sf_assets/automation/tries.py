@@ -6,7 +6,7 @@ until midnight UTC. What was landed for earlier days and never loaded is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 
 import dagster as dg
@@ -18,6 +18,7 @@ from sf_assets.automation.runs import (
     aware,
     day_of,
     day_runs,
+    handles_cancelled,
     handles_held,
     in_progress,
     location_of,
@@ -86,6 +87,7 @@ def days_sensor(home: Home, start: date) -> dg.SensorDefinition:
         last_look = datetime.fromisoformat(context.cursor) if context.cursor else None
         if last_look is None or moment - last_look >= look_back:
             context.update_cursor(moment.isoformat())
+            _note_yesterday(context, home, settings, registry)
             requests += _late(context, home, settings, start)
         yield from requests
         if not requests:
@@ -102,13 +104,16 @@ def _today(
     due = due_since(settings.cron, moment)
     if moment < due:
         return [], f"the lists of {day} are due at {due:%Y-%m-%d %H:%M} (UTC)"
-    left = days.not_stored(home, settings, registry)
+    left = days.not_stored(home, registry, day)
     if not left:
         return [], _finished(context, home, settings, registry)
     if schedule_is_stopped(context.instance, location_of(context)):
         return [], "the schedule is switched off, and with it what it would ask for"
     records = day_runs(context.instance, day, home, location_of(context))
-    if records and records[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
+    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    cancelled = handles_cancelled(records, registered)
+    left = {key: stored for key, stored in left.items() if key.handle not in cancelled}
+    if not left:
         return [], f"the last run of {day} was cancelled: its lists wait until somebody runs it"
     attempt, at = _next_try(context, home, day, records, due)
     if at is None:
@@ -122,15 +127,15 @@ def _today(
     unfinished = days.worth_a_try(home, settings, registry, left)
     if not unfinished:
         return [], _finished(context, home, settings, registry)
-    registered = list(context.instance.get_dynamic_partitions(HANDLES))
     unfinished = [key for key in unfinished if key.handle in registered]
     if not unfinished:
         return [], "the handles with unfinished lists have no partitions yet"
-    _note_failures(context.instance, home, day, records, registered, unfinished)
+    _note_failures(context.instance, home, registry, records, registered, unfinished)
     lists = [(key.handle, key.relation) for key in unfinished]
     requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
     if len(requests) > SEPARATE_RUNS:
-        lists = [one for one in registry.lists_due(day) if one[0] in registered]
+        handles = set(registered) - cancelled
+        lists = [one for one in registry.lists_due(day) if one[0] in handles]
         requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
     return requests, ""
 
@@ -138,9 +143,13 @@ def _today(
 def _finished(
     context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
 ) -> str:
-    if days.tell_heartbeat(home, settings, registry) is False:
-        context.log.warning("SF_ASSETS_HEARTBEAT_URL did not take the call; it is tried again")
-    return f"every list that is due on {settings.day()} is finished"
+    day = settings.day()
+    problem = days.tell_heartbeat(home, settings, registry, day)
+    if problem:
+        context.log.warning(
+            f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem}); it is tried again"
+        )
+    return f"every list that is due on {day} is finished"
 
 
 def _late(
@@ -164,6 +173,18 @@ def _late(
             again = f"{LATE}{attempt}"
             requests += requests_for(day, lists, registered, home, again=again, due_only=False)
     return requests
+
+
+def _note_yesterday(
+    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+) -> None:
+    """Note the failures of runs that were killed so late that nobody looked before midnight."""
+    yesterday = settings.day() - timedelta(days=1)
+    left = days.not_stored(home, registry, yesterday)
+    if left:
+        registered = context.instance.get_dynamic_partitions(HANDLES)
+        records = day_runs(context.instance, yesterday, home, location_of(context))
+        _note_failures(context.instance, home, registry, records, registered, left)
 
 
 def _next_try(
@@ -192,10 +213,10 @@ def _next_try(
 def _note_failures(
     instance: dg.DagsterInstance,
     home: Home,
-    day: date,
+    registry: Registry,
     records: Sequence[dg.RunRecord],
     registered: Sequence[str],
-    unfinished: Sequence[SnapshotKey],
+    unfinished: Collection[SnapshotKey],
 ) -> None:
     """Note the failures of runs that could not do so themselves, such as those that were killed."""
     noted = {note.run_id for note in days.notes(home)}
@@ -205,7 +226,7 @@ def _note_failures(
             held = handles_held(run, registered)
             lists = [key for key in unfinished if key.handle in held]
             why = dict.fromkeys(lists, why_failed(instance, run.run_id))
-            days.note(home, "failed", day, run.run_id, why)
+            days.note(home, "failed", run.run_id, why, registry)
 
 
 def schedule_is_stopped(instance: dg.DagsterInstance, location: str | None) -> bool:

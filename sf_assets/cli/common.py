@@ -71,12 +71,11 @@ def said_clearly(command: _Command) -> _Command:
             duckdb = sys.modules.get("duckdb")
             if duckdb is None or not isinstance(error, duckdb.Error):
                 raise
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            _stop(
-                f"what is published cannot be read ({said}): run sf-assets rebuild, or a "
-                "snapshot, which publishes it anew",
-                WRONG_USAGE,
-            )
+            from sf_assets.home import Home
+            from sf_assets.settings import load_settings
+            from sf_assets.warehouse.connection import why_unreadable
+
+            _stop(why_unreadable(Home.of(load_settings()).readable, error), WRONG_USAGE)
 
     return wrapper  # type: ignore[return-value]
 

@@ -10,11 +10,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import duckdb
+import httpx
 
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
 from sf_assets.cli.tables import counted, print_json
-from sf_assets.days import missing_days
+from sf_assets.days import last_heartbeat, missing_days
 from sf_assets.home import Home
 from sf_assets.registry import registry_in_force
 from sf_assets.settings import Settings, SettingsError, load_settings, misspelt_variables
@@ -25,7 +26,8 @@ from sf_assets.social_fetch import (
     StopEverything,
     User,
 )
-from sf_assets.warehouse.connection import reading
+from sf_assets.social_fetch.route import route_to
+from sf_assets.warehouse.connection import reading, why_unreadable
 
 _Answer = TypeVar("_Answer")
 
@@ -76,6 +78,8 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         ("grid", _grid),
         ("alerts", _alerts),
     ]
+    if settings.heartbeat_url is not None:
+        checks.append(("heartbeat", _heartbeat))
     code = 2 if misspelt else 0
     for name, check in checks:
         try:
@@ -209,7 +213,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
     except FileNotFoundError:
         return f"{duckdb.__version__}; nothing is published yet: it comes with the first snapshot"
     except duckdb.Error as error:
-        raise Problem(f"{home.readable} cannot be read ({error}): run sf-assets rebuild") from None
+        raise Problem(why_unreadable(home.readable, error)) from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
 
 
@@ -231,6 +235,22 @@ def _days(settings: Settings, home: Home) -> str:
     if newest == settings.day() - timedelta(days=1):
         raise Problem(f"{said}; see that sf-assets up runs all day")
     return said
+
+
+def _heartbeat(settings: Settings, home: Home) -> str:
+    """Whether the last call was taken; none is made here, for it would tell of a complete day."""
+    assert settings.heartbeat_url is not None
+    try:
+        route_to(httpx.URL(settings.heartbeat_url.get_secret_value().strip()))
+    except httpx.InvalidURL:
+        raise SettingsError("SF_ASSETS_HEARTBEAT_URL: it is no address") from None
+    call = last_heartbeat(home)
+    if call is None:
+        return "no call yet: one follows each complete day"
+    day, problem = call
+    if problem:
+        raise Problem(f"the call for {day} was not taken ({problem}); sf-assets up tries again")
+    return f"the last call told that {day} is complete"
 
 
 def _grid(settings: Settings, home: Home) -> str:

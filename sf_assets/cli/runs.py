@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import duckdb
 import portalocker
 
 from sf_assets.cli.exit_codes import FINE, REFUSED, SOME_FAILED
@@ -293,14 +294,18 @@ def run_snapshot(
             results = runner.snapshot(day, handles, relations, refresh=refresh, due_only=due_only)
         pages, credits = runner.bought(results)
         derived = runner.derive(day, day)
-    columns, rows = snapshots_of(home, day, handles, relations)
+    failed = [result for result in [*results, derived] if not result.success]
+    try:
+        columns, rows = snapshots_of(home, day, handles, relations)
+    except duckdb.Error:
+        if not failed:
+            raise
+        columns, rows = [], []  # why they failed says more
     if not manner.quiet and not manner.as_json:
         print_table(columns, rows)
     code = FINE
     problems: list[str] = []
-    for result in [*results, derived]:
-        if result.success:
-            continue
+    for result in failed:
         # What keeps the day from being loaded keeps it from being derived: it is said once.
         problems += [
             one for one in reasons_of(result) if not any(one in other for other in problems)

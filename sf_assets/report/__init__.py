@@ -36,6 +36,7 @@ class Day:
     net: int | None = None
     gained: int | None = None
     lost: int | None = None
+    provisional: int | None = None
     unknown: int | None = None
     unexplained: int | None = None
     completeness: str = "missing"
@@ -170,8 +171,8 @@ def gather(
     by_handle: dict[str, dict[date, Day]] = defaultdict(dict)
     for handle, day, *figures in con.execute(
         "SELECT handle, snapshot_date, followers_total, followers_net, followers_gained, "
-        "followers_lost, followers_unknown, net_unexplained, coalesce(completeness, 'missing') "
-        "FROM main.follower_growth WHERE snapshot_date >= ?",
+        "followers_lost, followers_lost_provisional, followers_unknown, net_unexplained, "
+        "coalesce(completeness, 'missing') FROM main.follower_growth WHERE snapshot_date >= ?",
         [span[0]],
     ).fetchall():
         by_handle[handle][day] = Day(*figures)

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -189,6 +189,27 @@ def reading(where: Path | Lake) -> Iterator[duckdb.DuckDBPyConnection]:
         yield con
     finally:
         con.close()
+
+
+def why_unreadable(where: Path | Lake, error: duckdb.Error) -> str:
+    """What is wrong with what is published, and what to do, in a sentence."""
+    made_as = None
+    with suppress(FileNotFoundError, duckdb.Error), reading(where) as con:
+        made_as = format_of(con)
+    if made_as is None or made_as == WAREHOUSE_FORMAT:
+        return (
+            f"{where} cannot be read ({first_line(error)}): run sf-assets rebuild, or a snapshot, "
+            "which publishes it anew"
+        )
+    if made_as > WAREHOUSE_FORMAT:
+        return (
+            f"{where} has format {made_as}, made by a newer sf_assets; this one knows formats up "
+            f"to {WAREHOUSE_FORMAT}. Upgrade sf_assets"
+        )
+    return (
+        f"{where} has format {made_as}, made by an older sf_assets: a snapshot brings it up to "
+        "date, or sf-assets rebuild, which buys nothing"
+    )
 
 
 @contextmanager

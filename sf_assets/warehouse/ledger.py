@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from sf_assets.landing import Attempt, SnapshotKey
 from sf_assets.places import is_remote, put_bytes
 from sf_assets.settings import Relation, SfAssetsError
-from sf_assets.warehouse.statements import run_sql
+from sf_assets.warehouse.statements import run_sql, sql
 
 LEDGER_FORMAT = 1
 _SUFFIX = ".ledger.json"
@@ -188,6 +188,26 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
                 f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
                 "on without the lists in it"
             ) from None
+
+
+def without_evidence(
+    con: duckdb.DuckDBPyConnection, archive: Path, paid: Sequence[Paid]
+) -> list[str]:
+    """The rows of `credit_ledger` and `credit_balances` that neither the archive nor `paid` has so.
+
+    An attempt that cost more since is no such row. Raises LedgerDamaged.
+    """
+    paid, balances = [*paid, *archived_attempts(archive)], []
+    for path in archive.glob(f"day=*/*{_SUFFIX}"):
+        some, more = _read(path)
+        paid += some
+        balances += more
+    con.register("evidence_paid", _table(Paid, paid))
+    con.register("evidence_balances", _table(Balances, balances))
+    rows = con.execute(sql("ledger_without_evidence")).fetchall()
+    con.unregister("evidence_paid")
+    con.unregister("evidence_balances")
+    return [name for (name,) in rows]
 
 
 def to_json(row: Paid | Balances) -> dict[str, Any]:

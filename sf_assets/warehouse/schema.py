@@ -170,7 +170,9 @@ def fingerprint(
     damaged raises duckdb.Error.
     """
     described = con.execute(f"DESCRIBE {columns_of}").fetchall()
-    columns = ", ".join(f'"{name}"' for (name, *_) in described if name not in without)
+    # By name: an upgrade adds a column at the end, where a new table has it in the middle.
+    names = sorted(name for (name, *_) in described if name not in without)
+    columns = ", ".join(f'"{name}"' for name in names)
     found = con.execute(
         f"SELECT count(*), coalesce(sum(CAST(hash({columns}) AS HUGEINT)), 0) FROM {table}"
     ).fetchall()[0]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from sf_assets import alerts, days
+from sf_assets import settings as settings_module
 from sf_assets.alerts.kinds import DayFailed
 from sf_assets.alerts.words import as_data
 from sf_assets.assets import snapshots
+from sf_assets.cli.runs import Runner, dagster_instance
 from sf_assets.days import Note
 from sf_assets.landing import SnapshotKey
 from sf_assets.registry import WEEKDAYS, HandleSettings, Registry, read_registry, untrack
@@ -43,7 +45,10 @@ def pipeline(tmp_path: Path, server: ListServer) -> Pipeline:
 
 def unfinished(pipeline: Pipeline) -> set[str]:
     registry = read_registry(pipeline.home.registry)
-    return {key.handle for key in days.unfinished(pipeline.home, load_settings(), registry)}
+    settings = load_settings()
+    return {
+        key.handle for key in days.unfinished(pipeline.home, settings, registry, settings.day())
+    }
 
 
 def followers_of(*handles: str, day: date = DAY) -> tuple[SnapshotKey, ...]:
@@ -108,6 +113,67 @@ def test_without_credits_or_key_a_list_stays_unfinished_and_is_gone_on_with(
     assert server.credits == 6  # three pages each, none of them twice
     (note,) = days.notes(pipeline.home)
     assert {key.handle for key in note.lists} == {"whole", "cut"}
+
+
+def test_a_second_outage_of_a_day_is_another_one(pipeline: Pipeline, server: ListServer) -> None:
+    """A list that fails after all others healed is told, and its recovery too."""
+    settings = load_settings()
+
+    def told() -> list[str]:
+        found = alerts.find_all(pipeline.home, settings)
+        waiting = alerts.undelivered(found, alerts.delivered(pipeline.home))
+        alerts.deliver(pipeline.home, waiting, settings)
+        return [one.id for one in waiting]
+
+    def snapshot(*handles: str, refresh: bool = False) -> None:
+        pipeline.snapshot(DAY, *handles, relations=["followers"], derive=False, refresh=refresh)
+
+    pipeline.track("whole", "down", relations=["followers"])
+    server.fault = faulty
+    snapshot("whole", "down")
+    snapshot("down")  # the same outage
+    assert told() == [f"{DAY}/failed"]
+    server.fault = None
+    snapshot("down")
+    assert told() == [f"{DAY}/healed"]
+    server.fault = faulty
+    snapshot("down", refresh=True)  # its list of the day is stored all the same
+    assert told() == []
+    pipeline.track("broken", relations=["followers"])
+    snapshot("broken")
+    snapshot("broken")
+    assert told() == [f"{DAY}/failed-2"]
+    server.fault = None
+    snapshot("broken")
+    assert told() == [f"{DAY}/healed-2"]
+    assert [one.outage for one in days.notes(pipeline.home)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("handle", ["whole", "down"])
+def test_a_run_that_midnight_overtakes_is_told_of_the_day_it_began_on(
+    pipeline: Pipeline, server: ListServer, monkeypatch: pytest.MonkeyPatch, handle: str
+) -> None:
+    class Pretended(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            day = NEXT if server.asked else DAY
+            return datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
+
+    pipeline.track(handle, relations=["followers"])
+    server.fault = faulty
+    monkeypatch.delenv("SF_ASSETS_TODAY")
+    monkeypatch.setattr(settings_module, "datetime", Pretended)
+    with ScriptedServer(lambda _: Reply(200)) as hook, dagster_instance(pipeline.home) as instance:
+        monkeypatch.setenv("SF_ASSETS_HEARTBEAT_URL", hook.url)
+        settings = load_settings()
+        Runner(instance, settings).snapshot(DAY, [handle], ["followers"], refresh=False)
+        assert settings.day() == NEXT
+        noted = [(one.kind, one.lists) for one in days.notes(pipeline.home)]
+        if handle == "down":
+            assert (noted, hook.requests) == ([("failed", followers_of("down"))], [])
+        else:
+            assert noted == []
+            assert days.last_heartbeat(pipeline.home) == (DAY, "")
 
 
 def test_what_is_landed_and_not_loaded_is_loaded_later_and_buys_nothing(
@@ -262,10 +328,16 @@ def test_each_complete_day_is_told_once_and_a_lost_call_is_made_again(
         assert len(hook.requests) == 2  # it was not taken …
         registry = read_registry(pipeline.home.registry)
         settings = load_settings()
-        assert days.tell_heartbeat(pipeline.home, settings, registry) is None
+        assert run("doctor").out.splitlines()[-1] == (
+            f"BAD  heartbeat the call for {NEXT} was not taken (HTTP 503); sf-assets up tries again"
+        )
+        assert days.tell_heartbeat(pipeline.home, settings, registry, NEXT) is None
         monkeypatch.setattr(days, "HEARTBEAT_PAUSE", timedelta(0))
-        assert days.tell_heartbeat(pipeline.home, settings, registry) is True
-        assert days.tell_heartbeat(pipeline.home, settings, registry) is None
+        assert days.tell_heartbeat(pipeline.home, settings, registry, NEXT) == ""
+        assert days.tell_heartbeat(pipeline.home, settings, registry, NEXT) is None
+        assert run("doctor").out.splitlines()[-1] == (
+            f"ok   heartbeat the last call told that {NEXT} is complete"
+        )
         assert len(hook.requests) == 3
     assert "hush" not in pipeline.home.days.read_text() + caplog.text
 
@@ -286,6 +358,44 @@ def test_a_heartbeat_that_does_not_come_through_fails_no_run(
         pipeline.track("whole", relations=["followers"])
         (result,) = pipeline.snapshot(DAY, "whole", relations=["followers"], derive=False)
     assert result.success
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"http_proxy": "{proxy}", "NO_PROXY": "[::1],fe80::/10"}, ""),
+        ({"http_proxy": "{proxy}", "no_proxy": "beat.test"}, "ConnectError"),
+        (
+            {"http_proxy": "socks5://127.0.0.1:9"},
+            "http_proxy: socks5://127.0.0.1:9 cannot be used: the proxy must be one for HTTP, such "
+            "as http://127.0.0.1:3128",
+        ),
+        ({"http_proxy": "127.0.0.1:9"}, "ConnectError, through the proxy that http_proxy names"),
+        (
+            {"SSL_CERT_FILE": "/nowhere.pem"},
+            "SSL_CERT_FILE: /nowhere.pem cannot be used as certificates to trust (No such file or "
+            "directory); mend it, or unset it",
+        ),
+    ],
+)
+def test_the_heartbeat_goes_the_way_of_all_requests_and_says_which_variable_is_wrong(
+    pipeline: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    problem: str,
+) -> None:
+    pipeline.track("off", weekdays=[WEEKDAYS[(DAY.weekday() + 1) % 7]])  # nothing is due
+    monkeypatch.setenv("SF_ASSETS_HEARTBEAT_URL", "http://beat.test/hush")
+    with ScriptedServer(lambda _: Reply(200)) as proxy:
+        for name, value in variables.items():
+            address = proxy.url.removeprefix("http://")  # a proxy may be named without a scheme
+            monkeypatch.setenv(name, value.format(proxy=address))
+        registry, settings = read_registry(pipeline.home.registry), load_settings()
+        assert days.tell_heartbeat(pipeline.home, settings, registry, DAY) == problem
+        assert len(proxy.requests) == (not problem)
+    assert "hush" not in pipeline.home.days.read_text()
+    said = run("doctor").out.splitlines()[-1]
+    assert (problem in said, said.startswith("ok ")) == (True, not problem)
 
 
 # --- doctor and report ----------------------------------------------------------------------------
@@ -313,8 +423,8 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
     # Nothing ran for a day, then all is well again.
     pipeline_day = NEXT + timedelta(days=2)
     assert doctor().startswith(
-        f"BAD  days      missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run came to them: was "
-        f"the daemon running?); {NEXT}: 1 of 2 lists (Social Fetch"
+        f"BAD  days      missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run came to them: "
+        f"was the daemon running?); {NEXT}: 1 of 2 lists (Social Fetch"
     )
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
     pipeline_day += timedelta(days=1)

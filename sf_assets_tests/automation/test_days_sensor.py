@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -24,6 +25,7 @@ from sf_assets import settings as settings_module
 from sf_assets.automation import runs, tries
 from sf_assets.landing import SnapshotKey
 from sf_assets.registry import WEEKDAYS, track, untrack
+from sf_assets.settings import SettingsError
 from sf_assets_tests.automation.conftest import DAY, Location
 
 
@@ -214,6 +216,11 @@ def test_after_a_cancelled_run_it_waits_for_a_person(location: Location, clock: 
     assert "was cancelled" in why_not(location)
     location.note_run(scheduled, dg.DagsterRunStatus.FAILURE, "daily_snapshots")
     assert asked(location)
+    # Started in the UI for one handle, and cancelled there: the other one does not wait.
+    tags = {"dagster/partition": f"{DAY}|esa", "sf_assets/home": str(location.home.root)}
+    location.note_run(dg.RunRequest(tags=tags), dg.DagsterRunStatus.CANCELED, "__ASSET_JOB")
+    (request,) = asked(location)
+    assert request.tags["sf_assets/handle"] == "nasa"
 
 
 def test_only_tracked_lists_that_are_due_and_have_partitions_are_asked_for(
@@ -251,16 +258,42 @@ def test_many_handles_apart_are_one_run_over_all(
         assert requests[0].tags["dagster/asset_partition_range_end"] == f"{DAY}|h19"
 
 
+@pytest.mark.parametrize("days_later", [0, 1], ids=["on the day", "after midnight"])
 def test_a_run_that_could_not_say_why_it_failed_is_noted_with_what_dagster_knows(
-    location: Location, clock: Clock
+    location: Location, clock: Clock, monkeypatch: pytest.MonkeyPatch, days_later: int
 ) -> None:
     (scheduled,), _ = location.schedule_tick()
     run = location.note_run(scheduled, dg.DagsterRunStatus.STARTED, "daily_snapshots")
     location.instance.report_run_failed(run, "The run was killed: its process 7 is gone.")
+    monkeypatch.setenv("SF_ASSETS_TODAY", str(DAY + timedelta(days=days_later)))
     clock.minutes_later = 6
-    assert asked(location)
-    assert asked(location)  # a second look notes nothing more
+    for _ in range(2):  # a second look notes nothing more
+        location.tick("days")
     (note,) = days.notes(location.home)
     assert (note.kind, note.day, note.run_id) == ("failed", DAY, run.run_id)
     assert {key.handle for key in note.lists} == {"nasa", "esa"}
     assert note.reasons == ("The run was killed: its process 7 is gone.",)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SettingsError("SOCIALFETCH_API_KEY is not set"), "SOCIALFETCH_API_KEY is not set"),
+        (dg.Failure("2 of 3 lists did not finish"), "2 of 3 lists did not finish"),
+        (ValueError("no\n  wonder"), "ValueError: no wonder"),
+        (DagsterExecutionInterruptedError(), "the run was stopped before everything was read"),
+    ],
+)
+def test_why_a_run_failed_is_a_sentence(
+    instance: dg.DagsterInstance, error: BaseException, said: str
+) -> None:
+    @dg.op
+    def fails() -> None:
+        raise error
+
+    @dg.job
+    def a_job() -> None:
+        fails()
+
+    result = a_job.execute_in_process(instance=instance, raise_on_error=False)
+    assert runs.why_failed(instance, result.run_id) == said

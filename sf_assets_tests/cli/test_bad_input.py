@@ -6,9 +6,13 @@ import json
 import os
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.schema import WAREHOUSE_FORMAT
 from sf_assets_tests.cli.shell import child, contents, run, use
+from sf_assets_tests.homes import fill
 from sf_assets_tests.served_lists import KEY, ListServer
 
 BAD_HANDLES = [
@@ -233,3 +237,33 @@ def test_a_mistyped_command_is_told_the_one_that_was_meant() -> None:
     said = run("snapsot")
     assert said.code == 2
     assert "Did you mean 'snapshot'?" in said.err
+
+
+@pytest.mark.parametrize(
+    ("made_as", "said_of_it"),
+    [
+        (99, "made by a newer sf_assets; this one knows formats up to"),
+        (4, "made by an older sf_assets: a snapshot brings it up to date, or sf-assets rebuild"),
+        (WAREHOUSE_FORMAT, "run sf-assets rebuild, or a snapshot, which publishes it anew"),
+    ],
+)
+def test_a_published_file_in_another_form_is_named_with_the_way_out(
+    tmp_path: Path, made_as: int, said_of_it: str
+) -> None:
+    home = fill(tmp_path / "home")
+    use(home.root, url="http://127.0.0.1:9", key=KEY)
+    with duckdb.connect(str(home.warehouse)) as con:
+        con.execute(f"UPDATE internal.warehouse_format SET format = {made_as}")
+        for table, column in (("internal.snapshots", "listed"), ("follower_growth", "gap_days")):
+            con.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    publish(home)
+    for command in ("report", "handles"):
+        said = run(command)
+        assert said.code == 2
+        assert said_of_it in said.complaint
+    assert said_of_it in run("doctor").out
+    if made_as == 99:  # the reason is told, not that no table can be shown
+        asked = run("snapshot")
+        assert asked.code == 1
+        assert "0 pages bought" in asked.out
+        assert said_of_it in asked.complaint

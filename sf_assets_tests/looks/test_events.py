@@ -19,7 +19,7 @@ from sf_assets.landing import Landing, SnapshotKey
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline
-from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY
+from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY, WEEK_LATER
 
 SPECS = [*churn.SPECS, *growth.SPECS, *status.SPECS]
 # What an event may weigh, in bytes.
@@ -84,7 +84,9 @@ def test_a_growth_day_has_a_sparkline_a_handle(at_home: Pipeline) -> None:
         for record in said(at_home, "follower_growth", TUESDAY)["by_handle"]
         if record.data["handle"] == "open"
     )
-    assert grown["net"] == "+10"
+    assert (grown["net"], grown["lost"], grown["provisional"]) == ("+10", "1", "0")
+    waiting = said(at_home, "follower_growth", WEEK_LATER)
+    assert (waiting["lost"], waiting["lost_provisional"]) == (0, 1)
 
 
 def test_only_the_newest_day_of_a_run_gets_a_picture(at_home: Pipeline) -> None:

@@ -113,6 +113,25 @@ def test_a_handle_without_any_figure_is_no_row_of_zeros() -> None:
     assert "No figures in these days" in page
 
 
+def test_losses_that_wait_for_later_lists_are_shown_beside_those_that_are_sure() -> None:
+    page = render(
+        report_of(busy={9: day(100), 10: day(95, net=-5, gained=1, lost=2, provisional=4)})
+    )
+    tables = re.findall(r"<thead><tr>(.*?)</tr></thead>\s*<tbody>\s*(.*?)\s*</tbody>", page, re.S)
+    shown = []
+    for head, body in tables:
+        names = re.findall(r"<th[^>]*>(.*?)</th>", head)
+        rows = [
+            re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)
+            for row in re.findall(r"<tr>(.*?)</tr>", body, re.S)
+        ]
+        assert {len(row) for row in rows} == {len(names)}
+        shown += [dict(zip(names, row, strict=True)) for row in rows]
+    assert [
+        (row["Came"], row["Left"], row["Not confirmed"]) for row in shown if row.get("Left") == "2"
+    ] == [("1", "2", "4")] * 2  # the handle's row, and its day's
+
+
 def test_days_that_stand_alone_are_dots() -> None:
     weekly = {2: day(100), 9: day(110, net=10, gained=12, lost=2)}
     page = render(report_of(weekly=weekly))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tarfile
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,16 @@ import duckdb
 import pytest
 
 from sf_assets.home import Home
+from sf_assets.verify import verify
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import ArchiveIncomplete, derive
+from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.schema import RULES, TABLES, WAREHOUSE_FORMAT
 
+from ..conftest import Pipeline
 from ..lists import Lists
+from ..served_lists import KEY, ListServer, account
 
 CHURN = (
     "SELECT relation, handle, change, state, count(*) FROM internal.churn GROUP BY ALL ORDER BY ALL"
@@ -60,6 +65,36 @@ def test_what_is_derived_is_made_anew_once_by_todays_rules(home: Home, tmp_path:
         fresh.close()
     (kept,) = home.warehouse.parent.glob("*.old")
     assert kept.read_bytes() == before
+
+
+def test_the_first_run_after_an_upgrade_knows_what_the_version_before_knew(
+    home: Home, tmp_path: Path
+) -> None:
+    """It reads the top of a `recent` list, as any other day; what it leaves fits together."""
+    publish(home)
+    with duckdb.connect(str(home.published), read_only=True) as con:
+        last = con.execute(
+            "SELECT account_handle, account_id FROM internal.presences WHERE handle = 'cap' "
+            "AND relation = 'followers' AND last_seen IS NULL ORDER BY place DESC"
+        ).fetchall()
+    assert len(last) > 10
+    accounts = [
+        {**account(n), "handle": name, "platformUserId": number}
+        for n, (name, number) in enumerate(last)
+    ]
+    with ListServer(pages_of=4) as server:
+        server.set("cap", "followers", accounts)
+        pipeline = Pipeline(home.root, server.url, KEY, date(2026, 11, 1))
+        pipeline.track("cap", relations=["followers"], depth="recent")
+        (result,) = pipeline.snapshot(date(2026, 11, 9), "cap", relations=["followers"])
+        assert result.success
+        assert server.credits <= 3
+    assert pipeline.ask("SELECT end_reason FROM snapshots ORDER BY snapshot_date DESC LIMIT 1") == [
+        ("known",)
+    ]
+    for path in home.landing.glob("*/*/odd.jsonl"):
+        path.unlink()  # of two accounts with the id "0" that version archived one
+    assert [one for one in verify(home, full=True) if one.problems] == []
 
 
 def test_an_upgrade_that_cannot_be_finished_changes_nothing(
