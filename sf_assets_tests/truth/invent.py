@@ -256,7 +256,7 @@ class _Inventor:
             chance.shuffle(entries)
             quirks.add("shuffled")
         reason, depth, first = "exhausted", manner.depth, None
-        if chance.random() < manner.cut and len(entries) > 8:
+        if chance.random() < manner.cut and len(entries) > 8 and "shuffled" not in quirks:
             entries = entries[: chance.randrange(4, len(entries) - 2)]
             reason, depth = chance.choice(("page_limit", "budget")), "full"
             quirks.add("cut")

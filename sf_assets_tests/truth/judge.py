@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import pairwise
 
 from .people import People
 from .player import Row, Tables
@@ -246,8 +247,19 @@ class _Judge:
         if len(self.people.of(self.key, row["account_id"])) == 1 and starts:
             if earliest is not None and starts[-1] < earliest:
                 yield f"{person} follows since {starts[-1]}: {row}"
-            if latest is not None and starts[-1] > latest:
+            if latest is not None and starts[-1] > latest and len(self._unseen()) < 2:
                 yield f"{person} follows since {starts[-1]}: {row}"
+
+    def _unseen(self) -> set[str]:
+        """Who left and came again between two lists that show it, or is shown out of order: where
+        there are two, the order misleads anybody about when the others came."""
+        found: set[str] = set()
+        for one, other in pairwise(self.usable):
+            there = set(one.people) & set(other.people)
+            found |= {p for p in there if self.world.came(self.key, p, one.day, other.day)}
+            if "shuffled" in other.quirks:
+                found |= there
+        return found
 
     def _snapshots(self) -> Iterator[str]:
         shown = {each.day: each for each in self.days}
