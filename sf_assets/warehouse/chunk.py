@@ -170,23 +170,7 @@ class Chunk:
         asked = con.execute(sql("other_side")).fetchall()
         if not asked:
             return {}
-        put_table(
-            con,
-            "other_side",
-            pa.Table.from_pylist(
-                [
-                    {
-                        "listing": listing, "handle": handle, "other_handle": other,
-                        "other_relation": relation, "snapshot_date": day, "attempt": attempt,
-                        "path": str(self._archive / archive_file),
-                    }
-                    for listing, handle, other, relation, day, attempt, _, archive_file in asked
-                ]
-            ),
-        )  # fmt: skip
-        files = sorted({pattern_of(self._archive / row[-1]) for row in asked})
-        con.execute("SET VARIABLE other_files = ?", [files])
-        shown = set(con.execute(sql("other_side_shown")).fetchall())
+        shown = shown_on_other_side(con, self._archive, asked)
         hashes = dict(
             con.execute(
                 "SELECT DISTINCT other_handle, hash(other_handle) FROM other_side"
@@ -245,6 +229,29 @@ class Chunk:
                 "WHERE relation = ? AND handle = ? AND reach = m.old",
                 name,
             )
+
+
+def shown_on_other_side(
+    con: duckdb.DuckDBPyConnection, archive: Path, asked: Sequence[Sequence[Any]]
+) -> set[tuple[int, str]]:
+    """Of rows of other_side.sql those whose list shows the handle: listing and other handle."""
+    put_table(
+        con,
+        "other_side",
+        pa.Table.from_pylist(
+            [
+                {
+                    "listing": listing, "handle": handle, "other_handle": other,
+                    "other_relation": relation, "snapshot_date": day, "attempt": attempt,
+                    "path": str(archive / archive_file),
+                }
+                for listing, handle, other, relation, day, attempt, _, archive_file in asked
+            ]
+        ),
+    )  # fmt: skip
+    files = sorted({pattern_of(archive / row[-1]) for row in asked})
+    con.execute("SET VARIABLE other_files = ?", [files])
+    return set(con.execute(sql("other_side_shown")).fetchall())
 
 
 def _chunk_table(snapshots: Sequence[Snapshot], number: dict[tuple[str, str], int]) -> pa.Table:
@@ -313,6 +320,7 @@ class _Output:
             "gains": self._gains(),
             "dropped": self._rows("dropped", ("account", "day"), days=("day",)),
             "dropped_losses": self._rows("dropped_losses", ("account", "day"), days=("day",)),
+            "unclaimed": self._rows("unclaimed", ("account", "day"), days=("day",)),
             "moved_gains": self._rows(
                 "moved_gains", ("account", "new_account", "day"), days=("day",)
             ),
@@ -428,6 +436,7 @@ class _Output:
                 ),
                 "totals_agree": pa.array(agree == 1, mask=agree < 0),
                 "misses": pa.array(rows["loss_misses"], pa.int8()),
+                "confirmed": _days(rows["loss_confirmed"]),
                 "handle_entry": rows["handle_entry"],
             }
         )

@@ -24,6 +24,7 @@ from sf_assets.membership import (
 )
 from sf_assets.membership import MIN_ORDER_AGREEMENT as MIN_ORDER
 from sf_assets.warehouse.matching import (
+    ANYWHERE,
     Match,
     believe,
     find,
@@ -90,8 +91,7 @@ class _Today:
         """Between which two accounts of the chain each of these, not listed, would stand."""
         if not self.order:
             return np.zeros(len(accounts), dtype=np.int64)
-        places = np.nan_to_num(self.rows["place"][accounts], nan=-np.inf)
-        return np.searchsorted(-self.chain_places, -places, side="left")
+        return _gaps_of(self.rows["place"][accounts], self.chain_places)
 
     def unnamed_beside(self, accounts: Ints) -> Bools:
         """Of which of these, not listed, the list may show the entry without any name."""
@@ -99,7 +99,7 @@ class _Today:
         if not self.order:
             return np.full(len(accounts), len(unnamed) > 0)
         gaps = np.searchsorted(np.flatnonzero(self.over.in_chain), unnamed, side="left")
-        return np.isin(self.gap_of_accounts(accounts), gaps)
+        return np.isin(self.gap_of_accounts(accounts), [*gaps, ANYWHERE] if len(gaps) else gaps)
 
     def facts(self, accounts: Ints) -> tuple[Bools, Bools]:
         """Of whom the other side's list of this day says that it follows, and that it does not."""
@@ -110,6 +110,12 @@ class _Today:
                 True
             )
         return follows, does_not
+
+
+def _gaps_of(places: Floats, chain: Floats) -> Ints:
+    """How many of the places of a chain, from the top, are above each place."""
+    gaps = np.searchsorted(-chain, -places, side="left")
+    return np.where(np.isnan(places), ANYWHERE, gaps)
 
 
 def advance(series: Series, listing: Listing) -> None:
@@ -244,8 +250,9 @@ def _decide_who_is_back(today: _Today) -> None:
         lost = away & (rows["loss_state"][accounts] != State.none)
         _start(today, entries[away], Start.revealed)
         rows["undecided"][accounts[lost]] = 1
-        rows["undecided"][accounts[waiting]] += 1
         patient = accounts[waiting]
+        rows["undecided"][patient] += 1
+        rows["changed"][patient] = True
         patient = patient[rows["undecided"][patient] >= PATIENCE]
         # Lists without order for days. Who was away for lists that show everyone did leave.
         sure = (rows["loss_state"][patient] == State.confirmed) & (
@@ -313,6 +320,8 @@ def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
         rows["first"][index] = rows["loss_first"][index]
         rows["start"][index] = rows["loss_start"][index]
         rows["last"][index] = rows["loss_last"][index]
+        rows["after"][index] = rows["loss_after"][index]
+        rows["before"][index] = rows["loss_before"][index]
         rows["undecided"][index] = 0
         heal(series, np.array([index]), first)
     for index in moved.tolist():
@@ -321,18 +330,11 @@ def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
         rows["undecided"][index] = 0
         rows["changed"][index] = True
         one = np.array([index])
-        _confirm(rows, one, Proof.order)
+        series.confirm_losses(one, Proof.order, today.listing.day)
         series.close_losses(one)
         before = max(reading.day for reading in series.readings if reading.day < first)
         rows["after"][index], rows["before"][index] = before, first
         series.gain(index, before, first, Start.returned, Proof.order, NO_ENTRY)
-
-
-def _confirm(rows: Accounts, accounts: Ints, proof: Proof) -> None:
-    provisional = accounts[rows["loss_state"][accounts] == State.provisional]
-    rows["loss_state"][provisional] = State.confirmed
-    rows["loss_proof"][provisional] |= proof
-    rows["loss_changed"][provisional] = True
 
 
 def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> None:
@@ -354,7 +356,7 @@ def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> No
     rows["end"][left] = End.lost
     rows["missed"][left] = today.listing.day
     _claim_losses(today, left, Proof.order)
-    rows["loss_state"][left] = State.confirmed
+    series.confirm_losses(left, Proof.order, today.listing.day)
     rows["changed"][left] = True
     _start(today, entries[again], Start.returned)
 
@@ -366,7 +368,7 @@ def _start(today: _Today, entries: Ints, start: Start) -> None:
     series, rows, before = today.series, today.rows, today.before
     accounts, day = today.found.account[entries], today.listing.day
     if start == Start.returned:
-        _confirm(rows, accounts, Proof.order)
+        series.confirm_losses(accounts, Proof.order, day)
         series.close_losses(accounts)
     series.close(accounts)
     rows["present"][accounts] = True
@@ -396,7 +398,10 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
     rows = today.rows[today.found.account[chain]]
     before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
     after[chain] = rows["after"]
-    latest = np.minimum.accumulate(before)
+    # Who left and came again unseen stands above people who follow for longer. Whoever stands below
+    # it came before it only where somebody else, above it or between them, says so as well.
+    above = np.concatenate([[day], np.minimum.accumulate(before)[:-1]])
+    latest = np.minimum.accumulate(np.maximum(before, above))
     earliest = np.maximum.accumulate(after[::-1])[::-1]
     return np.where(earliest < latest, earliest, NONE), latest
 
@@ -461,9 +466,6 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
             rows["changed"][index] = True
         if rows["loss_state"][index] == State.provisional:
             series.withdraw_losses(one)
-            rows["end"][index] = End.beyond
-            rows["missed"][index] = NONE
-            rows["changed"][index] = True
         series.close_losses(one)
         series.close(one)
     fresh = new_accounts(int((~namesake).sum()))
@@ -514,6 +516,9 @@ def _claim_losses(today: _Today, accounts: Ints, proof: Proof | Ints) -> None:
     rows["loss_first"][accounts] = rows["first"][accounts]
     rows["loss_last"][accounts] = rows["last"][accounts]
     rows["loss_start"][accounts] = rows["start"][accounts]
+    rows["loss_after"][accounts] = rows["after"][accounts]
+    rows["loss_before"][accounts] = rows["before"][accounts]
+    rows["loss_confirmed"][accounts] = NONE
     rows["loss_stored"][accounts] = NONE
     rows["loss_changed"][accounts] = True
 
@@ -550,10 +555,9 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     # A loss of which nobody could say whether the account was back is no longer the newest.
     undecided = gone[rows["undecided"][gone] > 0]
     rows["undecided"][gone] = 0
-    provisional = undecided[rows["loss_state"][undecided] == State.provisional]
-    rows["loss_state"][provisional] = State.retracted
-    rows["loss_changed"][provisional] = True
-    series.close_losses(undecided)
+    provisional = rows["loss_state"][undecided] == State.provisional
+    series.withdraw_losses(undecided[provisional])
+    series.close_losses(undecided[~provisional])
     lost = (proof > 0) & ~blocked
     rows["end"][gone] = np.where(lost, End.lost, End.beyond)
     rows["missed"][gone] = np.where(lost, today.listing.day, NONE)
@@ -615,7 +619,8 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
         return
     follows, does_not = today.facts(accounts)
     alone = rows["loss_proof"][accounts] == Proof.exhaustive
-    withdrawn = alone & (not today.shows_all) & (not today.listing.until_known) & ~does_not
+    other_kind = not (today.listing.exhaustive or today.listing.until_known)
+    withdrawn = alone & other_kind & ~does_not
     shown_above = _would_show(today, accounts)
     shows = (today.shows_all | shown_above | does_not) & ~withdrawn
     blocked = follows | has_bearer(series, today.listing, today.found, accounts)
@@ -636,7 +641,7 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     misses = rows["loss_misses"][accounts]
     confirmed = sure & (((agrees > 0) & (misses >= AGREEING_LISTS)) | (misses >= ENOUGH_LISTS))
     withdrawn |= counted & blocked & (misses >= ENOUGH_LISTS)
-    rows["loss_state"][accounts[confirmed]] = State.confirmed
+    series.confirm_losses(accounts[confirmed], Proof.none, today.listing.day)
     rows["loss_agree"][accounts[confirmed]] = agrees[confirmed]
     taken_back = accounts[retracted]
     rows["loss_state"][taken_back] = State.retracted
@@ -745,8 +750,7 @@ def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
         if today.order:
             stood = np.flatnonzero(today.over.in_chain & (rows["first"][listed] <= day))
             gaps = np.searchsorted(stood, entries[since], side="right")
-            places = np.nan_to_num(rows["place"][accounts[own]], nan=-np.inf)
-            own_gaps = np.searchsorted(-rows["place"][listed[stood]], -places, side="left")
+            own_gaps = _gaps_of(rows["place"][accounts[own]], rows["place"][listed[stood]])
         else:
             gaps = np.zeros(len(since), dtype=np.int64)
             own_gaps = np.zeros(len(own), dtype=np.int64)

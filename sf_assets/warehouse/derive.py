@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from sf_assets.settings import SfAssetsError
-from sf_assets.warehouse.chunk import Chunk, Snapshot
+from sf_assets.warehouse.chunk import Chunk, Snapshot, shown_on_other_side
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.schema import RULES
 from sf_assets.warehouse.statements import put_table, run_sql, sql
@@ -118,8 +118,7 @@ class _Derivation:
         if not pending:
             return done
         run_sql(con, "valid_ids")
-        late = {_Name(*name) for name in con.execute(sql("late_other_side")).fetchall()}
-        pending += [(name, True) for name in sorted(late)]
+        pending += [(name, True) for name in sorted(self._decided_late())]
         replays = {name for name, replay in pending if replay}
         self._forget(replays)
         done.handles = {name.handle for name, _ in pending}
@@ -137,6 +136,20 @@ class _Derivation:
         run_sql(con, "status_changes")
         run_sql(con, "drop_unseen_profiles")
         return done
+
+    def _decided_late(self) -> set[_Name]:
+        """Series that were derived before a list on the other side which decides about them."""
+        late: set[_Name] = set()
+        asked = []
+        rows = self.con.execute(sql("late_other_side")).fetchall()
+        for number, (relation, *row, decides) in enumerate(rows):
+            *_, exhaustive, archive_file = row
+            if decides:
+                late.add(_Name(relation, row[0]))
+            elif exhaustive and (self.archive / archive_file).exists():
+                asked.append((number, *row))
+        shown = shown_on_other_side(self.con, self.archive, asked) if asked else set()
+        return late | {_Name(*rows[a[0]][:2]) for a in asked if (a[0], a[2]) not in shown}
 
     def _forget_old_rules(self) -> None:
         """Derive everything anew where it was made by rules of an older version."""

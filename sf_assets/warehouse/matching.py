@@ -118,7 +118,8 @@ def believe(series: Series, found: Match, over: Alignment, order: bool) -> None:
     present, place = rows["present"][account], rows["place"][account]
     if order:
         between = (place > over.floor[weak]) & (place < over.ceiling[weak])
-        stands = np.where(present, over.in_chain[weak], between)
+        # Who came into a list without order has no old place yet.
+        stands = np.where(present, over.in_chain[weak] | np.isnan(place), between)
     else:
         stands = present
     found.account[weak[~stands]] = -1
@@ -145,20 +146,21 @@ def merge_nameless(series: Series, listing: Listing, found: Match) -> None:
         if where < 0:
             continue
         spell, account = int(nameless[where]), int(matched[entry])
-        if rows["first"][spell] > rows["last"][account] and rows["present"][spell]:
-            _merge(series, account, spell)
+        if (
+            rows["first"][spell] > rows["last"][account]
+            and rows["present"][spell]
+            and rows["loss_state"][spell] == State.none
+        ):
+            _merge(series, account, spell, listing.day)
 
 
-def _merge(series: Series, account: int, spell: int) -> None:
+def _merge(series: Series, account: int, spell: int, day: int) -> None:
     rows, changes = series.accounts, series.changes
     one = np.array([account])
     came = Start(int(rows["start"][spell]))
     first = int(rows["first"][spell])
     if came in (Start.gained, Start.returned):
-        if rows["loss_state"][account] == State.provisional:
-            rows["loss_state"][account] = State.confirmed
-            rows["loss_proof"][account] |= Proof.order
-            rows["loss_changed"][account] = True
+        series.confirm_losses(one, Proof.order, day)
         series.close_losses(one)
         series.close(one)
         rows["first"][account] = first
@@ -216,6 +218,9 @@ def same_kind(number: Bools, sec: Bools) -> Ints:
     return number.astype(np.int64) * 2 + sec.astype(np.int64)
 
 
+# Between which accounts somebody stood who has no place.
+ANYWHERE = -1
+
 # Whether accounts of two such kinds can be told apart, if they are different ones.
 TOLD_APART = np.array(
     [[bool((one & 2 and two & 2) or (one & 1 and two & 1)) for two in range(4)] for one in range(4)]
@@ -227,14 +232,17 @@ def possible_renames(
 ) -> tuple[Bools, Bools]:
     """Who of those gone may be one of the newcomers under another name, and the other way round.
 
-    `gaps` say between which accounts that kept their order somebody stood or stands. Without ids a
-    new name in the place of one that is gone may be a rename.
+    `gaps` say between which accounts that kept their order somebody stood or stands, ANYWHERE where
+    nobody knows. Without ids a new name in the place of one that is gone may be a rename.
     """
-    size = int(max(gaps.max(initial=-1), new_gaps.max(initial=-1))) + 1
+    # The last row is for ANYWHERE, which is -1.
+    size = int(max(gaps.max(initial=-1), new_gaps.max(initial=-1))) + 2
     new_there = np.zeros((size, 4), dtype=bool)
     new_there[new_gaps, new_kinds] = True
+    new_there[ANYWHERE] = new_there.any(axis=0)
     gone_there = np.zeros((size, 4), dtype=bool)
     gone_there[gaps, kinds] = True
+    gone_there |= gone_there[ANYWHERE]
     gone = (new_there[gaps] & ~TOLD_APART[kinds]).any(axis=1)
     new = (gone_there[new_gaps] & ~TOLD_APART[new_kinds]).any(axis=1)
     return gone, new

@@ -91,6 +91,9 @@ ACCOUNT = np.dtype(
         ("loss_first", "i4"),  # first day of the presence that it ended
         ("loss_last", "i4"),
         ("loss_start", "i1"),
+        ("loss_after", "i4"),
+        ("loss_before", "i4"),
+        ("loss_confirmed", "i4"),  # day of the list that confirmed it
         # What of it is in the database already, and what has changed.
         ("stored", "i4"),  # first day of the stored row of the presence
         ("changed", "?"),
@@ -108,7 +111,7 @@ _UNKNOWN: dict[str, Any] = {
     "place": np.nan,
     **dict.fromkeys(("first", "last", "looked", "missed", "after", "before"), NONE),
     **dict.fromkeys(("loss_from", "loss_on", "loss_first", "loss_last", "stored"), NONE),
-    "loss_stored": NONE,
+    **dict.fromkeys(("loss_after", "loss_before", "loss_confirmed", "loss_stored"), NONE),
     "loss_agree": -1,
     **dict.fromkeys(("id_entry", "handle_entry", "seen_entry", "sec_entry"), NO_ENTRY),
 }
@@ -195,6 +198,7 @@ class Changes:
     closed_losses: list[tuple[int, np.void]] = field(default_factory=list)
     dropped: list[tuple[int, int]] = field(default_factory=list)  # account, first day
     dropped_losses: list[tuple[int, int]] = field(default_factory=list)  # account, day
+    unclaimed: list[tuple[int, int]] = field(default_factory=list)  # account, first day
     # account, previous day, day, how it came, proof, entry of the handle
     gains: list[tuple[int, int, int, Start, Proof, int]] = field(default_factory=list)
     # A gain that turned out to be another account's return: from, to, day
@@ -277,6 +281,15 @@ class Series:
         for name in ("missed", "after", "before"):
             rows[name][indices] = NONE
 
+    def confirm_losses(self, indices: Ints, proof: Proof, day: int) -> None:
+        """Of these accounts, confirm the losses that are provisional."""
+        rows = self.accounts
+        provisional = indices[rows["loss_state"][indices] == State.provisional]
+        rows["loss_state"][provisional] = State.confirmed
+        rows["loss_proof"][provisional] |= proof
+        rows["loss_confirmed"][provisional] = day
+        rows["loss_changed"][provisional] = True
+
     def close_losses(self, indices: Ints) -> None:
         """Set the newest loss of these accounts aside, as it stands."""
         rows = self.accounts
@@ -286,16 +299,30 @@ class Series:
         self._clear_losses(indices)
 
     def withdraw_losses(self, indices: Ints) -> None:
-        """Take the newest losses of these accounts back, as if they had not been claimed."""
+        """Take the newest losses of these accounts back, as if they had not been claimed: the
+        presences that they ended are beyond."""
         rows = self.accounts
         for index in indices.tolist():
             if rows["loss_stored"][index] != NONE:
                 self.changes.dropped_losses.append((index, int(rows["loss_stored"][index])))
+            first = int(rows["loss_first"][index])
+            if rows["first"][index] == first:
+                rows["end"][index], rows["missed"][index] = End.beyond, NONE
+                rows["changed"][index] = True
+                continue
+            ended = [row for at, row in self.changes.closed if (at, row["first"]) == (index, first)]
+            for row in ended:
+                row["end"], row["missed"] = End.beyond, NONE
+            if not ended:
+                self.changes.unclaimed.append((index, first))
         self._clear_losses(indices)
 
     def _clear_losses(self, indices: Ints) -> None:
         rows = self.accounts
-        for name in ("loss_from", "loss_on", "loss_first", "loss_last", "loss_stored"):
+        for name in (
+            "loss_from", "loss_on", "loss_first", "loss_last", "loss_after", "loss_before",
+            "loss_confirmed", "loss_stored",
+        ):  # fmt: skip
             rows[name][indices] = NONE
         for name in ("loss_state", "loss_proof", "loss_misses", "loss_start"):
             rows[name][indices] = 0

@@ -256,7 +256,7 @@ class _Inventor:
             chance.shuffle(entries)
             quirks.add("shuffled")
         reason, depth, first = "exhausted", manner.depth, None
-        if chance.random() < manner.cut and len(entries) > 8:
+        if chance.random() < manner.cut and len(entries) > 8 and "shuffled" not in quirks:
             entries = entries[: chance.randrange(4, len(entries) - 2)]
             reason, depth = chance.choice(("page_limit", "budget")), "full"
             quirks.add("cut")
@@ -280,7 +280,11 @@ class _Inventor:
         """Decide who is missing today though they follow: for a day or two, then rested again."""
         chance, day = self.chance, self.day
         began = {p: until for p, (until, _) in shown.missing.items()}
-        shown.missing = {p: how for p, how in shown.missing.items() if day <= how[0] and p in order}
+        shown.missing = {
+            p: how
+            for p, how in shown.missing.items()
+            if day <= how[0] and p in order and not self._restarted(p, order)
+        }
         for p in began:
             shown.rested[p] = 0
         ready = [

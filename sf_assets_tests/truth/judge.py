@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import pairwise
 
 from .people import People
 from .player import Row, Tables
@@ -72,7 +73,11 @@ class _Judge:
         if world.left(key, person, before, after):
             return True
         # Missing that day, and gone before it was shown again: nobody can tell the day.
-        shown = [each.day for each in self.usable if each.day > after and person in each.people]
+        shown = [
+            each.day
+            for each in self.usable
+            if each.day > after and person in each.people and each.depth == "full"
+        ]
         until = min([self.day, *shown])
         here = any(each.day == after and person in each.people for each in self.usable)
         return not here and world.left(key, person, after, until)
@@ -114,6 +119,9 @@ class _Judge:
         if not (_clean(seen) and _clean(current) and _clean(previous)):
             return False
         if not self._in_order(previous, current) or not self._in_order(seen, current):
+            return False
+        # A list in another order than the one before it may be shuffled that day: not followed.
+        if at > 1 and not self._in_order(self.usable[at - 2], previous):
             return False
         if current.exhaustive and not current.quirks & {"missing", "wrong total"}:
             return True
@@ -162,8 +170,11 @@ class _Judge:
                     continue
                 lists = range(at, at + 1 + LATER_LISTS)
                 whole = all(
-                    self.usable[n].exhaustive and _clean(self.usable[n]) for n in lists
-                )  # fmt: skip
+                    self.usable[n].exhaustive
+                    and _clean(self.usable[n])
+                    and _have_to_do(self.usable[n - 1], self.usable[n])
+                    for n in lists
+                )
                 ordered = all(
                     self._would_show(person, previous, n)
                     and self._by_order(person, previous, self.usable[n])
@@ -236,8 +247,19 @@ class _Judge:
         if len(self.people.of(self.key, row["account_id"])) == 1 and starts:
             if earliest is not None and starts[-1] < earliest:
                 yield f"{person} follows since {starts[-1]}: {row}"
-            if latest is not None and starts[-1] > latest:
+            if latest is not None and starts[-1] > latest and len(self._unseen()) < 2:
                 yield f"{person} follows since {starts[-1]}: {row}"
+
+    def _unseen(self) -> set[str]:
+        """Who left and came again between two lists that show it, or is shown out of order: where
+        there are two, the order misleads anybody about when the others came."""
+        found: set[str] = set()
+        for one, other in pairwise(self.usable):
+            there = set(one.people) & set(other.people)
+            found |= {p for p in there if self.world.came(self.key, p, one.day, other.day)}
+            if "shuffled" in other.quirks:
+                found |= there
+        return found
 
     def _snapshots(self) -> Iterator[str]:
         shown = {each.day: each for each in self.days}
@@ -315,11 +337,11 @@ class _Judge:
                for row in self.tables.of("memberships", key)}  # fmt: skip
         mine = {
             row["account_id"] for row in self.tables["accounts"]
-            if self.people.component(row["account_id"]) & ids
+            if self.people.component(row["account_id"], self.day) & ids
         }  # fmt: skip
         for account_id in ids | mine:
             if not account_id.startswith("@"):
-                used.setdefault(self.people.component(account_id), set()).add(account_id)
+                used.setdefault(self.people.component(account_id, self.day), set()).add(account_id)
         for some in used.values():
             if len(some) > 1:
                 yield f"one account, several ids: {sorted(some)}"
@@ -327,9 +349,16 @@ class _Judge:
 
 def _clean(day: ListDay) -> bool:
     """In order, read to its end, and everybody told apart by an id."""
-    return not day.quirks & {"ids", "shuffled", "cut"} and all(
-        entry.number or entry.sec for entry in day.entries
+    return (
+        not day.quirks & {"ids", "shuffled", "cut"}
+        and day.depth == "full"
+        and all(entry.number or entry.sec for entry in day.entries)
     )
+
+
+def _have_to_do(one: ListDay, other: ListDay) -> bool:
+    """Lists with nobody in common allow no claims."""
+    return not one.people or not other.people or bool(set(one.people) & set(other.people))
 
 
 def longest_rising(values: list[int]) -> int:

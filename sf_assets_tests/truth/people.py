@@ -17,7 +17,8 @@ class People:
     def __init__(self, world: World) -> None:
         self._by_id: dict[str, set[str]] = defaultdict(set)
         self._by_handle: dict[tuple[ListKey, str], set[str]] = defaultdict(set)
-        self._linked: dict[str, set[str]] = defaultdict(set)
+        # The day from which on two ids are known to be one account's.
+        self._linked: dict[str, dict[str, int]] = defaultdict(dict)
         for key, days in world.lists.items():
             for day in days:
                 numbers = [e.number for e in day.entries]
@@ -29,7 +30,9 @@ class People:
                     } - {None}
                     for each in own:
                         self._by_id[str(each)].add(e.person)
-                        self._linked[str(each)] |= {str(o) for o in own}
+                        for other in map(str, own):
+                            known = self._linked[str(each)].get(other, day.day)
+                            self._linked[str(each)][other] = min(known, day.day)
                     self._by_handle[key, e.handle.lower()].add(e.person)
 
     def of(self, key: ListKey, account_id: str) -> set[str]:
@@ -38,12 +41,12 @@ class People:
             return self._by_handle.get((key, account_id[1:]), set())
         return self._by_id.get(account_id.removeprefix("id:"), set())
 
-    def component(self, account_id: str) -> frozenset[str]:
-        """All ids that were ever shown together with this one, directly or not."""
+    def component(self, account_id: str, until: int) -> frozenset[str]:
+        """All ids that were shown together with this one up to a day, directly or not."""
         found, todo = {account_id}, [account_id]
         while todo:
-            for each in self._linked.get(todo.pop(), ()):
-                if each not in found:
+            for each, day in self._linked.get(todo.pop(), {}).items():
+                if day <= until and each not in found:
                     found.add(each)
                     todo.append(each)
         return frozenset(found)

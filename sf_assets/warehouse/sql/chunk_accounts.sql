@@ -16,5 +16,7 @@ SELECT series, account, hash(account_id) AS key, hash(account_handle) AS handle,
     coalesce(misses, 0) AS loss_misses, coalesce(CAST(totals_agree AS INTEGER), -1) AS loss_agree,
     loss_first - DATE '1970-01-01' AS loss_first, loss_last - DATE '1970-01-01' AS loss_last,
     coalesce(list_position(['baseline', 'gained', 'returned', 'revealed'], loss_start) - 1, 0)
-        AS loss_start
+        AS loss_start,
+    loss_after - DATE '1970-01-01' AS loss_after, loss_before - DATE '1970-01-01' AS loss_before,
+    confirmed_on - DATE '1970-01-01' AS loss_confirmed
 FROM known ORDER BY series, account

@@ -31,7 +31,8 @@ WITH newest AS (
 ),
 losses AS (
     SELECT n.series, l.account_id, l.previous_date, l.snapshot_date, l.state, l.evidence,
-        l.totals_agree, l.misses, m.first_seen, m.last_seen, m.start_kind
+        l.totals_agree, l.misses, l.confirmed_on, m.first_seen, m.last_seen, m.start_kind,
+        m.followed_after, m.followed_before
     FROM internal.churn AS l
     JOIN newest AS n
         ON n.relation = l.relation AND n.handle = l.handle AND n.account_id = l.account_id
@@ -50,7 +51,8 @@ SELECT n.series,
     n.end_kind, n.first_missed, n.followed_after, n.followed_before, n.undecided,
     l.previous_date AS loss_from, l.snapshot_date AS loss_on, l.state AS loss_state,
     l.evidence AS loss_evidence, l.totals_agree, l.misses, l.first_seen AS loss_first,
-    l.last_seen AS loss_last, l.start_kind AS loss_start,
+    l.last_seen AS loss_last, l.start_kind AS loss_start, l.followed_after AS loss_after,
+    l.followed_before AS loss_before, l.confirmed_on,
     n.account_id[1] BETWEEN '0' AND '9' AS number,
     starts_with(n.account_id, 'sec:')
         OR n.account_id IN (SELECT account_id FROM internal.ids) AS sec

@@ -28,6 +28,12 @@ DELETE FROM internal.presences USING out_dropped AS d JOIN named AS n USING (ser
 WHERE presences.relation = n.relation AND presences.handle = n.handle
     AND presences.account_id = n.account_id AND presences.first_seen = d.day;
 
+UPDATE internal.presences SET end_kind = 'beyond', first_missed = NULL
+FROM (SELECT n.relation, n.handle, n.account_id, u.day
+    FROM out_unclaimed AS u JOIN named AS n USING (series, account)) AS u
+WHERE presences.relation = u.relation AND presences.handle = u.handle
+    AND presences.account_id = u.account_id AND presences.first_seen = u.day;
+
 CREATE OR REPLACE TEMP TABLE presences_out AS
 SELECT n.relation, n.handle, n.account_id, o.*,
     coalesce(l.account_handle, CASE WHEN o.handle_entry < 0 THEN n.old_handle END, '')
@@ -57,7 +63,8 @@ WHERE churn.relation = n.relation AND churn.handle = n.handle AND churn.account_
     AND churn.change = 'lost' AND churn.snapshot_date = d.day;
 
 UPDATE internal.churn
-SET state = o.state, evidence = o.evidence, totals_agree = o.totals_agree, misses = o.misses
+SET state = o.state, evidence = o.evidence, totals_agree = o.totals_agree, misses = o.misses,
+    confirmed_on = o.confirmed
 FROM (SELECT n.relation, n.handle, n.account_id, o.* FROM out_losses AS o
     JOIN named AS n USING (series, account)) AS o
 WHERE o.stored IS NOT NULL AND churn.relation = o.relation AND churn.handle = o.handle
@@ -81,7 +88,7 @@ LEFT JOIN listed AS l ON l.entry = g.handle_entry
 UNION ALL BY NAME
 SELECT n.relation, n.handle, o.day AS snapshot_date, o.previous AS previous_date, n.account_id,
     coalesce(l.account_handle, n.old_handle) AS account_handle, 'lost' AS change, o.state,
-    o.evidence, o.totals_agree, o.misses
+    o.evidence, o.totals_agree, o.misses, o.confirmed AS confirmed_on
 FROM out_losses AS o
 JOIN named AS n USING (series, account)
 LEFT JOIN listed AS l ON l.entry = o.handle_entry

@@ -76,7 +76,8 @@ CREATE TABLE IF NOT EXISTS internal.presences (
 );
 
 -- One row is one claim: an account came, came back or left between two snapshots. misses counts
--- the later lists that would have shown an account that is claimed lost, and lack it.
+-- the later lists that would have shown an account that is claimed lost, and lack it; confirmed_on is
+-- the day of the list that confirmed the loss.
 CREATE TABLE IF NOT EXISTS internal.churn (
     relation VARCHAR,
     handle VARCHAR,
@@ -88,7 +89,8 @@ CREATE TABLE IF NOT EXISTS internal.churn (
     state VARCHAR,
     evidence VARCHAR,
     totals_agree BOOLEAN,
-    misses TINYINT
+    misses TINYINT,
+    confirmed_on DATE
 );
 
 -- One row is one absence that turned out to be none: not listed from missed_from to missed_to.

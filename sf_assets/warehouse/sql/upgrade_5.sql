@@ -22,6 +22,7 @@ ALTER TABLE internal.presences ADD COLUMN undecided TINYINT;
 ALTER TABLE internal.churn ADD COLUMN evidence VARCHAR;
 ALTER TABLE internal.churn ADD COLUMN totals_agree BOOLEAN;
 ALTER TABLE internal.churn ADD COLUMN misses TINYINT;
+ALTER TABLE internal.churn ADD COLUMN confirmed_on DATE;
 ALTER TABLE main.follower_growth ADD COLUMN followers_lost_provisional BIGINT;
 ALTER TABLE internal.comparisons ADD COLUMN unnamed INTEGER;
 DROP TABLE internal.aliases;

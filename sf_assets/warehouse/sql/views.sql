@@ -17,10 +17,10 @@ SELECT relation, handle, account_id, first_seen, coalesce(looked_on, last_seen) 
 FROM internal.presences;
 
 CREATE OR REPLACE VIEW main.follower_churn AS
-SELECT * EXCLUDE (relation, misses) FROM internal.churn WHERE relation = 'followers';
+SELECT * EXCLUDE (relation, misses, confirmed_on) FROM internal.churn WHERE relation = 'followers';
 
 CREATE OR REPLACE VIEW main.following_churn AS
-SELECT * EXCLUDE (relation, misses) FROM internal.churn WHERE relation = 'following';
+SELECT * EXCLUDE (relation, misses, confirmed_on) FROM internal.churn WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.comparisons AS
 SELECT * EXCLUDE (attempt, pages, reach, unnamed) FROM internal.comparisons;
