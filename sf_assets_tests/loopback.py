@@ -17,12 +17,15 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import socket
+import ssl
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl
@@ -107,6 +110,23 @@ def drip(data: bytes, *, seconds_per_byte: float) -> Iterable[Action]:
         yield Wait(seconds_per_byte)
 
 
+def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """What serves TLS as localhost, and the certificate that a client has to trust for it."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
 class ScriptedServer:
     """HTTP/1.1 on 127.0.0.1, on a port of its own, in a thread of its own.
 
@@ -114,8 +134,9 @@ class ScriptedServer:
     500 and is raised again when the server is closed.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self.handler = handler
+        self.tls = tls
         self.requests: list[Request] = []
         self.port = 0
         self._failures: list[Exception] = []
@@ -124,6 +145,8 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
+        if self.tls is not None:
+            return f"https://localhost:{self.port}"
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> ScriptedServer:
@@ -146,7 +169,7 @@ class ScriptedServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connection, "127.0.0.1", 0, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         self._started.set_result(None)
         await self._stop.wait()

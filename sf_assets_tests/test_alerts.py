@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -20,15 +22,16 @@ from sf_assets.alerts import (
     deliver,
     delivered,
     note_delivered,
+    services,
     status_changes,
     title,
     undelivered,
 )
 from sf_assets.home import Home
-from sf_assets.settings import Settings
+from sf_assets.settings import Settings, SettingsError
 from sf_assets.warehouse.connection import writing
 
-from .loopback import Reply, Request, ScriptedServer
+from .loopback import Reply, Request, ScriptedServer, certified
 
 MONDAY, TUESDAY, WEDNESDAY = (date(2026, 3, day) for day in (2, 3, 4))
 
@@ -303,3 +306,27 @@ def test_apprise_may_speak_again_after_an_address_was_read(
     with pytest.raises(DeliveryFailed):
         deliver(home, [ALERT], addressed(f"json://127.0.0.1:{webhook.port}/bad"))
     assert "Failed to send JSON POST notification" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl for a certificate")
+def test_certificates_and_proxies_that_the_environment_names_count_for_alerts(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith(("_proxy", "_ca_bundle")) or name.startswith("SSL_CERT"):
+            monkeypatch.delenv(name)
+    tls, certificate = certified(home.root)
+    with ScriptedServer(lambda _: Reply(200), tls) as server:
+        settings = addressed(server.url.replace("https://", "jsons://"))
+        with pytest.raises(DeliveryFailed):
+            deliver(home, [ALERT], settings)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert deliver(home, [ALERT], settings) == 1
+        assert len(server.requests) == 1
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    with pytest.raises(SettingsError, match=r"^SSL_CERT_FILE: /nowhere"):
+        services(settings)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(SettingsError, match=r"^HTTPS_PROXY: socks5://"):
+        services(settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from sf_assets.alerts.words import Message, messages, sample
 from sf_assets.home import Home
 from sf_assets.rehearsal import crash_point
 from sf_assets.settings import Settings, SfAssetsError
+from sf_assets.social_fetch.route import route_to
 
 # Apprise's plain webhooks: what they post can carry our fields beside title and message.
 _WEBHOOKS = {"json", "jsons", "form", "forms", "xml", "xmls"}
@@ -75,12 +77,13 @@ class _Address:
                 message.data if native else json.dumps(message.data, ensure_ascii=False)
             )
         bodies = {NotifyFormat.MARKDOWN: message.markdown, NotifyFormat.HTML: message.html}
-        return self.post.notify(
-            title=message.title,
-            body=bodies.get(self.form, message.body),
-            body_format=self.form,
-            notify_type=message.level,
-        )
+        with _certificates():
+            return self.post.notify(
+                title=message.title,
+                body=bodies.get(self.form, message.body),
+                body_format=self.form,
+                notify_type=message.level,
+            )
 
 
 def _schema(service: Any) -> str:
@@ -156,11 +159,15 @@ def _why(result: Any) -> str:
 
 
 def _addresses(settings: Settings) -> list[_Address]:
-    """Raises DeliveryFailed where one is none."""
+    """Raises DeliveryFailed where one is none, SettingsError for a proxy or certificates that the
+    environment names and nobody can use."""
     if not settings.alert_urls:
         return []
     import apprise  # heavy, and only needed where an alert goes out
+    import httpx
 
+    for scheme in ("http", "https"):
+        route_to(httpx.URL(f"{scheme}://alerts.invalid"))
     asset = apprise.AppriseAsset(app_id="sf_assets", app_desc="sf_assets alerts")
     found = []
     for place, url in enumerate(settings.alert_urls, start=1):
@@ -176,6 +183,21 @@ def _addresses(settings: Settings) -> list[_Address]:
         name = hashlib.sha256(url.get_secret_value().encode()).hexdigest()[:12]
         found.append(_Address(name, post))
     return found
+
+
+@contextmanager
+def _certificates() -> Iterator[None]:
+    """What requests trusts, by which Apprise posts: it has variables of its own for that."""
+    named = [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+    trusted = next(filter(None, named), None)
+    if trusted is None or any(map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))):
+        yield
+        return
+    os.environ["REQUESTS_CA_BUNDLE"] = trusted
+    try:
+        yield
+    finally:
+        os.environ.pop("REQUESTS_CA_BUNDLE", None)
 
 
 @contextmanager

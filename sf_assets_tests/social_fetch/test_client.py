@@ -11,8 +11,6 @@ import logging
 import pickle
 import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 import traceback
@@ -62,6 +60,7 @@ from ..loopback import (
     Reply,
     Request,
     ScriptedServer,
+    certified,
     drip,
     head,
 )
@@ -362,17 +361,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_certificate_that_nobody_vouches_for_gets_no_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context, _ = certified(tmp_path)
     heard: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
