@@ -2,7 +2,7 @@
 -- they can go on from where they stand or must be replayed from their first day.
 
 CREATE OR REPLACE TEMP TABLE pending_series AS
-SELECT s.relation, s.handle, min(s.snapshot_date) AS first_date,
+SELECT s.relation, s.handle, min(s.snapshot_date) AS first_date, count(*) AS days,
     coalesce(min(s.snapshot_date) <= any_value(done.last_date), false) AS replay
 FROM internal.snapshots AS s
 LEFT JOIN internal.comparisons AS c
