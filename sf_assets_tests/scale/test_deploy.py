@@ -317,4 +317,4 @@ def test_the_steps_of_the_image_work_in_a_clean_folder(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.stdout == "3\n", done.stderr
+    assert done.stdout == "4\n", done.stderr
