@@ -287,7 +287,8 @@ def test_the_first_day_of_all_may_fail_and_is_told_then_its_recovery(
     ]
     assert told[0]["title"] == f"@down: 1 list could not be read on {DAY}"
     assert told[1]["title"] == f"@down: 1 list that failed since {DAY} can be read again"
-    assert told[0]["level"], told[1]["level"] == ("warning", "success")
+    assert told[1]["means"] == "Nothing was missed: the day was not over."
+    assert (told[0]["level"], told[1]["level"]) == ("warning", "success")
     details = told[0]["details"]
     assert isinstance(details, dict)
     assert details["lists"] == 1
