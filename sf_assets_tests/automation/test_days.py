@@ -96,6 +96,11 @@ def test_lists_that_the_days_cap_leaves_no_page_are_no_failure(
     (note,) = days.notes(pipeline.home)
     assert (note.kind, len(note.lists)) == ("capped", 1)
     assert days.outages([note], {}, read_registry(pipeline.home.registry)) == []
+    (line,) = (line for line in run("doctor").out.splitlines() if " days " in line[:15])
+    assert line == (
+        f"ok   days      missing {DAY}: 1 of 4 lists (the credits of the day were spent: raise "
+        "SF_ASSETS_DAILY_CREDITS or daily_credits). The next snapshot is compared across the gap"
+    )
     monkeypatch.setenv("SF_ASSETS_DAILY_CREDITS", "30")
     assert unfinished(pipeline) == {note.lists[0].handle}
 
