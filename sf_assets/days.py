@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,12 +60,16 @@ class Note:
 
 @dataclass(frozen=True)
 class MissingDay:
-    """A day on which some of the lists that were due are not stored."""
+    """A day on which some of the lists that were due are not stored.
+
+    `capped`: our own caps left no page for any of them, so nothing went wrong.
+    """
 
     day: date
     due: int
     missing: tuple[SnapshotKey, ...]
     reasons: tuple[str, ...]
+    capped: bool = False
 
     def __str__(self) -> str:
         return f"{self.day}: {len(self.missing)} of {self.due} lists ({'; '.join(self.reasons)})"
@@ -253,9 +257,7 @@ def missing_days(home: Home, settings: Settings, registry: Registry) -> list[Mis
     today = settings.day()
     since = max(home.start_date(settings), today - timedelta(days=DAYS_BACK))
     stored, first = _stored(home, since), _first_days(home)
-    noted: dict[SnapshotKey, Sequence[str]] = {
-        key: one.reasons for one in notes(home) if one.day >= since for key in one.lists
-    }
+    noted = {key: one for one in notes(home) if one.day >= since for key in one.lists}
     found = []
     for back in range((today - since).days, -1, -1):
         day = today - timedelta(days=back)
@@ -268,7 +270,7 @@ def missing_days(home: Home, settings: Settings, registry: Registry) -> list[Mis
             or (day < today and first.get((key.relation, key.handle), today) < day)
         ]
         missing = [key for key in expected if key not in stored]
-        reasons = [reason for key in missing for reason in noted.get(key, ())]
+        reasons = [reason for key in missing if key in noted for reason in noted[key].reasons]
         if any(key not in noted for key in missing):
             reasons.append(
                 "no run came to them: was the daemon running?"
@@ -277,7 +279,8 @@ def missing_days(home: Home, settings: Settings, registry: Registry) -> list[Mis
             )
         if missing:
             shown = tuple(dict.fromkeys(reasons))[:REASONS]
-            found.append(MissingDay(day, len(due), tuple(missing), shown))
+            capped = all(key in noted and noted[key].kind == "capped" for key in missing)
+            found.append(MissingDay(day, len(due), tuple(missing), shown, capped))
     return found
 
 

@@ -61,7 +61,8 @@ def test_the_page_is_followed_from_backup_to_restore(tmp_path: Path) -> None:
             shell(script, MONDAY)
         # The home lives on; what happens then is in its archive and landing only.
         serve(server, TUESDAY)
-        shell("sf-assets snapshot")
+        shell("sf-assets track esa --relation followers; sf-assets snapshot")
+        tracked = (home / "handles.yaml").read_text()
         wanted, credits = published_tables(home / "sf_assets.duckdb"), server.credits
         for part in ("Check a backup", "Restore"):
             for script in commands(part):
@@ -69,3 +70,4 @@ def test_the_page_is_followed_from_backup_to_restore(tmp_path: Path) -> None:
         assert server.credits == credits
         assert published_tables(home / "sf_assets.duckdb") == wanted
         assert wanted["main.follower_churn"]
+        assert (home / "handles.yaml").read_text() == tracked

@@ -249,6 +249,8 @@ def means(alert: Alert) -> str:
             "the gap. See its failed partitions and `sf-assets doctor`, or stop tracking it."
         ).replace("`", "")
     if isinstance(alert, DayFailed):
+        if alert.healed_on == alert.since:
+            return "Nothing was missed: the day was not over."
         if alert.healed:
             return (
                 "What was missed in between cannot be fetched any more; the next figures are "

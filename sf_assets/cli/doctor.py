@@ -222,12 +222,12 @@ def _days(settings: Settings, home: Home) -> str:
     missing = missing_days(home, settings, registry_in_force(home.registry, keep=False)[0])
     if not missing:
         return "no list that was due is missing"
-    newest = missing[-1].day
+    newest = max((one.day for one in missing if not one.capped), default=None)
     told = "; ".join(str(one) for one in reversed(missing[-DAYS_SHOWN:]))
     told += (
         f"; and {counted(len(missing) - DAYS_SHOWN, 'day')} before" if missing[DAYS_SHOWN:] else ""
     )
-    if newest == settings.day():
+    if newest is not None and newest == settings.day():
         raise Problem(
             f"unfinished {told}. It is tried again until midnight (UTC) while sf-assets up runs"
         )

@@ -96,6 +96,11 @@ def test_lists_that_the_days_cap_leaves_no_page_are_no_failure(
     (note,) = days.notes(pipeline.home)
     assert (note.kind, len(note.lists)) == ("capped", 1)
     assert days.outages([note], {}, read_registry(pipeline.home.registry)) == []
+    (line,) = (line for line in run("doctor").out.splitlines() if " days " in line[:15])
+    assert line == (
+        f"ok   days      missing {DAY}: 1 of 4 lists (the credits of the day were spent: raise "
+        "SF_ASSETS_DAILY_CREDITS or daily_credits). The next snapshot is compared across the gap"
+    )
     monkeypatch.setenv("SF_ASSETS_DAILY_CREDITS", "30")
     assert unfinished(pipeline) == {note.lists[0].handle}
 
@@ -287,7 +292,8 @@ def test_the_first_day_of_all_may_fail_and_is_told_then_its_recovery(
     ]
     assert told[0]["title"] == f"@down: 1 list could not be read on {DAY}"
     assert told[1]["title"] == f"@down: 1 list that failed since {DAY} can be read again"
-    assert told[0]["level"], told[1]["level"] == ("warning", "success")
+    assert told[1]["means"] == "Nothing was missed: the day was not over."
+    assert (told[0]["level"], told[1]["level"]) == ("warning", "success")
     details = told[0]["details"]
     assert isinstance(details, dict)
     assert details["lists"] == 1
