@@ -14,6 +14,7 @@ import numpy as np
 
 from sf_assets.membership import (
     HOLE_SIZE,
+    MIN_ORDER_AGREEMENT,
     Alignment,
     Bools,
     Claims,
@@ -22,7 +23,6 @@ from sf_assets.membership import (
     align,
     claims,
 )
-from sf_assets.membership import MIN_ORDER_AGREEMENT as MIN_ORDER
 from sf_assets.warehouse.matching import (
     ANYWHERE,
     Match,
@@ -93,13 +93,27 @@ class _Today:
             return np.zeros(len(accounts), dtype=np.int64)
         return _gaps_of(self.rows["place"][accounts], self.chain_places)
 
+    def last_gap_of(self, accounts: Ints) -> Ints:
+        """Between which two accounts of the chain each of these stood in the last list that showed
+        it: anywhere, where that was a list without order."""
+        gaps = self.gap_of_accounts(accounts)
+        return np.where(self.seen_shuffled(accounts), ANYWHERE, gaps) if self.order else gaps
+
+    def seen_shuffled(self, accounts: Ints) -> Bools:
+        """Which of these accounts, not listed, were last seen in a list without order."""
+        days = [reading.day for reading in self.series.readings if reading.shuffled]
+        last = self.rows["last"][accounts]
+        if self.before is not None:
+            last = np.where(self.rows["present"][accounts], self.before.day, last)
+        return np.isin(last, days)
+
     def unnamed_beside(self, accounts: Ints) -> Bools:
         """Of which of these, not listed, the list may show the entry without any name."""
         unnamed = self.listing.unnamed
         if not self.order:
             return np.full(len(accounts), len(unnamed) > 0)
         gaps = np.searchsorted(np.flatnonzero(self.over.in_chain), unnamed, side="left")
-        return np.isin(self.gap_of_accounts(accounts), [*gaps, ANYWHERE] if len(gaps) else gaps)
+        return np.isin(self.last_gap_of(accounts), [*gaps, ANYWHERE] if len(gaps) else gaps)
 
     def facts(self, accounts: Ints) -> tuple[Bools, Bools]:
         """Of whom the other side's list of this day says that it follows, and that it does not."""
@@ -132,7 +146,7 @@ def advance(series: Series, listing: Listing) -> None:
         # A reading that stopped at what is known says nothing of who stands below.
         gone = gone[rows["place"][gone] > today.over.horizon] if today.order else gone[:0]
     absent = np.flatnonzero(~rows["present"] & ~shown & (rows["end"] != End.none))
-    _decide_who_is_back(today)
+    _decide_who_is_back(today, gone)
     came = _newcomers(today, gone)
     if before is not None:
         rows = series.accounts
@@ -160,9 +174,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
         np.where(present, place, np.nan),
         np.where(known & ~present, place, np.nan),
         np.sort(places[~np.isnan(places)]),
-        established=before is not None
-        and before.agreement is not None
-        and before.agreement >= MIN_ORDER,
+        established=before is not None and before.agreement is not None and not before.shuffled,
     )
     if over.renumbered is not None:
         series.renumber(*over.renumbered)
@@ -179,7 +191,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
             chain=over.chain,
         )
     )
-    believe(series, found, over, verdict.order)
+    believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
     before_places = rows["place"][rows["present"] & ~np.isnan(rows["place"])]
     return _Today(
@@ -229,7 +241,7 @@ def _better_ids(today: _Today) -> None:
     rows["sec"][accounts] |= listing.has_sec[entries]
 
 
-def _decide_who_is_back(today: _Today) -> None:
+def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     """Who was away and is listed again: back in its old place it never left; above somebody who
     stood above it, or who came since, it left and returned. Without order nobody can tell."""
     series, rows, found = today.series, today.rows, today.found
@@ -244,7 +256,14 @@ def _decide_who_is_back(today: _Today) -> None:
         _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
         lost = away & (rows["loss_state"][accounts] != State.none)
         heal(series, accounts[lost & ~moved], day)
-        _start(today, entries[away & moved], Start.returned)
+        back = away & moved
+        unclear = np.zeros(len(entries), dtype=bool)
+        unclear[back] = _may_have_been_there(today, entries[back], gone)
+        _start(today, entries[back & ~unclear], Start.returned)
+        # It left; on which day it came again, nobody can tell.
+        series.confirm_losses(accounts[unclear], Proof.order, day)
+        series.close_losses(accounts[unclear])
+        _start(today, entries[unclear], Start.revealed)
         _start(today, entries[away & ~moved & ~lost], Start.revealed)
     else:
         lost = away & (rows["loss_state"][accounts] != State.none)
@@ -271,7 +290,7 @@ def _among_themselves(today: _Today, entries: Ints) -> bool:
         return False
     old = today.rows["place"][today.found.account[entries]]
     kept = np.count_nonzero(today.over.places[entries] == old)
-    return bool(kept >= MIN_ORDER * len(entries))
+    return bool(kept >= MIN_ORDER_AGREEMENT * len(entries))
 
 
 def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bools:
@@ -426,6 +445,18 @@ def _keep_places(today: _Today) -> None:
         rows["changed"][index] = True
 
 
+def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
+    """Which of these entries the list before may have shown under another name, or without one."""
+    rows, listing = today.rows, today.listing
+    _, unclear = possible_renames(
+        today.last_gap_of(gone),
+        same_kind(rows["number"][gone], rows["sec"][gone]),
+        today.gap_of_entries(entries),
+        same_kind(listing.has_number[entries], listing.has_sec[entries]),
+    )
+    return unclear | (today.before is not None and today.before.unnamed > 0)
+
+
 def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
     """Take in whom nobody knows; returns the gaps and kinds of these entries."""
     series, listing, found = today.series, today.listing, today.found
@@ -435,15 +466,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
     gaps = today.gap_of_entries(entries)
     if not len(entries):
         return gaps, kinds
-    _, unclear = possible_renames(
-        today.gap_of_accounts(gone),
-        same_kind(rows["number"][gone], rows["sec"][gone]),
-        gaps,
-        kinds,
-    )
-    if today.before is not None and today.before.unnamed:
-        # Whoever comes may have been in the list before, without a name.
-        unclear[:] = True
+    unclear = _may_have_been_there(today, entries, gone)
     above = entries < today.over.front
     if today.claims.gains == "baseline":
         start: Ints = np.full(len(entries), Start.baseline)
@@ -536,7 +559,7 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
         place > today.over.horizon if today.order else np.zeros(len(gone), dtype=bool)
     )  # fmt: skip
     renamed, _ = possible_renames(
-        today.gap_of_accounts(gone), same_kind(rows["number"][gone], rows["sec"][gone]), *came
+        today.last_gap_of(gone), same_kind(rows["number"][gone], rows["sec"][gone]), *came
     )
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
     blocked |= today.unnamed_beside(gone)
@@ -751,6 +774,7 @@ def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
             stood = np.flatnonzero(today.over.in_chain & (rows["first"][listed] <= day))
             gaps = np.searchsorted(stood, entries[since], side="right")
             own_gaps = _gaps_of(rows["place"][accounts[own]], rows["place"][listed[stood]])
+            own_gaps[today.seen_shuffled(accounts[own])] = ANYWHERE
         else:
             gaps = np.zeros(len(since), dtype=np.int64)
             own_gaps = np.zeros(len(own), dtype=np.int64)

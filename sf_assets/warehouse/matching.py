@@ -104,11 +104,11 @@ def _by_handle(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> 
     return result
 
 
-def believe(series: Series, found: Match, over: Alignment, order: bool) -> None:
+def believe(series: Series, found: Match, over: Alignment, order: bool, ordered: bool) -> None:
     """Drop matches by handle alone of accounts that do not stand in their old place.
 
-    Without order nobody can say what an old place is: then those are believed who were in the list
-    before.
+    Without `order`, or where the list before was not `ordered`, nobody can say what an old place
+    is: then those are believed who were in the list before.
     """
     rows = series.accounts
     weak = np.flatnonzero(found.by_handle)
@@ -118,8 +118,7 @@ def believe(series: Series, found: Match, over: Alignment, order: bool) -> None:
     present, place = rows["present"][account], rows["place"][account]
     if order:
         between = (place > over.floor[weak]) & (place < over.ceiling[weak])
-        # Who came into a list without order has no old place yet.
-        stands = np.where(present, over.in_chain[weak] | np.isnan(place), between)
+        stands = np.where(present, over.in_chain[weak] | (not ordered), between)
     else:
         stands = present
     found.account[weak[~stands]] = -1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sf_assets.membership import Bools, Floats, Ints
+from sf_assets.membership import MIN_ORDER_AGREEMENT, Bools, Floats, Ints
 
 NONE = -1_000_000
 NO_ENTRY = -1
@@ -171,6 +171,11 @@ class Reading:
     reach: float | None
     unnamed: int = 0
     gained: int = 0
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether its order contradicts the lists before it."""
+        return self.agreement is not None and self.agreement < MIN_ORDER_AGREEMENT
 
 
 @dataclass(frozen=True)

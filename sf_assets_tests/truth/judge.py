@@ -68,6 +68,11 @@ class _Judge:
 
     def _left(self, person: str, before: int, after: int) -> bool:
         world, key = self.world, self.key
+        shown = next(each for each in self.days if each.day == before).entries
+        if any(not (entry.number or entry.sec) for entry in shown):
+            # An account without ids may have been taken for it, in its place and with its handle.
+            seen = [e.day for e in self.usable if e.day <= before and person in e.people]
+            before = max(seen, default=before)
         if not world.follows(key, person, before):
             return False
         if world.left(key, person, before, after):
@@ -139,9 +144,9 @@ class _Judge:
         if not any(unmoved[at + 1 :]):
             return False
         top, bottom = at, at
-        while top and names[top - 1] not in here:
+        while top and not unmoved[top - 1]:
             top -= 1
-        while bottom + 1 < len(names) and names[bottom + 1] not in here:
+        while bottom + 1 < len(names) and not unmoved[bottom + 1]:
             bottom += 1
         return bottom - top + 1 < 4
 

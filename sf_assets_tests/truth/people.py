@@ -30,7 +30,8 @@ class People:
                     } - {None}
                     for each in own:
                         self._by_id[str(each)].add(e.person)
-                        for other in map(str, own):
+                        # A reading that stops at what is known may not have reached it.
+                        for other in map(str, own if day.depth == "full" else {each}):
                             known = self._linked[str(each)].get(other, day.day)
                             self._linked[str(each)][other] = min(known, day.day)
                     self._by_handle[key, e.handle.lower()].add(e.person)

@@ -35,6 +35,22 @@ FROM (
 ) AS shared
 WHERE listed.listing = shared.listing AND listed.sec_key = shared.sec_key;
 
+-- Whoever lost its number to this is known by its secUid; nearly always nobody, and no list is read.
+UPDATE listed SET sec_uid = s.sec_uid
+FROM (
+    SELECT l.entry, valid_sec_uid(p.sec_uid) AS sec_uid
+    FROM read_parquet(
+        getvariable('archive_files'), filename = 'path', hive_partitioning = false
+    ) AS p
+    JOIN chunk AS c
+        ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
+        AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt
+    JOIN (
+        FROM listed WHERE number IS NULL AND sec_uid IS NULL AND sec_key IS NOT NULL
+    ) AS l ON l.listing = c.listing AND l.position = p.position
+) AS s
+WHERE listed.entry = s.entry;
+
 -- One row is one secUid that was not known to belong to this number.
 CREATE OR REPLACE TEMP TABLE new_links AS
 SELECT DISTINCT l.sec_key, CAST(l.number AS VARCHAR) AS account_id
