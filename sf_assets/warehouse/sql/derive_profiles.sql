@@ -6,7 +6,7 @@
 CREATE OR REPLACE TEMP TABLE sightings AS
 SELECT coalesce(i.account_id, k.account_id) AS account_id, c.relation, c.handle, c.snapshot_date,
     l.listing, l.position, l.digest, l.sec_key IS NOT NULL AS shows_sec,
-    nullif(o.sec_entry, o.seen_entry) AS sec_entry
+    o.sec_entry
 FROM out_sightings AS o
 JOIN listed AS l ON l.entry = o.seen_entry
 JOIN chunk AS c ON c.listing = l.listing
@@ -18,7 +18,7 @@ LEFT JOIN listed AS i ON i.entry = o.id_entry;
 CREATE OR REPLACE TEMP TABLE profiles_restless AS
 SELECT DISTINCT n.account_id
 FROM (
-    SELECT w.account_id, w.digest,
+    SELECT w.account_id, w.digest, w.sec_entry >= 0 AND p.sec_uid IS NULL AS has_first_sec,
         CASE WHEN w.relation = 'followers' THEN p.followers_digest ELSE p.following_digest END
             AS digest_here,
         CASE WHEN w.relation = 'followers' THEN p.following_digest ELSE p.followers_digest END
@@ -26,7 +26,7 @@ FROM (
     FROM sightings AS w
     LEFT JOIN internal.profiles AS p ON p.account_id = w.account_id
 ) AS n
-WHERE n.digest IS NULL OR n.digest_here IS DISTINCT FROM n.digest OR n.digest_there IS NOT NULL;
+WHERE n.has_first_sec OR n.digest IS NULL OR n.digest_here IS DISTINCT FROM n.digest OR n.digest_there IS NOT NULL;
 
 -- One row is one of these accounts in one relation: in which list, and where, it is seen best.
 CREATE OR REPLACE TEMP TABLE profiles_sightings AS
@@ -40,7 +40,7 @@ QUALIFY row_number() OVER (
     PARTITION BY account_id, relation ORDER BY snapshot_date DESC, handle DESC
 ) = 1;
 
--- One row is one account whose newest list leaves its secUid out, where an earlier one shows it.
+-- One row is one account whose newest list leaves its secUid out, where another one shows it.
 CREATE OR REPLACE TEMP TABLE earlier_sec_uids AS
 SELECT s.account_id, any_value(valid_sec_uid(p.sec_uid)) AS sec_uid
 FROM (
@@ -52,6 +52,7 @@ FROM (
         FROM sightings AS s
         JOIN listed AS l ON l.entry = s.sec_entry
         JOIN chunk AS c ON c.listing = l.listing
+        WHERE s.account_id IN (SELECT account_id FROM profiles_sightings WHERE NOT shows_sec)
     ) WHERE back = 1
 ) AS s
 JOIN chunk AS c ON c.listing = s.listing
