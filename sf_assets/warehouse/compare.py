@@ -411,16 +411,21 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
     count, day = len(today.listing), today.listing.day
     after = np.full(count, NONE, dtype=np.int64)
     before = np.full(count, day, dtype=np.int64)
-    if not today.order:
+    if not today.order or today.over.chain < today.over.common:
+        # Where one account is out of its place, any other may be.
         return after, before
     chain = np.flatnonzero(today.over.in_chain)
     rows = today.rows[today.found.account[chain]]
     before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
     after[chain] = rows["after"]
-    # Who left and came again unseen stands above people who follow for longer. Whoever stands below
-    # it came before it only where somebody else, above it or between them, says so as well.
-    above = np.concatenate([[day], np.minimum.accumulate(before)[:-1]])
-    latest = np.minimum.accumulate(np.maximum(before, above))
+    # Who left and came again unseen stands above people who follow for longer. So whoever stands
+    # below came before a day only where as many as make a hole say so, all above it.
+    few: list[int] = [day] * HOLE_SIZE
+    latest = np.full(count, day, dtype=np.int64)
+    for entry, own in enumerate(before.tolist()):
+        latest[entry] = few[-1]
+        if own < few[-1]:
+            few = sorted([*few[:-1], own])
     earliest = np.maximum.accumulate(after[::-1])[::-1]
     return np.where(earliest < latest, earliest, NONE), latest
 
