@@ -270,13 +270,13 @@ def _telling_no_password(lake: Lake) -> Iterator[None]:
 
 def _open_published(path: Path) -> duckdb.DuckDBPyConnection:
     while True:
-        if not path.exists():
-            raise FileNotFoundError(path)
         # Resolved: the generation we open stays ours while the link moves on.
         generation = path.resolve()
         try:
+            if not generation.exists():
+                raise FileNotFoundError(path)
             return duckdb.connect(str(generation), read_only=True)
-        except duckdb.IOException:
+        except (FileNotFoundError, duckdb.IOException):
             if generation == path.resolve():
                 raise
             # Two publications came between the two steps and took the generation with them.

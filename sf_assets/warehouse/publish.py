@@ -27,8 +27,6 @@ from sf_assets.settings import SfAssetsError
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
 
-KEEP_GENERATIONS = 2
-
 
 class PublishFailed(SfAssetsError):
     """The copy for people could not be made; the warehouse has everything, and the next run tries
@@ -48,7 +46,8 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
         with locked(work, wait_seconds), unshared(work) as source:
             if any(work.parent.glob(f"{work.name}.wal*")):
                 raise PublishFailed(f"{work} was not closed cleanly; the next run mends it")
-            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + f"-{time.time_ns() % 10**9:09d}"
+            second, nanosecond = divmod(time.time_ns(), 10**9)
+            stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}-{nanosecond:09d}"
             folder = home.generations / stamp
             partial = home.generations / f".{stamp}"
             home.generations.mkdir(mode=0o700, exist_ok=True)
@@ -61,11 +60,12 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
                 raise
             partial.rename(folder)
             crash_point("copied")
+            before = home.published.resolve().parent
             link = home.root / f".{home.published.name}.{os.getpid()}"
             link.unlink(missing_ok=True)
             link.symlink_to((folder / home.published.name).relative_to(home.root))
             os.replace(link, home.published)
-            _drop_old(home)
+            _drop_others(home, {folder.name, before.name})
     except WarehouseBusy as error:
         raise PublishFailed(f"{home.published} could not be renewed: {error}") from None
     except OSError as error:
@@ -101,9 +101,8 @@ def _copy(source: IO[bytes], target: Path) -> None:
         shutil.copyfileobj(source, copy, 1 << 20)
 
 
-def _drop_old(home: Home) -> None:
-    generations = sorted(path for path in home.generations.iterdir() if path.name[0] != ".")
-    for old in generations[:-KEEP_GENERATIONS]:
-        shutil.rmtree(old, ignore_errors=True)
-    for partial in home.generations.glob(".*"):
-        shutil.rmtree(partial, ignore_errors=True)  # of a publication that was killed
+def _drop_others(home: Home, kept: set[str]) -> None:
+    """All generations but these, whatever their stamps say: a clock can go back."""
+    for folder in home.generations.iterdir():
+        if folder.name not in kept:  # older, or of a publication that was killed
+            shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from sf_assets.home import Home
+from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.publish import PublishFailed, publish
 
 from .conftest import DAY1, DAY2, Undisturbed, World, tables
 from .processes import until
+
+GMTIME = time.gmtime
 
 # `sf-assets snapshot`, with a limit that a test can wait for.
 IMPATIENT = """
@@ -115,6 +119,30 @@ def test_a_notebook_on_the_published_file_delays_nothing(
         assert notebook.stdout.readline() == "6\n"
     assert tables(home) == undisturbed.tables
     assert len(list(home.generations.iterdir())) == 2
+
+
+@pytest.mark.parametrize("seconds", [(1_000, 1_001), (1_001, 1_000), (1_000, 900)])
+def test_what_was_just_published_stays_whatever_the_clock_does(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: tuple[int, int]
+) -> None:
+    """A clock that goes back, and one that enters the next second while it is read."""
+    home = world.home()
+    for second in seconds:
+        ticks = iter(range(second * 10**9 - 1, second * 10**9 + 10))
+        monkeypatch.setattr(time, "time_ns", lambda ticks=ticks: next(ticks))
+        monkeypatch.setattr(
+            time, "gmtime", lambda at=None, s=second: GMTIME(s if at is None else at)
+        )
+        before = home.published.resolve()
+        published = publish(home, 0.1)
+        monkeypatch.undo()
+        assert home.published.resolve() == published
+        assert {path.name for path in home.generations.iterdir()} == {
+            before.parent.name,
+            published.parent.name,
+        }
+        with reading(home.published) as con:
+            con.execute("FROM snapshots").fetchall()
 
 
 def test_the_published_file_can_be_attached_under_any_name(world: World) -> None:
