@@ -20,11 +20,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from walks import land_whole
 
-from sf_assets.home import Home
-from sf_assets.landing import Landed, Landing, SnapshotKey
-from sf_assets.membership import completeness
 from sf_assets.simulator import World
 from sf_assets.simulator.world import SLOT_BITS
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landed, Landing, SnapshotKey
+from sf_assets.warehouse.alignment import completeness
 from sf_assets.warehouse.archive import ROW_GROUP, SnapshotRow
 from sf_assets.warehouse.statements import sql
 

@@ -40,15 +40,15 @@ TARGET_SECONDS, TARGET_RUNS = 60.0, 4
 
 def directly() -> None:
     """The day without Dagster: what the assets do, in a plain process."""
-    from sf_assets.assets.reading import read_in_batches
-    from sf_assets.budget import Budget
-    from sf_assets.collect import collect
-    from sf_assets.home import Home
-    from sf_assets.landing import Landing, SnapshotKey
-    from sf_assets.one_list import Collected, ListToRead
-    from sf_assets.registry import read_registry
+    from sf_assets.credits.budget import Budget
+    from sf_assets.handles.parse import read_registry
+    from sf_assets.ingest.batches import read_in_batches
+    from sf_assets.ingest.reader import Collected, ListToRead
+    from sf_assets.ingest.scheduler import collect
     from sf_assets.settings import load_settings
     from sf_assets.social_fetch import SocialFetchClient
+    from sf_assets.storage.home import Home
+    from sf_assets.storage.landing import Landing, SnapshotKey
     from sf_assets.warehouse.connection import writing
     from sf_assets.warehouse.derive import derive
     from sf_assets.warehouse.load import load

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from sf_assets.home import Home
-from sf_assets.landing import Landing, Page, SnapshotKey
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landing, Page, SnapshotKey
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load

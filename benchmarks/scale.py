@@ -32,12 +32,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psycopg2
 from walks import land_whole
 
-from sf_assets.home import Home
-from sf_assets.landing import SnapshotKey
-from sf_assets.landing_objects import landing_at
-from sf_assets.registry import track
+from sf_assets.handles.parse import track
 from sf_assets.settings import RELATIONS, load_settings
 from sf_assets.simulator import Options, background, preset_world
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import SnapshotKey
+from sf_assets.storage.landing_objects import landing_at
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import tend
@@ -51,9 +51,9 @@ FAR = ("SF_ASSETS_WAREHOUSE", "SF_ASSETS_STORAGE")
 
 def work(number: int, workers: int, chunk: int) -> None:
     """One worker: every so-manieth chunk of the day's handles, through the pipeline's own job."""
-    from sf_assets.automation import schedules
-    from sf_assets.cli.runs import Runner, dagster_instance
-    from sf_assets.registry import read_registry
+    from sf_assets.cli.snapshot import Runner, dagster_instance
+    from sf_assets.defs import schedules
+    from sf_assets.handles.parse import read_registry
 
     met = _Count()
     logging.getLogger("sf_assets.warehouse").addHandler(met)

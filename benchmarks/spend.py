@@ -39,14 +39,14 @@ from pathlib import Path
 import duckdb
 from walks import land
 
-from sf_assets.home import Home
-from sf_assets.known import KnownList, KnownRun
-from sf_assets.landing import Landed, Landing, SnapshotKey
-from sf_assets.registry import ListSettings, PageDepth
+from sf_assets.credits.estimate import costs_before
+from sf_assets.handles.parse import ListSettings, PageDepth
+from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.simulator import ListSpec, ProfileSpec, World
 from sf_assets.social_fetch import ListWalk
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landed, Landing, SnapshotKey
 from sf_assets.warehouse.connection import writing
-from sf_assets.warehouse.costs import costs_before
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import known_lists, load
 

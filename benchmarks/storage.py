@@ -25,7 +25,7 @@ import duckdb
 from common import LAST_DAY, days_up_to, open_lists, say, scratch, table, verdict
 from direct import DirectLists, check_direct, land_day
 
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive

@@ -52,8 +52,6 @@ import duckdb
 import numpy as np
 from walks import land_whole
 
-from sf_assets.home import Home
-from sf_assets.landing import Landed, Landing, SnapshotKey
 from sf_assets.settings import RELATIONS, Relation
 from sf_assets.simulator import (
     Changes,
@@ -63,6 +61,8 @@ from sf_assets.simulator import (
     World,
     preset_world,
 )
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landed, Landing, SnapshotKey
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive

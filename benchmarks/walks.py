@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from sf_assets.landing import Landed, Landing, Page, SnapshotKey, now
 from sf_assets.simulator import World
 from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.storage.landing import (
+    Landed,
+    Landing,
+    Page,
+    SnapshotKey,
+    now,
+)
 
 
 def land(

@@ -9,16 +9,17 @@ import os
 
 import dagster as dg
 
-from sf_assets.assets import checks, external
-from sf_assets.assets.derived import build_derived
-from sf_assets.assets.snapshots import build_snapshots
-from sf_assets.automation.jobs import alert_job, derive_job, snapshots_job
-from sf_assets.automation.schedules import build_daily_schedule
-from sf_assets.automation.sensors import build_sensors
-from sf_assets.home import Home
-from sf_assets.partitions import Grid
-from sf_assets.resources import Warehouse
+from sf_assets.defs import checks
+from sf_assets.defs import sources as external
+from sf_assets.defs.derived import build_derived
+from sf_assets.defs.jobs import alert_job, derive_job, snapshots_job
+from sf_assets.defs.partitions import Grid
+from sf_assets.defs.resources import Warehouse
+from sf_assets.defs.schedules import build_daily_schedule
+from sf_assets.defs.sensors import build_sensors
+from sf_assets.defs.snapshots import build_snapshots
 from sf_assets.settings import Settings, load_settings
+from sf_assets.storage.home import Home
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:

@@ -10,10 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.runs import Runner, dagster_instance
-from sf_assets.home import Home
-from sf_assets.registry import track
+from sf_assets.cli.snapshot import Runner, dagster_instance
+from sf_assets.handles.parse import track
 from sf_assets.settings import RELATIONS, Relation, load_settings
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 
 from .components import Cluster, ObjectStore, missing, object_store, postgres

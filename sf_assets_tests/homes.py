@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sf_assets.home import HOME_FORMAT, Home
-from sf_assets.landing import Landing
 from sf_assets.settings import RELATIONS
+from sf_assets.storage.home import HOME_FORMAT, Home
+from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive

@@ -27,8 +27,8 @@ from sf_assets.alerts.kinds import (
     Stale,
 )
 from sf_assets.alerts.words import DIGEST_ABOVE
-from sf_assets.home import Home
 from sf_assets.settings import Settings
+from sf_assets.storage.home import Home
 from sf_assets_tests.looks.conftest import HOSTILE
 from sf_assets_tests.loopback import Reply, ScriptedServer
 

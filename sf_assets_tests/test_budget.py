@@ -10,9 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sf_assets.budget import Budget, DayMeter, Need, shares
-from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.credits.budget import (
+    Budget,
+    DayMeter,
+    Need,
+    shares,
+)
 from sf_assets.settings import Relation
+from sf_assets.storage.landing import Landing, SnapshotKey
 
 from .served_lists import ListServer
 from .test_collect import DAY, end_of, fans, key_of, landing, read, server, to_read
@@ -157,7 +162,7 @@ def test_a_handle_s_cap_is_kept_also_when_others_leave_something(
 
 
 def test_old_counts_go_with_their_days(landing: Landing) -> None:
-    from sf_assets.landing import drop_days_before
+    from sf_assets.storage.landing import drop_days_before
 
     for day in (date(2026, 3, 3), DAY):
         DayMeter(landing.meter(day), lambda: 1)

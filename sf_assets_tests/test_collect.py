@@ -22,13 +22,18 @@ import duckdb
 import pytest
 from pydantic import SecretStr
 
-from sf_assets.budget import Budget
-from sf_assets.collect import collect, spent_on
-from sf_assets.known import KnownList
-from sf_assets.landing import Landed, Landing, LandingDamaged, SnapshotKey
-from sf_assets.one_list import Collected, ListToRead, Reader
+from sf_assets.credits.budget import Budget
+from sf_assets.ingest.overlap import KnownList
+from sf_assets.ingest.reader import Collected, ListToRead, Reader
+from sf_assets.ingest.scheduler import collect, spent_on
 from sf_assets.settings import Relation
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
+from sf_assets.storage.landing import (
+    Landed,
+    Landing,
+    LandingDamaged,
+    SnapshotKey,
+)
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.load import load
@@ -292,13 +297,13 @@ def _fail(where: str) -> Callable[..., Any]:
         "sf_assets.social_fetch.client.read_page",
         "sf_assets.social_fetch.pagination.ListWalk.update",
         "sf_assets.social_fetch.pagination.ListWalk.request_params",
-        "sf_assets.landing.SnapshotLog.add_page",
-        "sf_assets.landing.SnapshotLog.finish",
-        "sf_assets.landing.SnapshotLog.make_durable",
-        "sf_assets.landing.Landing.open",
-        "sf_assets.budget.Budget.take",
-        "sf_assets.one_list.new_fields",
-        "sf_assets.known.KnownList.rank",
+        "sf_assets.storage.landing.SnapshotLog.add_page",
+        "sf_assets.storage.landing.SnapshotLog.finish",
+        "sf_assets.storage.landing.SnapshotLog.make_durable",
+        "sf_assets.storage.landing.Landing.open",
+        "sf_assets.credits.budget.Budget.take",
+        "sf_assets.ingest.reader.new_fields",
+        "sf_assets.ingest.overlap.KnownList.rank",
     ],
 )
 def test_whatever_is_raised_while_a_list_is_read_is_its_own_trouble(
@@ -833,7 +838,7 @@ def test_two_runs_of_one_day_never_buy_a_page_twice(server: ListServer, landing:
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from sf_assets.landing import Landing
+from sf_assets.storage.landing import Landing
 from sf_assets_tests import test_collect as t
 class Server: url = sys.argv[1]
 lists = [t.to_read(f"h{n}") for n in range(6)]

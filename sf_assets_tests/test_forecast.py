@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
-from sf_assets.forecast import first_page_forecast, forecast
-from sf_assets.registry import parse_registry
-from sf_assets.warehouse.costs import Cost
+from sf_assets.credits.estimate import Cost
+from sf_assets.credits.forecast import first_page_forecast, forecast
+from sf_assets.handles.parse import parse_registry
 
 # A Sunday: the forecast begins on a Monday.
 LAST = date(2026, 11, 22)

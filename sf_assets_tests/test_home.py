@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.home import Home, write_atomically
 from sf_assets.settings import Settings, SettingsError
+from sf_assets.storage.home import Home, write_atomically
 
 
 def on_day(day: str, **more: str) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sf_assets.known import KnownList, KnownRun
+from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.social_fetch import EndReason, ListWalk, parse_page
 
 from .served_lists import account

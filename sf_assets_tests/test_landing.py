@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sf_assets.landing import (
+from sf_assets.storage.landing import (
     Landed,
     Landing,
     LandingDamaged,
@@ -359,7 +359,7 @@ HOLD = """
 import sys
 from datetime import date
 from pathlib import Path
-from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.storage.landing import Landing, SnapshotKey
 log = Landing(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
 log.begin("", "other process")
 print("ready", flush=True)
@@ -383,7 +383,7 @@ APPEND = """
 import sys
 from datetime import date
 from pathlib import Path
-from sf_assets.landing import Landing, Page, SnapshotKey
+from sf_assets.storage.landing import Landing, Page, SnapshotKey
 log = Landing(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
 log.begin("", "killed")
 print("ready", flush=True)
@@ -559,7 +559,7 @@ FILL = """
 import resource, sys
 from datetime import date
 from pathlib import Path
-from sf_assets.landing import Landing, Page, SnapshotKey
+from sf_assets.storage.landing import Landing, Page, SnapshotKey
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 log = Landing(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
 log.begin("", "run-1")

@@ -11,9 +11,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.runs import dagster_instance
-from sf_assets.landing import Landing
+from sf_assets.cli.snapshot import dagster_instance
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
+from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.rebuild import rebuild
 
 from .conftest import Pipeline

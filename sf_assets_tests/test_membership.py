@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sf_assets.membership import (
+from sf_assets.warehouse.alignment import (
     MIN_ORDER_AGREEMENT,
     Alignment,
     Floats,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.cli.runs import prepare_dagster_home
-from sf_assets.home import Home
-from sf_assets.places import pattern_of
+from sf_assets.cli.snapshot import prepare_dagster_home
 from sf_assets.settings import SettingsError, load_settings
+from sf_assets.storage.home import Home
+from sf_assets.storage.object_store import pattern_of
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.rebuild import rebuild
 from sf_assets_tests.homes import fill

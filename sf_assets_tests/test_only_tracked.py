@@ -12,13 +12,18 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sf_assets.assets import snapshots
-from sf_assets.budget import DayMeter
-from sf_assets.cli.runs import Runner, dagster_instance, failure_of, reasons_of
-from sf_assets.landing import Landing, SnapshotKey
-from sf_assets.landing_objects import ObjectLanding
-from sf_assets.partitions import grid_key, register_handles
+from sf_assets.cli.snapshot import (
+    Runner,
+    dagster_instance,
+    failure_of,
+    reasons_of,
+)
+from sf_assets.credits.budget import DayMeter
+from sf_assets.defs import snapshots
+from sf_assets.defs.partitions import grid_key, register_handles
 from sf_assets.settings import load_settings
+from sf_assets.storage.landing import Landing, SnapshotKey
+from sf_assets.storage.landing_objects import ObjectLanding
 
 from .cli.shell import contents, run
 from .components import ObjectStore
@@ -128,8 +133,8 @@ def test_files_that_are_no_lists_are_not_taken_for_some(tmp_path: Path) -> None:
 @pytest.mark.scale
 def test_what_is_no_handle_becomes_no_object(store: ObjectStore) -> None:
     os.environ.update(store.environment)
-    from sf_assets.landing_objects import landing_at
-    from sf_assets.places import place
+    from sf_assets.storage.landing_objects import landing_at
+    from sf_assets.storage.object_store import place
 
     landing = landing_at(place(store.bucket(), "landing"))
     assert isinstance(landing, ObjectLanding)

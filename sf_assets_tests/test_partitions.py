@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sf_assets.partitions import (
+from sf_assets.defs.partitions import (
     HANDLES,
     Grid,
     HandleRange,

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from sf_assets.cli import main
-from sf_assets.home import Home
-from sf_assets.partitions import Grid
-from sf_assets.places import Lake, place, without_password
+from sf_assets.defs.partitions import Grid
 from sf_assets.settings import SettingsError, load_settings
+from sf_assets.storage.home import Home
+from sf_assets.storage.object_store import Lake, place, without_password
 from sf_assets.warehouse.connection import reading, writing
 
 from .components import missing

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sf_assets.registry import (
+from sf_assets.handles.parse import (
     HandleSettings,
     PageDepth,
     Registry,

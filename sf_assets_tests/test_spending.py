@@ -10,15 +10,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.assets.spend import Spending
-from sf_assets.automation import schedules
-from sf_assets.cli.runs import dagster_instance
-from sf_assets.landing import Landing, SnapshotKey
-from sf_assets.one_list import ListToRead
-from sf_assets.registry import read_registry
+from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.credits.estimate import costs_before
+from sf_assets.defs import schedules
+from sf_assets.handles.parse import read_registry
+from sf_assets.ingest.reader import ListToRead
+from sf_assets.ingest.run_budget import Spending
 from sf_assets.settings import load_settings
+from sf_assets.storage.landing import Landing, SnapshotKey
 from sf_assets.warehouse.connection import reading
-from sf_assets.warehouse.costs import costs_before
 
 from .conftest import Pipeline
 from .served_lists import KEY, ListServer, account
@@ -155,8 +155,8 @@ def test_the_plan_is_one_line_of_the_log(pipeline: Pipeline, server: ListServer)
 def test_a_run_of_the_schedule_leaves_out_what_is_not_due(
     pipeline: Pipeline, server: ListServer
 ) -> None:
-    from sf_assets.cli.runs import Runner
-    from sf_assets.registry import WEEKDAYS
+    from sf_assets.cli.snapshot import Runner
+    from sf_assets.handles.parse import WEEKDAYS
 
     pipeline.track("tiny", weekdays=[WEEKDAYS[DAY2.weekday()]])
     os.environ["SF_ASSETS_TODAY"] = DAY1.isoformat()

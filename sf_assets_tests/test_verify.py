@@ -14,14 +14,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sf_assets.home import Home
-from sf_assets.landing import Landing
-from sf_assets.verify import verify
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.archive import archive_files
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.ledger import Balances, record_new_files, write_ledger
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.verify import verify
 from sf_assets_tests.cli.shell import contents, run, use
 from sf_assets_tests.homes import add_day, fill
 from sf_assets_tests.lists import Told, on

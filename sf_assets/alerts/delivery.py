@@ -20,10 +20,10 @@ from typing import Any
 from sf_assets.alerts.kinds import Alert
 from sf_assets.alerts.ledger import note, note_delivered, taken
 from sf_assets.alerts.words import Message, messages, sample
-from sf_assets.home import Home
-from sf_assets.rehearsal import crash_point
+from sf_assets.fault_injection import crash_point
 from sf_assets.settings import Settings, SfAssetsError
 from sf_assets.social_fetch.route import route_to
+from sf_assets.storage.home import Home
 
 # Apprise's plain webhooks: what they post can carry our fields beside title and message.
 _WEBHOOKS = {"json", "jsons", "form", "forms", "xml", "xmls"}

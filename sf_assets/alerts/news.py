@@ -12,7 +12,6 @@ from itertools import groupby
 
 import duckdb
 
-from sf_assets import days
 from sf_assets.alerts.kinds import (
     Alert,
     ChurnSpike,
@@ -25,9 +24,10 @@ from sf_assets.alerts.kinds import (
     StatusChange,
 )
 from sf_assets.alerts.ledger import switched_on
-from sf_assets.home import Home
-from sf_assets.registry import Registry, registry_in_force
+from sf_assets.handles.parse import Registry, registry_in_force
+from sf_assets.ingest import days
 from sf_assets.settings import RELATIONS, Relation, Settings
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 
 # A day's losses (or gains) are a spike where they are at least so many, at least so many times the

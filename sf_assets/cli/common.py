@@ -13,9 +13,9 @@ import click
 from sf_assets.cli.exit_codes import SOME_FAILED, WRONG_USAGE
 
 if TYPE_CHECKING:
-    from sf_assets.home import Home
-    from sf_assets.registry import Registry
+    from sf_assets.handles.parse import Registry
     from sf_assets.settings import Settings
+    from sf_assets.storage.home import Home
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -71,8 +71,8 @@ def said_clearly(command: _Command) -> _Command:
             duckdb = sys.modules.get("duckdb")
             if duckdb is None or not isinstance(error, duckdb.Error):
                 raise
-            from sf_assets.home import Home
             from sf_assets.settings import load_settings
+            from sf_assets.storage.home import Home
             from sf_assets.warehouse.connection import why_unreadable
 
             _stop(why_unreadable(Home.of(load_settings()).readable, error), WRONG_USAGE)
@@ -87,7 +87,7 @@ def _stop(message: str, code: int) -> None:
 
 def known_home(settings: Settings) -> Home:
     """The home, not made yet. Raises SettingsError where a newer version made it."""
-    from sf_assets.home import Home
+    from sf_assets.storage.home import Home
 
     home = Home.of(settings)
     home.start_date(settings)
@@ -99,7 +99,7 @@ def registry_of(home: Home) -> Registry:
 
     Raises RegistryError where the file is broken and no list was good before.
     """
-    from sf_assets.registry import RegistryError, registry_in_force
+    from sf_assets.handles.parse import RegistryError, registry_in_force
 
     registry, wrong = registry_in_force(home.registry)
     if wrong is not None and not registry.handles:
@@ -120,9 +120,9 @@ def tracked_handles(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[str]:
     """For shell completion: handles of the registry that go on like this; never an error."""
-    from sf_assets.home import Home
-    from sf_assets.registry import registry_in_force
+    from sf_assets.handles.parse import registry_in_force
     from sf_assets.settings import SfAssetsError, load_settings
+    from sf_assets.storage.home import Home
 
     try:
         registry, _ = registry_in_force(Home(load_settings().home).registry)

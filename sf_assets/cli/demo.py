@@ -13,13 +13,13 @@ from pathlib import Path
 import click
 
 from sf_assets import alerts
-from sf_assets.cli.runs import Runner, dagster_instance, failure_of
+from sf_assets.cli.snapshot import Runner, dagster_instance, failure_of
 from sf_assets.cli.tables import counted
 from sf_assets.cli.up import listening, run_up
-from sf_assets.home import Home
-from sf_assets.registry import track
+from sf_assets.handles.parse import track
 from sf_assets.settings import RELATIONS, SettingsError, load_settings
 from sf_assets.simulator import background
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 
 _NOT_THE_DEMOS = (

@@ -15,9 +15,8 @@ import httpx
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
 from sf_assets.cli.tables import counted, print_json
-from sf_assets.days import last_heartbeat, missing_days
-from sf_assets.home import Home
-from sf_assets.registry import registry_in_force
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.ingest.days import last_heartbeat, missing_days
 from sf_assets.settings import Settings, SettingsError, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
     Balance,
@@ -27,6 +26,7 @@ from sf_assets.social_fetch import (
     User,
 )
 from sf_assets.social_fetch.route import route_to
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading, why_unreadable
 
 _Answer = TypeVar("_Answer")

@@ -13,18 +13,21 @@ import click
 import duckdb
 from pydantic import SecretStr
 
-from sf_assets import preflight
-from sf_assets.assets.spend import ask_balance
-from sf_assets.budget import Budget, DayMeter
 from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import counted, print_table
-from sf_assets.collect import spent_on
-from sf_assets.forecast import Forecast, ListForecast, first_page_forecast, forecast
-from sf_assets.home import Home
-from sf_assets.landing import SnapshotKey
-from sf_assets.landing_objects import landing_at
-from sf_assets.one_list import ListToRead, first_page
-from sf_assets.registry import Registry, normalise_handle
+from sf_assets.credits.budget import Budget, DayMeter
+from sf_assets.credits.estimate import Cost, costs_before
+from sf_assets.credits.forecast import (
+    Forecast,
+    ListForecast,
+    first_page_forecast,
+    forecast,
+)
+from sf_assets.handles.parse import Registry, normalise_handle
+from sf_assets.ingest import preflight
+from sf_assets.ingest.reader import ListToRead, first_page
+from sf_assets.ingest.run_budget import ask_balance
+from sf_assets.ingest.scheduler import spent_on
 from sf_assets.settings import Settings, SettingsError
 from sf_assets.social_fetch import (
     ListWalk,
@@ -33,9 +36,11 @@ from sf_assets.social_fetch import (
     SocialFetchError,
     StopEverything,
 )
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import SnapshotKey
+from sf_assets.storage.landing_objects import landing_at
 from sf_assets.text import first_line
 from sf_assets.warehouse.connection import reading
-from sf_assets.warehouse.costs import Cost, costs_before
 
 _COLUMNS = (
     *("handle", "relation", "depth", "pages", "paid", "credits"),

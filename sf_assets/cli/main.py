@@ -106,8 +106,8 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
 @said_clearly
 def up(port: int) -> None:
     from sf_assets.cli.up import check, listening, run_up
-    from sf_assets.home import Home
     from sf_assets.settings import load_settings
+    from sf_assets.storage.home import Home
 
     settings = load_settings()
     if not settings.simulated:
@@ -146,8 +146,8 @@ def snapshot(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from sf_assets.cli.runs import Manner, run_snapshot
-    from sf_assets.registry import normalise_handle
+    from sf_assets.cli.snapshot import Manner, run_snapshot
+    from sf_assets.handles.parse import normalise_handle
     from sf_assets.settings import RELATIONS, SettingsError, load_settings
 
     settings = load_settings()

@@ -9,9 +9,15 @@ from contextlib import contextmanager
 
 import click
 
-from sf_assets.landing import SnapshotKey
-from sf_assets.progress import Pace, Watcher, is_long_way, line, watching
+from sf_assets.ingest.progress import (
+    Pace,
+    Watcher,
+    is_long_way,
+    line,
+    watching,
+)
 from sf_assets.social_fetch import ListWalk
+from sf_assets.storage.landing import SnapshotKey
 
 
 @contextmanager

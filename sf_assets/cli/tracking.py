@@ -48,7 +48,7 @@ def track(
     as_json: bool,
 ) -> None:
     from sf_assets.cli.tables import print_json
-    from sf_assets.registry import normalise_handle, registry_to_edit, track
+    from sf_assets.handles.parse import normalise_handle, registry_to_edit, track
     from sf_assets.settings import load_settings
 
     settings = load_settings()
@@ -88,7 +88,7 @@ def track(
 @said_clearly
 def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
-    from sf_assets.registry import normalise_handle, registry_to_edit, untrack
+    from sf_assets.handles.parse import normalise_handle, registry_to_edit, untrack
     from sf_assets.settings import SettingsError, load_settings
 
     home = known_home(load_settings())

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import click
 
-from sf_assets.cli.runs import prepare_dagster_home
-from sf_assets.home import Home, write_atomically
+from sf_assets.cli.snapshot import prepare_dagster_home
 from sf_assets.settings import Settings, SettingsError, SfAssetsError
+from sf_assets.storage.home import Home, write_atomically
 
 HOST = "127.0.0.1"
 # Ctrl-C, `kill`, and a terminal that is closed: the last would else leave Dagster behind.

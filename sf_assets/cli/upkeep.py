@@ -14,7 +14,7 @@ from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
 if TYPE_CHECKING:
-    from sf_assets.verify import Finding
+    from sf_assets.warehouse.verify import Finding
 
 
 @click.command(
@@ -40,8 +40,8 @@ def doctor(quiet: bool, as_json: bool) -> None:
 @quiet_option
 @said_clearly
 def rebuild(quiet: bool) -> None:
-    from sf_assets.home import Home
     from sf_assets.settings import load_settings
+    from sf_assets.storage.home import Home
     from sf_assets.warehouse.rebuild import rebuild
 
     settings = load_settings()
@@ -91,7 +91,7 @@ def _teller(checks: CheckList) -> Callable[[Finding], None]:
 def verify(full: bool, quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
     from sf_assets.settings import load_settings
-    from sf_assets.verify import verify
+    from sf_assets.warehouse.verify import verify
 
     checks = CheckList(quiet=quiet, as_json=as_json)
     findings = verify(known_home(load_settings()), _teller(checks), full=full)
@@ -112,9 +112,9 @@ def verify(full: bool, quiet: bool, as_json: bool) -> None:
 @json_option
 @said_clearly
 def backup(to: Path, quiet: bool, as_json: bool) -> None:
-    from sf_assets.backup import backup
     from sf_assets.cli.tables import print_json
     from sf_assets.settings import load_settings
+    from sf_assets.warehouse.backup import backup
 
     checks = CheckList(quiet=quiet, as_json=as_json)
     made = backup(known_home(load_settings()), to.absolute(), _teller(checks))
@@ -142,9 +142,9 @@ def backup(to: Path, quiet: bool, as_json: bool) -> None:
 )
 @said_clearly
 def migrate(address: str, storage: str | None, folder: Path | None) -> None:
-    from sf_assets.home import Home
-    from sf_assets.migrate import migrate
     from sf_assets.settings import SettingsError, load_settings
+    from sf_assets.storage.home import Home
+    from sf_assets.warehouse.migrate import migrate
 
     settings = load_settings()
     source = known_home(settings)

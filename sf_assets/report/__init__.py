@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 
 from sf_assets import __version__
-from sf_assets.assets.pictures import chart_css, draw
-from sf_assets.days import MissingDay
+from sf_assets.ingest.days import MissingDay
+from sf_assets.render.charts import chart_css, draw
 from sf_assets.text import clean
 
 # Handles that get charts of their own; with more of them, those that moved most do.

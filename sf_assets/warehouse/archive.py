@@ -22,13 +22,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.landing import Landed, SnapshotKey, with_body
-from sf_assets.membership import completeness, exhaustive
-from sf_assets.places import is_remote, pattern_of, put
 from sf_assets.settings import RELATIONS, Relation, SfAssetsError
 from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
+from sf_assets.storage.landing import Landed, SnapshotKey, with_body
+from sf_assets.storage.object_store import is_remote, pattern_of, put
 from sf_assets.text import first_line
+from sf_assets.warehouse.alignment import completeness, exhaustive
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 from sf_assets.warehouse.statements import run_sql, sql

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sf_assets.membership import usable_total
-from sf_assets.places import pattern_of
+from sf_assets.storage.object_store import pattern_of
+from sf_assets.warehouse.alignment import usable_total
 from sf_assets.warehouse.compare import advance
 from sf_assets.warehouse.series import (
     ACCOUNT,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from sf_assets.rehearsal import crash_point
+from sf_assets.fault_injection import crash_point
 from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy

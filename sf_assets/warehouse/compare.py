@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sf_assets.membership import (
+from sf_assets.warehouse.alignment import (
     HOLE_SIZE,
     MIN_ORDER_AGREEMENT,
     Alignment,

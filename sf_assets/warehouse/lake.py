@@ -14,7 +14,12 @@ from pathlib import Path
 
 import duckdb
 
-from sf_assets.places import SCALE_MISSING, Lake, is_remote, s3_secret
+from sf_assets.storage.object_store import (
+    SCALE_MISSING,
+    Lake,
+    is_remote,
+    s3_secret,
+)
 from sf_assets.text import first_line
 from sf_assets.warehouse.statements import STORAGE_VERSION
 

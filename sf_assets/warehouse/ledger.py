@@ -20,9 +20,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.landing import Attempt, SnapshotKey
-from sf_assets.places import is_remote, put_bytes
 from sf_assets.settings import Relation, SfAssetsError
+from sf_assets.storage.landing import Attempt, SnapshotKey
+from sf_assets.storage.object_store import is_remote, put_bytes
 from sf_assets.warehouse.statements import run_sql, sql
 
 LEDGER_FORMAT = 1

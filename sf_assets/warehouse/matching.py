@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sf_assets.membership import Alignment, Bools, Ints
+from sf_assets.warehouse.alignment import Alignment, Bools, Ints
 from sf_assets.warehouse.series import (
     NONE,
     Accounts,

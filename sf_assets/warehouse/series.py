@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sf_assets.membership import MIN_ORDER_AGREEMENT, Bools, Floats, Ints
+from sf_assets.warehouse.alignment import (
+    MIN_ORDER_AGREEMENT,
+    Bools,
+    Floats,
+    Ints,
+)
 
 NONE = -1_000_000
 NO_ENTRY = -1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from sf_assets.rehearsal import crash_point
+from sf_assets.fault_injection import crash_point
 
 if TYPE_CHECKING:
     import pyarrow as pa  # not needed to read SQL, and slow to load

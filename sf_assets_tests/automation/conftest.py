@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 from sf_assets.definitions import build_definitions
-from sf_assets.home import Home
 from sf_assets.settings import load_settings
+from sf_assets.storage.home import Home
 
 DAY = date(2026, 11, 1)
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from sf_assets import alerts
-from sf_assets.automation import sensors
+from sf_assets.defs import sensors
 from sf_assets.warehouse.connection import reading
 from sf_assets_tests.automation.conftest import DAY, Location, made_once, put
 from sf_assets_tests.conftest import Pipeline

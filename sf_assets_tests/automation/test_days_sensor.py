@@ -20,12 +20,12 @@ from dagster._core.scheduler.instigation import (
     ScheduleInstigatorData,
 )
 
-from sf_assets import days
 from sf_assets import settings as settings_module
-from sf_assets.automation import runs, tries
-from sf_assets.landing import SnapshotKey
-from sf_assets.registry import WEEKDAYS, track, untrack
+from sf_assets.defs import runs, tries
+from sf_assets.handles.parse import WEEKDAYS, track, untrack
+from sf_assets.ingest import days
 from sf_assets.settings import SettingsError
+from sf_assets.storage.landing import SnapshotKey
 from sf_assets_tests.automation.conftest import DAY, Location
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
-from sf_assets.automation.dead_runs import fail_dead_runs
+from sf_assets.defs.dead_runs import fail_dead_runs
 from sf_assets_tests.automation.conftest import Location
 
 

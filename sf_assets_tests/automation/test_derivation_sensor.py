@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from sf_assets.automation import sensors
+from sf_assets.defs import sensors
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.publish import publish

@@ -16,9 +16,9 @@ from sf_assets_tests.served_lists import KEY, ListServer
 RUNS = """
 import sys
 import dagster as dg
-from sf_assets.cli.runs import dagster_instance
+from sf_assets.cli.snapshot import dagster_instance
 from sf_assets.definitions import build_definitions
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets.settings import SettingsError, load_settings
 
 @dg.op

@@ -7,9 +7,9 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from sf_assets.automation import schedules
-from sf_assets.automation.schedules import build_daily_schedule
-from sf_assets.registry import WEEKDAYS, track
+from sf_assets.defs import schedules
+from sf_assets.defs.schedules import build_daily_schedule
+from sf_assets.handles.parse import WEEKDAYS, track
 from sf_assets.settings import SettingsError, load_settings
 from sf_assets_tests.automation.conftest import DAY, Location
 

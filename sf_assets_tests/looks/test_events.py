@@ -12,10 +12,20 @@ import dagster as dg
 import pytest
 from dagster._serdes import serialize_value
 
-from sf_assets.assets import checks, churn, external, growth, status
-from sf_assets.assets.derived import DESCRIBE
-from sf_assets.cli.runs import dagster_instance
-from sf_assets.landing import Landing, SnapshotKey
+from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.defs import (
+    checks,
+    churn,
+    growth,
+)
+from sf_assets.defs import (
+    sources as external,
+)
+from sf_assets.defs import (
+    status_changes as status,
+)
+from sf_assets.defs.derived import DESCRIBE
+from sf_assets.storage.landing import Landing, SnapshotKey
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline
@@ -164,5 +174,5 @@ def test_the_lineage_begins_at_the_registry_and_the_vendor() -> None:
 
 
 def test_loading_the_definitions_draws_nothing() -> None:
-    code = "import sys, sf_assets.assets.derived; sys.exit('pygal' in sys.modules)"
+    code = "import sys, sf_assets.defs.derived; sys.exit('pygal' in sys.modules)"
     assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=False).returncode == 0

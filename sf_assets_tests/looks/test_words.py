@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
-from sf_assets.assets.pictures import (
+from sf_assets.render.charts import (
     as_markdown_image,
     chart_css,
     clean,

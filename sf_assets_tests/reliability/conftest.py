@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 from sf_assets_tests.tables import Tables, published_tables
 

@@ -30,9 +30,9 @@ import json, os, resource, sys, warnings
 
 warnings.simplefilter("ignore")
 import dagster, duckdb, numpy, pyarrow.parquet  # noqa: F401  what takes long to import
-import sf_assets.assets.derived, sf_assets.assets.snapshots  # noqa: F401
-import sf_assets.automation.schedules, sf_assets.automation.sensors  # noqa: F401
-import sf_assets.cli.main, sf_assets.cli.progress, sf_assets.cli.runs, sf_assets.cli.tables
+import sf_assets.defs.derived, sf_assets.defs.snapshots  # noqa: F401
+import sf_assets.defs.schedules, sf_assets.defs.sensors  # noqa: F401
+import sf_assets.cli.main, sf_assets.cli.progress, sf_assets.cli.snapshot, sf_assets.cli.tables
 import rich.console, rich.table, rich.progress, aiohttp, alembic, sqlalchemy.orm  # noqa: F401
 import dagster._core.storage.base_storage, dagster._core.storage.runs.sqlite  # noqa: F401
 import dagster._core.storage.event_log.sqlite, dagster._core.storage.schedules.sqlite  # noqa: F401

@@ -12,10 +12,10 @@ import dagster as dg
 import pytest
 
 from sf_assets.alerts import DeliveryFailed, StatusChange, deliver, delivered, messages, title
-from sf_assets.automation.jobs import ALERT_TAG, AlertConfig, post_alert
-from sf_assets.automation.sensors import build_sensors
-from sf_assets.home import Home
+from sf_assets.defs.jobs import ALERT_TAG, AlertConfig, post_alert
+from sf_assets.defs.sensors import build_sensors
 from sf_assets.settings import Settings, load_settings
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.publish import publish
 from sf_assets_tests.loopback import HANG, Action, Reply, Request, ScriptedServer
@@ -211,7 +211,7 @@ def test_killed_between_sending_and_noting_it_is_told_again_at_least(
     home = world.home(fresh=True)
     publish_changes(home, 1)
     code = (
-        "from sf_assets.automation.jobs import alert_job\n"
+        "from sf_assets.defs.jobs import alert_job\n"
         "alert_job.execute_in_process(run_config={'ops': {'post_alert': {'config': "
         f"{AlertConfig(change_id=alert(0).id).model_dump()!r}}}}}}})"
     )

@@ -12,11 +12,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from sf_assets.cli.runs import dagster_instance
-from sf_assets.home import Home
-from sf_assets.partitions import HANDLES
-from sf_assets.verify import verify
+from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.defs.partitions import HANDLES
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import locked
+from sf_assets.warehouse.verify import verify
 from sf_assets_tests.cli.shell import contents
 
 from .conftest import DAY1, DAY3, Undisturbed, World, serve_day, tables

@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from sf_assets.home import Home
-from sf_assets.migrate import migrate
+from sf_assets.storage.home import Home
 from sf_assets.warehouse import compact as compaction
 from sf_assets.warehouse.compact import GROWTH, SMALL, compact
 from sf_assets.warehouse.connection import locked, writing
+from sf_assets.warehouse.migrate import migrate
 from sf_assets.warehouse.rebuild import rebuild
 
 from .conftest import DAY1, DAY3, Undisturbed, World, serve_day, tables

@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
-from sf_assets.automation.sensors import build_sensors
-from sf_assets.cli.runs import dagster_instance
+from sf_assets.cli.snapshot import dagster_instance
 from sf_assets.cli.tables import counted
-from sf_assets.collect import spent_on
-from sf_assets.landing import Landing
+from sf_assets.defs.sensors import build_sensors
+from sf_assets.ingest.scheduler import spent_on
+from sf_assets.storage.landing import Landing
 from sf_assets_tests.loopback import Request
 
 from .conftest import DAY1, DAY2, Undisturbed, World, tables
@@ -122,7 +122,7 @@ def test_stopped_by_hand_it_says_what_is_kept_and_begins_nothing_more(
 
 
 A_HANDLE_A_RUN = """
-from sf_assets.automation import schedules
+from sf_assets.defs import schedules
 schedules.CHUNK = 1
 from sf_assets.cli.main import main
 main(["snapshot"])
@@ -132,7 +132,7 @@ main(["snapshot"])
 def test_the_crash_switch_is_deaf_towards_the_real_api(world: World) -> None:
     code = (
         "import os; os.environ['SOCIALFETCH_BASE_URL'] = 'https://api.socialfetch.dev'\n"
-        "from sf_assets.rehearsal import crash_point\n"
+        "from sf_assets.fault_injection import crash_point\n"
         "crash_point('landed')"
     )
     assert world.run(world.home(fresh=True), code=code, SF_ASSETS_CRASH_AT="landed").code == 0

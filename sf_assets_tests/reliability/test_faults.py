@@ -14,9 +14,9 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from sf_assets.assets.checks import evaluate
-from sf_assets.cli.runs import dagster_instance, failure_of
-from sf_assets.one_list import new_fields, pages_missing
+from sf_assets.cli.snapshot import dagster_instance, failure_of
+from sf_assets.defs.checks import evaluate
+from sf_assets.ingest.reader import new_fields, pages_missing
 from sf_assets.settings import load_settings
 from sf_assets.social_fetch import ListWalk, parse_page
 from sf_assets.warehouse.rebuild import rebuild
@@ -464,11 +464,11 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     """It belongs to the day its first page is asked for; a begun list is read to its end."""
     import asyncio
 
-    from sf_assets.budget import Budget
-    from sf_assets.collect import collect
-    from sf_assets.landing import Landing, SnapshotKey
-    from sf_assets.one_list import Collected, ListToRead
+    from sf_assets.credits.budget import Budget
+    from sf_assets.ingest.reader import Collected, ListToRead
+    from sf_assets.ingest.scheduler import collect
     from sf_assets.social_fetch import SocialFetchClient
+    from sf_assets.storage.landing import Landing, SnapshotKey
 
     day, next_day = date(2026, 11, 1), date(2026, 11, 2)
     with ListServer() as server:

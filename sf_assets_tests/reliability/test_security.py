@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets_tests.loopback import Reply, Request
 from sf_assets_tests.served_lists import KEY, error_body
 
@@ -19,8 +19,8 @@ from .conftest import DAY2, World
 # As the daemon does it: Dagster runs the asset, none of our commands is in between.
 BY_DAGSTER = f"""
 import logging, os, sys
-from sf_assets.cli.runs import prepare_dagster_home
-from sf_assets.home import Home
+from sf_assets.cli.snapshot import prepare_dagster_home
+from sf_assets.storage.home import Home
 from pathlib import Path
 prepare_dagster_home(Home(Path(os.environ["SF_ASSETS_HOME"])))
 from dagster._cli import main

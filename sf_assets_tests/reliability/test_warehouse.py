@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.publish import PublishFailed, publish
 
@@ -315,8 +315,8 @@ SNAPSHOT_AND_SCHEDULE = """
 import sys
 import dagster as dg
 from sf_assets.cli.main import main
-from sf_assets.cli.runs import Runner, dagster_instance, failure_of
-from sf_assets.home import Home
+from sf_assets.cli.snapshot import Runner, dagster_instance, failure_of
+from sf_assets.storage.home import Home
 from sf_assets.settings import load_settings
 
 try:
@@ -414,7 +414,7 @@ def test_a_full_disk_loses_nothing_and_buys_nothing_twice(
 # The size of any file is limited from the named step on, as if the disk had no more room.
 FULL_DISK = """
 import resource
-from sf_assets.assets import snapshots
+from sf_assets.defs import snapshots
 from sf_assets.cli.main import main
 
 def limited(call):
@@ -428,12 +428,12 @@ def limited(call):
     return wrapper
 
 if {fails_at!r} == "landing":
-    from sf_assets.landing import SnapshotLog
+    from sf_assets.storage.landing import SnapshotLog
     SnapshotLog._append = limited(SnapshotLog._append)
 elif {fails_at!r} == "loading":
     snapshots.load = limited(snapshots.load)
 else:
-    from sf_assets.assets import derived
+    from sf_assets.defs import derived
     snapshots.publish, derived.publish = limited(snapshots.publish), limited(derived.publish)
 main(["snapshot"])
 """

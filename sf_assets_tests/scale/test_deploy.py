@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sf_assets.automation.jobs import ALERT_TAG, DERIVE_TAG
+from sf_assets.defs.jobs import ALERT_TAG, DERIVE_TAG
 from sf_assets.settings import Settings, load_settings
 from sf_assets_tests.reliability.conftest import serve_day
 from sf_assets_tests.served_lists import KEY, ListServer

@@ -19,9 +19,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from sf_assets.home import Home
-from sf_assets.places import Lake
 from sf_assets.settings import load_settings
+from sf_assets.storage.home import Home
+from sf_assets.storage.object_store import Lake
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.scale
 HANDLES = ("one", "two", "shy")
 # A worker that was killed is taken for dead sooner than in earnest.
 _COMMAND = """
-import sf_assets.landing_objects as landing
+import sf_assets.storage.landing_objects as landing
 landing.LEASE_SECONDS = 2.0
 from sf_assets.cli.main import main
 main()
@@ -241,7 +241,7 @@ def test_two_derivations_at_once_derive_everything_once(far: Far, tmp_path: Path
 
 
 def _landing(root: Path) -> Any:
-    from sf_assets.landing_objects import landing_at
+    from sf_assets.storage.landing_objects import landing_at
 
     return landing_at(Home.of(load_settings()).landing)
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.home import Home
-from sf_assets.landing_objects import landing_at
-from sf_assets.migrate import MoveFailed, migrate
-from sf_assets.places import names_below, place
 from sf_assets.settings import SettingsError, load_settings
-from sf_assets.verify import verify
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.object_store import names_below, place
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
+from sf_assets.warehouse.migrate import MoveFailed, migrate
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.schema import TABLES
+from sf_assets.warehouse.verify import verify
 from sf_assets_tests.lists import Told
 
 from .conftest import Far

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.collect import spent_on
-from sf_assets.landing import (
+from sf_assets.ingest.scheduler import spent_on
+from sf_assets.storage.landing import (
     Landing,
     LandingDamaged,
     LandingTaken,
@@ -18,8 +18,8 @@ from sf_assets.landing import (
     SnapshotLog,
     drop_days_before,
 )
-from sf_assets.landing_objects import ObjectLanding, landing_at
-from sf_assets.places import place
+from sf_assets.storage.landing_objects import ObjectLanding, landing_at
+from sf_assets.storage.object_store import place
 
 from .conftest import DAY1, DAY2, Far
 

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sf_assets.known import KnownRun
+from sf_assets.ingest.overlap import KnownRun
 from sf_assets.settings import RELATIONS
 from sf_assets.social_fetch import ListWalk, parse_page
 from sf_assets.warehouse.load import known_lists

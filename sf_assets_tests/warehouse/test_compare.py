@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sf_assets.membership import usable_total
+from sf_assets.warehouse.alignment import usable_total
 from sf_assets.warehouse.compare import advance
 from sf_assets.warehouse.matching import possible_renames
 from sf_assets.warehouse.series import End, Listing, Proof, Series, Start, State, new_accounts

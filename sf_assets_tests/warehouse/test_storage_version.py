@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets.warehouse import compact as compaction
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.rebuild import rebuild
@@ -81,7 +81,7 @@ def elsewhere(code: str, *arguments: object) -> str:
 ADD_DAY = """
 import sys
 from pathlib import Path
-from sf_assets.home import Home
+from sf_assets.storage.home import Home
 from sf_assets.warehouse import compact
 from sf_assets_tests.homes import add_day
 compact.SMALL = compact.GROWTH = 0
@@ -111,7 +111,7 @@ def test_two_duckdbs_take_turns_on_one_home(tmp_path: Path, eager: None, first: 
     wanted = published_tables(fill(tmp_path / "usual", days=4).published)
     assert published_tables(home.published) == wanted
     elsewhere(
-        "import sys; from pathlib import Path; from sf_assets.home import Home; "
+        "import sys; from pathlib import Path; from sf_assets.storage.home import Home; "
         "from sf_assets.warehouse.rebuild import rebuild; rebuild(Home(Path(sys.argv[1])))",
         home.root,
     )

@@ -11,13 +11,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sf_assets.home import Home
-from sf_assets.verify import verify
+from sf_assets.storage.home import Home
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import ArchiveIncomplete, derive
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.schema import RULES, TABLES, WAREHOUSE_FORMAT
+from sf_assets.warehouse.verify import verify
 
 from ..conftest import Pipeline
 from ..lists import Lists

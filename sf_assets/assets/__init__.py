@@ -1,1 +1,0 @@
-"""The assets: snapshots on the grid, and what is derived of them by day."""

@@ -1,0 +1,131 @@
+"""Jobs: the day's snapshots, what is derived of them, an alert."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+from pydantic import Field
+
+from sf_assets import alerts
+from sf_assets.defs.partitions import HandleRange
+from sf_assets.defs.specs import ASSET_OF
+from sf_assets.settings import RELATIONS, load_settings
+from sf_assets.storage.home import Home
+from sf_assets.warehouse.connection import locked
+
+SNAPSHOTS_JOB = "daily_snapshots"
+DERIVE_JOB = "derive"
+ALERT_JOB = "deliver_alert"
+
+# How long a delivery waits for another one of the same home.
+DELIVERY_SECONDS = 300.0
+
+# Tags by which runs are found; dagster.yaml allows one run at a time with either of the first two.
+ALERT_TAG = "sf_assets/alert"
+DERIVE_TAG = "sf_assets/derive"
+DAY_TAG = "sf_assets/day"
+HANDLE_TAG = "sf_assets/handle"
+CHUNK_TAG = "sf_assets/chunk"
+KIND_TAG = "sf_assets/kind"
+# Of another try of the same day: the number of the try.
+AGAIN_TAG = "sf_assets/again"
+HOME_TAG = "sf_assets/home"
+
+snapshots_job = dg.define_asset_job(
+    SNAPSHOTS_JOB,
+    # The checks look at whole days: they run at the end of the derivation, not of each chunk.
+    selection=dg.AssetSelection.assets(
+        *(ASSET_OF[relation] for relation in RELATIONS)
+    ).without_checks(),
+    description="Reads the lists of a day's handles, one process for a whole chunk of them.",
+    executor_def=dg.in_process_executor,
+)
+
+derive_job = dg.define_asset_job(
+    DERIVE_JOB,
+    selection=dg.AssetSelection.assets(
+        "follower_churn", "following_churn", "follower_growth", "status_changes"
+    ).without_checks(),
+    description="Brings churn, growth and status changes up to the loaded snapshots; checks them.",
+    executor_def=dg.in_process_executor,
+)
+
+
+def chunk_tags(day: date, chunks: Sequence[HandleRange]) -> list[dict[str, str]]:
+    """The tags of each run over a day's chunks: which partitions, and by what it is found."""
+    return [
+        {
+            **chunk.tags(day),
+            DAY_TAG: day.isoformat(),
+            CHUNK_TAG: f"{place} of {len(chunks)}: "
+            + (chunk.first if chunk.size == 1 else f"{chunk.first} to {chunk.last}, {chunk.size}"),
+            **({HANDLE_TAG: chunk.first} if chunk.size == 1 else {}),
+        }
+        for place, chunk in enumerate(chunks, start=1)
+    ]
+
+
+def derive_tags(first: date, last: date, marker: str) -> dict[str, str]:
+    """The tags of a run that reports the days from `first` to `last`, found by the last one."""
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+        DAY_TAG: last.isoformat(),
+        DERIVE_TAG: marker,
+    }
+
+
+class AlertConfig(dg.Config):
+    """Which news to tell."""
+
+    change_id: str = Field(description="Id of an alert: change_id of status_changes, for example")
+
+
+@dg.op(
+    description="Posts an alert to every address in SF_ASSETS_ALERT_URLS.",
+    retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
+)
+def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
+    """Sends the alert unless it went out before, and what is older before it: news stay in order.
+
+    Raises DeliveryFailed, which is retried.
+    """
+    settings = load_settings()
+    home = Home.of(settings)
+    found = alerts.find_all(home, settings)
+    alert = next((one for one in found if config.change_id in one.change_ids), None)
+    if alert is None:
+        context.log.info(f"{config.change_id} is no change any more: its day was read again")
+        return
+    # One at a time, also beside a second daemon: two would tell the same.
+    with locked(home.deliveries, DELIVERY_SECONDS):
+        waiting = alerts.undelivered(found, alerts.delivered(home))
+        last = [at for at, one in enumerate(waiting) if config.change_id in one.change_ids]
+        # Told already, perhaps by a run that was killed right after: never twice.
+        if not last:
+            context.log.info(f"{config.change_id} has been told before")
+            return
+        news = waiting[: last[0] + 1]
+        for message in alerts.messages(news, settings.ui_url):
+            context.log.info(f"{message.title}. {message.body}")
+        addresses = alerts.deliver(home, news, settings)
+    context.add_output_metadata(
+        {
+            "title": dg.MetadataValue.text(alerts.title(alert)),
+            "kind": dg.MetadataValue.text(alert.kind),
+            "handle": dg.MetadataValue.text(alert.handle or "all"),
+            "since": dg.MetadataValue.text(str(alert.day)),
+            "addresses": dg.MetadataValue.int(addresses),
+            "alerts": dg.MetadataValue.int(len(news)),
+        }
+    )
+
+
+@dg.job(
+    name=ALERT_JOB,
+    description="Tells that a profile turned private, hid a list, disappeared or came back, and "
+    "what else SF_ASSETS_ALERTS names.",
+    executor_def=dg.in_process_executor,
+)
+def alert_job() -> None:
+    post_alert()

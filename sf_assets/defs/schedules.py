@@ -1,0 +1,102 @@
+"""The daily schedule: a few runs a day, each over a chunk of the tracked handles."""
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date
+
+import dagster as dg
+
+from sf_assets.defs.jobs import (
+    AGAIN_TAG,
+    HOME_TAG,
+    chunk_tags,
+    snapshots_job,
+)
+from sf_assets.defs.partitions import handle_ranges, register_handles
+from sf_assets.defs.specs import ASSET_OF
+from sf_assets.handles.parse import Registry, registry_in_force
+from sf_assets.settings import RELATIONS, Relation, Settings, SettingsError
+from sf_assets.storage.home import Home
+
+# Handles a run: one crash or one bad handle spoils no more than these, and a thousand handles are
+# four runs, not a thousand.
+CHUNK = 250
+SCHEDULE = "daily"
+
+
+def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinition:
+    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC; on by default.
+
+    Raises SettingsError for a cron expression that Dagster does not take.
+    """
+
+    def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        registry, wrong = registry_in_force(home.registry)
+        if wrong is not None:
+            context.log.warning(wrong)
+        if not registry.handles:
+            yield dg.SkipReason(wrong or "no handle is tracked yet: `sf-assets track HANDLE`")
+            return
+        registered = register_handles(context.instance, registry.handles)
+        # The API knows only now: a tick that comes late still asks for today.
+        requests = list(day_requests(settings, home, registered, registry))
+        yield from requests
+        if not requests:
+            yield dg.SkipReason(f"no list is due on {settings.day():%A}s, says handles.yaml")
+
+    decorate = dg.schedule(
+        name=SCHEDULE,
+        job=snapshots_job,
+        cron_schedule=settings.cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Snapshots every tracked handle once a day.",
+    )
+    try:
+        return decorate(daily)
+    except dg.DagsterInvalidDefinitionError:
+        # Each field is right, yet no day is like that: the 31st of February.
+        raise SettingsError(
+            f"SF_ASSETS_CRON: {settings.cron!r} names a time that never comes; a daily one reads "
+            "0 6 * * *"
+        ) from None
+
+
+def day_requests(
+    settings: Settings, home: Home, registered: Sequence[str], registry: Registry
+) -> Iterator[dg.RunRequest]:
+    """Today's runs over the tracked handles that have a list due; other partitions are left out."""
+    day = settings.day()
+    there = set(registered)
+    due = [(handle, relation) for handle, relation in registry.lists_due(day) if handle in there]
+    return requests_for(day, due, registered, home)
+
+
+def requests_for(
+    day: date,
+    lists: Collection[tuple[str, Relation]],
+    registered: Sequence[str],
+    home: Home,
+    *,
+    again: str = "",
+    due_only: bool = True,
+) -> Iterator[dg.RunRequest]:
+    """Runs over the handles of these lists, a chunk of neighbours each.
+
+    `again` names the try of the day, after the scheduled one.
+    """
+    handles = {handle for handle, _ in lists}
+    chunks = handle_ranges(registered, handles, CHUNK)
+    name = f"{day}/again-{again}" if again else f"{day}"
+    for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
+        at = registered.index(chunk.first)
+        covered = set(registered[at : at + chunk.size])
+        relations = {relation for handle, relation in lists if handle in covered}
+        of = "" if len(relations) == len(RELATIONS) else f"/{'-'.join(sorted(relations))}"
+        yield dg.RunRequest(
+            run_key=f"{name}/{chunk.first}..{chunk.last}/{chunk.size}{of}",
+            tags={**tags, HOME_TAG: str(home.root), **({AGAIN_TAG: again} if again else {})},
+            run_config={"ops": {"snapshots": {"config": {"due_only": due_only}}}},
+            asset_selection=[dg.AssetKey(ASSET_OF[one]) for one in RELATIONS if one in relations],
+            # None would be all checks of these assets, which then have nothing to look at.
+            asset_check_keys=[],
+        )

@@ -1,0 +1,84 @@
+"""What a snapshot says of itself: its materialization, its line in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from sf_assets.defs.specs import ASSET_OF
+from sf_assets.render.charts import counted
+from sf_assets.storage.landing import Landed, SnapshotKey
+from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
+from sf_assets.warehouse.archive import SnapshotRow
+
+# So many ids of requests an event shows, some 40 bytes each: there is one a list and day.
+REQUEST_IDS = 50
+
+
+def log_line(row: SnapshotRow, bought: int) -> str:
+    """One list in the log of its run; `bought` is how many pages this run paid for."""
+    return (
+        f"{row.key}: {row.lookup_status}, {row.listed:,} listed"
+        + (f" of {row.reported_total:,}" if row.reported_total is not None else "")
+        + f", {row.completeness}"
+        + (f" ({row.end_reason})" if row.end_reason else "")
+        + f", {counted(row.pages, 'page')}, {bought:,} bought now"
+        + (f", {counted(row.damaged_fields, 'damaged field')}" if row.damaged_fields else "")
+    )
+
+
+def order_sentence(disordered: Mapping[SnapshotKey, float]) -> str:
+    """Which lists are read whole in spite of `recent`, with their order agreement; or nothing."""
+    if not disordered:
+        return ""
+    names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
+    return (
+        f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
+        f"order: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+    )
+
+
+def _some(ids: Sequence[str]) -> list[str]:
+    """All ids of a usual list, the first and the last of a long one: the landing has them all."""
+    if len(ids) <= REQUEST_IDS:
+        return list(ids)
+    half = REQUEST_IDS // 2
+    return [*ids[:half], f"({len(ids) - 2 * half} more)", *ids[-half:]]
+
+
+def snapshot_event(
+    row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
+) -> dg.AssetMaterialization:
+    """The materialization of a partition; `order_agreement` where it switched `recent` off."""
+    attempt = landed.to_load if landed else None
+    metadata: dict[str, dg.MetadataValue] = {
+        "status": dg.MetadataValue.text(row.lookup_status),
+        "completeness": dg.MetadataValue.text(row.completeness),
+    }
+    if row.end_reason is not None:
+        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
+    metadata["listed"] = dg.MetadataValue.int(row.listed)
+    if row.reported_total is not None:
+        metadata["total"] = dg.MetadataValue.int(row.reported_total)
+    metadata |= {
+        "pages": dg.MetadataValue.int(row.pages),
+        "credits": dg.MetadataValue.int(row.credits_charged),
+        "seconds": dg.MetadataValue.float(row.seconds),
+        "damaged_fields": dg.MetadataValue.int(row.damaged_fields),
+        "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
+    }
+    if order_agreement is not None:
+        metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
+    if attempt is not None:
+        metadata["retries"] = dg.MetadataValue.int(attempt.retries)
+        metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
+        metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
+        metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
+    # A partition's rows are the accounts on its list.
+    metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
+    return dg.AssetMaterialization(
+        ASSET_OF[row.relation],
+        partition=f"{row.snapshot_date.isoformat()}|{row.handle}",
+        metadata=metadata,
+    )

@@ -1,0 +1,239 @@
+"""The sensor that tries a day until it is over.
+
+While a list that was due today is unfinished, it asks again after 5, 10, 20, 40, 60, 60 … minutes,
+until midnight UTC. What was landed for earlier days and never loaded is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, datetime, time, timedelta, timezone
+
+import dagster as dg
+from cronsim import CronSim
+
+from sf_assets.defs.jobs import AGAIN_TAG, snapshots_job
+from sf_assets.defs.partitions import HANDLES
+from sf_assets.defs.runs import (
+    aware,
+    day_of,
+    day_runs,
+    handles_cancelled,
+    handles_held,
+    in_progress,
+    location_of,
+    why_failed,
+)
+from sf_assets.defs.schedules import SCHEDULE, requests_for
+from sf_assets.fault_injection import shortened
+from sf_assets.handles.parse import Registry, registry_in_force
+from sf_assets.ingest import days
+from sf_assets.settings import RELATIONS, Settings, load_settings
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import SnapshotKey
+
+SECONDS = 30
+FIRST_PAUSE = 5
+LONGEST_PAUSE = 60
+# Of what is landed and cannot be loaded: nothing is lost by waiting.
+LONGEST_PAUSE_LATE = 24 * 60
+LATE = "late "
+LOOK_BACK_SECONDS = 300.0
+# So many handles apart are runs of their own. Beyond that a run goes over all that are due, and
+# reports again those that are finished.
+SEPARATE_RUNS = 8
+
+
+def interval() -> int:
+    """Seconds between two looks of a sensor."""
+    return max(1, round(shortened(SECONDS)))
+
+
+def pause_before(attempt: int, longest: int = LONGEST_PAUSE) -> timedelta:
+    """How long after the last try of a day another one follows; the first is number 1."""
+    minutes = min(longest, FIRST_PAUSE * 2 ** min(attempt - 1, 12))
+    return timedelta(seconds=shortened(minutes * 60))
+
+
+def due_since(cron: str, moment: datetime) -> datetime:
+    """When the day's lists became due: the schedule's first time on the UTC day of `moment`.
+
+    On a day that the schedule leaves out, that is its next time on a later day.
+    """
+    midnight = datetime.combine(moment.date(), time(), timezone.utc)
+    return next(CronSim(cron, midnight - timedelta(minutes=1)))
+
+
+def days_sensor(home: Home, start: date) -> dg.SensorDefinition:
+    """Tries again what a day lacks; on by default. `start` is the first day of the grid."""
+
+    look_back = timedelta(seconds=shortened(LOOK_BACK_SECONDS))
+
+    @dg.sensor(
+        name="days",
+        job=snapshots_job,
+        minimum_interval_seconds=interval(),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Reads and loads again what a day still lacks, after growing pauses, until "
+        "midnight UTC; calls SF_ASSETS_HEARTBEAT_URL when the day is complete.",
+    )
+    def asks_again(
+        context: dg.SensorEvaluationContext,
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        settings = load_settings()
+        registry, _ = registry_in_force(home.registry)
+        requests, why_not = _today(context, home, settings, registry)
+        moment = datetime.now(timezone.utc)
+        last_look = datetime.fromisoformat(context.cursor) if context.cursor else None
+        if last_look is None or moment - last_look >= look_back:
+            context.update_cursor(moment.isoformat())
+            _note_yesterday(context, home, settings, registry)
+            requests += _late(context, home, settings, start)
+        yield from requests
+        if not requests:
+            yield dg.SkipReason(why_not)
+
+    return asks_again
+
+
+def _today(
+    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+) -> tuple[list[dg.RunRequest], str]:
+    """The runs to start for today's lists, and why there are none."""
+    day, moment = settings.day(), datetime.now(timezone.utc)
+    due = due_since(settings.cron, moment)
+    if moment < due:
+        return [], f"the lists of {day} are due at {due:%Y-%m-%d %H:%M} (UTC)"
+    left = days.not_stored(home, registry, day)
+    if not left:
+        return [], _finished(context, home, settings, registry)
+    if schedule_is_stopped(context.instance, location_of(context)):
+        return [], "the schedule is switched off, and with it what it would ask for"
+    records = day_runs(context.instance, day, home, location_of(context))
+    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    cancelled = handles_cancelled(records, registered)
+    left = {key: stored for key, stored in left.items() if key.handle not in cancelled}
+    if not left:
+        return [], f"the last run of {day} was cancelled: its lists wait until somebody runs it"
+    attempt, at = _next_try(context, home, day, records, due)
+    if at is None:
+        return [], f"the lists of {day} are being read"
+    if moment < at:
+        return [], (
+            f"{len(left)} lists of {day} are not stored; they are asked for again at "
+            f"{at:%H:%M:%S} (UTC)"
+        )
+    # Only now: it reads what is landed of them, which may be much.
+    unfinished = days.worth_a_try(home, settings, registry, left)
+    if not unfinished:
+        return [], _finished(context, home, settings, registry)
+    unfinished = [key for key in unfinished if key.handle in registered]
+    if not unfinished:
+        return [], "the handles with unfinished lists have no partitions yet"
+    _note_failures(context.instance, home, registry, records, registered, unfinished)
+    lists = [(key.handle, key.relation) for key in unfinished]
+    requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
+    if len(requests) > SEPARATE_RUNS:
+        handles = set(registered) - cancelled
+        lists = [one for one in registry.lists_due(day) if one[0] in handles]
+        requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
+    return requests, ""
+
+
+def _finished(
+    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+) -> str:
+    day = settings.day()
+    problem = days.tell_heartbeat(home, settings, registry, day)
+    if problem:
+        context.log.warning(
+            f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem}); it is tried again"
+        )
+    return f"every list that is due on {day} is finished"
+
+
+def _late(
+    context: dg.SensorEvaluationContext, home: Home, settings: Settings, start: date
+) -> list[dg.RunRequest]:
+    """Runs that load what was landed for earlier days; they buy nothing."""
+    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    landed: dict[date, list[SnapshotKey]] = {}
+    for key in days.landed_not_loaded(home, settings):
+        if key.handle in registered and key.day >= start:
+            landed.setdefault(key.day, []).append(key)
+    requests: list[dg.RunRequest] = []
+    for day, keys in landed.items():
+        records = day_runs(context.instance, day, home, location_of(context))
+        attempt, at = _next_try(context, home, day, records, None)
+        if at is None or datetime.now(timezone.utc) < at:
+            continue
+        for relation in RELATIONS:
+            # Each by itself: a list that was not landed would be refused, and fail the run.
+            lists = [(key.handle, relation) for key in keys if key.relation == relation]
+            again = f"{LATE}{attempt}"
+            requests += requests_for(day, lists, registered, home, again=again, due_only=False)
+    return requests
+
+
+def _note_yesterday(
+    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+) -> None:
+    """Note the failures of runs that were killed so late that nobody looked before midnight."""
+    yesterday = settings.day() - timedelta(days=1)
+    left = days.not_stored(home, registry, yesterday)
+    if left:
+        registered = context.instance.get_dynamic_partitions(HANDLES)
+        records = day_runs(context.instance, yesterday, home, location_of(context))
+        _note_failures(context.instance, home, registry, records, registered, left)
+
+
+def _next_try(
+    context: dg.SensorEvaluationContext,
+    home: Home,
+    day: date,
+    records: Sequence[dg.RunRecord],
+    due: datetime | None,
+) -> tuple[int, datetime | None]:
+    """The number of the next try of a day and its time; None while a run of the day goes on.
+
+    `due` is since when today's lists are due, None for a day that is over.
+    """
+    location = location_of(context)
+    if any(day_of(run) == day for run in in_progress(context.instance, home, location)):
+        return 0, None
+    prefix, longest = ("", LONGEST_PAUSE) if due else (LATE, LONGEST_PAUSE_LATE)
+    tags = [record.dagster_run.tags.get(AGAIN_TAG, "") for record in records]
+    numbers = [tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)]
+    attempt = 1 + max((int(number) for number in numbers if number.isdigit()), default=0)
+    ended = [aware(record.update_timestamp) for record in records]
+    since = max(ended, default=due or datetime.min.replace(tzinfo=timezone.utc))
+    return attempt, since + pause_before(attempt, longest)
+
+
+def _note_failures(
+    instance: dg.DagsterInstance,
+    home: Home,
+    registry: Registry,
+    records: Sequence[dg.RunRecord],
+    registered: Sequence[str],
+    unfinished: Collection[SnapshotKey],
+) -> None:
+    """Note the failures of runs that could not do so themselves, such as those that were killed."""
+    noted = {note.run_id for note in days.notes(home)}
+    for record in records:
+        run = record.dagster_run
+        if run.status is dg.DagsterRunStatus.FAILURE and run.run_id not in noted:
+            held = handles_held(run, registered)
+            lists = [key for key in unfinished if key.handle in held]
+            why = dict.fromkeys(lists, why_failed(instance, run.run_id))
+            days.note(home, "failed", run.run_id, why, registry)
+
+
+def schedule_is_stopped(instance: dg.DagsterInstance, location: str | None) -> bool:
+    """Whether somebody switched off the daily schedule of this code location."""
+    return any(
+        state.name == SCHEDULE
+        and state.status.value == "STOPPED"
+        and state.origin.repository_origin.code_location_origin.location_name == location
+        for state in instance.all_instigator_state()
+    )

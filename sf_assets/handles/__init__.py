@@ -1,0 +1,1 @@
+"""`handles.yaml`: who is tracked, and how."""

@@ -1,0 +1,1 @@
+"""A day's reading: what is due, what is read, and what came of it."""

@@ -1,0 +1,90 @@
+"""The look before buying: what would keep a day from being loaded is found before it is paid for.
+
+A warehouse that another process holds is no such thing: its load waits, and pages are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import duckdb
+
+from sf_assets.settings import SettingsError
+from sf_assets.storage.home import Home
+from sf_assets.storage.object_store import Store, is_remote, put_bytes
+from sf_assets.text import first_line
+from sf_assets.warehouse.archive import refuse_newer
+from sf_assets.warehouse.connection import writing
+from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
+from sf_assets.warehouse.schema import LOADED, fingerprint
+
+# What a page takes on the disk, landed, archived and loaded, with room to spare.
+PAGE_BYTES = 50_000
+# What is needed besides: Dagster's events, the log of a transaction.
+SPARE_BYTES = 32 << 20
+PROBE = bytes(64 << 10)
+
+
+def look(home: Home, pages: int) -> None:
+    """Find out whether about so many pages, once bought, can be landed, archived and loaded.
+
+    A warehouse of an older version is upgraded. Raises SettingsError for a folder that cannot be
+    written, WarehouseUnwritable for too little room, WarehouseUnreadable for a warehouse that is
+    damaged, missing or of a newer format, ArchiveTooNew.
+    """
+    folders = [home.landing, home.archive]
+    folders += [home.warehouse.parent] if home.lake is None else []
+    for folder in folders:
+        _write_something(folder)
+    _find_room(home.root, pages * PAGE_BYTES + SPARE_BYTES)
+    refuse_newer(home.archive)
+    _open_warehouse(home)
+
+
+def _write_something(folder: Path) -> None:
+    try:
+        if is_remote(folder):
+            probe = folder / f".probe-{uuid.uuid4().hex}"
+            put_bytes(b"", probe)
+            Store(folder).rm([probe.path])  # type: ignore[attr-defined]
+            return
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(PROBE)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise SettingsError(
+            f"{folder} cannot be written ({error}): give permission or free some space, then run "
+            "the day again"
+        ) from None
+
+
+def _find_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WarehouseUnwritable(
+            f"{folder} has {free / 1e6:,.0f} MB of room and the day needs about "
+            f"{needed / 1e6:,.0f} MB: free some space, then run the day again"
+        )
+
+
+def _open_warehouse(home: Home) -> None:
+    if home.lake is None and not home.warehouse.exists() and not home.published.is_symlink():
+        return  # the first day makes it
+    try:
+        with writing(home.writable, wait_seconds=0) as con:
+            if home.lake is None:
+                for table in LOADED:
+                    fingerprint(con, table, table)
+    except WarehouseBusy:
+        return
+    except duckdb.Error as error:
+        said = first_line(error)
+        raise WarehouseUnreadable(
+            f"{home.writable} cannot be opened for writing ({said})"
+        ) from None

@@ -1,0 +1,1 @@
+"""Files: the home, the landing, and their counterparts in an object store."""

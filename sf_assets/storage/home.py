@@ -1,0 +1,174 @@
+"""The folder everything is written to: its layout, its marker, its first use."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+from sf_assets import __version__
+from sf_assets.settings import Settings, SettingsError
+from sf_assets.storage.object_store import Lake, place
+
+HOME_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths below SF_ASSETS_HOME. Building one touches no disk; `ensure` does.
+
+    `address` is SF_ASSETS_WAREHOUSE, `storage` SF_ASSETS_STORAGE: where tables and files are kept
+    instead.
+    """
+
+    root: Path
+    address: str | None = field(default=None, repr=False)
+    storage: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Home:
+        """The home that the settings name."""
+        address = settings.warehouse.get_secret_value() if settings.warehouse else None
+        return cls(settings.home, address, settings.storage)
+
+    @property
+    def marker(self) -> Path:
+        return self.root / "home.json"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "handles.yaml"
+
+    @property
+    def landing(self) -> Path:
+        return place(self.storage, "landing") if self.storage else self.root / "landing"
+
+    @property
+    def archive(self) -> Path:
+        return place(self.storage, "archive") if self.storage else self.root / "archive"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.root / "warehouse" / "sf_assets.duckdb"
+
+    @property
+    def lake(self) -> Lake | None:
+        """The warehouse, where it is a lake and not our file."""
+        if self.address is None:
+            return None
+        return Lake(self.address, f"{self.storage or self.root}/lake/")
+
+    @property
+    def writable(self) -> Path | Lake:
+        """What is loaded and derived into: the file, or the lake."""
+        return self.lake or self.warehouse
+
+    @property
+    def readable(self) -> Path | Lake:
+        """What people, sensors and checks read: the published file, or the lake."""
+        return self.lake or self.published
+
+    @property
+    def dagster(self) -> Path:
+        return self.root / "dagster"
+
+    @property
+    def generations(self) -> Path:
+        return self.root / "published"
+
+    @property
+    def published(self) -> Path:
+        return self.root / "sf_assets.duckdb"
+
+    @property
+    def deliveries(self) -> Path:
+        return self.root / "alerts.jsonl"
+
+    @property
+    def days(self) -> Path:
+        """Why lists failed on which day, and whether the heartbeat of a day was sent."""
+        return self.root / "days.jsonl"
+
+    def start_date(self, settings: Settings) -> date:
+        """First day of the grid: the setting, else the day of first use, else today.
+
+        With SF_ASSETS_GRID_DAYS it moves on, so that the grid has so many days at most.
+        Raises SettingsError where the home was made by a newer version.
+        """
+        marker = self._read_marker()
+        start = settings.start_date
+        if start is None:
+            start = date.fromisoformat(marker["start_date"]) if marker else settings.day()
+        if settings.grid_days is None:
+            return start
+        # What came before stays in the warehouse; only Dagster's grid forgets it.
+        return max(start, settings.day() - timedelta(days=settings.grid_days - 1))
+
+    def ensure(self, settings: Settings) -> Home:
+        """Make the home on first use; return it.
+
+        Raises SettingsError where it cannot be written or was made by a newer version.
+        """
+        if self._read_marker() is None:
+            start = settings.start_date or settings.day()
+            try:
+                self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.chmod(self.root, 0o700)  # lists of people: for this user's eyes only
+                marker = {
+                    "format": HOME_FORMAT,
+                    "start_date": start.isoformat(),
+                    "created_by": __version__,
+                }
+                write_atomically(self.marker, json.dumps(marker) + "\n")
+            except OSError as error:
+                raise self._unwritable(error) from None
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise self._unwritable("no permission to write there")
+        return self
+
+    def _unwritable(self, why: object) -> SettingsError:
+        return SettingsError(
+            f"SF_ASSETS_HOME: {self.root} cannot be written ({why}); nothing was fetched. "
+            "Give write permission or point SF_ASSETS_HOME to another folder"
+        )
+
+    def _read_marker(self) -> dict[str, str] | None:
+        try:
+            text = self.marker.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise SettingsError(f"SF_ASSETS_HOME: {self.marker} cannot be read ({error})") from None
+        try:
+            marker = json.loads(text)
+            made_as = int(marker["format"])
+            date.fromisoformat(marker["start_date"])
+        except (ValueError, KeyError, TypeError):
+            raise SettingsError(
+                f"SF_ASSETS_HOME: {self.marker} is not a marker of ours; restore it or choose "
+                "another folder"
+            ) from None
+        if made_as > HOME_FORMAT:
+            raise SettingsError(
+                f"SF_ASSETS_HOME: {self.root} has format {made_as}, made by a newer sf_assets "
+                f"({marker.get('created_by', 'unknown')}); this one ({__version__}) knows formats "
+                f"up to {HOME_FORMAT}. Upgrade sf_assets; nothing was changed"
+            )
+        return dict(marker)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader or a crash sees the old one or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

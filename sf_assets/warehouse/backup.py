@@ -1,0 +1,236 @@
+"""A consistent copy of a home, made beside a pipeline that runs: a home itself, ready to go on.
+
+The order makes it consistent. First Dagster's storage, which may know less than the rest; then
+archive and landing; then, while nobody loads, the warehouse, and what came or grew since. What is
+loaded in the copy is so archived in it, and a page that is landed in it is not bought again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import duckdb
+import portalocker
+
+from sf_assets.fault_injection import crash_point
+from sf_assets.settings import SettingsError, SfAssetsError
+from sf_assets.storage.home import Home
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
+from sf_assets.warehouse.publish import PublishFailed, publish, unshared
+from sf_assets.warehouse.verify import Finding, verify
+
+# In the form of `sha256sum`, which checks it.
+CHECKSUMS = "backup.sha256"
+_LOCK = ".backup.lock"
+# Made anew in the copy, or of a process that runs: locks, files that are being written, SQLite's
+# own, which its backup takes in.
+_NOT_COPIED = (".lock", ".partial", ".moving", "-wal", "-shm", "-journal")
+
+
+class BackupFailed(SfAssetsError):
+    """The copy is not what was copied; it was removed again."""
+
+
+@dataclass
+class BackedUp:
+    """What was copied, and what `verify` finds in the copy."""
+
+    files: int = 0
+    bytes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def backup(
+    home: Home,
+    target: Path,
+    tell: Callable[[Finding], None] = lambda _: None,
+    wait_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> BackedUp:
+    """Copy a home to a new folder, whole or not at all, and verify the copy.
+
+    Raises SettingsError where there is nothing to copy or the target is there already, BackupFailed
+    for a copy that differs or a full disk, WarehouseBusy where the warehouse stays held.
+    """
+    _refuse(home, target)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        files, size = _made(home, target, partial, wait_seconds)
+    except (OSError, PublishFailed) as error:
+        raise BackupFailed(
+            f"backup: {target} cannot be made ({error}); nothing of it is left, and {home.root} is "
+            "as it was"
+        ) from None
+    return BackedUp(files, size, verify(replace(home, root=target), tell))
+
+
+def _made(home: Home, target: Path, partial: Path, wait_seconds: float) -> tuple[int, int]:
+    """Make the copy; returns its files and their bytes."""
+    lock = _begin(partial)
+    try:
+        made = _Copy(home, partial)
+        made.dagster()
+        made.files()
+        if home.warehouse.exists():
+            with locked(home.warehouse, wait_seconds):
+                made.warehouse()
+                made.files()
+        else:
+            made.files()
+        made.mend_and_publish(replace(home, root=partial))
+        crash_point("backed_up")
+        files, size = made.check()
+        (partial / _LOCK).unlink()
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+    return files, size
+
+
+def _refuse(home: Home, target: Path) -> None:
+    if home.lake is not None:
+        raise SettingsError(
+            f"backup: the tables are in {home.lake}; back up its database and its files with their "
+            "own tools, or copy everything into one home: "
+            f"sf-assets migrate --to duckdb --home {target}"
+        )
+    if not home.marker.exists():
+        raise SettingsError(f"backup: {home.root} is not a home: there is nothing to copy")
+    if target.exists() or target.is_symlink():
+        raise SettingsError(f"backup: {target} is there already; name a new folder")
+    if home.root.resolve() in (target.resolve(), *target.resolve().parents):
+        raise SettingsError(f"backup: {target} is inside of the home; name a folder elsewhere")
+
+
+def _begin(partial: Path) -> int:
+    """Make the folder that is filled; one that a killed backup left is removed first."""
+    if partial.exists():
+        with suppress(OSError), (partial / _LOCK).open("r+b") as left:
+            try:
+                portalocker.lock(left, portalocker.LOCK_EX | portalocker.LOCK_NB)
+            except (portalocker.LockException, portalocker.AlreadyLocked):
+                raise SettingsError(
+                    f"backup: another one to {partial.name[1:-8]} is under way"
+                ) from None
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, mode=0o700)
+    lock = os.open(partial / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
+    return lock
+
+
+class _Copy:
+    """A home being copied into a folder."""
+
+    def __init__(self, home: Home, root: Path) -> None:
+        self.home, self.root = home, root
+        # Path in the home -> size and time it had when it was copied, and what was read.
+        self.copied: dict[Path, tuple[tuple[int, int], str]] = {}
+
+    def dagster(self) -> None:
+        """Dagster's storage: each database by SQLite's own backup, whoever writes to it."""
+        for name in self._names("dagster"):
+            if name.suffix != ".db":
+                self._copy(name)
+                continue
+            target = self._target(name)
+            source = f"{(self.home.root / name).absolute().as_uri()}?mode=ro"
+            with (
+                closing(sqlite3.connect(source, uri=True, timeout=60)) as old,
+                closing(sqlite3.connect(target)) as new,
+            ):
+                try:
+                    old.backup(new)
+                except sqlite3.OperationalError as error:  # no room, or locked for a minute
+                    raise OSError(f"{name}: {error}") from None
+                except sqlite3.DatabaseError:
+                    self._copy(name)  # damaged, and so kept as it is
+
+    def files(self) -> None:
+        """All else but the warehouse and its publications, as far as it changed since."""
+        for name in self._names(""):
+            if name.parts[0] not in ("dagster", "warehouse", "published", "lake"):
+                self._copy(name)
+
+    def warehouse(self) -> None:
+        """The warehouse, with what a killed process left in its log. The caller holds its lock."""
+        work = self.home.warehouse
+        with unshared(work):
+            for file in (work, *work.parent.glob(f"{work.name}.wal*")):
+                self._copy(file.relative_to(self.home.root))
+
+    def mend_and_publish(self, copy: Home) -> None:
+        """Close the copied warehouse cleanly where it was not, and publish it for people."""
+        if not copy.warehouse.exists():
+            return
+        if any(copy.warehouse.parent.glob(f"{copy.warehouse.name}.wal*")):
+            with suppress(duckdb.Error), duckdb.connect(str(copy.warehouse)) as con:
+                con.execute("CHECKPOINT")
+            self.copied.pop(copy.warehouse.relative_to(copy.root))
+        publish(copy)
+
+    def check(self) -> tuple[int, int]:
+        """Read the copy once more, and note its checksums; returns its files and their bytes."""
+        lines, size = [], 0
+        for path in sorted(self.root.rglob("*")):
+            name = path.relative_to(self.root)
+            if path.is_symlink() or not path.is_file() or name.name.endswith(".lock"):
+                continue
+            digest = _digest(path)
+            if name in self.copied and self.copied[name][1] != digest:
+                raise BackupFailed(f"{path} is not what {self.home.root / name} is; try again")
+            size += path.stat().st_size
+            lines.append(f"{digest}  {name.as_posix()}\n")
+        (self.root / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+        return len(lines), size
+
+    def _names(self, folder: str) -> Iterator[Path]:
+        # Folders of days may go while they are looked through.
+        for parent, _, names in os.walk(self.home.root / folder):
+            for name in sorted(names):
+                path = Path(parent, name)
+                if not name.endswith(_NOT_COPIED) and path not in (
+                    self.home.published,
+                    self.home.root / CHECKSUMS,
+                ):
+                    yield path.relative_to(self.home.root)
+
+    def _target(self, name: Path) -> Path:
+        target = self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return target
+
+    def _copy(self, name: Path) -> None:
+        with suppress(FileNotFoundError), (self.home.root / name).open("rb") as source:
+            stat = os.fstat(source.fileno())
+            state = (stat.st_size, stat.st_mtime_ns)
+            if self.copied.get(name, (None,))[0] == state:
+                return
+            digest = hashlib.sha256()
+            target = self._target(name)
+            with os.fdopen(
+                os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
+            ) as copy:
+                while chunk := source.read(1 << 20):
+                    digest.update(chunk)
+                    copy.write(chunk)
+                copy.flush()
+                os.fsync(copy.fileno())
+            self.copied[name] = state, digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

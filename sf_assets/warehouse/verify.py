@@ -1,0 +1,371 @@
+"""Archive, landing, warehouse and published file held against each other; nothing is changed.
+
+What is looked at is a copy of the warehouse, so that a pipeline on the same home hardly notices.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from sf_assets.settings import SettingsError, SfAssetsError
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landed, LandingDamaged, SnapshotKey
+from sf_assets.storage.landing_objects import landing_at
+from sf_assets.text import first_line
+from sf_assets.warehouse.archive import (
+    SnapshotRow,
+    accounts_in,
+    archive_files,
+    snapshots_in,
+    write_batch,
+)
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, reading, writing
+from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.lake import use_s3
+from sf_assets.warehouse.ledger import LedgerDamaged, archived_attempts, paid_for, without_evidence
+from sf_assets.warehouse.load import loaded_rows, record
+from sf_assets.warehouse.publish import unshared
+from sf_assets.warehouse.schema import LOADED, TABLES, WAREHOUSE_FORMAT, fingerprint
+
+# Landed lists that are archived once more to compare, and lists of days that are asked for.
+LANDED_SAMPLE = 10
+LISTS_SAMPLE = 50
+# A person whose ids were found to be one stands once in a list that shows both.
+SAME_PEOPLE = 0.005
+
+
+@dataclass
+class Finding:
+    """What one check found; fine where there are no `problems`."""
+
+    check: str
+    says: str
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(
+    home: Home,
+    tell: Callable[[Finding], None] = lambda _: None,
+    *,
+    full: bool = False,
+    wait_seconds: float = DEFAULT_WAIT_SECONDS,
+) -> list[Finding]:
+    """Check a home, telling each finding as it comes. Changes nothing.
+
+    `full` derives everything anew in a scratch folder and compares all tables, unless something is
+    wrong already; that takes as long as a rebuild. Raises SettingsError where there is no home,
+    WarehouseBusy where the warehouse stays held.
+    """
+    if not home.marker.exists():
+        raise SettingsError(f"{home.root} is not a home: there is nothing to verify")
+    findings: list[Finding] = []
+
+    def say(finding: Finding) -> None:
+        findings.append(finding)
+        tell(finding)
+
+    with tempfile.TemporaryDirectory() as name:
+        look = _Look(home, Path(name), wait_seconds)
+        say(look.archive())
+        say(look.landing())
+        if home.lake is None and not home.published.is_symlink() and not look.copy.exists():
+            say(Finding("warehouse", "nothing is loaded yet"))
+            return findings
+        try:
+            with look.warehouse_open() as con:
+                say(look.tables(con))
+                if not findings[-1].problems:
+                    for check in (look.snapshots, look.published, look.lists):
+                        say(check(con))
+                    if full and not any(one.problems for one in findings):
+                        say(look.derived(con))
+        except (duckdb.Error, FileNotFoundError) as error:
+            said = first_line(error)
+            problem = f"{home.writable} cannot be read ({said}): run sf-assets rebuild"
+            say(Finding("warehouse", "", [problem]))
+    return findings
+
+
+class _Look:
+    """What the checks of one home share."""
+
+    def __init__(self, home: Home, scratch: Path, wait_seconds: float) -> None:
+        self.home, self.scratch, self.wait_seconds = home, scratch, wait_seconds
+        self.copy = scratch / "warehouse" / home.warehouse.name
+        # The published file as it was when the warehouse was copied; None where they are equal.
+        self.published_copy: Path | None = scratch / "published.duckdb"
+        # Copied first: whatever it names is in an archive that is read later.
+        if home.lake is None and home.warehouse.exists():
+            self._copy_files()
+        self.archived: dict[str, list[SnapshotRow]] = {}
+        self.unreadable: set[str] = set()
+        self.accounts: dict[tuple[SnapshotKey, int], tuple[int, int]] = {}
+        self.landed: dict[SnapshotKey, Landed] = {}
+
+    def _copy_files(self) -> None:
+        work = self.home.warehouse
+        self.copy.parent.mkdir()
+        may_lock = _is_writable(work.parent)
+        with locked(work, self.wait_seconds) if may_lock else nullcontext(), unshared(work) as file:
+            with self.copy.open("wb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+            for log in work.parent.glob(f"{work.name}.wal*"):  # of a process that was killed
+                shutil.copyfile(log, self.copy.with_name(log.name))
+            published = self.home.published
+            if published.exists():
+                assert self.published_copy is not None
+                if filecmp.cmp(published, self.copy, shallow=False):
+                    self.published_copy = None
+                else:
+                    shutil.copyfile(published, self.published_copy)
+
+    @contextmanager
+    def warehouse_open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if self.home.lake is not None:
+            with reading(self.home.lake) as con:
+                yield con
+            return
+        if not self.copy.exists():
+            raise FileNotFoundError("it is not there")
+        with duckdb.connect(str(self.copy)) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            yield con
+
+    def archive(self) -> Finding:
+        """Every file can be read to its last byte and lists as many accounts as it says."""
+        found = Finding("archive", "")
+        root = self.home.archive
+        with duckdb.connect() as con:
+            use_s3(con, root)
+            for path in archive_files(root):
+                try:
+                    rows, accounts = snapshots_in(path), accounts_in(con, path)
+                except SfAssetsError as error:
+                    found.problems.append(str(error))
+                    self.unreadable.add(f"{path.parent.name}/{path.name}")
+                    continue
+                for row in rows:
+                    listed = accounts.get((row.key, row.attempt), (0, 0))[0]
+                    if row.lookup_status == "found" and listed != row.listed:
+                        found.problems.append(
+                            f"{path}: {row.key} has {listed} accounts instead of {row.listed}; "
+                            "restore the file from a backup"
+                        )
+                    self.archived.setdefault(row.archive_file, []).append(row)
+                self.accounts |= accounts
+        found.says = (
+            f"{len(self.archived)} files, {sum(map(len, self.archived.values()))} snapshots, "
+            f"{sum(count for count, _ in self.accounts.values())} accounts"
+        )
+        return found
+
+    def landing(self) -> Finding:
+        """Every line has its checksum; a sample of lists is what the archive has of them."""
+        found = Finding("landing", "")
+        landing = landing_at(self.home.landing, self.home.root)
+        for day in landing.days():
+            for key, landed in landing.read_each(landing.keys(day)):
+                if isinstance(landed, LandingDamaged):
+                    found.problems.append(str(landed))
+                elif landed is not None:
+                    self.landed[key] = landed
+        versions = {
+            (row.key, row.version) for rows in self.archived.values() for row in rows
+        }  # what was read on since is archived when it is loaded
+        both = [
+            one
+            for key, one in self.landed.items()
+            if (best := one.to_load) and (key, (best.number, best.pages)) in versions
+        ]
+        sample = random.sample(both, min(LANDED_SAMPLE, len(both)))
+        with duckdb.connect() as con:
+            for landed in sample:
+                best = landed.to_load
+                assert best is not None
+                (row,) = write_batch(self.scratch / "archive", [landed])
+                name = (row.key, row.attempt)
+                anew = accounts_in(con, self.scratch / "archive" / row.archive_file)
+                if anew.get(name) != self.accounts.get(name):
+                    found.problems.append(
+                        f"{row.key}: the archive does not have what was landed in {landed.path}"
+                    )
+        found.says = f"{len(self.landed)} lists, {len(sample)} compared with the archive"
+        return found
+
+    def tables(self, con: duckdb.DuckDBPyConnection) -> Finding:
+        """The warehouse is of our format, and every block of every table can be read."""
+        found = Finding("warehouse", "")
+        ((made_as,),) = con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall()
+        if made_as != WAREHOUSE_FORMAT:
+            mend = "upgrade sf_assets" if made_as > WAREHOUSE_FORMAT else "the next run upgrades it"
+            found.problems.append(
+                f"{self.home.writable} has format {made_as}, this sf_assets {WAREHOUSE_FORMAT}: "
+                + mend
+            )
+            return found
+        rows = sum(fingerprint(con, table, table)[0] for table in TABLES)
+        found.says = f"{len(TABLES)} tables, {rows} rows"
+        return found
+
+    def snapshots(self, con: duckdb.DuckDBPyConnection) -> Finding:
+        """What is loaded is archived as it is loaded, and what is archived is loaded."""
+        found = Finding("snapshots", "")
+        loaded = {row.key: row for row in _all_rows(con)}
+        known = {row for rows in self.archived.values() for row in rows}
+        shows_everyone = {
+            SnapshotKey(*key): exhaustive
+            for *key, exhaustive in con.execute(
+                "SELECT snapshot_date, handle, relation, exhaustive FROM internal.snapshots"
+            ).fetchall()
+        }
+        found.problems += [
+            f"{key}: {row.archive_file} of the archive does not have it as it is loaded"
+            for key, row in loaded.items()
+            if (row not in known or row.exhaustive is not shows_everyone[key])
+            and row.archive_file not in self.unreadable
+        ]
+        waiting = set()
+        for rows in self.archived.values():
+            for row in rows:
+                there = loaded.get(row.key)
+                if there is not None and there.version >= row.version:
+                    continue
+                landed = self.landed.get(row.key)
+                if landed is not None and landed.to_load is not None:
+                    waiting.add(row.key)  # archived a moment ago, or by a run that was killed then
+                else:
+                    found.problems.append(
+                        f"{row.key}: {row.archive_file} has it and the warehouse does not: run "
+                        "sf-assets rebuild"
+                    )
+        found.says = f"{len(loaded)} loaded, each in the archive, and what they cost"
+        if waiting:
+            found.says += f"; {len(waiting)} landed and not loaded yet"
+        paid = {
+            tuple(name): credits
+            for *name, credits in con.execute(
+                "SELECT relation, handle, snapshot_date, attempt, credits FROM credit_ledger"
+            ).fetchall()
+        }
+        evidence = [
+            one for landed in self.landed.values() for one in paid_for(landed.key, landed.attempts)
+        ]
+        try:
+            found.problems += [
+                f"{name}: what it cost is not loaded as the archive has it: run sf-assets rebuild"
+                for name in without_evidence(con, self.home.archive, evidence)
+            ]
+        except LedgerDamaged as error:
+            found.problems += [] if self.unreadable else [str(error)]
+        with suppress(LedgerDamaged):  # told of the archive already
+            for one in archived_attempts(self.home.archive):
+                key = SnapshotKey(one.snapshot_date, one.handle, one.relation)
+                if key not in waiting and paid.get(one.name, -1) < one.credits:
+                    found.problems.append(f"{key}: its {one.credits} credits are not in the ledger")
+        return found
+
+    def published(self, con: duckdb.DuckDBPyConnection) -> Finding:
+        """People read what is in the warehouse, or what was in it before the last load."""
+        found = Finding("published", "")
+        if self.home.lake is not None:
+            found.says = "a lake is read as it is"
+        elif self.published_copy is None:
+            found.says = "equal to the warehouse, byte for byte"
+        elif not self.published_copy.exists():
+            found.says = "not published yet: the next run does"
+        else:
+            try:
+                with duckdb.connect(str(self.published_copy), read_only=True) as other:
+                    self._compare(found, con, other)
+            except duckdb.Error as error:
+                found.problems.append(
+                    f"{self.home.published} cannot be read ({first_line(error)}): the "
+                    "next snapshot publishes it anew"
+                )
+        return found
+
+    @staticmethod
+    def _compare(
+        found: Finding, con: duckdb.DuckDBPyConnection, other: duckdb.DuckDBPyConnection
+    ) -> None:
+        other.execute("SET TimeZone = 'UTC'")
+        differ = [
+            table for table in TABLES
+            if fingerprint(other, table, table) != fingerprint(con, table, table)
+        ]  # fmt: skip
+        if not differ:
+            found.says = "equal to the warehouse in all tables"
+            return
+        loaded = {row.key: row.version for row in _all_rows(con)}
+        unknown = [row.key for row in _all_rows(other) if loaded.get(row.key, (0, 0)) < row.version]
+        found.problems += [f"{key}: published, and not in the warehouse" for key in unknown]
+        found.says = f"older than the warehouse ({', '.join(differ)}): the next run renews it"
+
+    def lists(self, con: duckdb.DuckDBPyConnection) -> Finding:
+        """A sample of lists, as people are shown them, has as many accounts as the archive."""
+        found = Finding("lists", "")
+        sample = con.execute(
+            "SELECT s.relation, s.handle, s.snapshot_date, s.listed FROM internal.snapshots AS s "
+            "SEMI JOIN internal.comparisons AS c ON c.relation = s.relation "
+            "AND c.handle = s.handle AND c.snapshot_date = s.snapshot_date "
+            "AND c.attempt = s.attempt AND c.pages = s.pages "
+            "WHERE s.listed > 0 AND s.end_reason <> 'known' "
+            f"ORDER BY random() LIMIT {LISTS_SAMPLE}"
+        ).fetchall()
+        for relation, handle, day, listed in sample:
+            ((shown,),) = con.execute(
+                f"SELECT count(*) FILTER (NOT healed) FROM {relation}_on(?, ?)", [handle, day]
+            ).fetchall()
+            if not listed - max(2, SAME_PEOPLE * listed) <= shown <= listed:
+                found.problems.append(
+                    f"{handle} {relation} {day}: {shown} accounts are derived of {listed}: run "
+                    "sf-assets rebuild"
+                )
+        found.says = f"{len(sample)} asked for, as many accounts as in the archive"
+        return found
+
+    def derived(self, con: duckdb.DuckDBPyConnection) -> Finding:
+        """All that is derived, derived anew of what is loaded."""
+        found = Finding("derived", "")
+        waiting = con.execute(
+            "SELECT count(*) FROM internal.snapshots AS s ANTI JOIN internal.comparisons AS c "
+            "ON c.relation = s.relation AND c.handle = s.handle "
+            "AND c.snapshot_date = s.snapshot_date AND c.attempt = s.attempt AND c.pages = s.pages"
+        ).fetchall()[0][0]
+        if waiting:
+            found.says = f"not compared: {waiting} snapshots wait to be derived"
+            return found
+        tables = [table for table in TABLES if table not in LOADED]
+        with writing(self.scratch / "anew" / "warehouse.duckdb") as anew:
+            use_s3(anew, self.home.archive)
+            record(anew, _all_rows(con))
+            derive(anew, self.home.archive)
+            found.problems = [
+                f"{table} is not what the archive gives: run sf-assets rebuild"
+                for table in tables
+                if fingerprint(anew, table, table) != fingerprint(con, table, table)
+            ]
+        found.says = f"{len(tables)} tables, equal to what the archive gives"
+        return found
+
+
+def _all_rows(con: duckdb.DuckDBPyConnection) -> list[SnapshotRow]:
+    keys = con.execute("SELECT snapshot_date, handle, relation FROM internal.snapshots").fetchall()
+    return loaded_rows(con, [SnapshotKey(*key) for key in keys])
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False  # a backup on a read-only disk: nobody writes there
