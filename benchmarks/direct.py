@@ -20,10 +20,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from walks import land_whole
 
+from sf_assets.model import SnapshotKey
 from sf_assets.simulator import World
 from sf_assets.simulator.world import SLOT_BITS
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landed, Landing, SnapshotKey
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Landed
 from sf_assets.warehouse.alignment import completeness
 from sf_assets.warehouse.archive import ROW_GROUP, SnapshotRow
 from sf_assets.warehouse.statements import sql

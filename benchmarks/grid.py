@@ -126,11 +126,12 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
     from dagster._core.events.log import EventLogEntry
     from dagster._core.storage.event_log import SqlEventLogStorage
 
-    from sf_assets.cli.snapshot import dagster_instance
+    from sf_assets.cli.runner import dagster_instance
     from sf_assets.defs.partitions import HANDLES
     from sf_assets.defs.snapshot_metadata import snapshot_event
-    from sf_assets.handles.parse import track
-    from sf_assets.settings import RELATIONS, load_settings
+    from sf_assets.handles.edit import track
+    from sf_assets.model import RELATIONS
+    from sf_assets.settings import load_settings
     from sf_assets.storage.home import Home
     from sf_assets.warehouse.archive import SnapshotRow
 
@@ -227,7 +228,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
 @contextlib.contextmanager
 def webserver(home: Path) -> Iterator[str]:
     """The real webserver on this home; yields its GraphQL address."""
-    from sf_assets.cli.snapshot import prepare_dagster_home
+    from sf_assets.cli.runner import prepare_dagster_home
     from sf_assets.storage.home import Home
 
     prepare_dagster_home(Home(home))

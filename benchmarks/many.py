@@ -45,10 +45,11 @@ def directly() -> None:
     from sf_assets.ingest.batches import read_in_batches
     from sf_assets.ingest.reader import Collected, ListToRead
     from sf_assets.ingest.scheduler import collect
+    from sf_assets.model import SnapshotKey
     from sf_assets.settings import load_settings
     from sf_assets.social_fetch import SocialFetchClient
     from sf_assets.storage.home import Home
-    from sf_assets.storage.landing import Landing, SnapshotKey
+    from sf_assets.storage.landing import Landing
     from sf_assets.warehouse.connection import writing
     from sf_assets.warehouse.derive import derive
     from sf_assets.warehouse.load import load

@@ -19,8 +19,10 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landing, Page, SnapshotKey
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Page
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load

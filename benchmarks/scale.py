@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psycopg2
 from walks import land_whole
 
-from sf_assets.handles.parse import track
-from sf_assets.settings import RELATIONS, load_settings
+from sf_assets.handles.edit import track
+from sf_assets.model import RELATIONS, SnapshotKey
+from sf_assets.settings import load_settings
 from sf_assets.simulator import Options, background, preset_world
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import SnapshotKey
 from sf_assets.storage.landing_objects import landing_at
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
@@ -51,7 +51,7 @@ FAR = ("SF_ASSETS_WAREHOUSE", "SF_ASSETS_STORAGE")
 
 def work(number: int, workers: int, chunk: int) -> None:
     """One worker: every so-manieth chunk of the day's handles, through the pipeline's own job."""
-    from sf_assets.cli.snapshot import Runner, dagster_instance
+    from sf_assets.cli.runner import Runner, dagster_instance
     from sf_assets.defs import schedules
     from sf_assets.handles.parse import read_registry
 

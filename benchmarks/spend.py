@@ -40,12 +40,14 @@ import duckdb
 from walks import land
 
 from sf_assets.credits.estimate import costs_before
-from sf_assets.handles.parse import ListSettings, PageDepth
+from sf_assets.handles.settings import ListSettings, PageDepth
 from sf_assets.ingest.overlap import KnownList, KnownRun
+from sf_assets.model import SnapshotKey
 from sf_assets.simulator import ListSpec, ProfileSpec, World
 from sf_assets.social_fetch import ListWalk
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landed, Landing, SnapshotKey
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Landed
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import known_lists, load

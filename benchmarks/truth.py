@@ -52,7 +52,7 @@ import duckdb
 import numpy as np
 from walks import land_whole
 
-from sf_assets.settings import RELATIONS, Relation
+from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.simulator import (
     Changes,
     ListTruth,
@@ -62,7 +62,8 @@ from sf_assets.simulator import (
     preset_world,
 )
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landed, Landing, SnapshotKey
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Landed
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from sf_assets.model import SnapshotKey
 from sf_assets.simulator import World
 from sf_assets.social_fetch import ListWalk, parse_page
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    Page,
-    SnapshotKey,
-    now,
-)
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Landed, Page, now
 
 
 def land(

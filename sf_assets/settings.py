@@ -8,21 +8,15 @@ from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic import model_validator as _model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-Relation = Literal["followers", "following"]
-RELATIONS: tuple[Relation, ...] = ("followers", "following")
-
-_HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
-
-# What may be told; status changes and failed days are unless somebody asks for other kinds.
-AlertKind = Literal["status", "failed", "churn", "notable", "stale", "credits"]
-ALERT_KINDS: tuple[AlertKind, ...] = ("status", "failed", "churn", "notable", "stale", "credits")
+from sf_assets.errors import SettingsError
+from sf_assets.model import ALERT_KINDS, AlertKind
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
@@ -36,19 +30,6 @@ _CRON_PART = re.compile(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9][0-9]?)?")
 _CRON_NAMES = re.compile(
     r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)\b"
 )
-
-
-class SfAssetsError(Exception):
-    """Root of the errors that a person can mend; the message is one clear sentence."""
-
-
-class SettingsError(SfAssetsError):
-    """A setting, the registry or the home is wrong. Nothing was written."""
-
-
-def is_handle(text: str) -> bool:
-    """Whether the text is a handle in its one spelling, which is safe in a path and a URL."""
-    return _HANDLE.fullmatch(text) is not None
 
 
 def is_loopback(url: str) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.snapshot import Runner, dagster_instance
-from sf_assets.handles.parse import track
-from sf_assets.settings import RELATIONS, Relation, load_settings
+from sf_assets.cli.runner import Runner, dagster_instance
+from sf_assets.handles.edit import track
+from sf_assets.model import RELATIONS, Relation
+from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 

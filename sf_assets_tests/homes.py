@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sf_assets.settings import RELATIONS
+from sf_assets.model import RELATIONS
 from sf_assets.storage.home import HOME_FORMAT, Home
 from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.compact import compact

@@ -20,15 +20,11 @@ from typing import Any
 
 import duckdb
 
-from sf_assets.settings import Relation
+from sf_assets.model import Relation, SnapshotKey
+from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    Page,
-    SnapshotKey,
-)
-from sf_assets.storage.object_store import Lake
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Landed, Page
 from sf_assets.warehouse.derive import Derived, derive
 from sf_assets.warehouse.lake import attach
 from sf_assets.warehouse.load import load, record

@@ -27,7 +27,8 @@ from sf_assets.alerts import (
     title,
     undelivered,
 )
-from sf_assets.settings import Settings, SettingsError
+from sf_assets.errors import SettingsError
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import writing
 

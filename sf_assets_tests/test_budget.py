@@ -10,14 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sf_assets.credits.budget import (
-    Budget,
-    DayMeter,
-    Need,
-    shares,
-)
-from sf_assets.settings import Relation
-from sf_assets.storage.landing import Landing, SnapshotKey
+from sf_assets.credits.budget import Budget
+from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.shares import Need, shares
+from sf_assets.model import Relation, SnapshotKey
+from sf_assets.storage.landing import Landing
 
 from .served_lists import ListServer
 from .test_collect import DAY, end_of, fans, key_of, landing, read, server, to_read

@@ -25,15 +25,11 @@ from pydantic import SecretStr
 from sf_assets.credits.budget import Budget
 from sf_assets.ingest.overlap import KnownList
 from sf_assets.ingest.reader import Collected, ListToRead, Reader
-from sf_assets.ingest.scheduler import collect, spent_on
-from sf_assets.settings import Relation
+from sf_assets.ingest.scheduler import collect
+from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    LandingDamaged,
-    SnapshotKey,
-)
+from sf_assets.storage.landing import Landing, spent_on
+from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.load import load

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.settings import Settings, SettingsError
+from sf_assets.errors import SettingsError
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home, write_atomically
 
 

@@ -21,15 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    LandingDamaged,
-    Page,
-    SnapshotKey,
-    SnapshotLog,
-    drop_days_before,
-)
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.landing import Landing, SnapshotLog, drop_days_before
+from sf_assets.storage.records import Landed, LandingDamaged, Page
 
 DAY = date(2026, 3, 4)
 KEY = SnapshotKey(DAY, "bob", "followers")

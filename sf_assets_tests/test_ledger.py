@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.cli.runner import dagster_instance
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
 from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.rebuild import rebuild

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.cli.snapshot import prepare_dagster_home
-from sf_assets.settings import SettingsError, load_settings
+from sf_assets.cli.runner import prepare_dagster_home
+from sf_assets.errors import SettingsError
+from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
 from sf_assets.storage.object_store import pattern_of
 from sf_assets.warehouse.connection import reading

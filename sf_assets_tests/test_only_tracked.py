@@ -12,17 +12,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sf_assets.cli.snapshot import (
-    Runner,
-    dagster_instance,
-    failure_of,
-    reasons_of,
-)
-from sf_assets.credits.budget import DayMeter
+from sf_assets.cli.runner import Runner, dagster_instance, failure_of
+from sf_assets.cli.snapshot import reasons_of
+from sf_assets.credits.meter import DayMeter
 from sf_assets.defs import snapshots
 from sf_assets.defs.partitions import grid_key, register_handles
+from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
-from sf_assets.storage.landing import Landing, SnapshotKey
+from sf_assets.storage.landing import Landing
 from sf_assets.storage.landing_objects import ObjectLanding
 
 from .cli.shell import contents, run

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.snapshot import dagster_instance, failure_of
+from sf_assets.cli.runner import dagster_instance, failure_of
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 
@@ -132,7 +132,7 @@ def test_a_past_day_is_refused_without_a_request(tmp_path: Path) -> None:
         pipeline.snapshot(DAY2, "open")
         asked = len(server.requests)
         with dagster_instance(pipeline.home) as instance:
-            from sf_assets.cli.snapshot import Runner
+            from sf_assets.cli.runner import Runner
 
             (result,) = Runner(instance, pipeline.settings).snapshot(
                 DAY1, ["open"], ["followers"], refresh=False
@@ -157,7 +157,7 @@ def test_a_past_day_whose_pages_are_landed_is_loaded(tmp_path: Path) -> None:
         with dagster_instance(pipeline.home) as instance:
             import os
 
-            from sf_assets.cli.snapshot import Runner
+            from sf_assets.cli.runner import Runner
 
             os.environ["SF_ASSETS_TODAY"] = DAY3.isoformat()
             (result,) = Runner(instance, pipeline.settings).snapshot(

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from sf_assets.cli import main
 from sf_assets.defs.partitions import Grid
-from sf_assets.settings import SettingsError, load_settings
+from sf_assets.errors import SettingsError
+from sf_assets.settings import load_settings
+from sf_assets.storage.address import Lake, without_password
 from sf_assets.storage.home import Home
-from sf_assets.storage.object_store import Lake, place, without_password
+from sf_assets.storage.object_store import place
 from sf_assets.warehouse.connection import reading, writing
 
 from .components import missing

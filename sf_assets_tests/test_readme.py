@@ -17,7 +17,8 @@ import pytest
 from sf_assets.alerts import StatusChange, messages
 from sf_assets.cli import main
 from sf_assets.cli.examples import examples
-from sf_assets.settings import ALERT_KINDS, Settings
+from sf_assets.model import ALERT_KINDS
+from sf_assets.settings import Settings
 from sf_assets.simulator import background
 from sf_assets.warehouse.connection import writing_file
 from sf_assets.warehouse.schema import column_comments

@@ -10,17 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sf_assets.handles.parse import (
+from sf_assets.handles.edit import track, untrack
+from sf_assets.handles.parse import parse_registry, read_registry, registry_in_force
+from sf_assets.handles.settings import (
     HandleSettings,
     PageDepth,
     Registry,
     RegistryError,
     normalise_handle,
-    parse_registry,
-    read_registry,
-    registry_in_force,
-    track,
-    untrack,
 )
 
 ALLOWED = set("abcdefghijklmnopqrstuvwxyz0123456789._")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import AliasChoices
 
-from sf_assets.settings import Settings, SettingsError, is_loopback, load_settings
+from sf_assets.errors import SettingsError
+from sf_assets.settings import Settings, is_loopback, load_settings
 
 LOOPBACK = "http://127.0.0.1:4010"
 

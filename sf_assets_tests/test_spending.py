@@ -10,14 +10,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.cli.runner import dagster_instance
 from sf_assets.credits.estimate import costs_before
 from sf_assets.defs import schedules
 from sf_assets.handles.parse import read_registry
 from sf_assets.ingest.reader import ListToRead
 from sf_assets.ingest.run_budget import Spending
+from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
-from sf_assets.storage.landing import Landing, SnapshotKey
+from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.connection import reading
 
 from .conftest import Pipeline
@@ -155,8 +156,8 @@ def test_the_plan_is_one_line_of_the_log(pipeline: Pipeline, server: ListServer)
 def test_a_run_of_the_schedule_leaves_out_what_is_not_due(
     pipeline: Pipeline, server: ListServer
 ) -> None:
-    from sf_assets.cli.snapshot import Runner
-    from sf_assets.handles.parse import WEEKDAYS
+    from sf_assets.cli.runner import Runner
+    from sf_assets.handles.settings import WEEKDAYS
 
     pipeline.track("tiny", weekdays=[WEEKDAYS[DAY2.weekday()]])
     os.environ["SF_ASSETS_TODAY"] = DAY1.isoformat()

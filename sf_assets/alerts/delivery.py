@@ -20,8 +20,9 @@ from typing import Any
 from sf_assets.alerts.kinds import Alert
 from sf_assets.alerts.ledger import note, note_delivered, taken
 from sf_assets.alerts.words import Message, messages, sample
+from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
-from sf_assets.settings import Settings, SfAssetsError
+from sf_assets.settings import Settings
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 

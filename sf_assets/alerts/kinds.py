@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, ClassVar, Literal
 
-from sf_assets.settings import AlertKind
+from sf_assets.model import AlertKind
 
 Level = Literal["warning", "info", "success"]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 
-from sf_assets.settings import AlertKind
+from sf_assets.model import AlertKind
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
-from sf_assets.storage.landing import now
+from sf_assets.storage.records import now
 
 
 def delivered(home: Home) -> set[str]:

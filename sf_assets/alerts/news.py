@@ -24,9 +24,11 @@ from sf_assets.alerts.kinds import (
     StatusChange,
 )
 from sf_assets.alerts.ledger import switched_on
-from sf_assets.handles.parse import Registry, registry_in_force
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days
-from sf_assets.settings import RELATIONS, Relation, Settings
+from sf_assets.model import RELATIONS, Relation
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 

@@ -7,7 +7,8 @@ import click
 from sf_assets import alerts
 from sf_assets.alerts.words import as_data
 from sf_assets.cli.tables import counted, print_json, print_table
-from sf_assets.settings import Settings, SettingsError
+from sf_assets.errors import SettingsError
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 
 

@@ -13,7 +13,7 @@ import click
 from sf_assets.cli.exit_codes import SOME_FAILED, WRONG_USAGE
 
 if TYPE_CHECKING:
-    from sf_assets.handles.parse import Registry
+    from sf_assets.handles.settings import Registry
     from sf_assets.settings import Settings
     from sf_assets.storage.home import Home
 
@@ -54,7 +54,7 @@ def said_clearly(command: _Command) -> _Command:
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        from sf_assets.settings import SettingsError, SfAssetsError
+        from sf_assets.errors import SettingsError, SfAssetsError
 
         try:
             return command(*args, **kwargs)
@@ -99,7 +99,8 @@ def registry_of(home: Home) -> Registry:
 
     Raises RegistryError where the file is broken and no list was good before.
     """
-    from sf_assets.handles.parse import RegistryError, registry_in_force
+    from sf_assets.handles.parse import registry_in_force
+    from sf_assets.handles.settings import RegistryError
 
     registry, wrong = registry_in_force(home.registry)
     if wrong is not None and not registry.handles:
@@ -120,8 +121,9 @@ def tracked_handles(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[str]:
     """For shell completion: handles of the registry that go on like this; never an error."""
+    from sf_assets.errors import SfAssetsError
     from sf_assets.handles.parse import registry_in_force
-    from sf_assets.settings import SfAssetsError, load_settings
+    from sf_assets.settings import load_settings
     from sf_assets.storage.home import Home
 
     try:

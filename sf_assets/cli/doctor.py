@@ -15,9 +15,10 @@ import httpx
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
 from sf_assets.cli.tables import counted, print_json
+from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.ingest.days import last_heartbeat, missing_days
-from sf_assets.settings import Settings, SettingsError, load_settings, misspelt_variables
+from sf_assets.settings import Settings, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
     Balance,
     SocialFetchClient,

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import counted, print_table
-from sf_assets.credits.budget import Budget, DayMeter
+from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost, costs_before
 from sf_assets.credits.forecast import (
     Forecast,
@@ -23,12 +23,14 @@ from sf_assets.credits.forecast import (
     first_page_forecast,
     forecast,
 )
-from sf_assets.handles.parse import Registry, normalise_handle
+from sf_assets.credits.meter import DayMeter
+from sf_assets.errors import SettingsError
+from sf_assets.handles.settings import Registry, normalise_handle
 from sf_assets.ingest import preflight
 from sf_assets.ingest.reader import ListToRead, first_page
 from sf_assets.ingest.run_budget import ask_balance
-from sf_assets.ingest.scheduler import spent_on
-from sf_assets.settings import Settings, SettingsError
+from sf_assets.model import SnapshotKey
+from sf_assets.settings import Settings
 from sf_assets.social_fetch import (
     ListWalk,
     LookupStatus,
@@ -37,7 +39,7 @@ from sf_assets.social_fetch import (
     StopEverything,
 )
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import SnapshotKey
+from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landing_objects import landing_at
 from sf_assets.text import first_line
 from sf_assets.warehouse.connection import reading

@@ -147,8 +147,10 @@ def snapshot(
     as_json: bool,
 ) -> None:
     from sf_assets.cli.snapshot import Manner, run_snapshot
-    from sf_assets.handles.parse import normalise_handle
-    from sf_assets.settings import RELATIONS, SettingsError, load_settings
+    from sf_assets.errors import SettingsError
+    from sf_assets.handles.settings import normalise_handle
+    from sf_assets.model import RELATIONS
+    from sf_assets.settings import load_settings
 
     settings = load_settings()
     if not settings.simulated:
@@ -385,7 +387,7 @@ def simulate(
     from datetime import datetime, timezone
     from typing import cast
 
-    from sf_assets.settings import SettingsError
+    from sf_assets.errors import SettingsError
     from sf_assets.simulator import Options, Preset, preset_world, run
 
     day = today.date() if today else None

@@ -16,8 +16,8 @@ from sf_assets.ingest.progress import (
     line,
     watching,
 )
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk
-from sf_assets.storage.landing import SnapshotKey
 
 
 @contextmanager

@@ -48,7 +48,9 @@ def track(
     as_json: bool,
 ) -> None:
     from sf_assets.cli.tables import print_json
-    from sf_assets.handles.parse import normalise_handle, registry_to_edit, track
+    from sf_assets.handles.edit import track
+    from sf_assets.handles.parse import registry_to_edit
+    from sf_assets.handles.settings import normalise_handle
     from sf_assets.settings import load_settings
 
     settings = load_settings()
@@ -88,8 +90,11 @@ def track(
 @said_clearly
 def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
-    from sf_assets.handles.parse import normalise_handle, registry_to_edit, untrack
-    from sf_assets.settings import SettingsError, load_settings
+    from sf_assets.errors import SettingsError
+    from sf_assets.handles.edit import untrack
+    from sf_assets.handles.parse import registry_to_edit
+    from sf_assets.handles.settings import normalise_handle
+    from sf_assets.settings import load_settings
 
     home = known_home(load_settings())
     registry = registry_to_edit(home.registry)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import click
 
-from sf_assets.cli.snapshot import prepare_dagster_home
-from sf_assets.settings import Settings, SettingsError, SfAssetsError
+from sf_assets.cli.runner import prepare_dagster_home
+from sf_assets.errors import SettingsError, SfAssetsError
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home, write_atomically
 
 HOST = "127.0.0.1"

@@ -142,7 +142,8 @@ def backup(to: Path, quiet: bool, as_json: bool) -> None:
 )
 @said_clearly
 def migrate(address: str, storage: str | None, folder: Path | None) -> None:
-    from sf_assets.settings import SettingsError, load_settings
+    from sf_assets.errors import SettingsError
+    from sf_assets.settings import load_settings
     from sf_assets.storage.home import Home
     from sf_assets.warehouse.migrate import migrate
 

@@ -7,166 +7,12 @@ before any gets its last. What a list did not need goes to those that were cut.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from pathlib import Path
-from typing import IO
 
-import portalocker
-
-from sf_assets.storage.landing import SnapshotKey
-
-
-@dataclass(frozen=True)
-class Need:
-    """A list of the day and what the rest of it is likely to cost; None where nobody knows.
-
-    `last_read` is the day of its latest snapshot before today. `cap` is what may still be spent on
-    its handle today, both lists together.
-    """
-
-    key: SnapshotKey
-    credits: int | None
-    priority: int = 0
-    last_read: date | None = None
-    cap: int | None = None
-
-    @property
-    def rank(self) -> tuple[int, date, SnapshotKey]:
-        """High priority first, then who has waited longest."""
-        return -self.priority, self.last_read or date.min, self.key
-
-
-def shares(needs: Iterable[Need], limit: int | None) -> dict[SnapshotKey, int | None]:
-    """Hand out `limit` credits, a credit a round; what is left over goes round in the same way.
-
-    A list may get more than it needs, for lists grow. None is as much as it takes: where neither
-    `limit` nor the handle's cap says otherwise.
-    """
-    ordered = sorted(needs, key=lambda need: need.rank)
-    if limit is None:
-        free: dict[SnapshotKey, int | None] = {n.key: None for n in ordered if n.cap is None}
-        capped = [need for need in ordered if need.cap is not None]
-        left = sum({need.key.handle: need.cap or 0 for need in capped}.values())
-        return {**free, **_rounds(capped, left)}
-    return {**_rounds(ordered, limit)}
-
-
-def _rounds(ordered: Sequence[Need], limit: int) -> dict[SnapshotKey, int]:
-    given = dict.fromkeys((need.key for need in ordered), 0)
-    of_handle = {need.key.handle: need.cap for need in ordered}
-    left = _hand_out(ordered, given, of_handle, limit, needed_only=True)
-    _hand_out(ordered, given, of_handle, left, needed_only=False)
-    return given
-
-
-def _hand_out(
-    ordered: Sequence[Need],
-    given: dict[SnapshotKey, int],
-    of_handle: dict[str, int | None],
-    left: int,
-    *,
-    needed_only: bool,
-) -> int:
-    """Whole rounds at once where all who still want something can have it; returns what is left."""
-    while left > 0:
-        wanting = {
-            need.key: (
-                need.credits - given[need.key] if needed_only and need.credits is not None else left
-            )
-            for need in ordered
-            if of_handle[need.key.handle] != 0
-            and not (needed_only and need.credits is not None and given[need.key] >= need.credits)
-        }
-        if not wanting:
-            break
-        lists_of: dict[str, int] = {}
-        for key in wanting:
-            lists_of[key.handle] = lists_of.get(key.handle, 0) + 1
-        rounds = min(
-            left // len(wanting),
-            *wanting.values(),
-            *(
-                cap // lists_of[handle]
-                for handle, cap in of_handle.items()
-                if cap is not None and handle in lists_of
-            ),
-        )
-        for key in wanting:
-            cap = of_handle[key.handle]
-            credits = max(1, rounds)
-            if left < credits or (cap is not None and cap < credits):
-                continue
-            given[key] += credits
-            left -= credits
-            if cap is not None:
-                of_handle[key.handle] = cap - credits
-    return left
-
-
-class DayMeter:
-    """Credits of one day, counted in a file that all its runs share.
-
-    Where a cap is in force a page counts before it is asked for; one that was asked for by a
-    process that was killed stays counted, for it was most likely charged.
-    """
-
-    def __init__(self, path: Path, spent: Callable[[], int]) -> None:
-        """`spent` tells what is landed already; it is asked only where there is no count yet."""
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._locked() as file:
-            if not file.read(32).strip().isdigit():  # new, or damaged: never taken for nothing
-                _write(file, spent())
-
-    def take(self, limit: int) -> bool:
-        """Count one more credit, unless `limit` is reached."""
-        with self._locked() as file:
-            count = _read(file)
-            if count < limit:
-                _write(file, count + 1)
-            return count < limit
-
-    def add(self, credits: int) -> None:
-        """Correct the count: a page cost less, or more, than what was counted for it."""
-        if credits:
-            with self._locked() as file:
-                _write(file, max(0, _read(file) + credits))
-
-    def at_least(self, credits: int) -> int:
-        """Raise the count to what is known to be spent; returns it."""
-        with self._locked() as file:
-            count = max(_read(file), credits)
-            _write(file, count)
-            return count
-
-    @property
-    def count(self) -> int:
-        with self._locked() as file:
-            return _read(file)
-
-    @contextmanager
-    def _locked(self) -> Iterator[IO[bytes]]:
-        # Opened anew each time, tens of microseconds a page: a run that is cut off leaves no lock.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            portalocker.lock(file, portalocker.LOCK_EX)
-            yield file
-
-
-def _read(file: IO[bytes]) -> int:
-    file.seek(0)
-    text = file.read(32).strip()
-    return int(text) if text.isdigit() else 0
-
-
-def _write(file: IO[bytes], count: int) -> None:
-    # As wide as any count before it: nothing of a longer one is left behind.
-    file.seek(0)
-    file.write(b"%-20d\n" % count)
+from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.shares import Need, hand_out
+from sf_assets.model import SnapshotKey
 
 
 @dataclass
@@ -254,7 +100,7 @@ class Budget:
                     left_of_it = min(left_of_it, whole - shared.count)
                 of_handle[handle] = max(0, left_of_it)
         given = dict.fromkeys(cut, 0)
-        _hand_out([Need(key, None) for key in cut], given, of_handle, spare, needed_only=False)
+        hand_out([Need(key, None) for key in cut], given, of_handle, spare, needed_only=False)
         for key in self.allowances:
             if self.allowances[key] is not None:
                 self.allowances[key] = self._used.get(key, 0) + (

@@ -8,9 +8,8 @@ from datetime import date
 
 import duckdb
 
-from sf_assets.handles.parse import ListSettings
-from sf_assets.ingest.overlap import PAGES_KNOWN
-from sf_assets.settings import Relation
+from sf_assets.handles.settings import PAGES_KNOWN, ListSettings
+from sf_assets.model import Relation
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.statements import sql
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from sf_assets.credits.estimate import MOST_PAGES, Cost
-from sf_assets.handles.parse import ListSettings, Registry
-from sf_assets.ingest.overlap import PAGES_KNOWN
+from sf_assets.handles.settings import PAGES_KNOWN, ListSettings, Registry
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ import dagster as dg
 import duckdb
 
 from sf_assets.defs.specs import (
-    ASSET_OF,
     Describe,
     Metadata,
     row_counts,
     table_spec,
 )
-from sf_assets.render.charts import escape_markdown, profile_link
-from sf_assets.settings import Relation
+from sf_assets.model import ASSET_OF, Relation
+from sf_assets.render.markdown import escape_markdown, profile_link
 
 CHURN_OF: dict[Relation, str] = {"followers": "follower_churn", "following": "following_churn"}
 

@@ -22,7 +22,8 @@ from sf_assets.defs import (
 from sf_assets.defs.partitions import Grid
 from sf_assets.defs.resources import Warehouse
 from sf_assets.defs.specs import Describe
-from sf_assets.settings import Settings, SfAssetsError, load_settings
+from sf_assets.errors import SfAssetsError
+from sf_assets.settings import Settings, load_settings
 from sf_assets.storage.home import Home
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact

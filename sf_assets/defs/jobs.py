@@ -8,8 +8,8 @@ from pydantic import Field
 
 from sf_assets import alerts
 from sf_assets.defs.partitions import HandleRange
-from sf_assets.defs.specs import ASSET_OF
-from sf_assets.settings import RELATIONS, load_settings
+from sf_assets.model import ASSET_OF, RELATIONS
+from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import locked
 

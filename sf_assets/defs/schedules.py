@@ -12,9 +12,11 @@ from sf_assets.defs.jobs import (
     snapshots_job,
 )
 from sf_assets.defs.partitions import handle_ranges, register_handles
-from sf_assets.defs.specs import ASSET_OF
-from sf_assets.handles.parse import Registry, registry_in_force
-from sf_assets.settings import RELATIONS, Relation, Settings, SettingsError
+from sf_assets.errors import SettingsError
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.settings import Registry
+from sf_assets.model import ASSET_OF, RELATIONS, Relation
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 
 # Handles a run: one crash or one bad handle spoils no more than these, and a thousand handles are

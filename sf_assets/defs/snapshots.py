@@ -21,9 +21,11 @@ from sf_assets.defs.partitions import Grid, split_grid_key
 from sf_assets.defs.resources import Warehouse
 from sf_assets.defs.snapshot_metadata import log_line, order_sentence, snapshot_event
 from sf_assets.defs.sources import HANDLE_REGISTRY, SOCIAL_FETCH_API
-from sf_assets.defs.specs import ASSET_OF, table_spec
+from sf_assets.defs.specs import table_spec
+from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import shortened
-from sf_assets.handles.parse import Registry, registry_in_force
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days, preflight
 from sf_assets.ingest.batches import read_in_batches
 from sf_assets.ingest.plan import Plan, make_plan
@@ -31,24 +33,14 @@ from sf_assets.ingest.progress import report
 from sf_assets.ingest.reader import Collected, ListToRead
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
-from sf_assets.settings import (
-    RELATIONS,
-    Relation,
-    Settings,
-    SfAssetsError,
-    is_handle,
-    load_settings,
-)
+from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey, is_handle
+from sf_assets.settings import Settings, load_settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import (
-    Attempt,
-    Landed,
-    SnapshotKey,
-    drop_days_before,
-)
+from sf_assets.storage.landing import drop_days_before
 from sf_assets.storage.landing_objects import landing_at
 from sf_assets.storage.object_store import names_below
+from sf_assets.storage.records import Attempt, Landed
 from sf_assets.text import counted, first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import committed, reading

@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from sf_assets.settings import Relation
 from sf_assets.warehouse.schema import column_comments
 from sf_assets.warehouse.statements import run_sql
 
@@ -24,11 +23,6 @@ Metadata = Mapping[str, dg.MetadataValue]
 Describe = Callable[[duckdb.DuckDBPyConnection, Sequence[date]], dict[date, Metadata]]
 
 _PACKAGE = Path(__file__).parents[1]
-
-ASSET_OF: dict[Relation, str] = {
-    "followers": "follower_snapshots",
-    "following": "following_snapshots",
-}
 
 
 def table_spec(

@@ -26,11 +26,12 @@ from sf_assets.defs.runs import (
 )
 from sf_assets.defs.schedules import SCHEDULE, requests_for
 from sf_assets.fault_injection import shortened
-from sf_assets.handles.parse import Registry, registry_in_force
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days
-from sf_assets.settings import RELATIONS, Settings, load_settings
+from sf_assets.model import RELATIONS, SnapshotKey
+from sf_assets.settings import Settings, load_settings
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import SnapshotKey
 
 SECONDS = 30
 FIRST_PAUSE = 5

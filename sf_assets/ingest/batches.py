@@ -20,8 +20,8 @@ from sf_assets.ingest.progress import (
     watching,
 )
 from sf_assets.ingest.reader import Collected
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk
-from sf_assets.storage.landing import SnapshotKey
 
 # Finished lists are handed over when they have so many pages, or when so many seconds have passed.
 BATCH_PAGES = 2_000

@@ -18,21 +18,17 @@ from typing import Any, Literal
 import duckdb
 import httpx
 
-from sf_assets.credits.budget import DayMeter
-from sf_assets.handles.parse import Registry
-from sf_assets.ingest.scheduler import spent_on
-from sf_assets.settings import Relation, Settings, SettingsError, SfAssetsError
+from sf_assets.credits.meter import DayMeter
+from sf_assets.errors import SettingsError, SfAssetsError
+from sf_assets.handles.settings import Registry
+from sf_assets.model import Relation, SnapshotKey
+from sf_assets.settings import Settings
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    LandingDamaged,
-    SnapshotKey,
-    now,
-)
+from sf_assets.storage.landing import Landing, spent_on
 from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.records import Landed, LandingDamaged, now
 from sf_assets.warehouse.connection import locked, reading
 from sf_assets.warehouse.statements import sql
 

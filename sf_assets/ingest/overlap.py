@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sf_assets.handles.settings import PAGES_KNOWN
 from sf_assets.social_fetch import FollowedAccount, Follower
-
-#: A page that is all known, and one more: what comes below is as it was.
-PAGES_KNOWN = 2
 
 
 class KnownList:

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 
 from sf_assets.credits.estimate import Cost
-from sf_assets.handles.parse import Registry
+from sf_assets.handles.settings import Registry
 from sf_assets.ingest.reader import ListToRead
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    LandingDamaged,
-    SnapshotKey,
-)
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.load import Before
 

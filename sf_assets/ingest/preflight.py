@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from sf_assets.settings import SettingsError
+from sf_assets.errors import SettingsError
 from sf_assets.storage.home import Home
 from sf_assets.storage.object_store import Store, is_remote, put_bytes
 from sf_assets.text import first_line

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sf_assets.ingest.reader import pages_missing
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk
-from sf_assets.storage.landing import SnapshotKey
 from sf_assets.text import counted
 
 Watcher = Callable[[SnapshotKey, ListWalk], None]

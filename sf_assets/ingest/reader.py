@@ -18,9 +18,10 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from sf_assets.credits.budget import Budget
+from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
 from sf_assets.ingest.overlap import KnownList, KnownRun
-from sf_assets.settings import SfAssetsError
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import (
     Answer,
     ContractViolation,
@@ -35,16 +36,13 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
-from sf_assets.storage.landing import (
+from sf_assets.storage.landing import Landing, SnapshotLog, wait_a_little
+from sf_assets.storage.records import (
     Attempt,
     Landed,
-    Landing,
     LandingDamaged,
     LandingTaken,
     Page,
-    SnapshotKey,
-    SnapshotLog,
-    wait_a_little,
 )
 from sf_assets.text import counted, first_line, one_line
 

@@ -9,24 +9,17 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from sf_assets.credits.budget import (
-    Budget,
-    DayMeter,
-    Need,
-    shares,
-)
+from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost
-from sf_assets.handles.parse import Registry
+from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.shares import Need, shares
+from sf_assets.handles.settings import Registry
 from sf_assets.ingest.reader import ListToRead
-from sf_assets.ingest.scheduler import spent_on
-from sf_assets.settings import RELATIONS, Settings
+from sf_assets.model import RELATIONS, SnapshotKey
+from sf_assets.settings import Settings
 from sf_assets.social_fetch import SocialFetchClient
-from sf_assets.storage.landing import (
-    Landed,
-    Landing,
-    SnapshotKey,
-    now,
-)
+from sf_assets.storage.landing import Landing, spent_on
+from sf_assets.storage.records import Landed, now
 from sf_assets.text import counted
 from sf_assets.warehouse.ledger import Balances
 

@@ -6,21 +6,16 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from sf_assets.credits.budget import Budget
 from sf_assets.ingest.reader import Collected, ListToRead, Reader
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
-from sf_assets.storage.landing import Landed, Landing, SnapshotKey
-
-
-def spent_on(landing: Landing, day: date, keys: Iterable[SnapshotKey] | None = None) -> int:
-    """Credits charged for all answers of a day, or of some of its lists; quarantine is counted."""
-    each = landing.read_each(landing.keys(day) if keys is None else keys)
-    return sum(landed.spent for _, landed in each if isinstance(landed, Landed))
+from sf_assets.storage.landing import Landing
 
 
 async def collect(

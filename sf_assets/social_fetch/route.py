@@ -10,7 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from sf_assets.settings import SettingsError, is_loopback
+from sf_assets.errors import SettingsError
+from sf_assets.settings import is_loopback
 from sf_assets.text import first_line, one_line
 
 __all__ = ["Route", "route_to"]

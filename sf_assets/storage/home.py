@@ -10,8 +10,10 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from sf_assets import __version__
-from sf_assets.settings import Settings, SettingsError
-from sf_assets.storage.object_store import Lake, place
+from sf_assets.errors import SettingsError
+from sf_assets.settings import Settings
+from sf_assets.storage.address import Lake
+from sf_assets.storage.object_store import place
 
 HOME_FORMAT = 1
 

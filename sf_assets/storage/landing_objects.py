@@ -22,19 +22,20 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from sf_assets.settings import RELATIONS, is_handle
+from sf_assets.model import RELATIONS, SnapshotKey, is_handle
 from sf_assets.storage.landing import (
-    Landed,
     Landing,
-    LandingDamaged,
-    LandingTaken,
-    SnapshotKey,
     SnapshotLog,
     checked,
     quarantined,
-    read_records,
 )
 from sf_assets.storage.object_store import Store, is_remote
+from sf_assets.storage.records import (
+    Landed,
+    LandingDamaged,
+    LandingTaken,
+    read_records,
+)
 
 # A page, its retries and their pauses take less; a worker that was killed is not waited for longer.
 LEASE_SECONDS = 60.0

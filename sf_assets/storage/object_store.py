@@ -6,63 +6,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sf_assets.settings import SettingsError
+from sf_assets.errors import SettingsError
 
 if TYPE_CHECKING:
     from upath import UPath
 
-_PASSWORD = re.compile(
-    r"(?P<key>password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s'\"]+)|(?P<user>://[^\s:/@]*:)[^\s@]+(?=@)"
-    r"|(?P<token>motherduck_token=)[^\s&'\"]+",
-    re.IGNORECASE,
-)
 
 SCALE_MISSING = (
     "the packages for it are missing: install sf_assets with the extra `scale` "
     "(pip install 'sf_assets[scale]')"
 )
-
-
-def without_password(text: str) -> str:
-    """The text with what follows `password=`, or stands before `@` in a URL, blotted out."""
-
-    def blot(found: re.Match[str]) -> str:
-        return f"{found['key'] or found['user'] or found['token']}***"
-
-    return _PASSWORD.sub(blot, text)
-
-
-@dataclass(frozen=True)
-class Lake:
-    """Tables kept by DuckLake or MotherDuck: an address DuckDB attaches, and its Parquet's folder.
-
-    `str` and `repr` leave out the password of the address.
-    """
-
-    address: str = field(repr=False)
-    data: str = ""
-
-    def __str__(self) -> str:
-        return without_password(self.address)
-
-    @property
-    def on_postgres(self) -> bool:
-        return self.address.startswith("ducklake:postgres:")
-
-    @property
-    def on_motherduck(self) -> bool:
-        return self.address.startswith("md:")
-
-    @property
-    def catalog_file(self) -> Path | None:
-        """The DuckDB file of a lake whose catalog is one; None for the others."""
-        if self.on_postgres or self.on_motherduck:
-            return None
-        return Path(self.address.removeprefix("ducklake:"))
 
 
 def is_remote(storage: str | Path) -> bool:

@@ -22,11 +22,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.settings import RELATIONS, Relation, SfAssetsError
+from sf_assets.errors import SfAssetsError
+from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
-from sf_assets.storage.landing import Landed, SnapshotKey, with_body
+from sf_assets.storage.landing import with_body
 from sf_assets.storage.object_store import is_remote, pattern_of, put
+from sf_assets.storage.records import Landed
 from sf_assets.text import first_line
 from sf_assets.warehouse.alignment import completeness, exhaustive
 from sf_assets.warehouse.connection import MEMORY

@@ -19,8 +19,8 @@ from pathlib import Path
 import duckdb
 import portalocker
 
+from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.fault_injection import crash_point
-from sf_assets.settings import SettingsError, SfAssetsError
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.publish import PublishFailed, publish, unshared

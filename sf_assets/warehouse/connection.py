@@ -20,7 +20,7 @@ from typing import TypeVar
 import duckdb
 import portalocker
 
-from sf_assets.storage.object_store import Lake, without_password
+from sf_assets.storage.address import Lake, without_password
 from sf_assets.text import first_line
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, format_of, prepare

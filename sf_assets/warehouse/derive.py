@@ -19,7 +19,7 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from sf_assets.settings import SfAssetsError
+from sf_assets.errors import SfAssetsError
 from sf_assets.warehouse.chunk import Chunk, Snapshot, shown_on_other_side
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.schema import RULES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sf_assets.settings import SfAssetsError
+from sf_assets.errors import SfAssetsError
 
 
 class WarehouseBusy(SfAssetsError):

@@ -14,12 +14,8 @@ from pathlib import Path
 
 import duckdb
 
-from sf_assets.storage.object_store import (
-    SCALE_MISSING,
-    Lake,
-    is_remote,
-    s3_secret,
-)
+from sf_assets.storage.address import Lake
+from sf_assets.storage.object_store import SCALE_MISSING, is_remote, s3_secret
 from sf_assets.text import first_line
 from sf_assets.warehouse.statements import STORAGE_VERSION
 

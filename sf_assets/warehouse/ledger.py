@@ -20,9 +20,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sf_assets.settings import Relation, SfAssetsError
-from sf_assets.storage.landing import Attempt, SnapshotKey
+from sf_assets.errors import SfAssetsError
+from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.object_store import is_remote, put_bytes
+from sf_assets.storage.records import Attempt
 from sf_assets.warehouse.statements import run_sql, sql
 
 LEDGER_FORMAT = 1

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from sf_assets.fault_injection import crash_point
 from sf_assets.ingest.overlap import KnownList
-from sf_assets.storage.landing import Landed, SnapshotKey
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.records import Landed
 from sf_assets.text import first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import committed

@@ -20,10 +20,10 @@ try:
 except ImportError:  # Windows, where a file that is open for writing cannot be copied anyway
     fcntl = None  # type: ignore[assignment]
 
+from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
-from sf_assets.settings import SfAssetsError
+from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.object_store import Lake
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import duckdb
 
+from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landed, LandingDamaged
 from sf_assets.storage.landing_objects import landing_at
-from sf_assets.storage.object_store import Lake
+from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
 from sf_assets.warehouse.compact import compact_locked, remove
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing

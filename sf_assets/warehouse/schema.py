@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from sf_assets.storage.object_store import Lake
+from sf_assets.storage.address import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import run_sql, sql, transaction
 

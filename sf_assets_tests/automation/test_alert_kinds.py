@@ -14,8 +14,9 @@ import pytest
 from sf_assets import alerts
 from sf_assets.alerts import Alert
 from sf_assets.alerts.kinds import ChurnSpike, CreditsLow, NotableChange, Stale
-from sf_assets.handles.parse import untrack
-from sf_assets.settings import ALERT_KINDS, load_settings
+from sf_assets.handles.edit import untrack
+from sf_assets.model import ALERT_KINDS
+from sf_assets.settings import load_settings
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Purge, Status, World, in_thread
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.publish import publish

@@ -14,19 +14,16 @@ from sf_assets import alerts
 from sf_assets import settings as settings_module
 from sf_assets.alerts.kinds import DayFailed
 from sf_assets.alerts.words import as_data
-from sf_assets.cli.snapshot import Runner, dagster_instance
+from sf_assets.cli.runner import Runner, dagster_instance
 from sf_assets.defs import snapshots
-from sf_assets.handles.parse import (
-    WEEKDAYS,
-    HandleSettings,
-    Registry,
-    read_registry,
-    untrack,
-)
+from sf_assets.errors import SettingsError
+from sf_assets.handles.edit import untrack
+from sf_assets.handles.parse import read_registry
+from sf_assets.handles.settings import WEEKDAYS, HandleSettings, Registry
 from sf_assets.ingest import days
 from sf_assets.ingest.days import Note
-from sf_assets.settings import SettingsError, load_settings
-from sf_assets.storage.landing import SnapshotKey
+from sf_assets.model import SnapshotKey
+from sf_assets.settings import load_settings
 from sf_assets_tests.automation.conftest import Location
 from sf_assets_tests.cli.shell import run
 from sf_assets_tests.conftest import Pipeline

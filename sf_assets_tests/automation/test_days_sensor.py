@@ -22,10 +22,11 @@ from dagster._core.scheduler.instigation import (
 
 from sf_assets import settings as settings_module
 from sf_assets.defs import runs, tries
-from sf_assets.handles.parse import WEEKDAYS, track, untrack
+from sf_assets.errors import SettingsError
+from sf_assets.handles.edit import track, untrack
+from sf_assets.handles.settings import WEEKDAYS
 from sf_assets.ingest import days
-from sf_assets.settings import SettingsError
-from sf_assets.storage.landing import SnapshotKey
+from sf_assets.model import SnapshotKey
 from sf_assets_tests.automation.conftest import DAY, Location
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from sf_assets.defs import schedules
 from sf_assets.defs.schedules import build_daily_schedule
-from sf_assets.handles.parse import WEEKDAYS, track
-from sf_assets.settings import SettingsError, load_settings
+from sf_assets.errors import SettingsError
+from sf_assets.handles.edit import track
+from sf_assets.handles.settings import WEEKDAYS
+from sf_assets.settings import load_settings
 from sf_assets_tests.automation.conftest import DAY, Location
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.cli.runner import dagster_instance
 from sf_assets.storage.home import Home
 from sf_assets_tests.cli.shell import DAY, Said, child, contents, environment, run, use
 from sf_assets_tests.loopback import Reply, ScriptedServer

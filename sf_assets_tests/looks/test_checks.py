@@ -10,14 +10,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.cli.runner import dagster_instance
 from sf_assets.defs.checks import (
     CHECKS,
     Verdict,
     checks,
     evaluate,
 )
-from sf_assets.handles.parse import WEEKDAYS
+from sf_assets.handles.settings import WEEKDAYS
 from sf_assets.settings import load_settings
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import NEWEST

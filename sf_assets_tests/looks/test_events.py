@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from dagster._serdes import serialize_value
 
-from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.cli.runner import dagster_instance
 from sf_assets.defs import (
     checks,
     churn,
@@ -25,7 +25,8 @@ from sf_assets.defs import (
     status_changes as status,
 )
 from sf_assets.defs.derived import DESCRIBE
-from sf_assets.storage.landing import Landing, SnapshotKey
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline

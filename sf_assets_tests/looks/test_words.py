@@ -14,10 +14,9 @@ from sf_assets.render.charts import (
     chart_css,
     clean,
     draw,
-    escape_markdown,
-    profile_link,
     sparkline,
 )
+from sf_assets.render.markdown import escape_markdown, profile_link
 from sf_assets_tests.looks.conftest import HOSTILE
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])

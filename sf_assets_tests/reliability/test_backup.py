@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from sf_assets.cli.snapshot import dagster_instance
+from sf_assets.cli.runner import dagster_instance
 from sf_assets.defs.partitions import HANDLES
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import locked

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from sf_assets.cli.snapshot import dagster_instance, failure_of
+from sf_assets.cli.runner import dagster_instance, failure_of
 from sf_assets.defs.checks import evaluate
 from sf_assets.ingest.reader import new_fields, pages_missing
 from sf_assets.settings import load_settings
@@ -467,8 +467,9 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     from sf_assets.credits.budget import Budget
     from sf_assets.ingest.reader import Collected, ListToRead
     from sf_assets.ingest.scheduler import collect
+    from sf_assets.model import SnapshotKey
     from sf_assets.social_fetch import SocialFetchClient
-    from sf_assets.storage.landing import Landing, SnapshotKey
+    from sf_assets.storage.landing import Landing
 
     day, next_day = date(2026, 11, 1), date(2026, 11, 2)
     with ListServer() as server:

@@ -20,8 +20,8 @@ import duckdb
 import pytest
 
 from sf_assets.settings import load_settings
+from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.object_store import Lake
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load

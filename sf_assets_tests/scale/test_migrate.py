@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.settings import SettingsError, load_settings
+from sf_assets.errors import SettingsError
+from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing_objects import landing_at
 from sf_assets.storage.object_store import names_below, place

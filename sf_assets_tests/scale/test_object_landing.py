@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.ingest.scheduler import spent_on
-from sf_assets.storage.landing import (
-    Landing,
-    LandingDamaged,
-    LandingTaken,
-    Page,
-    SnapshotKey,
-    SnapshotLog,
-    drop_days_before,
-)
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.landing import Landing, SnapshotLog, drop_days_before, spent_on
 from sf_assets.storage.landing_objects import ObjectLanding, landing_at
 from sf_assets.storage.object_store import place
+from sf_assets.storage.records import LandingDamaged, LandingTaken, Page
 
 from .conftest import DAY1, DAY2, Far
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from sf_assets.settings import SettingsError
+from sf_assets.errors import SettingsError
 from sf_assets.social_fetch import SocialFetchClient, TransportFailed
 from sf_assets.social_fetch.route import route_to
 

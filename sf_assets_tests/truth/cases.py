@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sf_assets.settings import Relation
+from sf_assets.model import Relation
 
 from .player import Tables
 from .worlds import Entry, ListDay, ListKey, Stint, World, account

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 
-from sf_assets.settings import Relation
+from sf_assets.model import Relation
 
 from .worlds import Entry, ListDay, ListKey, World, account
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sf_assets.ingest.overlap import KnownRun
-from sf_assets.settings import RELATIONS
+from sf_assets.model import RELATIONS
 from sf_assets.social_fetch import ListWalk, parse_page
 from sf_assets.warehouse.load import known_lists
 

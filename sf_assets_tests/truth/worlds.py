@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
-from sf_assets.settings import Relation
+from sf_assets.model import Relation
 
 FIRST_MONDAY = date(2026, 11, 2)
 

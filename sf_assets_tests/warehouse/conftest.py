@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.storage.object_store import Lake
+from sf_assets.storage.address import Lake
 
 from ..components import Cluster
 from ..lists import Lists

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sf_assets.settings import RELATIONS, Relation
+from sf_assets.model import RELATIONS, Relation
 
 from ..lists import ID_BASE, Lists, Told, Who, who
 

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from sf_assets.ingest.overlap import KnownList, KnownRun
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk, parse_page
-from sf_assets.storage.landing import SnapshotKey
 from sf_assets.warehouse.load import known_lists
 
 from ..lists import Listed, Lists, Told, number_of, number_of_day, on

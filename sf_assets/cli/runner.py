@@ -1,0 +1,226 @@
+"""Dagster runs in this process, on the home's own instance."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import portalocker
+
+from sf_assets.errors import SettingsError
+from sf_assets.model import Relation
+from sf_assets.settings import Settings
+from sf_assets.storage.home import Home, write_atomically
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
+
+
+def prepare_dagster_home(home: Home) -> None:
+    """Give Dagster its folder and settings in the home, and point this process at it.
+
+    Raises SettingsError where Dagster would not find them there.
+    """
+    if glob.escape(str(home.dagster)) != str(home.dagster):
+        raise SettingsError(
+            f"SF_ASSETS_HOME: Dagster takes {home.dagster} for a pattern and would run without our "
+            "settings; use a path without * [ ?"
+        )
+    home.dagster.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target = home.dagster / "dagster.yaml"
+    if not target.exists():  # who edited it keeps his own
+        shutil.copyfile(_packaged("dagster.yaml"), target)
+    workspace = {"module_name": "sf_assets.definitions", "location_name": "sf_assets"}
+    write_atomically(
+        home.dagster / "workspace.yaml",
+        "load_from:\n  - python_module:\n"
+        + "".join(f"      {name}: {value}\n" for name, value in workspace.items()),
+    )
+    key_file = os.environ.get("SOCIALFETCH_API_KEY_FILE")
+    if key_file:  # Dagster's processes are started in another folder
+        os.environ["SOCIALFETCH_API_KEY_FILE"] = str(Path(key_file).absolute())
+    os.environ["DAGSTER_HOME"] = str(home.dagster)
+    os.environ["SF_ASSETS_HOME"] = str(home.root)
+
+
+def _packaged(name: str) -> Path:
+    """A file that stands at the top of a checkout and inside the package when installed."""
+    inside = Path(str(resources.files("sf_assets"))) / name
+    return inside if inside.exists() else inside.parents[1] / name
+
+
+@contextlib.contextmanager
+def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of this home."""
+    prepare_dagster_home(home)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import dagster as dg
+    if not verbose:
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    try:
+        with _alone(home):
+            found = dg.DagsterInstance.get()
+            # Each makes its tables when it is first asked for.
+            _ = found.run_storage, found.event_log_storage, found.schedule_storage
+    except dg.DagsterError as error:
+        raise SettingsError(
+            f"{home.dagster / 'dagster.yaml'} is not understood by Dagster: mend it, or remove it "
+            f"to get ours back ({' '.join(str(error).split())})"
+        ) from None
+    with found as instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Two commands that are the first in a home would both make Dagster's tables, and one fail."""
+    path = home.dagster / ".store.lock"
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        portalocker.lock(file, portalocker.LOCK_EX)
+        yield
+
+
+class Runner:
+    """Runs the jobs of the definitions in this process and records them in the instance."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, settings: Settings, *, verbose: bool = False
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what we use of Dagster's betas is no user's concern
+            from sf_assets.definitions import build_definitions
+
+            self.defs = build_definitions(settings)
+        self.instance, self.settings, self.verbose = instance, settings, verbose
+
+    def register(self, handles: Sequence[str]) -> list[str]:
+        """Make partitions of handles that have none yet; returns all in their order."""
+        from sf_assets.defs.partitions import register_handles
+
+        return register_handles(self.instance, handles)
+
+    def snapshot(
+        self,
+        day: date,
+        handles: Sequence[str],
+        relations: Sequence[Relation],
+        *,
+        refresh: bool,
+        due_only: bool = False,
+    ) -> list[dg.ExecuteInProcessResult]:
+        """Runs over the handles of a day, in chunks of neighbours; `due_only` leaves out lists that
+        are not read on such a weekday."""
+        from sf_assets.defs.jobs import SNAPSHOTS_JOB, chunk_tags
+        from sf_assets.defs.partitions import handle_ranges
+        from sf_assets.defs.schedules import CHUNK
+        from sf_assets.model import ASSET_OF
+
+        chunks = handle_ranges(self.register(handles), set(handles), CHUNK)
+        results = []
+        for tags in chunk_tags(day, chunks):
+            results.append(
+                self._run(
+                    SNAPSHOTS_JOB,
+                    tags,
+                    [ASSET_OF[relation] for relation in relations],
+                    {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
+                )
+            )
+            if was_stopped(results[-1]):
+                break  # Ctrl-C is meant for the chunks that are still to come, too
+        return results
+
+    def bought(self, results: Sequence[dg.ExecuteInProcessResult]) -> tuple[int, int]:
+        """Pages and credits of these runs themselves, whatever others buy at the same time."""
+        from sf_assets.defs.snapshots import CREDITS_TAG, PAGES_TAG
+
+        runs = [self.instance.get_run_by_id(result.run_id) for result in results]
+        tags = [run.tags for run in runs if run is not None]
+        pages, credits = (
+            sum(int(each.get(tag, 0)) for each in tags) for tag in (PAGES_TAG, CREDITS_TAG)
+        )
+        return pages, credits
+
+    def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
+        """Derive what is loaded, reporting the days from `first` to `last`."""
+        from sf_assets.defs.jobs import DERIVE_JOB, derive_tags
+
+        marker = f"command line {os.getpid()}"
+        return self._run(DERIVE_JOB, derive_tags(first, last, marker), None, {})
+
+    def _run(
+        self,
+        job: str,
+        tags: dict[str, str],
+        assets: list[str] | None,
+        config: dict[str, Any],
+    ) -> dg.ExecuteInProcessResult:
+        import dagster as dg
+
+        from sf_assets.defs.jobs import HOME_TAG
+
+        level = "DEBUG" if self.verbose else "CRITICAL"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            definition = self.defs.resolve_job_def(job)
+            if assets:
+                # Without the checks of these assets, which would have nothing to look at.
+                keys = {dg.AssetKey(asset) for asset in assets}
+                definition = definition.get_subset(
+                    asset_selection=keys, asset_check_selection=set()
+                )
+            return definition.execute_in_process(
+                run_config={**config, "loggers": {"console": {"config": {"log_level": level}}}},
+                instance=self.instance,
+                tags={**tags, **LAUNCHED_HERE, HOME_TAG: str(self.settings.home)},
+                raise_on_error=False,
+            )
+
+
+def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a signal ended the run: Ctrl-C, or `kill`."""
+    failures = (event.step_failure_data for event in result.all_events if event.is_step_failure)
+    return any(
+        failure.error is not None and failure.error.cls_name == "DagsterExecutionInterruptedError"
+        for failure in failures
+    )
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """What a failed run says; and whether the vendor refused: `unauthorized`, `credits` or ``."""
+    import dagster as dg
+
+    if was_stopped(result):
+        return (
+            "stopped before everything was read. What was landed is kept; the same command goes on "
+            "from there and buys nothing twice",
+            "",
+        )
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            data = event.step_failure_data
+            if data.user_failure_data is not None:
+                refused = data.user_failure_data.metadata.get("refused_by_vendor")
+                return data.user_failure_data.description or "", str(
+                    refused.value if refused else ""
+                )
+            if data.error is not None:
+                cause = data.error
+                while cause.cause is not None:
+                    cause = cause.cause
+                # Our own errors are sentences; the class before them says nothing to a person.
+                return re.sub(r"^sf_assets\.[\w.]+: ", "", cause.message.strip()), ""
+    return "the run failed; see it in the Dagster UI or add --verbose", ""

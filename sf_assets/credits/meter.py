@@ -1,0 +1,73 @@
+"""The count of a day's credits that all its runs share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import portalocker
+
+
+class DayMeter:
+    """Credits of one day, counted in a file that all its runs share.
+
+    Where a cap is in force a page counts before it is asked for; one that was asked for by a
+    process that was killed stays counted, for it was most likely charged.
+    """
+
+    def __init__(self, path: Path, spent: Callable[[], int]) -> None:
+        """`spent` tells what is landed already; it is asked only where there is no count yet."""
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._locked() as file:
+            if not file.read(32).strip().isdigit():  # new, or damaged: never taken for nothing
+                _write(file, spent())
+
+    def take(self, limit: int) -> bool:
+        """Count one more credit, unless `limit` is reached."""
+        with self._locked() as file:
+            count = _read(file)
+            if count < limit:
+                _write(file, count + 1)
+            return count < limit
+
+    def add(self, credits: int) -> None:
+        """Correct the count: a page cost less, or more, than what was counted for it."""
+        if credits:
+            with self._locked() as file:
+                _write(file, max(0, _read(file) + credits))
+
+    def at_least(self, credits: int) -> int:
+        """Raise the count to what is known to be spent; returns it."""
+        with self._locked() as file:
+            count = max(_read(file), credits)
+            _write(file, count)
+            return count
+
+    @property
+    def count(self) -> int:
+        with self._locked() as file:
+            return _read(file)
+
+    @contextmanager
+    def _locked(self) -> Iterator[IO[bytes]]:
+        # Opened anew each time, tens of microseconds a page: a run that is cut off leaves no lock.
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            portalocker.lock(file, portalocker.LOCK_EX)
+            yield file
+
+
+def _read(file: IO[bytes]) -> int:
+    file.seek(0)
+    text = file.read(32).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _write(file: IO[bytes], count: int) -> None:
+    # As wide as any count before it: nothing of a longer one is left behind.
+    file.seek(0)
+    file.write(b"%-20d\n" % count)

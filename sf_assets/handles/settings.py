@@ -1,0 +1,154 @@
+"""What may be said of a handle, and what follows from it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sf_assets.errors import SettingsError
+from sf_assets.model import RELATIONS, Relation, is_handle
+from sf_assets.text import counted
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+# What may be said of one of a handle's two lists.
+OF_A_LIST = ("depth", "full_every", "weekdays")
+
+# What a browser's address line has of a profile.
+_PROFILE = re.compile(r"(?:https?://)?(?:www\.|m\.)?tiktok\.com/@([^/?#@]+)/?(?:[?#].*)?", re.I)
+
+
+class RegistryError(SettingsError):
+    """`handles.yaml` or a handle is wrong; the list last read stays in force."""
+
+
+def normalise_handle(text: str) -> str:
+    """`@Bob `, or the address of its profile -> `bob`.
+
+    Letters a-z, digits, `_` and `.`, 1 to 128 characters, no `.` at an end. Raises RegistryError
+    for anything else, because a handle becomes a partition key and a path.
+    """
+    pasted = _PROFILE.fullmatch(text.strip())
+    handle = (pasted.group(1) if pasted else text.strip().removeprefix("@")).lower()
+    # Asked of the text as it came: the Kelvin sign's lower case is an ordinary k.
+    if not text.strip().isascii() or not is_handle(handle):
+        shown = text if len(text) <= 60 else text[:57] + "…"
+        raise RegistryError(
+            f"{shown!r} is not a TikTok handle: use 1 to 128 letters a-z, digits, underscores and "
+            "periods, without a period at either end"
+        )
+    return handle
+
+
+class PageDepth(BaseModel):
+    """Read at most this many pages of a list a day."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    pages: int = Field(ge=1)
+
+
+Depth = Literal["full", "recent"] | PageDepth
+
+
+class ListSettings(BaseModel):
+    """How deep one list is read, and on which days.
+
+    `recent`: from the top until what comes is known; all of it every `full_every` days.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: Depth = "full"
+    full_every: int = Field(default=7, ge=1)
+    weekdays: tuple[Weekday, ...] = Field(default=WEEKDAYS, min_length=1)
+
+    @property
+    def max_pages(self) -> int | None:
+        """Pages to read of a list, None for all of them."""
+        return self.depth.pages if isinstance(self.depth, PageDepth) else None
+
+    def due(self, day: date) -> bool:
+        """Whether the list is read on that day by itself."""
+        return WEEKDAYS[day.weekday()] in self.weekdays
+
+    def said(self) -> str:
+        """In a few words: `full`, `recent (full every 7 days), mon thu`."""
+        depth = f"{counted(self.max_pages, 'page')}" if self.max_pages else str(self.depth)
+        if self.depth == "recent":
+            depth += f" (full every {counted(self.full_every, 'day')})"
+        days = "" if set(self.weekdays) == set(WEEKDAYS) else ", " + " ".join(self.weekdays)
+        return depth + days
+
+
+class HandleSettings(ListSettings):
+    """What may be said of a handle, or of all of them under `defaults:`.
+
+    `followers` and `following` say otherwise of one of its lists. `daily_credits` are the most that
+    both together may cost a day.
+    """
+
+    relations: tuple[Relation, ...] = RELATIONS
+    priority: int = 0
+    daily_credits: int | None = Field(default=None, ge=1)
+    user_id: str | None = Field(default=None, pattern=r"^[0-9]{1,20}$")
+    tags: tuple[str, ...] = ()
+    followers: ListSettings | None = None
+    following: ListSettings | None = None
+
+    def of(self, relation: Relation) -> ListSettings:
+        """The settings of one of its lists."""
+        own = self.followers if relation == "followers" else self.following
+        return own or self
+
+    def due(self, day: date) -> bool:
+        """Whether any of its lists is read on that day by itself."""
+        return any(ListSettings.due(self.of(relation), day) for relation in self.relations)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The tracked handles, in the order of the file.
+
+    `defaults` are the settings of a handle that is not tracked. `has_list`: the file has the key
+    `handles`; without it, the file does not say who is tracked.
+    """
+
+    handles: dict[str, HandleSettings] = field(default_factory=dict)
+    defaults: HandleSettings = field(default_factory=HandleSettings)
+    has_list: bool = field(default=True, compare=False)
+
+    def settings_of(self, handle: str) -> HandleSettings:
+        return self.handles.get(handle, self.defaults)
+
+    def due(self, handle: str, relation: Relation, day: date) -> bool:
+        """Whether a list is tracked, and read on that day by itself."""
+        own = self.handles.get(handle)
+        return (
+            own is not None
+            and relation in own.relations
+            and ListSettings.due(own.of(relation), day)
+        )
+
+    def lists_due(self, day: date) -> list[tuple[str, Relation]]:
+        """The lists that are read on that day by themselves: handle and relation."""
+        return [
+            (handle, relation)
+            for handle in self.handles
+            for relation in RELATIONS
+            if self.due(handle, relation, day)
+        ]
+
+    def closest(self, handle: str) -> str | None:
+        """A tracked handle that looks like this one, for "did you mean"."""
+        return next(iter(difflib.get_close_matches(handle, self.handles, n=1)), None)
+
+
+#: A page that is all known, and one more: what comes below is as it was.
+PAGES_KNOWN = 2
