@@ -117,14 +117,14 @@ mutation Tick($selector: ScheduleSelector!, $timestamp: Float) {
 def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
     """A home whose Dagster instance has all days; returns counts."""
     import dagster as dg
-    from dagster._core.events import (
+    from dagster._core.events import (  # noqa: PLC2701
         AssetMaterializationPlannedData,
         DagsterEvent,
         DagsterEventType,
         StepMaterializationData,
     )
-    from dagster._core.events.log import EventLogEntry
-    from dagster._core.storage.event_log import SqlEventLogStorage
+    from dagster._core.events.log import EventLogEntry  # noqa: PLC2701
+    from dagster._core.storage.event_log import SqlEventLogStorage  # noqa: PLC2701
 
     from sf_assets.cli.runner import dagster_instance
     from sf_assets.defs.partitions import HANDLES
@@ -396,7 +396,7 @@ def _days_of(one: dict[str, Any]) -> int:
 def tick_of_the_daemon(home: Path) -> tuple[float, int]:
     """Seconds of the first tick of the schedule in a real daemon, and how many runs it created."""
     import dagster as dg
-    from dagster._core.scheduler.instigation import TickStatus
+    from dagster._core.scheduler.instigation import TickStatus  # noqa: PLC2701
 
     command = [
         *(sys.executable, "-m", "dagster._daemon", "run", "--log-level", "warning"),

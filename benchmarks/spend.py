@@ -41,7 +41,7 @@ from walks import land
 
 from sf_assets.credits.estimate import costs_before
 from sf_assets.handles.settings import ListSettings, PageDepth
-from sf_assets.ingest.overlap import KnownList, KnownRun
+from sf_assets.ingest.overlap import KnownList, KnownRun, known_lists
 from sf_assets.model import SnapshotKey
 from sf_assets.simulator import ListSpec, ProfileSpec, World
 from sf_assets.social_fetch import ListWalk
@@ -50,7 +50,7 @@ from sf_assets.storage.landing import Landing
 from sf_assets.storage.records import Landed
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
-from sf_assets.warehouse.load import known_lists, load
+from sf_assets.warehouse.load import load
 
 FIRST = date(2026, 9, 21)  # a Monday
 CAP = 5_000

@@ -133,8 +133,8 @@ def main(workspace: str, listening: int, alive: int, others: Sequence[int]) -> N
     warnings.simplefilter("ignore")  # Dagster's notes on its own betas
     import uvicorn
     from dagster import DagsterInstance
-    from dagster._core.workspace.context import WorkspaceProcessContext
-    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster._core.workspace.context import WorkspaceProcessContext  # noqa: PLC2701
+    from dagster._core.workspace.load_target import WorkspaceFileTarget  # noqa: PLC2701
     from dagster_webserver.app import create_app_from_workspace_process_context
     from dagster_webserver.cli import (
         DEFAULT_DB_STATEMENT_TIMEOUT,

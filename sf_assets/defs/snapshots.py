@@ -28,6 +28,7 @@ from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days, preflight
 from sf_assets.ingest.batches import read_in_batches
+from sf_assets.ingest.overlap import known_lists
 from sf_assets.ingest.plan import Plan, make_plan
 from sf_assets.ingest.progress import report
 from sf_assets.ingest.reader import Collected, ListToRead
@@ -49,7 +50,6 @@ from sf_assets.warehouse.ledger import Balances, paid_for, record_new_files, wri
 from sf_assets.warehouse.load import (
     Before,
     LoadFailure,
-    known_lists,
     lists_before,
     load,
     loaded_rows,

@@ -1,11 +1,22 @@
-"""What is known of a list, for a reading that stops where nothing is new. No I/O happens here."""
+"""What is known of a list, for a reading that stops where nothing is new."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import duckdb
+import pyarrow as pa
 
 from sf_assets.handles.settings import PAGES_KNOWN
+from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import FollowedAccount, Follower
+from sf_assets.warehouse.load import wanted
+from sf_assets.warehouse.statements import sql
+
+# Accounts of a known list that a reading of its top is held against; whoever needs more is read
+# to the end.
+MOST_KNOWN = 2_000
 
 
 class KnownList:
@@ -72,3 +83,30 @@ class KnownRun:
     @property
     def reached(self) -> bool:
         return self.pages >= PAGES_KNOWN
+
+
+def known_lists(
+    con: duckdb.DuckDBPyConnection, keys: Sequence[SnapshotKey]
+) -> dict[SnapshotKey, Callable[[], KnownList]]:
+    """Each list as it was last known, as deep as a reading of its top may need it.
+
+    Held as Arrow, a tenth of the memory; the list itself is made when it is read.
+    """
+    con.register("wanted", wanted(keys))
+    rows = con.sql(sql("known_lists"), params={"most": MOST_KNOWN}).to_arrow_table()
+    con.unregister("wanted")
+    place = {
+        name: at
+        for at, name in enumerate(
+            zip(rows["relation"].to_pylist(), rows["handle"].to_pylist(), strict=True)
+        )
+    }
+    return {
+        key: partial(_known_list, rows["account_ids"][at], rows["account_handles"][at])
+        for key in keys
+        if (at := place.get((key.relation, key.handle))) is not None
+    }
+
+
+def _known_list(ids: pa.ListScalar, handles: pa.ListScalar) -> KnownList:
+    return KnownList(zip(ids.as_py(), handles.as_py(), strict=True))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ import duckdb
 import pyarrow as pa
 
 from sf_assets.fault_injection import crash_point
-from sf_assets.ingest.overlap import KnownList
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.records import Landed
 from sf_assets.text import first_line, one_line
@@ -27,10 +25,6 @@ from sf_assets.warehouse.statements import sql
 # Opens the warehouse for writing, for the length of a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
-# Accounts of a known list that a reading of its top is held against; whoever needs more is read
-# to the end.
-MOST_KNOWN = 2_000
-
 
 @dataclass(frozen=True)
 class LoadFailure:
@@ -40,7 +34,8 @@ class LoadFailure:
     reason: str
 
 
-def _wanted(keys: Iterable[SnapshotKey]) -> pa.Table:
+def wanted(keys: Iterable[SnapshotKey]) -> pa.Table:
+    """Keys as a table: relation, handle, day."""
     return pa.Table.from_pylist(
         [{"relation": k.relation, "handle": k.handle, "day": k.day} for k in keys],
         schema=pa.schema(
@@ -49,36 +44,9 @@ def _wanted(keys: Iterable[SnapshotKey]) -> pa.Table:
     )
 
 
-def known_lists(
-    con: duckdb.DuckDBPyConnection, keys: Sequence[SnapshotKey]
-) -> dict[SnapshotKey, Callable[[], KnownList]]:
-    """Each list as it was last known, as deep as a reading of its top may need it.
-
-    Held as Arrow, a tenth of the memory; the list itself is made when it is read.
-    """
-    con.register("wanted", _wanted(keys))
-    rows = con.sql(sql("known_lists"), params={"most": MOST_KNOWN}).to_arrow_table()
-    con.unregister("wanted")
-    place = {
-        name: at
-        for at, name in enumerate(
-            zip(rows["relation"].to_pylist(), rows["handle"].to_pylist(), strict=True)
-        )
-    }
-    return {
-        key: partial(_known_list, rows["account_ids"][at], rows["account_handles"][at])
-        for key in keys
-        if (at := place.get((key.relation, key.handle))) is not None
-    }
-
-
-def _known_list(ids: pa.ListScalar, handles: pa.ListScalar) -> KnownList:
-    return KnownList(zip(ids.as_py(), handles.as_py(), strict=True))
-
-
 def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> list[SnapshotRow]:
     """The rows of `snapshots` that are there for these keys."""
-    con.register("wanted", _wanted(keys))
+    con.register("wanted", wanted(keys))
     rows = con.execute(sql("loaded")).fetchall()
     con.unregister("wanted")
     return [SnapshotRow(*row) for row in rows]

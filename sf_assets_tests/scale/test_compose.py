@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from sf_assets_tests.cli.test_up_processes import DagsterUi, wait_until
 from sf_assets_tests.reliability.conftest import serve_day
 from sf_assets_tests.served_lists import KEY, ListServer
-from sf_assets_tests.test_up import DagsterUi, wait_until
 
 from ..components import Cluster, free_port
 from .conftest import DAY1

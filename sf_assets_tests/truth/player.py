@@ -13,10 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sf_assets.ingest.overlap import KnownRun
+from sf_assets.ingest.overlap import KnownRun, known_lists
 from sf_assets.model import RELATIONS
 from sf_assets.social_fetch import ListWalk, parse_page
-from sf_assets.warehouse.load import known_lists
 
 from ..conftest import Pipeline
 from ..lists import Lists, Told

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from sf_assets.ingest.overlap import KnownList, KnownRun
+from sf_assets.ingest.overlap import KnownList, KnownRun, known_lists
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk, parse_page
-from sf_assets.warehouse.load import known_lists
 
 from ..lists import Listed, Lists, Told, number_of, number_of_day, on
 from ..model import QUIRKS, Story, invent

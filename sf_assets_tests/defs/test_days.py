@@ -24,9 +24,9 @@ from sf_assets.ingest import days
 from sf_assets.ingest.days import Note
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
-from sf_assets_tests.automation.conftest import Location
 from sf_assets_tests.cli.shell import run
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.defs.conftest import Location
 from sf_assets_tests.loopback import Action, Reply, Request, ScriptedServer, Wait, head
 from sf_assets_tests.served_lists import KEY, ListServer, account
 

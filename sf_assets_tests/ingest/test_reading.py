@@ -33,9 +33,8 @@ from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.load import load
-
-from .loopback import RESET, Reply, Request, Wait
-from .served_lists import KEY, ListServer, account, error_body, followed
+from sf_assets_tests.loopback import RESET, Reply, Request, Wait
+from sf_assets_tests.served_lists import KEY, ListServer, account, error_body, followed
 
 DAY = date(2026, 3, 4)
 

@@ -12,9 +12,8 @@ import pytest
 
 from sf_assets.cli.runner import dagster_instance
 from sf_assets.warehouse.rebuild import rebuild
-
-from .conftest import Pipeline
-from .served_lists import KEY, ListServer, account
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.served_lists import KEY, ListServer, account
 
 DAY1 = date(2026, 11, 1)
 BASE = list(range(200, 0, -1))

@@ -17,10 +17,9 @@ from sf_assets.storage.address import Lake, without_password
 from sf_assets.storage.home import Home
 from sf_assets.storage.object_store import place
 from sf_assets.warehouse.connection import reading, writing
-
-from .components import missing
-from .conftest import Pipeline
-from .served_lists import KEY, ListServer, account
+from sf_assets_tests.components import missing
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.served_lists import KEY, ListServer, account
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sf_assets.errors import SettingsError
 from sf_assets.handles.edit import track
 from sf_assets.handles.settings import WEEKDAYS
 from sf_assets.settings import load_settings
-from sf_assets_tests.automation.conftest import DAY, Location
+from sf_assets_tests.defs.conftest import DAY, Location
 
 
 @pytest.fixture

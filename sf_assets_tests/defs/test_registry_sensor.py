@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from sf_assets_tests.automation.conftest import Location
+from sf_assets_tests.defs.conftest import Location
 
 
 def write(location: Location, *handles: str) -> None:

@@ -27,7 +27,7 @@ from sf_assets.handles.edit import track, untrack
 from sf_assets.handles.settings import WEEKDAYS
 from sf_assets.ingest import days
 from sf_assets.model import SnapshotKey
-from sf_assets_tests.automation.conftest import DAY, Location
+from sf_assets_tests.defs.conftest import DAY, Location
 
 
 class Clock:

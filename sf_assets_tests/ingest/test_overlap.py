@@ -6,8 +6,7 @@ import json
 
 from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.social_fetch import EndReason, ListWalk, parse_page
-
-from .served_lists import account
+from sf_assets_tests.served_lists import account
 
 KNOWN = KnownList((str(account(n)["platformUserId"]), f"fan.{n}") for n in range(100, 0, -1))
 

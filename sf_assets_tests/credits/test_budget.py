@@ -15,9 +15,17 @@ from sf_assets.credits.meter import DayMeter
 from sf_assets.credits.shares import Need, shares
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.landing import Landing
-
-from .served_lists import ListServer
-from .test_collect import DAY, end_of, fans, key_of, landing, read, server, to_read
+from sf_assets_tests.ingest.test_reading import (
+    DAY,
+    end_of,
+    fans,
+    key_of,
+    landing,
+    read,
+    server,
+    to_read,
+)
+from sf_assets_tests.served_lists import ListServer
 
 __all__ = ["landing", "server"]  # fixtures
 

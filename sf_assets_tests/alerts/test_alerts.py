@@ -31,8 +31,7 @@ from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import writing
-
-from .loopback import Reply, Request, ScriptedServer, certified
+from sf_assets_tests.loopback import Reply, Request, ScriptedServer, certified
 
 MONDAY, TUESDAY, WEDNESDAY = (date(2026, 3, day) for day in (2, 3, 4))
 

@@ -20,9 +20,8 @@ from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
 from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.connection import reading
-
-from .conftest import Pipeline
-from .served_lists import KEY, ListServer, account
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.served_lists import KEY, ListServer, account
 
 DAY1 = date(2026, 11, 1)
 DAY2 = DAY1 + timedelta(days=1)

@@ -13,7 +13,7 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from sf_assets.defs.dead_runs import fail_dead_runs
-from sf_assets_tests.automation.conftest import Location
+from sf_assets_tests.defs.conftest import Location
 
 
 @dg.job

@@ -20,9 +20,9 @@ from sf_assets.settings import load_settings
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Purge, Status, World, in_thread
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.publish import publish
-from sf_assets_tests.automation.conftest import DAY, Location, made_once, put
-from sf_assets_tests.automation.test_alert_sensor import asked, deliver
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.defs.conftest import DAY, Location, made_once, put
+from sf_assets_tests.defs.test_alert_sensor import asked, deliver
 from sf_assets_tests.loopback import Reply, ScriptedServer
 
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sf_assets_tests.automation.conftest import DAY
 from sf_assets_tests.cli.shell import environment
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.defs.conftest import DAY
 from sf_assets_tests.loopback import Reply
 from sf_assets_tests.served_lists import KEY, ListServer
 

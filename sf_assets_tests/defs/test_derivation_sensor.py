@@ -14,8 +14,8 @@ from sf_assets.defs import sensors
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.publish import publish
-from sf_assets_tests.automation.conftest import DAY, Location, made_once, put
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.defs.conftest import DAY, Location, made_once, put
 from sf_assets_tests.served_lists import KEY, ListServer, account
 
 

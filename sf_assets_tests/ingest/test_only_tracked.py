@@ -21,12 +21,11 @@ from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
 from sf_assets.storage.landing import Landing
 from sf_assets.storage.landing_objects import ObjectLanding
-
-from .cli.shell import contents, run
-from .components import ObjectStore
-from .conftest import Pipeline
-from .loopback import Reply
-from .served_lists import KEY, ListServer, account, error_body
+from sf_assets_tests.cli.shell import contents, run
+from sf_assets_tests.components import ObjectStore
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.loopback import Reply
+from sf_assets_tests.served_lists import KEY, ListServer, account, error_body
 
 DAY = date(2026, 11, 1)
 NOT_HANDLES = [

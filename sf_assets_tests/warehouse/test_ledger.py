@@ -15,10 +15,9 @@ from sf_assets.cli.runner import dagster_instance
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
 from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.rebuild import rebuild
-
-from .conftest import Pipeline
-from .loopback import Reply
-from .served_lists import KEY, ListServer, account
+from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.loopback import Reply
+from sf_assets_tests.served_lists import KEY, ListServer, account
 
 DAY1 = date(2026, 11, 1)
 DAY2, DAY3 = DAY1 + timedelta(days=1), DAY1 + timedelta(days=2)

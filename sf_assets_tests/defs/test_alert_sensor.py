@@ -11,8 +11,8 @@ import pytest
 from sf_assets import alerts
 from sf_assets.defs import sensors
 from sf_assets.warehouse.connection import reading
-from sf_assets_tests.automation.conftest import DAY, Location, made_once, put
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.defs.conftest import DAY, Location, made_once, put
 from sf_assets_tests.loopback import Reply, ScriptedServer
 from sf_assets_tests.served_lists import KEY, ListServer, account
 
