@@ -6,10 +6,11 @@ import click
 
 from sf_assets import alerts
 from sf_assets.alerts.words import as_data
-from sf_assets.cli.tables import counted, print_json, print_table
+from sf_assets.cli.tables import print_json, print_table
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
+from sf_assets.text import counted
 
 
 def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:

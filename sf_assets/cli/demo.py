@@ -14,7 +14,6 @@ import click
 
 from sf_assets import alerts
 from sf_assets.cli.runner import Runner, dagster_instance, failure_of
-from sf_assets.cli.tables import counted
 from sf_assets.cli.up import listening, run_up
 from sf_assets.errors import SettingsError
 from sf_assets.handles.edit import track
@@ -22,6 +21,7 @@ from sf_assets.model import RELATIONS
 from sf_assets.settings import load_settings
 from sf_assets.simulator import background
 from sf_assets.storage.home import Home
+from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
 
 _NOT_THE_DEMOS = (

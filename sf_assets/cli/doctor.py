@@ -14,7 +14,7 @@ import httpx
 
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
-from sf_assets.cli.tables import counted, print_json
+from sf_assets.cli.tables import print_json
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.ingest.days import last_heartbeat, missing_days
@@ -28,6 +28,7 @@ from sf_assets.social_fetch import (
 )
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
+from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading, why_unreadable
 
 _Answer = TypeVar("_Answer")

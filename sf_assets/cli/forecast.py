@@ -14,7 +14,7 @@ import duckdb
 from pydantic import SecretStr
 
 from sf_assets.cli.common import registry_of
-from sf_assets.cli.tables import counted, print_table
+from sf_assets.cli.tables import print_table
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost, costs_before
 from sf_assets.credits.forecast import (
@@ -41,7 +41,7 @@ from sf_assets.social_fetch import (
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landing_objects import landing_at
-from sf_assets.text import first_line
+from sf_assets.text import counted, first_line
 from sf_assets.warehouse.connection import reading
 
 _COLUMNS = (

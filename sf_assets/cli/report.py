@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from sf_assets.cli.tables import counted, print_json
+from sf_assets.cli.tables import print_json
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import normalise_handle
@@ -17,6 +17,7 @@ from sf_assets.ingest import days as days_of
 from sf_assets.report import gather, render
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
+from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
 
 

@@ -12,12 +12,13 @@ import duckdb
 
 from sf_assets.cli.exit_codes import FINE, REFUSED, SOME_FAILED
 from sf_assets.cli.runner import Runner, dagster_instance, failure_of
-from sf_assets.cli.tables import counted, print_json, print_table, snapshots_of
+from sf_assets.cli.tables import print_json, print_table, snapshots_of
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
+from sf_assets.text import counted
 
 if TYPE_CHECKING:
     import dagster as dg

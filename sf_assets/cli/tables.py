@@ -19,7 +19,6 @@ import duckdb
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import Relation
-from sf_assets.render.charts import counted as counted
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.lake import is_lake

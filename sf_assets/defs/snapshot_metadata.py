@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from sf_assets.model import ASSET_OF, SnapshotKey
-from sf_assets.render.charts import counted
 from sf_assets.storage.records import Landed
+from sf_assets.text import counted
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.archive import SnapshotRow
 

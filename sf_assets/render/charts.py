@@ -15,7 +15,6 @@ from datetime import date
 from typing import Any
 
 from sf_assets.render.markdown import escape_markdown
-from sf_assets.text import counted as counted
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 

@@ -7,7 +7,6 @@ import string
 import unicodedata
 
 from sf_assets.text import NAME_LENGTH, clean
-from sf_assets.text import counted as counted
 
 # Letters and digits between which Markdown means nothing, in any renderer.
 _LINKABLE = re.compile(r"[A-Za-z0-9_.]+")

@@ -12,11 +12,11 @@ from markdown_it import MarkdownIt
 from sf_assets.render.charts import (
     as_markdown_image,
     chart_css,
-    clean,
     draw,
     sparkline,
 )
 from sf_assets.render.markdown import escape_markdown, profile_link
+from sf_assets.text import clean
 from sf_assets_tests.looks.conftest import HOSTILE
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])

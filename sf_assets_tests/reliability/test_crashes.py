@@ -14,9 +14,9 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from sf_assets.cli.runner import dagster_instance
-from sf_assets.cli.tables import counted
 from sf_assets.defs.sensors import build_sensors
 from sf_assets.storage.landing import Landing, spent_on
+from sf_assets.text import counted
 from sf_assets_tests.loopback import Request
 
 from .conftest import DAY1, DAY2, Undisturbed, World, tables
