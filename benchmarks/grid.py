@@ -127,7 +127,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
     from dagster._core.storage.event_log import SqlEventLogStorage  # noqa: PLC2701
 
     from sf_assets.cli.runner import dagster_instance
-    from sf_assets.defs.partitions import HANDLES
+    from sf_assets.defs.partitions import PartitionSet
     from sf_assets.defs.snapshot_metadata import snapshot_event
     from sf_assets.handles.edit import track
     from sf_assets.model import RELATIONS
@@ -173,7 +173,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
         return made.run_id
 
     with dagster_instance(place) as instance:
-        instance.add_dynamic_partitions(HANDLES, handles)
+        PartitionSet().register(instance, handles)
         storage = instance.event_log_storage
         assert isinstance(storage, SqlEventLogStorage)
         for number, day in enumerate(days, start=1):
@@ -195,7 +195,7 @@ def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
                         relation, handle, day, "found", "exhausted", "complete", 1_000, 1_000, 50,
                         50, moment, moment, snapshots, 1, f"day={day}/benchmark.parquet",
                     )  # fmt: skip
-                    said = snapshot_event(row, None)
+                    said = snapshot_event(dg.AssetKey(asset), row, None)
                     planned, done = both(
                         asset, f"{day}|{handle}", said, "daily_snapshots", "snapshots"
                     )

@@ -69,7 +69,7 @@ def work(number: int, workers: int, chunk: int) -> None:
     ]
     with dagster_instance(home) as instance:
         runner = Runner(instance, settings)
-        runner.register(handles)
+        runner.audience.handles.register(instance, handles)
         began = time.monotonic()
         done = runner.snapshot(settings.day(), mine, RELATIONS, refresh=False)
         seconds = time.monotonic() - began

@@ -1,48 +1,25 @@
-"""Everything Dagster sees, on one page.
+"""Our own code location, for workspace.yaml: one home, the one that the environment names.
 
 handles.yaml -> partitions (date x handle)
 Social Fetch -> landing -> follower_snapshots, following_snapshots    once a day, in chunks
              -> churn, growth, status changes -> alerts      whenever something has landed
+
+Importing this does nothing; Dagster calls `defs` when it loads the code location. Projects of their
+own take `sf_assets.build_definitions` instead.
 """
 
 import os
 
 import dagster as dg
 
-from sf_assets.defs import checks
-from sf_assets.defs import sources as external
-from sf_assets.defs.derived import build_derived
-from sf_assets.defs.jobs import alert_job, derive_job, snapshots_job
-from sf_assets.defs.partitions import Grid
-from sf_assets.defs.resources import Warehouse
-from sf_assets.defs.schedules import build_daily_schedule
-from sf_assets.defs.sensors import build_sensors
-from sf_assets.defs.snapshots import build_snapshots
-from sf_assets.settings import Settings, load_settings
-from sf_assets.storage.home import Home
+from sf_assets.defs.build import build_definitions
+from sf_assets.settings import load_settings
 
 
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """The code location of one home. Reads its marker, writes nothing.
-
-    Raises SettingsError where the home was made by a newer version.
-    """
-    home = Home.of(settings)
-    grid = Grid(home.start_date(settings), settings.today)
-    return dg.Definitions(
-        assets=[*external.SPECS, build_snapshots(grid), build_derived(grid)],
-        asset_checks=[checks.checks],
-        jobs=[snapshots_job, derive_job, alert_job],
-        schedules=[build_daily_schedule(settings, home)],
-        sensors=build_sensors(home, grid.start),
-        resources={"warehouse": Warehouse(database=str(home.writable))},
-        # A run is one process: its lists are read concurrently inside it.
-        executor=dg.in_process_executor,
-    )
-
-
-# Lists of people: what a run writes, Dagster's own files too, is for this user's eyes, whoever
-# started it. The command line does the same.
-os.umask(0o077)
-
-defs = build_definitions(load_settings())
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything Dagster sees. Raises SettingsError naming the variables that are wrong."""
+    # Lists of people: what a process of this code location writes, Dagster's own files too, is for
+    # this user's eyes, whoever started it. The command line does the same.
+    os.umask(0o077)
+    return build_definitions(load_settings(), name="", automation="running")

@@ -1,19 +1,19 @@
-"""Environment variables as one typed object; nothing else in the package reads the environment."""
+"""What a home is told: one typed object, built by hand or from environment variables."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic import model_validator as _model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import ALERT_KINDS, AlertKind
@@ -43,50 +43,35 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _env(name: str) -> Any:
-    return AliasChoices(name, name.lower())
+class Settings(BaseModel):
+    """What one home is told. Reads no environment: `load_settings` does, for its own code location.
 
+    A name that is none of these raises, as does a value of the wrong form (pydantic's
+    ValidationError). What each means is said in the README, under the variable of `VARIABLES`.
+    """
 
-class Settings(BaseSettings):
-    """What the environment says. Build it with `load_settings`, which words the errors."""
-
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
     )
 
-    api_key: SecretStr | None = Field(default=None, validation_alias=_env("SOCIALFETCH_API_KEY"))
-    api_key_file: Path | None = Field(
-        default=None, validation_alias=_env("SOCIALFETCH_API_KEY_FILE")
-    )
-    base_url: str = Field(
-        default=DEFAULT_BASE_URL, validation_alias=_env("SOCIALFETCH_BASE_URL"), min_length=1
-    )
-    home: Path = Field(default=Path("data"), validation_alias=_env("SF_ASSETS_HOME"))
-    warehouse: SecretStr | None = Field(default=None, validation_alias=_env("SF_ASSETS_WAREHOUSE"))
-    storage: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_STORAGE"))
-    start_date: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_START_DATE"))
-    grid_days: int | None = Field(default=None, ge=2, validation_alias=_env("SF_ASSETS_GRID_DAYS"))
-    cron: str = Field(default="0 6 * * *", validation_alias=_env("SF_ASSETS_CRON"))
-    concurrency: int = Field(
-        default=32, ge=1, le=500, validation_alias=_env("SF_ASSETS_CONCURRENCY")
-    )
-    daily_credits: int | None = Field(
-        default=None, ge=0, validation_alias=_env("SF_ASSETS_DAILY_CREDITS")
-    )
-    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), validation_alias=_env("SF_ASSETS_ALERT_URLS")
-    )
-    alerts: Annotated[tuple[AlertKind, ...], NoDecode] = Field(
-        default=("status", "failed"), validation_alias=_env("SF_ASSETS_ALERTS")
-    )
-    heartbeat_url: SecretStr | None = Field(
-        default=None, validation_alias=_env("SF_ASSETS_HEARTBEAT_URL")
-    )
-    ui_url: str | None = Field(default=None, validation_alias=_env("SF_ASSETS_UI_URL"))
-    ui_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), validation_alias=_env("SF_ASSETS_UI_HOSTS")
-    )
-    today: date | None = Field(default=None, validation_alias=_env("SF_ASSETS_TODAY"))
+    home: Path = Path("data")
+    base_url: str = Field(default=DEFAULT_BASE_URL, min_length=1)
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    warehouse: SecretStr | None = None
+    storage: str | None = None
+    group_read: bool = False
+    start_date: date | None = None
+    grid_days: int | None = Field(default=None, ge=2)
+    cron: str = "0 6 * * *"
+    concurrency: int = Field(default=32, ge=1, le=500)
+    daily_credits: int | None = Field(default=None, ge=0)
+    alert_urls: tuple[SecretStr, ...] = ()
+    alerts: tuple[AlertKind, ...] = ("status", "failed")
+    heartbeat_url: SecretStr | None = None
+    ui_url: str | None = None
+    ui_hosts: tuple[str, ...] = ()
+    today: date | None = None
 
     @field_validator("alerts", mode="before")
     @classmethod
@@ -310,19 +295,19 @@ def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:
 def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
     """Read the environment. Raises SettingsError naming each variable that is wrong, and why.
 
-    What is in `instead` counts instead of the variable; None as if it were not set.
+    What is in `instead` counts instead of the variable; None, or nothing, as if it were not set.
     """
+    found = {**os.environ, **(instead or {})}
+    told = {name: found[variable] for name, variable in VARIABLES.items() if found.get(variable)}
     try:
-        # Values that are passed come before the environment's.
-        return Settings(**(instead or {}))  # type: ignore[arg-type]
+        return Settings.model_validate(told)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
 
 
 def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables that nothing reads -> the setting that each was most likely meant to be."""
-    fields = Settings.model_fields.values()
-    names = [str(one.validation_alias.choices[0]) for one in fields if one.validation_alias]  # type: ignore[union-attr]
+    names = VARIABLES.values()
     close = {
         name: get_close_matches(name, names, n=1, cutoff=0.9)
         for name in environment
@@ -333,5 +318,18 @@ def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _sentence(item: Any) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
-    place = ".".join(str(part) for part in item["loc"])
+    place = ".".join(VARIABLES.get(str(part), str(part)) for part in item["loc"])
     return f"{place}: {message}" if place else message
+
+
+#: The environment variable of each setting.
+VARIABLES = {
+    "api_key": "SOCIALFETCH_API_KEY",
+    "api_key_file": "SOCIALFETCH_API_KEY_FILE",
+    "base_url": "SOCIALFETCH_BASE_URL",
+    **{
+        name: f"SF_ASSETS_{name.upper()}"
+        for name in Settings.model_fields
+        if name not in ("api_key", "api_key_file", "base_url")
+    },
+}

@@ -6,39 +6,18 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 
 import pytest
-from pydantic import AliasChoices
+from pydantic import ValidationError
 
 from sf_assets.errors import SettingsError
-from sf_assets.settings import Settings, is_loopback, load_settings
+from sf_assets.settings import VARIABLES, Settings, is_loopback, load_settings
 
 LOOPBACK = "http://127.0.0.1:4010"
-
-
-VARIABLES = [
-    "SOCIALFETCH_API_KEY",
-    "SOCIALFETCH_API_KEY_FILE",
-    "SOCIALFETCH_BASE_URL",
-    "SF_ASSETS_HOME",
-    "SF_ASSETS_WAREHOUSE",
-    "SF_ASSETS_STORAGE",
-    "SF_ASSETS_START_DATE",
-    "SF_ASSETS_GRID_DAYS",
-    "SF_ASSETS_CRON",
-    "SF_ASSETS_CONCURRENCY",
-    "SF_ASSETS_DAILY_CREDITS",
-    "SF_ASSETS_ALERT_URLS",
-    "SF_ASSETS_ALERTS",
-    "SF_ASSETS_HEARTBEAT_URL",
-    "SF_ASSETS_UI_URL",
-    "SF_ASSETS_UI_HOSTS",
-    "SF_ASSETS_TODAY",
-]
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of ours but those the test sets."""
-    for name in VARIABLES:
+    for name in VARIABLES.values():
         monkeypatch.delenv(name, raising=False)
 
 
@@ -72,9 +51,24 @@ def test_without_any_variable_the_real_api_is_asked_once_a_day_without_a_cap(
     assert found.today is None
 
 
-def test_these_are_all_the_variables() -> None:
-    aliases = [field.validation_alias for field in Settings.model_fields.values()]
-    assert [alias.choices[0] for alias in aliases if isinstance(alias, AliasChoices)] == VARIABLES
+def test_each_setting_has_its_variable() -> None:
+    assert VARIABLES.keys() == Settings.model_fields.keys()
+    assert {name for name in VARIABLES.values() if not name.startswith("SF_ASSETS_")} == {
+        "SOCIALFETCH_API_KEY",
+        "SOCIALFETCH_API_KEY_FILE",
+        "SOCIALFETCH_BASE_URL",
+    }
+
+
+def test_a_setting_that_is_built_by_hand_reads_no_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in VARIABLES.values():
+        monkeypatch.setenv(name, "wrong")
+    found = Settings(home=tmp_path, daily_credits=7)
+    assert (found.home, found.daily_credits, found.key()) == (tmp_path, 7, None)
+    with pytest.raises(ValidationError, match="daily_credit\n"):
+        Settings(home=tmp_path, daily_credit=7)  # type: ignore[call-arg]
 
 
 def test_every_variable_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -162,7 +156,7 @@ def test_a_folder_with_a_question_mark_is_refused(
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    empty = settings(monkeypatch, **dict.fromkeys(VARIABLES, ""))
+    empty = settings(monkeypatch, **dict.fromkeys(VARIABLES.values(), ""))
     assert empty.base_url == "https://api.socialfetch.dev"
     assert empty.home == tmp_path / "data"
     assert (empty.key(), empty.start_date, empty.today) == (None, None, None)

@@ -18,7 +18,7 @@ from sf_assets.cli.up import listening, run_up
 from sf_assets.errors import SettingsError
 from sf_assets.handles.edit import track
 from sf_assets.model import RELATIONS
-from sf_assets.settings import load_settings
+from sf_assets.settings import Settings, load_settings
 from sf_assets.simulator import background
 from sf_assets.storage.home import Home
 from sf_assets.text import counted
@@ -47,14 +47,14 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         listening(port) if ui else nullcontext() as door,
         background(preset="demo", today=today) as simulator,
     ):
-        environment = {
-            "SF_ASSETS_HOME": str(home),
-            "SF_ASSETS_START_DATE": first.isoformat(),
-            "SOCIALFETCH_BASE_URL": simulator.base_url,
-            "SOCIALFETCH_API_KEY": simulator.api_key,
-        }
-        os.environ.update(environment)
-        # What the user has set for the real thing must not reach into the demo, nor it out.
+        # Of `up` too, whose processes read it. What the user has set for the real thing must not
+        # reach into the demo, nor it out.
+        os.environ.update(
+            SF_ASSETS_HOME=str(home),
+            SF_ASSETS_START_DATE=first.isoformat(),
+            SOCIALFETCH_BASE_URL=simulator.base_url,
+            SOCIALFETCH_API_KEY=simulator.api_key,
+        )
         for name in _NOT_THE_DEMOS:
             os.environ.pop(name, None)
         settings = load_settings()  # before the folder is emptied: it may say what is wrong
@@ -64,36 +64,35 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         place = Home.of(settings).ensure(settings)
         handles = list(simulator.world.handles)
         track(place.registry, handles)
-        unfinished = _make_history(place, handles, first, today)
+        unfinished = _make_history(settings, handles, first, today)
         simulator.set_day(None)
         _tell(place, handles, first, today, unfinished)
         if door is None:
             return 0
-        os.environ.pop("SF_ASSETS_TODAY", None)
         return run_up(place, door)
 
 
-def _make_history(home: Home, handles: list[str], first: date, today: date) -> list[str]:
+def _make_history(settings: Settings, handles: list[str], first: date, today: date) -> list[str]:
+    home = Home.of(settings)
     days = [first + timedelta(days=number) for number in range((today - first).days + 1)]
     unfinished: list[str] = []
     with dagster_instance(home) as instance:
-        runner = Runner(instance, load_settings())
         with click.progressbar(
             days,
             label=f"{counted(len(days), 'day')} of {counted(len(handles), 'handle')}",
             file=sys.stderr,
         ) as bar:
             for day in bar:
-                os.environ["SF_ASSETS_TODAY"] = day.isoformat()
+                runner = Runner(instance, settings.model_copy(update={"today": day}))
                 for result in runner.snapshot(day, handles, RELATIONS, refresh=False):
                     if not result.success:
                         unfinished.append(f"{day}: {failure_of(result)[0]}")
-        derived = runner.derive(first, today)
+        derived = Runner(instance, settings).derive(first, today)
         if not derived.success:
             raise SettingsError(f"demo: {failure_of(derived)[0]}")
     # Old news of an invented month wakes nobody; what happens today does.
     with reading(home.readable) as con:
-        for alert in alerts.find(con, home, load_settings()):
+        for alert in alerts.find(con, home, settings):
             if alert.day < today:
                 alerts.note_delivered(home, alert.change_ids, "demo history")
     return unfinished

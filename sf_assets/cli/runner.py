@@ -101,16 +101,12 @@ class Runner:
     ) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what we use of Dagster's betas is no user's concern
-            from sf_assets.definitions import build_definitions
+            from sf_assets.defs.audience import Audience
+            from sf_assets.defs.build import build_definitions
 
-            self.defs = build_definitions(settings)
-        self.instance, self.settings, self.verbose = instance, settings, verbose
-
-    def register(self, handles: Sequence[str]) -> list[str]:
-        """Make partitions of handles that have none yet; returns all in their order."""
-        from sf_assets.defs.partitions import register_handles
-
-        return register_handles(self.instance, handles)
+            self.defs = build_definitions(settings, name="", automation="none")
+        self.audience = Audience(settings)
+        self.instance, self.verbose = instance, verbose
 
     def snapshot(
         self,
@@ -123,19 +119,21 @@ class Runner:
     ) -> list[dg.ExecuteInProcessResult]:
         """Runs over the handles of a day, in chunks of neighbours; `due_only` leaves out lists that
         are not read on such a weekday."""
-        from sf_assets.defs.jobs import SNAPSHOTS_JOB, chunk_tags
+        from sf_assets.defs.audience import SNAPSHOTS_JOB, snapshot_keys
+        from sf_assets.defs.jobs import chunk_tags
         from sf_assets.defs.partitions import handle_ranges
         from sf_assets.defs.schedules import CHUNK
-        from sf_assets.model import ASSET_OF
 
-        chunks = handle_ranges(self.register(handles), set(handles), CHUNK)
+        registered = self.audience.handles.register(self.instance, handles)
+        chunks = handle_ranges(registered, set(handles), CHUNK)
+        keys = snapshot_keys(self.audience.keys)
         results = []
         for tags in chunk_tags(day, chunks):
             results.append(
                 self._run(
                     SNAPSHOTS_JOB,
                     tags,
-                    [ASSET_OF[relation] for relation in relations],
+                    [keys[relation] for relation in relations],
                     {"ops": {"snapshots": {"config": {"refresh": refresh, "due_only": due_only}}}},
                 )
             )
@@ -156,7 +154,8 @@ class Runner:
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
         """Derive what is loaded, reporting the days from `first` to `last`."""
-        from sf_assets.defs.jobs import DERIVE_JOB, derive_tags
+        from sf_assets.defs.audience import DERIVE_JOB
+        from sf_assets.defs.jobs import derive_tags
 
         marker = f"command line {os.getpid()}"
         return self._run(DERIVE_JOB, derive_tags(first, last, marker), None, {})
@@ -165,27 +164,22 @@ class Runner:
         self,
         job: str,
         tags: dict[str, str],
-        assets: list[str] | None,
+        assets: list[dg.AssetKey] | None,
         config: dict[str, Any],
     ) -> dg.ExecuteInProcessResult:
-        import dagster as dg
-
-        from sf_assets.defs.jobs import HOME_TAG
-
         level = "DEBUG" if self.verbose else "CRITICAL"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             definition = self.defs.resolve_job_def(job)
             if assets:
                 # Without the checks of these assets, which would have nothing to look at.
-                keys = {dg.AssetKey(asset) for asset in assets}
                 definition = definition.get_subset(
-                    asset_selection=keys, asset_check_selection=set()
+                    asset_selection=set(assets), asset_check_selection=set()
                 )
             return definition.execute_in_process(
                 run_config={**config, "loggers": {"console": {"config": {"log_level": level}}}},
                 instance=self.instance,
-                tags={**tags, **LAUNCHED_HERE, HOME_TAG: str(self.settings.home)},
+                tags={**tags, **LAUNCHED_HERE, **self.audience.tags},
                 raise_on_error=False,
             )
 

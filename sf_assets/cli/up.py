@@ -40,7 +40,7 @@ def check(settings: Settings) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster's notes on its own betas
-        from sf_assets.definitions import build_definitions
+        from sf_assets.defs.build import build_definitions
 
         build_definitions(settings)
 

@@ -16,13 +16,14 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.churn import CHURN_OF
 from sf_assets.defs.sources import SOCIAL_FETCH_API
 from sf_assets.defs.specs import table
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import ListSettings
 from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey
-from sf_assets.settings import Settings, load_settings
+from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing_objects import landing_at
 from sf_assets.text import counted
@@ -39,6 +40,7 @@ CLOSED_DAYS = 7
 UNEXPLAINED = 0.01
 UNEXPLAINED_ACCOUNTS = 5
 NAMED = 50
+CHECKS_OPERATION = "checks"
 
 
 @dataclass
@@ -310,10 +312,11 @@ class Check:
     to_do: str
     judge: Callable[[Look], Verdict]
 
-    @property
-    def spec(self) -> dg.AssetCheckSpec:
+    def spec(self, audience: Audience) -> dg.AssetCheckSpec:
         return dg.AssetCheckSpec(
-            self.name, asset=self.asset, description=f"{self.asks} **What to do:** {self.to_do}"
+            self.name,
+            asset=audience.key(self.asset),
+            description=f"{self.asks} **What to do:** {self.to_do}",
         )
 
 
@@ -400,40 +403,53 @@ def evaluate(home: Home, settings: Settings) -> Iterator[tuple[Check, Verdict]]:
             yield check, check.judge(look)
 
 
-def evaluations(home: Home, settings: Settings) -> list[dg.AssetCheckEvaluation]:
-    """All checks as events for a run that derives. Raises FileNotFoundError."""
+def evaluations(
+    audience: Audience, keys: Mapping[str, dg.AssetKey]
+) -> list[dg.AssetCheckEvaluation]:
+    """All checks as events for a run that derives; `keys` are those its assets have now.
+
+    Raises FileNotFoundError.
+    """
     return [
         dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey(check.asset),
+            asset_key=keys.get(check.asset, audience.key(check.asset)),
             check_name=check.name,
             passed=verdict.passed,
             severity=verdict.severity,
             description=verdict.said,
             metadata=_metadata(check, verdict),
         )
-        for check, verdict in evaluate(home, settings)
+        for check, verdict in evaluate(audience.home, audience.settings)
     ]
 
 
-@dg.multi_asset_check(
-    name="checks",
-    specs=[check.spec for check in CHECKS],
-    can_subset=True,
-    description="Looks at the published file; runs by itself after each derivation.",
-)
-def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+def build_checks(audience: Audience) -> dg.AssetChecksDefinition:
     """The same checks, run by hand."""
-    settings = load_settings()
-    for check, verdict in evaluate(Home.of(settings), settings):
-        if check.spec.key in context.selected_asset_check_keys:
-            yield dg.AssetCheckResult(
-                asset_key=check.asset,
-                check_name=check.name,
-                passed=verdict.passed,
-                severity=verdict.severity,
-                description=verdict.said,
-                metadata=_metadata(check, verdict),
-            )
+
+    @dg.multi_asset_check(
+        name=audience.named(CHECKS_OPERATION),
+        specs=[check.spec(audience) for check in CHECKS],
+        can_subset=True,
+        description="Looks at the published file; runs by itself after each derivation.",
+    )
+    def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        # The keys are those that the checks have now.
+        selected = {
+            (key.asset_key.path[-1], key.name): key for key in context.selected_asset_check_keys
+        }
+        for check, verdict in evaluate(audience.home, audience.settings):
+            key = selected.get((check.asset, check.name))
+            if key is not None:
+                yield dg.AssetCheckResult(
+                    asset_key=key.asset_key,
+                    check_name=check.name,
+                    passed=verdict.passed,
+                    severity=verdict.severity,
+                    description=verdict.said,
+                    metadata=_metadata(check, verdict),
+                )
+
+    return checks
 
 
 def _metadata(check: Check, verdict: Verdict) -> Mapping[str, dg.MetadataValue]:

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.specs import (
     Describe,
     Metadata,
@@ -27,30 +28,36 @@ NAMED = 50
 NAME_LENGTH = 30
 
 _MADE_BY = [
-    "assets/churn.py",
+    "defs/churn.py",
     "warehouse/derive.py",
-    "membership.py",
-    "warehouse/sql/wave_apply.sql",
+    "warehouse/compare.py",
+    "warehouse/sql/derive_write.sql",
 ]
 
-SPECS = [
-    table_spec(
-        CHURN_OF[relation],
-        deps=[ASSET_OF[relation]],
-        description=(
-            "Accounts that were gained, returned or lost between two snapshots, only where the "
-            "lists can prove it. A loss is provisional until two later lists agree."
-        ),
-        example=(
-            "SELECT handle, snapshot_date, account_handle, change, state\n"
-            f"FROM {CHURN_OF[relation]}\nWHERE state <> 'retracted' ORDER BY snapshot_date DESC"
-        ),
-        group="derived",
-        kinds={"duckdb", "python"},
-        code=_MADE_BY,
-    )
-    for relation in CHURN_OF
-]
+
+def specs(audience: Audience) -> list[dg.AssetSpec]:
+    """What is made, for Dagster."""
+    return [
+        table_spec(
+            audience,
+            CHURN_OF[relation],
+            deps=[ASSET_OF[relation]],
+            description=(
+                "Accounts that were gained, returned or lost between two snapshots, only where the "
+                "lists can prove it. A loss is provisional until two later lists agree."
+            ),
+            example=(
+                "SELECT handle, snapshot_date, account_handle, change, state\n"
+                f"FROM {CHURN_OF[relation]}\nWHERE state <> 'retracted' ORDER BY snapshot_date DESC"
+            ),
+            made_by="derived",
+            group="derived",
+            partition_expr="snapshot_date",
+            kinds={"duckdb", "python"},
+            code=_MADE_BY,
+        )
+        for relation in CHURN_OF
+    ]
 
 
 def describe(

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta, timezone
 import dagster as dg
 import psutil
 
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.runs import aware, is_ours
-from sf_assets.storage.home import Home
 
 # A run that has not said which process it is in; that takes moments.
 SILENT = timedelta(minutes=30)
@@ -23,7 +23,9 @@ SILENT = timedelta(minutes=30)
 LATER_SECONDS = 5.0
 
 
-def fail_dead_runs(instance: dg.DagsterInstance, home: Home, location: str | None) -> list[str]:
+def fail_dead_runs(
+    instance: dg.DagsterInstance, audience: Audience, location: str | None
+) -> list[str]:
     """Report our runs as failed whose process is gone; returns their ids.
 
     The daemon's retries then start those anew that it had started; for the others the next
@@ -35,7 +37,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, home: Home, location: str | Non
     started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
     for record in instance.get_run_records(started):
         run = record.dagster_run
-        if not is_ours(run, home, location):
+        if not is_ours(run, audience, location):
             continue
         process = _process_of(instance, run.run_id)
         if process is None:

@@ -5,26 +5,17 @@ changes later ones too, so their partitions are reported as well. What each asse
 in its own module.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import dagster as dg
 import duckdb
 
-from sf_assets.defs import (
-    checks,
-    churn,
-    growth,
-)
-from sf_assets.defs import (
-    status_changes as status,
-)
-from sf_assets.defs.partitions import Grid
-from sf_assets.defs.resources import Warehouse
-from sf_assets.defs.specs import Describe
+from sf_assets.defs import churn, growth, status_changes
+from sf_assets.defs.audience import Audience, keys_by_table
+from sf_assets.defs.checks import CHECKS_OPERATION, evaluations
+from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
-from sf_assets.settings import Settings, load_settings
-from sf_assets.storage.home import Home
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.derive import derive
@@ -35,70 +26,82 @@ from sf_assets.warehouse.publish import publish
 DESCRIBE: dict[str, Describe] = {
     **churn.DESCRIBE,
     **growth.DESCRIBE,
-    **status.DESCRIBE,
+    **status_changes.DESCRIBE,
 }
 
 
-def build_derived(grid: Grid) -> dg.AssetsDefinition:
+def build_derived(audience: Audience) -> dg.AssetsDefinition:
     """The derived assets on the days of the grid."""
 
     @dg.multi_asset(
-        name="derived",
-        specs=[*churn.SPECS, *growth.SPECS, *status.SPECS],
-        partitions_def=grid.days,
+        name=audience.named("derived"),
+        specs=[
+            *churn.specs(audience),
+            *growth.specs(audience),
+            *status_changes.specs(audience),
+        ],
+        partitions_def=audience.grid.days,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=audience.named("derive"),
     )
     def derived(
-        context: dg.AssetExecutionContext, warehouse: Warehouse
-    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
-        settings = load_settings()
-        home = Home.of(settings).ensure(settings)
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.MaterializeResult[None]]:
+        audience.home.ensure(audience.settings)
+        keys = keys_by_table(context.assets_def.specs)
+        tables = {key: table for table, key in keys.items()}
+        asked = {date.fromisoformat(key) for key in context.partition_keys}
+        said: dict[dg.AssetKey, dict[date, Metadata]] = {}
         done = None
         try:
-            with warehouse.get_connection() as con:
-                done = derive(con, home.archive)
+            with audience.writing() as con:
+                done = derive(con, audience.home.archive)
                 context.log.info(
                     f"compared {counted(done.snapshots, 'snapshot')} of "
                     f"{counted(len(done.handles), 'handle')}"
                     + (f", {counted(done.replayed, 'list')} replayed" if done.replayed else "")
                 )
-                asked = {date.fromisoformat(key) for key in context.partition_keys}
-                reported = sorted(asked | {day for day in done.all_days() if day >= grid.start})
-                events = [
-                    dg.AssetMaterialization(asset, partition=day.isoformat(), metadata=said)
-                    for asset in (key.path[-1] for key in sorted(context.selected_asset_keys))
-                    for day, said in DESCRIBE[asset](con, reported).items()
-                ]
+                late = {day for day in done.all_days() if day >= audience.grid.start}
+                for key in sorted(context.selected_asset_keys):
+                    said[key] = dict(DESCRIBE[tables[key]](con, sorted(asked | late)))
         finally:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
-                _publish(context, home, warehouse)
-        yield from events
-        yield from _checked(context, home, settings)
+                _publish(context, audience)
+        for key, of_day in said.items():
+            for day, metadata in of_day.items():
+                if day not in asked:
+                    yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
+        yield from _checked(context, audience, keys)
+        for key, of_day in said.items():
+            yield materialized(context, key, {day.isoformat(): of_day[day] for day in asked})
 
     return derived
 
 
-def _publish(context: dg.AssetExecutionContext, home: Home, warehouse: Warehouse) -> None:
+def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:
+    home = audience.home
     try:
         if home.lake is None:
             compact(home.warehouse)
         publish(home)
         if home.lake is not None:
-            with warehouse.get_connection() as con:
+            with audience.writing() as con:
                 tend(con)
     except (SfAssetsError, duckdb.Error) as error:
         context.log.warning(str(error))
 
 
 def _checked(
-    context: dg.AssetExecutionContext, home: Home, settings: Settings
+    context: dg.AssetExecutionContext, audience: Audience, keys: Mapping[str, dg.AssetKey]
 ) -> list[dg.AssetCheckEvaluation]:
-    """The checks as events of this run: Dagster skips a check's own step here, because the assets
-    above report partitions and return no outputs. A check that breaks fails no derivation."""
+    """The checks as events of this run, which looks at whole days; where they have a step of their
+    own, that says it. A check that breaks fails no derivation."""
+    if context.job_def.has_node_named(audience.named(CHECKS_OPERATION)):
+        return []
     try:
-        found = checks.evaluations(home, settings)
+        found = evaluations(audience, keys)
     except Exception as error:
         context.log.warning(f"the checks did not run: {error}")
         return []

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.specs import (
     Describe,
     Metadata,
@@ -30,20 +31,27 @@ LOOK_BACK = 30
 SHOWN = 100
 DRAWN = 6
 
-SPECS = [
-    table_spec(
-        "follower_growth",
-        deps=["follower_snapshots", "following_snapshots", "follower_churn"],
-        description=(
-            "One row a handle and day: the totals, how they changed, what of it the lists explain "
-            "and what they do not."
-        ),
-        example="FROM follower_growth WHERE handle = 'nasa' ORDER BY snapshot_date DESC",
-        group="derived",
-        kinds={"duckdb"},
-        code=["warehouse/sql/growth.sql", "assets/growth.py"],
-    )
-]
+
+def specs(audience: Audience) -> list[dg.AssetSpec]:
+    """What is made, for Dagster."""
+    return [
+        table_spec(
+            audience,
+            "follower_growth",
+            deps=["follower_snapshots", "following_snapshots", "follower_churn"],
+            description=(
+                "One row a handle and day: the totals, how they changed, what of it the lists "
+                "explain and what they do not."
+            ),
+            example="FROM follower_growth WHERE handle = 'nasa' ORDER BY snapshot_date DESC",
+            made_by="derived",
+            group="derived",
+            partition_expr="snapshot_date",
+            kinds={"duckdb"},
+            code=["warehouse/sql/growth.sql", "defs/growth.py"],
+        )
+    ]
+
 
 # The sparkline first: what is too wide for the window is cut off at the right. Figures are texts,
 # for Dagster separates no thousands; those to count with are in the table itself.

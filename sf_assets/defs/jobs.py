@@ -7,15 +7,11 @@ import dagster as dg
 from pydantic import Field
 
 from sf_assets import alerts
+from sf_assets.defs.audience import ALERT_JOB, DERIVE_JOB, SNAPSHOTS_JOB, Audience
 from sf_assets.defs.partitions import HandleRange
-from sf_assets.model import ASSET_OF, RELATIONS
-from sf_assets.settings import load_settings
-from sf_assets.storage.home import Home
+from sf_assets.defs.runs import DAY_TAG
+from sf_assets.defs.specs import MADE_BY_TAG
 from sf_assets.warehouse.connection import locked
-
-SNAPSHOTS_JOB = "daily_snapshots"
-DERIVE_JOB = "derive"
-ALERT_JOB = "deliver_alert"
 
 # How long a delivery waits for another one of the same home.
 DELIVERY_SECONDS = 300.0
@@ -23,32 +19,37 @@ DELIVERY_SECONDS = 300.0
 # Tags by which runs are found; dagster.yaml allows one run at a time with either of the first two.
 ALERT_TAG = "sf_assets/alert"
 DERIVE_TAG = "sf_assets/derive"
-DAY_TAG = "sf_assets/day"
 HANDLE_TAG = "sf_assets/handle"
 CHUNK_TAG = "sf_assets/chunk"
 KIND_TAG = "sf_assets/kind"
 # Of another try of the same day: the number of the try.
 AGAIN_TAG = "sf_assets/again"
-HOME_TAG = "sf_assets/home"
 
-snapshots_job = dg.define_asset_job(
-    SNAPSHOTS_JOB,
-    # The checks look at whole days: they run at the end of the derivation, not of each chunk.
-    selection=dg.AssetSelection.assets(
-        *(ASSET_OF[relation] for relation in RELATIONS)
-    ).without_checks(),
-    description="Reads the lists of a day's handles, one process for a whole chunk of them.",
-    executor_def=dg.in_process_executor,
-)
 
-derive_job = dg.define_asset_job(
-    DERIVE_JOB,
-    selection=dg.AssetSelection.assets(
-        "follower_churn", "following_churn", "follower_growth", "status_changes"
-    ).without_checks(),
-    description="Brings churn, growth and status changes up to the loaded snapshots; checks them.",
-    executor_def=dg.in_process_executor,
-)
+def snapshots_job(audience: Audience) -> "dg.UnresolvedAssetJobDefinition":
+    """Reads lists; the checks look at whole days, and run at the end of the derivation."""
+    return dg.define_asset_job(
+        audience.named(SNAPSHOTS_JOB),
+        selection=_made_by(audience, "snapshots"),
+        description="Reads the lists of a day's handles, one process for a whole chunk of them.",
+        executor_def=dg.in_process_executor,
+    )
+
+
+def derive_job(audience: Audience) -> "dg.UnresolvedAssetJobDefinition":
+    """Derives what is loaded."""
+    return dg.define_asset_job(
+        audience.named(DERIVE_JOB),
+        selection=_made_by(audience, "derived"),
+        description="Brings churn, growth and status changes up to the loaded snapshots; checks "
+        "them.",
+        executor_def=dg.in_process_executor,
+    )
+
+
+def _made_by(audience: Audience, operation: str) -> dg.AssetSelection:
+    # By tag: a key may be changed by whoever takes these definitions into their own.
+    return dg.AssetSelection.tag(MADE_BY_TAG, audience.named(operation)).without_checks()
 
 
 def chunk_tags(day: date, chunks: Sequence[HandleRange]) -> list[dict[str, str]]:
@@ -81,29 +82,47 @@ class AlertConfig(dg.Config):
     change_id: str = Field(description="Id of an alert: change_id of status_changes, for example")
 
 
-@dg.op(
-    description="Posts an alert to every address in SF_ASSETS_ALERT_URLS.",
-    retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
-)
-def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
+def alert_job(audience: Audience) -> dg.JobDefinition:
+    """Tells an alert."""
+
+    @dg.op(
+        name=audience.named("post_alert"),
+        description="Posts an alert to every address in SF_ASSETS_ALERT_URLS.",
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
+    )
+    def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
+        _deliver(context, config.change_id, audience)
+
+    @dg.job(
+        name=audience.named(ALERT_JOB),
+        description="Tells that a profile turned private, hid a list, disappeared or came back, "
+        "and what else SF_ASSETS_ALERTS names.",
+        executor_def=dg.in_process_executor,
+    )
+    def deliver_alert() -> None:
+        post_alert()
+
+    return deliver_alert
+
+
+def _deliver(context: dg.OpExecutionContext, change_id: str, audience: Audience) -> None:
     """Sends the alert unless it went out before, and what is older before it: news stay in order.
 
     Raises DeliveryFailed, which is retried.
     """
-    settings = load_settings()
-    home = Home.of(settings)
+    settings, home = audience.settings, audience.home
     found = alerts.find_all(home, settings)
-    alert = next((one for one in found if config.change_id in one.change_ids), None)
+    alert = next((one for one in found if change_id in one.change_ids), None)
     if alert is None:
-        context.log.info(f"{config.change_id} is no change any more: its day was read again")
+        context.log.info(f"{change_id} is no change any more: its day was read again")
         return
     # One at a time, also beside a second daemon: two would tell the same.
     with locked(home.deliveries, DELIVERY_SECONDS):
         waiting = alerts.undelivered(found, alerts.delivered(home))
-        last = [at for at, one in enumerate(waiting) if config.change_id in one.change_ids]
+        last = [at for at, one in enumerate(waiting) if change_id in one.change_ids]
         # Told already, perhaps by a run that was killed right after: never twice.
         if not last:
-            context.log.info(f"{config.change_id} has been told before")
+            context.log.info(f"{change_id} has been told before")
             return
         news = waiting[: last[0] + 1]
         for message in alerts.messages(news, settings.ui_url):
@@ -119,13 +138,3 @@ def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
             "alerts": dg.MetadataValue.int(len(news)),
         }
     )
-
-
-@dg.job(
-    name=ALERT_JOB,
-    description="Tells that a profile turned private, hid a list, disappeared or came back, and "
-    "what else SF_ASSETS_ALERTS names.",
-    executor_def=dg.in_process_executor,
-)
-def alert_job() -> None:
-    post_alert()

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 
 import dagster as dg
 
-HANDLES = "handles"
 
-handles_partitions = dg.DynamicPartitionsDefinition(name=HANDLES)
+@dataclass(frozen=True)
+class PartitionSet:
+    """The dynamic partitions that are the tracked handles of a home."""
 
+    name: str = "handles"
 
-def register_handles(instance: dg.DagsterInstance, handles: Iterable[str]) -> list[str]:
-    """Make partitions of handles that have none yet; returns all in their order."""
-    known = set(instance.get_dynamic_partitions(HANDLES))
-    new = [handle for handle in handles if handle not in known]
-    if new:
-        instance.add_dynamic_partitions(HANDLES, new)
-    return list(instance.get_dynamic_partitions(HANDLES))
+    @property
+    def definition(self) -> dg.DynamicPartitionsDefinition:
+        return dg.DynamicPartitionsDefinition(name=self.name)
+
+    def registered(self, instance: dg.DagsterInstance) -> list[str]:
+        """The handles that have a partition, in the order in which they got it."""
+        return list(instance.get_dynamic_partitions(self.name))
+
+    def register(self, instance: dg.DagsterInstance, handles: Iterable[str]) -> list[str]:
+        """Make partitions of handles that have none yet; returns all in their order."""
+        known = set(self.registered(instance))
+        new = [handle for handle in handles if handle not in known]
+        if new:
+            instance.add_dynamic_partitions(self.name, new)
+        return self.registered(instance)
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Grid:
 
     start: date
     today: date | None = None
+    handles: PartitionSet = field(default_factory=PartitionSet)
 
     @property
     def days(self) -> dg.DailyPartitionsDefinition:
@@ -42,7 +53,7 @@ class Grid:
     @property
     def cells(self) -> dg.MultiPartitionsDefinition:
         """`date` times `handle`; keys read `2026-11-22|bob`, dimensions ordered by name."""
-        return dg.MultiPartitionsDefinition({"date": self.days, "handle": handles_partitions})
+        return dg.MultiPartitionsDefinition({"date": self.days, "handle": self.handles.definition})
 
 
 def grid_key(day: date, handle: str) -> str:

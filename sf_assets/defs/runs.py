@@ -8,9 +8,8 @@ from datetime import date, datetime, time, timezone
 
 import dagster as dg
 
-from sf_assets.defs.jobs import DAY_TAG, HOME_TAG
+from sf_assets.defs.audience import HOME_TAG, Audience
 from sf_assets.defs.partitions import split_grid_key
-from sf_assets.storage.home import Home
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
@@ -22,6 +21,7 @@ IN_PROGRESS = [
 
 # What the UI calls a run of assets.
 _ASSET_JOB = "__ASSET_JOB"
+DAY_TAG = "sf_assets/day"
 _PARTITION = "dagster/partition"
 _FIRST = "dagster/asset_partition_range_start"
 _LAST = "dagster/asset_partition_range_end"
@@ -33,28 +33,28 @@ def location_of(context: dg.SensorEvaluationContext) -> str | None:
     return origin.location_name if origin is not None else None
 
 
-def is_ours(run: dg.DagsterRun, home: Home, location: str | None) -> bool:
+def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> bool:
     """Whether a run is of this home.
 
     What schedule, sensors and the command line start names its home in a tag. Runs that were
-    started in the UI do not; those of this code location are ours.
+    started in the UI do not; those of this code location are ours if their job or assets are.
     """
     tagged = run.tags.get(HOME_TAG)
     if tagged is not None:
-        return tagged == str(home.root)
+        return tagged == audience.tags[HOME_TAG]
     origin = run.remote_job_origin
-    return (
-        origin is not None
-        and origin.repository_origin.code_location_origin.location_name == location
-    )
+    if origin is None or origin.repository_origin.code_location_origin.location_name != location:
+        return False
+    ours = set(audience.keys.values())
+    return audience.is_job(run.job_name) or bool(ours & (run.asset_selection or set()))
 
 
 def in_progress(
-    instance: dg.DagsterInstance, home: Home, location: str | None
+    instance: dg.DagsterInstance, audience: Audience, location: str | None
 ) -> list[dg.DagsterRun]:
     """Our runs that are queued or being executed."""
     runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
-    return [run for run in runs if is_ours(run, home, location)]
+    return [run for run in runs if is_ours(run, audience, location)]
 
 
 def handles_held(run: dg.DagsterRun, registered: Sequence[str]) -> set[str]:
@@ -85,7 +85,7 @@ def _cells(run: dg.DagsterRun) -> tuple[date, str, str] | None:
 
 
 def day_runs(
-    instance: dg.DagsterInstance, day: date, home: Home, location: str | None
+    instance: dg.DagsterInstance, day: date, audience: Audience, location: str | None
 ) -> list[dg.RunRecord]:
     """Our runs over the snapshots of a day, newest first."""
     tagged = dg.RunsFilter(tags={DAY_TAG: day.isoformat()})
@@ -96,7 +96,7 @@ def day_runs(
         record.dagster_run.run_id: record
         for wanted in (tagged, materialized)
         for record in instance.get_run_records(wanted, limit=1000)
-        if day_of(record.dagster_run) == day and is_ours(record.dagster_run, home, location)
+        if day_of(record.dagster_run) == day and is_ours(record.dagster_run, audience, location)
     }
     return sorted(records.values(), key=lambda record: record.create_timestamp, reverse=True)
 

@@ -5,19 +5,13 @@ from datetime import date
 
 import dagster as dg
 
-from sf_assets.defs.jobs import (
-    AGAIN_TAG,
-    HOME_TAG,
-    chunk_tags,
-    snapshots_job,
-)
-from sf_assets.defs.partitions import handle_ranges, register_handles
+from sf_assets.defs.audience import Audience, snapshot_keys
+from sf_assets.defs.jobs import AGAIN_TAG, chunk_tags
+from sf_assets.defs.partitions import handle_ranges
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Registry
-from sf_assets.model import ASSET_OF, RELATIONS, Relation
-from sf_assets.settings import Settings
-from sf_assets.storage.home import Home
+from sf_assets.model import RELATIONS, Relation
 
 # Handles a run: one crash or one bad handle spoils no more than these, and a thousand handles are
 # four runs, not a thousand.
@@ -25,32 +19,35 @@ CHUNK = 250
 SCHEDULE = "daily"
 
 
-def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinition:
-    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC; on by default.
+def build_daily_schedule(
+    audience: Audience, job: "dg.UnresolvedAssetJobDefinition"
+) -> dg.ScheduleDefinition:
+    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC.
 
     Raises SettingsError for a cron expression that Dagster does not take.
     """
+    settings = audience.settings
 
     def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        registry, wrong = registry_in_force(home.registry)
+        registry, wrong = registry_in_force(audience.home.registry)
         if wrong is not None:
             context.log.warning(wrong)
         if not registry.handles:
             yield dg.SkipReason(wrong or "no handle is tracked yet: `sf-assets track HANDLE`")
             return
-        registered = register_handles(context.instance, registry.handles)
+        registered = audience.handles.register(context.instance, registry.handles)
         # The API knows only now: a tick that comes late still asks for today.
-        requests = list(day_requests(settings, home, registered, registry))
+        requests = list(day_requests(audience, registered, registry))
         yield from requests
         if not requests:
             yield dg.SkipReason(f"no list is due on {settings.day():%A}s, says handles.yaml")
 
     decorate = dg.schedule(
-        name=SCHEDULE,
-        job=snapshots_job,
+        name=audience.named(SCHEDULE),
+        job=job,
         cron_schedule=settings.cron,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=audience.default_schedule_status,
         description="Snapshots every tracked handle once a day.",
     )
     try:
@@ -64,20 +61,20 @@ def build_daily_schedule(settings: Settings, home: Home) -> dg.ScheduleDefinitio
 
 
 def day_requests(
-    settings: Settings, home: Home, registered: Sequence[str], registry: Registry
+    audience: Audience, registered: Sequence[str], registry: Registry
 ) -> Iterator[dg.RunRequest]:
     """Today's runs over the tracked handles that have a list due; other partitions are left out."""
-    day = settings.day()
+    day = audience.settings.day()
     there = set(registered)
     due = [(handle, relation) for handle, relation in registry.lists_due(day) if handle in there]
-    return requests_for(day, due, registered, home)
+    return requests_for(audience, day, due, registered)
 
 
 def requests_for(
+    audience: Audience,
     day: date,
     lists: Collection[tuple[str, Relation]],
     registered: Sequence[str],
-    home: Home,
     *,
     again: str = "",
     due_only: bool = True,
@@ -88,6 +85,7 @@ def requests_for(
     """
     handles = {handle for handle, _ in lists}
     chunks = handle_ranges(registered, handles, CHUNK)
+    keys = snapshot_keys(audience.keys)
     name = f"{day}/again-{again}" if again else f"{day}"
     for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
         at = registered.index(chunk.first)
@@ -96,9 +94,9 @@ def requests_for(
         of = "" if len(relations) == len(RELATIONS) else f"/{'-'.join(sorted(relations))}"
         yield dg.RunRequest(
             run_key=f"{name}/{chunk.first}..{chunk.last}/{chunk.size}{of}",
-            tags={**tags, HOME_TAG: str(home.root), **({AGAIN_TAG: again} if again else {})},
-            run_config={"ops": {"snapshots": {"config": {"due_only": due_only}}}},
-            asset_selection=[dg.AssetKey(ASSET_OF[one]) for one in RELATIONS if one in relations],
+            tags={**tags, **audience.tags, **({AGAIN_TAG: again} if again else {})},
+            run_config={"ops": {audience.named("snapshots"): {"config": {"due_only": due_only}}}},
+            asset_selection=[keys[one] for one in RELATIONS if one in relations],
             # None would be all checks of these assets, which then have nothing to look at.
             asset_check_keys=[],
         )

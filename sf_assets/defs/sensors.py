@@ -6,65 +6,46 @@ that asks for a run which then fails asks again, later and later.
 
 import json
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
 from sf_assets import alerts
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.dead_runs import fail_dead_runs
-from sf_assets.defs.jobs import (
-    ALERT_TAG,
-    DAY_TAG,
-    DERIVE_TAG,
-    HANDLE_TAG,
-    HOME_TAG,
-    KIND_TAG,
-    alert_job,
-    derive_job,
-    derive_tags,
-)
-from sf_assets.defs.partitions import HANDLES, handles_partitions
+from sf_assets.defs.jobs import ALERT_TAG, DERIVE_TAG, HANDLE_TAG, KIND_TAG, derive_tags
 from sf_assets.defs.runs import (
+    DAY_TAG,
     IN_PROGRESS,
     aware,
     handles_held,
     in_progress,
     location_of,
 )
-from sf_assets.defs.tries import days_sensor, interval
+from sf_assets.defs.tries import interval
 from sf_assets.handles.parse import registry_in_force
-from sf_assets.settings import load_settings
-from sf_assets.storage.home import Home
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
 
-def build_sensors(home: Home, start: date) -> list[dg.SensorDefinition]:
-    """All of them, on by default."""
-    return [
-        _registry_sensor(home),
-        days_sensor(home, start),
-        _derivation_sensor(home, start),
-        _alert_sensor(home),
-    ]
+def registry_sensor(audience: Audience) -> dg.SensorDefinition:
+    """Keeps the partitions equal to the registry."""
 
-
-def _registry_sensor(home: Home) -> dg.SensorDefinition:
     @dg.sensor(
-        name="registry",
+        name=audience.named("registry"),
         minimum_interval_seconds=interval(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=audience.default_sensor_status,
         description="Keeps the handle partitions equal to handles.yaml.",
     )
     def registry(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         location = location_of(context)
-        for run_id in fail_dead_runs(context.instance, home, location):
+        for run_id in fail_dead_runs(context.instance, audience, location):
             context.log.warning(f"run {run_id} was killed; it no longer counts as in progress")
-        partitions = list(context.instance.get_dynamic_partitions(HANDLES))
+        partitions = audience.handles.registered(context.instance)
         registered = set(partitions)
         # A failed read must never look like an empty list: the partitions then stay as they are.
-        current, wrong = registry_in_force(home.registry)
+        current, wrong = registry_in_force(audience.home.registry)
         if wrong is not None or not current.has_list:
             why = wrong or "no handle is tracked yet: `sf-assets track HANDLE`"
             return dg.SkipReason(f"{why}; {counted(len(registered), 'partition')} as before")
@@ -74,7 +55,7 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
         # Only what was in the file and is taken out leaves; what others registered stays.
         gone = sorted((known - tracked.keys()) & registered)
         # Deleting a key while a run holds it loses the run's end.
-        runs = in_progress(context.instance, home, location) if gone else []
+        runs = in_progress(context.instance, audience, location) if gone else []
         held = {handle for run in runs for handle in handles_held(run, partitions)} & set(gone)
         if held:
             context.log.info(f"{', '.join(sorted(held))}: removed when no run holds it any more")
@@ -83,22 +64,28 @@ def _registry_sensor(home: Home) -> dg.SensorDefinition:
         if not new and not gone:
             context.update_cursor(cursor)
             return dg.SkipReason(f"{counted(len(tracked), 'handle')}, unchanged")
+        partitions_def = audience.handles.definition
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if new:
-            requests.append(handles_partitions.build_add_request(new))
+            requests.append(partitions_def.build_add_request(new))
         if gone:
-            requests.append(handles_partitions.build_delete_request(gone))
+            requests.append(partitions_def.build_delete_request(gone))
         return dg.SensorResult(dynamic_partitions_requests=requests, cursor=cursor)
 
     return registry
 
 
-def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
+def derivation_sensor(
+    audience: Audience, job: "dg.UnresolvedAssetJobDefinition"
+) -> dg.SensorDefinition:
+    """Asks for a derivation whenever snapshots wait for one."""
+    home, start = audience.home, audience.grid.start
+
     @dg.sensor(
-        name="derivation",
-        job=derive_job,
+        name=audience.named("derivation"),
+        job=job,
         minimum_interval_seconds=interval(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=audience.default_sensor_status,
         description="Derives churn, growth and status whenever snapshots of a day have landed.",
     )
     def derivation(
@@ -113,14 +100,14 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
         if first is None:
             yield dg.SkipReason("everything that is loaded is derived")
             return
-        attempt = _next_attempt(context.instance, home, DERIVE_TAG, marker)
+        attempt = _next_attempt(context.instance, audience, DERIVE_TAG, marker)
         if attempt is None:
             yield dg.SkipReason(f"deriving {first} to {last} is under way or waits for a retry")
             return
         yield dg.RunRequest(
             run_key=f"derive/{marker}/{attempt}",
             tags={
-                HOME_TAG: str(home.root),
+                **audience.tags,
                 **derive_tags(max(first, start), max(last, start), marker),
             },
         )
@@ -128,17 +115,21 @@ def _derivation_sensor(home: Home, start: date) -> dg.SensorDefinition:
     return derivation
 
 
-def _alert_sensor(home: Home) -> dg.SensorDefinition:
+def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefinition:
+    """Asks for the delivery of each alert, oldest first."""
+    home = audience.home
+    operation = audience.named("post_alert")
+
     @dg.sensor(
-        name="alerts",
-        job=alert_job,
+        name=audience.named("alerts"),
+        job=job,
         minimum_interval_seconds=interval(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=audience.default_sensor_status,
         description="Turns each change to private, hidden, not_found and back into an alert, and "
         "what else SF_ASSETS_ALERTS names.",
     )
     def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        found = alerts.find_all(home, load_settings())
+        found = alerts.find_all(home, audience.settings)
         waiting = alerts.undelivered(found, alerts.delivered(home))
         if not waiting:
             yield dg.SkipReason("everything is told")
@@ -146,23 +137,23 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
         if len(waiting) > alerts.DIGEST_ABOVE:
             # One run tells all of them; it is asked for again as its oldest one is.
             oldest, newest = waiting[0].id, waiting[-1].id
-            attempt = _next_attempt(context.instance, home, ALERT_TAG, oldest)
+            attempt = _next_attempt(context.instance, audience, ALERT_TAG, oldest)
             if attempt is None:
                 yield dg.SkipReason(f"{oldest} is under way or waits for a retry")
                 return
             yield dg.RunRequest(
                 run_key=f"{oldest}..{newest}#{attempt}",
                 tags={
-                    HOME_TAG: str(home.root),
+                    **audience.tags,
                     ALERT_TAG: oldest,
                     KIND_TAG: "digest",
                     DAY_TAG: waiting[-1].day.isoformat(),
                 },
-                run_config=dg.RunConfig(ops={"post_alert": {"config": {"change_id": newest}}}),
+                run_config=dg.RunConfig(ops={operation: {"config": {"change_id": newest}}}),
             )
             return
         for number, one in enumerate(waiting):
-            attempt = _next_attempt(context.instance, home, ALERT_TAG, one.id)
+            attempt = _next_attempt(context.instance, audience, ALERT_TAG, one.id)
             if attempt is None:
                 # Oldest first: the later ones wait until this one is out. Dagster takes requests
                 # or a reason from one tick, never both.
@@ -172,24 +163,26 @@ def _alert_sensor(home: Home) -> dg.SensorDefinition:
             yield dg.RunRequest(
                 run_key=one.id if attempt == 0 else f"{one.id}#{attempt}",
                 tags={
-                    HOME_TAG: str(home.root),
+                    **audience.tags,
                     ALERT_TAG: one.id,
                     KIND_TAG: one.kind,
                     DAY_TAG: one.day.isoformat(),
                     **({HANDLE_TAG: one.handle} if one.handle else {}),
                 },
-                run_config=dg.RunConfig(ops={"post_alert": {"config": {"change_id": one.id}}}),
+                run_config=dg.RunConfig(ops={operation: {"config": {"change_id": one.id}}}),
             )
 
     return alert
 
 
-def _next_attempt(instance: dg.DagsterInstance, home: Home, tag: str, value: str) -> int | None:
+def _next_attempt(
+    instance: dg.DagsterInstance, audience: Audience, tag: str, value: str
+) -> int | None:
     """0 where no run was asked for yet; the number of failed ones where it is time for another.
 
     None while one is in progress, or so soon after a failure (1, 2, 4 … 60 minutes).
     """
-    ours = dg.RunsFilter(tags={tag: value, HOME_TAG: str(home.root)})
+    ours = dg.RunsFilter(tags={tag: value, **audience.tags})
     records = instance.get_run_records(ours, limit=100)
     if not records:
         return 0

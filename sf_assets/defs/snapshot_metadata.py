@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from sf_assets.model import ASSET_OF, SnapshotKey
+from sf_assets.defs.partitions import grid_key
+from sf_assets.model import SnapshotKey
 from sf_assets.storage.records import Landed
 from sf_assets.text import counted
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
@@ -48,7 +49,7 @@ def _some(ids: Sequence[str]) -> list[str]:
 
 
 def snapshot_event(
-    row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
+    key: dg.AssetKey, row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
 ) -> dg.AssetMaterialization:
     """The materialization of a partition; `order_agreement` where it switched `recent` off."""
     attempt = landed.to_load if landed else None
@@ -78,7 +79,7 @@ def snapshot_event(
     # A partition's rows are the accounts on its list.
     metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
     return dg.AssetMaterialization(
-        ASSET_OF[row.relation],
-        partition=f"{row.snapshot_date.isoformat()}|{row.handle}",
+        key,
+        partition=grid_key(row.snapshot_date, row.handle),
         metadata=metadata,
     )

@@ -17,11 +17,11 @@ from pydantic import Field, SecretStr
 
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost, costs_before
-from sf_assets.defs.partitions import Grid, split_grid_key
-from sf_assets.defs.resources import Warehouse
+from sf_assets.defs.audience import Audience, keys_by_table, snapshot_keys
+from sf_assets.defs.partitions import split_grid_key
 from sf_assets.defs.snapshot_metadata import log_line, order_sentence, snapshot_event
 from sf_assets.defs.sources import HANDLE_REGISTRY, SOCIAL_FETCH_API
-from sf_assets.defs.specs import table_spec
+from sf_assets.defs.specs import Metadata, materialized, table_spec
 from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import shortened
 from sf_assets.handles.parse import registry_in_force
@@ -35,9 +35,7 @@ from sf_assets.ingest.reader import Collected, ListToRead
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey, is_handle
-from sf_assets.settings import Settings, load_settings
 from sf_assets.social_fetch import SocialFetchClient
-from sf_assets.storage.home import Home
 from sf_assets.storage.landing import drop_days_before
 from sf_assets.storage.landing_objects import landing_at
 from sf_assets.storage.object_store import names_below
@@ -84,14 +82,17 @@ class SnapshotConfig(dg.Config):
     )
 
 
-def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
+def build_snapshots(audience: Audience) -> dg.AssetsDefinition:
     """Both snapshot assets on the grid."""
 
     @dg.multi_asset(
-        name="snapshots",
+        name=audience.named("snapshots"),
         specs=[
             table_spec(
+                audience,
                 ASSET_OF[relation],
+                made_by="snapshots",
+                partition_expr={"date": "snapshot_date", "handle": "handle"},
                 deps=[HANDLE_REGISTRY, SOCIAL_FETCH_API],
                 description=_DESCRIPTION[relation],
                 example=(
@@ -100,7 +101,7 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
                 ),
                 group="snapshots",
                 kinds={"tiktok", "duckdb", "python"},
-                code=["assets/snapshots.py", "collect.py", "warehouse/load.py"],
+                code=["defs/snapshots.py", "ingest/reader.py", "warehouse/load.py"],
                 # Of the asset as a whole: any handle of any day makes it fresh. The check `fresh`
                 # looks at each handle.
                 freshness_policy=dg.FreshnessPolicy.time_window(
@@ -109,23 +110,46 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
             )
             for relation in RELATIONS
         ],
-        partitions_def=grid.cells,
+        partitions_def=audience.grid.cells,
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=250),
     )
     def snapshots(
-        context: dg.AssetExecutionContext, config: SnapshotConfig, warehouse: Warehouse
-    ) -> Iterator[dg.AssetMaterialization]:
-        settings = load_settings()
-        home = Home.of(settings).ensure(settings)
-        relations = [
-            relation
-            for relation in RELATIONS
-            if dg.AssetKey(ASSET_OF[relation]) in context.selected_asset_keys
-        ]
-        yield from _Run(context, config, warehouse, settings, home, relations).materialize()
+        context: dg.AssetExecutionContext, config: SnapshotConfig
+    ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
+        audience.home.ensure(audience.settings)
+        keys = snapshot_keys(keys_by_table(context.assets_def.specs))
+        selected = {
+            relation: key for relation, key in keys.items() if key in context.selected_asset_keys
+        }
+        # Assets downstream in this run need outputs, and those come at its end; else each list is
+        # told as soon as it is loaded.
+        outputs = len(context.job_def.nodes) > 1 or len(context.partition_keys) == 1
+        run = _Run(context, config, audience, selected, report_ready=outputs)
+        yield from _as_outputs(context, run) if outputs else run.materialize()
 
     return snapshots
+
+
+def _as_outputs(
+    context: dg.AssetExecutionContext, run: "_Run"
+) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
+    """The run's events as outputs of the assets of which every partition is there; those of the
+    others, and of a run that fails, as they are."""
+    said: dict[dg.AssetKey, dict[str, Metadata]] = {key: {} for key in run.asset_keys.values()}
+    events = []
+    try:
+        for event in run.materialize():
+            events.append(event)
+            said[event.asset_key][event.partition or ""] = event.metadata
+    except BaseException:
+        for event in events:
+            context.log_event(event)
+        raise
+    whole = {key for key, of in said.items() if of.keys() == set(context.partition_keys)}
+    yield from (event for event in events if event.asset_key not in whole)
+    for key in sorted(whole):
+        yield materialized(context, key, said[key])
 
 
 _DESCRIPTION: dict[Relation, str] = {
@@ -149,13 +173,14 @@ class _Run:
         self,
         context: dg.AssetExecutionContext,
         config: SnapshotConfig,
-        warehouse: Warehouse,
-        settings: Settings,
-        home: Home,
-        relations: Sequence[Relation],
+        audience: Audience,
+        asset_keys: Mapping[Relation, dg.AssetKey],
+        *,
+        report_ready: bool,
     ) -> None:
-        self.context, self.config, self.warehouse = context, config, warehouse
-        self.settings, self.home = settings, home
+        self.context, self.config, self.audience = context, config, audience
+        self.asset_keys, self.report_ready = asset_keys, report_ready
+        self.settings, self.home = settings, home = audience.settings, audience.home
         # A run that midnight overtakes goes on with its day.
         self.day = settings.day()
         self.asked: set[SnapshotKey] = set()
@@ -164,14 +189,14 @@ class _Run:
         if wrong is not None:
             context.log.warning(wrong)
         self.keys, self.not_handles = _keys(
-            context.partition_keys, relations, self.registry, due_only=config.due_only
+            context.partition_keys, list(asset_keys), self.registry, due_only=config.due_only
         )
         self.asked_for = len(self.keys) + len(self.not_handles)
         self.unfinished: dict[SnapshotKey, str] = {}
         self.transient = False
         self.stopped: str | None = None
         self.pages_missing: dict[SnapshotKey, int | None] = {}
-        self.new_fields: dict[Relation, Counter[str]] = {one: Counter() for one in relations}
+        self.new_fields: dict[Relation, Counter[str]] = {one: Counter() for one in asset_keys}
         self.loaded_something = False
         self.spending = Spending(settings, self.registry, self.landing, context.run_id)
         self.costs: dict[tuple[str, str], Cost] = {}
@@ -192,9 +217,9 @@ class _Run:
         budget = self.spending.prepare(plan.read, self.costs) if plan.read else Budget(None)
         self._log_plan(plan)
         # What this run already reported before it was retried is not reported again.
-        if self.context.retry_number == 0:
+        if self.report_ready or self.context.retry_number == 0:
             for row in plan.ready:
-                yield snapshot_event(row, None)
+                yield snapshot_event(self.asset_keys[row.relation], row, None)
         try:
             yield from self._loaded(plan.load)
             if plan.read:
@@ -267,7 +292,7 @@ class _Run:
                 # as it was opened.
                 self.context.log.warning(f"{self.home.readable} is renewed ({first_line(error)})")
                 with contextlib.suppress(SfAssetsError, duckdb.Error):
-                    with self.warehouse.get_connection():
+                    with self.audience.writing():
                         pass
                     self._publish()
         return {}, {}  # what is landed says what is bought
@@ -350,7 +375,7 @@ class _Run:
         if not landings:
             return
         try:
-            rows, failures = load(self.warehouse.get_connection, self.home.archive, landings)
+            rows, failures = load(self.audience.writing, self.home.archive, landings)
         except Exception as error:
             # The other lists are read on, and what is landed is loaded by the next attempt.
             why = str(error) if isinstance(error, SfAssetsError) else first_line(error)
@@ -383,7 +408,12 @@ class _Run:
                 + ", ".join(damaged)
             )
         for row in rows:
-            yield snapshot_event(row, by_key[row.key], self.disordered.get(row.key))
+            yield snapshot_event(
+                self.asset_keys[row.relation],
+                row,
+                by_key[row.key],
+                self.disordered.get(row.key),
+            )
 
     def _note_load_failure(self, failure: LoadFailure) -> None:
         self.unfinished[failure.key] = (
@@ -424,7 +454,7 @@ class _Run:
             return
         self.context.log_event(
             dg.AssetObservation(
-                SOCIAL_FETCH_API,
+                self.audience.key(SOCIAL_FETCH_API),
                 description=self.spending.plan,
                 metadata={
                     "balance_before": dg.MetadataValue.int(balances.balance_before),
@@ -492,7 +522,7 @@ class _Run:
 
     def _publish(self) -> None:
         try:
-            publish(self.home, self.warehouse.wait_seconds)
+            publish(self.home, self.audience.wait_seconds)
         except PublishFailed as error:
             self.context.log.warning(str(error))
 
@@ -530,7 +560,7 @@ class _Run:
             self._record_new_files(self.settings.day())
 
     def _record_new_files(self, since: date) -> None:
-        with self.warehouse.get_connection() as con:
+        with self.audience.writing() as con:
             committed(con, "load", lambda: record_new_files(con, self.home.archive, since))
 
     def _tell_new_fields(self) -> None:
@@ -541,7 +571,7 @@ class _Run:
                 self.context.log.warning(f"{ASSET_OF[relation]}: fields new to us: {told}")
                 self.context.log_event(
                     dg.AssetObservation(
-                        ASSET_OF[relation],
+                        self.asset_keys[relation],
                         description="Social Fetch sends fields that its contract does not have.",
                         metadata={"new_fields": dg.MetadataValue.json(told)},
                     )

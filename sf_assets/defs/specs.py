@@ -12,11 +12,14 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sf_assets.defs.audience import Audience
 from sf_assets.warehouse.schema import column_comments
 from sf_assets.warehouse.statements import run_sql
 
 # A placeholder: put your own team here, Dagster shows it beside each asset.
 OWNERS = ["team:audience"]
+# Names the operation that makes an asset; jobs select by it.
+MADE_BY_TAG = "sf_assets/made_by"
 
 Metadata = Mapping[str, dg.MetadataValue]
 # What an asset says of each of some days, all days asked at once: a day at a time is a query each.
@@ -26,23 +29,28 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def table_spec(
+    audience: Audience,
     name: str,
     *,
+    made_by: str,
     group: str,
     kinds: set[str],
     description: str,
     example: str,
     code: Sequence[str],
     deps: Sequence[str],
+    partition_expr: Any,
     **more: Any,
 ) -> dg.AssetSpec:
     """The spec of an asset that is the table `name` of the published file.
 
-    `example` is a query on it, `code` are the files of this package that make it.
+    `example` is a query on it, `code` are the files of this package that make it, `made_by` is
+    the operation. `partition_expr` is the column of the partition, or one for each dimension.
     """
     return dg.AssetSpec(
-        name,
-        deps=deps,
+        audience.key(name),
+        deps=[audience.key(dep) for dep in deps],
+        tags={MADE_BY_TAG: audience.named(made_by)},
         description=f"{description}\n\n```sql\n{example}\n```",
         group_name=group,
         kinds=kinds,
@@ -50,6 +58,9 @@ def table_spec(
         skippable=True,
         metadata={
             **table_metadata(name),
+            # What DuckDB's IO managers ask for, to load the rows of a partition downstream.
+            "partition_expr": partition_expr,
+            "schema": "main",
             "dagster/code_references": code_references(code),
         },
         **more,
@@ -111,3 +122,17 @@ def _columns() -> dict[str, tuple[dg.TableColumn, ...]]:
             dg.TableColumn(column, type=kind.lower(), description=meaning),
         )
     return found
+
+
+def materialized(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, said: Mapping[str, Metadata]
+) -> dg.MaterializeResult[None]:
+    """The output of an asset: its partitions of this run, each with its own metadata.
+
+    An output, not events alone: assets downstream in the same run would be skipped.
+    """
+    if len(said) == 1:
+        return dg.MaterializeResult(asset_key=key, metadata=next(iter(said.values())))
+    for partition, metadata in said.items():
+        context.add_asset_metadata(dict(metadata), asset_key=key, partition_key=partition)
+    return dg.MaterializeResult(asset_key=key)

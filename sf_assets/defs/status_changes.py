@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.specs import (
     Describe,
     Metadata,
@@ -20,20 +21,27 @@ from sf_assets.defs.specs import (
 
 SHOWN = 100
 
-SPECS = [
-    table_spec(
-        "status_changes",
-        deps=["follower_snapshots", "following_snapshots"],
-        description=(
-            "One row a change of a list's lookup status (found, hidden, private, not_found) "
-            "between two snapshots. Each becomes an alert."
-        ),
-        example="FROM status_changes ORDER BY changed_on DESC",
-        group="derived",
-        kinds={"duckdb"},
-        code=["warehouse/sql/status_changes.sql", "assets/status.py"],
-    )
-]
+
+def specs(audience: Audience) -> list[dg.AssetSpec]:
+    """What is made, for Dagster."""
+    return [
+        table_spec(
+            audience,
+            "status_changes",
+            deps=["follower_snapshots", "following_snapshots"],
+            description=(
+                "One row a change of a list's lookup status (found, hidden, private, not_found) "
+                "between two snapshots. Each becomes an alert."
+            ),
+            example="FROM status_changes ORDER BY changed_on DESC",
+            made_by="derived",
+            group="derived",
+            partition_expr="changed_on",
+            kinds={"duckdb"},
+            code=["warehouse/sql/status_changes.sql", "defs/status_changes.py"],
+        )
+    ]
+
 
 _CHANGES = dict.fromkeys(
     ("handle", "relation", "from_status", "to_status", "last_seen_so"), "string"

@@ -12,8 +12,8 @@ from datetime import date, datetime, time, timedelta, timezone
 import dagster as dg
 from cronsim import CronSim
 
-from sf_assets.defs.jobs import AGAIN_TAG, snapshots_job
-from sf_assets.defs.partitions import HANDLES
+from sf_assets.defs.audience import Audience
+from sf_assets.defs.jobs import AGAIN_TAG
 from sf_assets.defs.runs import (
     aware,
     day_of,
@@ -30,8 +30,6 @@ from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days
 from sf_assets.model import RELATIONS, SnapshotKey
-from sf_assets.settings import Settings, load_settings
-from sf_assets.storage.home import Home
 
 SECONDS = 30
 FIRST_PAUSE = 5
@@ -65,31 +63,30 @@ def due_since(cron: str, moment: datetime) -> datetime:
     return next(CronSim(cron, midnight - timedelta(minutes=1)))
 
 
-def days_sensor(home: Home, start: date) -> dg.SensorDefinition:
-    """Tries again what a day lacks; on by default. `start` is the first day of the grid."""
+def days_sensor(audience: Audience, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """Tries again what a day lacks."""
 
     look_back = timedelta(seconds=shortened(LOOK_BACK_SECONDS))
 
     @dg.sensor(
-        name="days",
-        job=snapshots_job,
+        name=audience.named("days"),
+        job=job,
         minimum_interval_seconds=interval(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=audience.default_sensor_status,
         description="Reads and loads again what a day still lacks, after growing pauses, until "
         "midnight UTC; calls SF_ASSETS_HEARTBEAT_URL when the day is complete.",
     )
     def asks_again(
         context: dg.SensorEvaluationContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        settings = load_settings()
-        registry, _ = registry_in_force(home.registry)
-        requests, why_not = _today(context, home, settings, registry)
+        registry, _ = registry_in_force(audience.home.registry)
+        requests, why_not = _today(context, audience, registry)
         moment = datetime.now(timezone.utc)
         last_look = datetime.fromisoformat(context.cursor) if context.cursor else None
         if last_look is None or moment - last_look >= look_back:
             context.update_cursor(moment.isoformat())
-            _note_yesterday(context, home, settings, registry)
-            requests += _late(context, home, settings, start)
+            _note_yesterday(context, audience, registry)
+            requests += _late(context, audience)
         yield from requests
         if not requests:
             yield dg.SkipReason(why_not)
@@ -98,25 +95,26 @@ def days_sensor(home: Home, start: date) -> dg.SensorDefinition:
 
 
 def _today(
-    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+    context: dg.SensorEvaluationContext, audience: Audience, registry: Registry
 ) -> tuple[list[dg.RunRequest], str]:
     """The runs to start for today's lists, and why there are none."""
+    home, settings = audience.home, audience.settings
     day, moment = settings.day(), datetime.now(timezone.utc)
     due = due_since(settings.cron, moment)
     if moment < due:
         return [], f"the lists of {day} are due at {due:%Y-%m-%d %H:%M} (UTC)"
     left = days.not_stored(home, registry, day)
     if not left:
-        return [], _finished(context, home, settings, registry)
-    if schedule_is_stopped(context.instance, location_of(context)):
+        return [], _finished(context, audience, registry)
+    if schedule_is_stopped(context.instance, audience, location_of(context)):
         return [], "the schedule is switched off, and with it what it would ask for"
-    records = day_runs(context.instance, day, home, location_of(context))
-    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    records = day_runs(context.instance, day, audience, location_of(context))
+    registered = audience.handles.registered(context.instance)
     cancelled = handles_cancelled(records, registered)
     left = {key: stored for key, stored in left.items() if key.handle not in cancelled}
     if not left:
         return [], f"the last run of {day} was cancelled: its lists wait until somebody runs it"
-    attempt, at = _next_try(context, home, day, records, due)
+    attempt, at = _next_try(context, audience, day, records, due)
     if at is None:
         return [], f"the lists of {day} are being read"
     if moment < at:
@@ -127,25 +125,23 @@ def _today(
     # Only now: it reads what is landed of them, which may be much.
     unfinished = days.worth_a_try(home, settings, registry, left)
     if not unfinished:
-        return [], _finished(context, home, settings, registry)
+        return [], _finished(context, audience, registry)
     unfinished = [key for key in unfinished if key.handle in registered]
     if not unfinished:
         return [], "the handles with unfinished lists have no partitions yet"
-    _note_failures(context.instance, home, registry, records, registered, unfinished)
+    _note_failures(context.instance, audience, registry, records, registered, unfinished)
     lists = [(key.handle, key.relation) for key in unfinished]
-    requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
+    requests = list(requests_for(audience, day, lists, registered, again=str(attempt)))
     if len(requests) > SEPARATE_RUNS:
         handles = set(registered) - cancelled
         lists = [one for one in registry.lists_due(day) if one[0] in handles]
-        requests = list(requests_for(day, lists, registered, home, again=str(attempt)))
+        requests = list(requests_for(audience, day, lists, registered, again=str(attempt)))
     return requests, ""
 
 
-def _finished(
-    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
-) -> str:
-    day = settings.day()
-    problem = days.tell_heartbeat(home, settings, registry, day)
+def _finished(context: dg.SensorEvaluationContext, audience: Audience, registry: Registry) -> str:
+    day = audience.settings.day()
+    problem = days.tell_heartbeat(audience.home, audience.settings, registry, day)
     if problem:
         context.log.warning(
             f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem}); it is tried again"
@@ -153,44 +149,42 @@ def _finished(
     return f"every list that is due on {day} is finished"
 
 
-def _late(
-    context: dg.SensorEvaluationContext, home: Home, settings: Settings, start: date
-) -> list[dg.RunRequest]:
+def _late(context: dg.SensorEvaluationContext, audience: Audience) -> list[dg.RunRequest]:
     """Runs that load what was landed for earlier days; they buy nothing."""
-    registered = list(context.instance.get_dynamic_partitions(HANDLES))
+    registered = audience.handles.registered(context.instance)
     landed: dict[date, list[SnapshotKey]] = {}
-    for key in days.landed_not_loaded(home, settings):
-        if key.handle in registered and key.day >= start:
+    for key in days.landed_not_loaded(audience.home, audience.settings):
+        if key.handle in registered and key.day >= audience.grid.start:
             landed.setdefault(key.day, []).append(key)
     requests: list[dg.RunRequest] = []
     for day, keys in landed.items():
-        records = day_runs(context.instance, day, home, location_of(context))
-        attempt, at = _next_try(context, home, day, records, None)
+        records = day_runs(context.instance, day, audience, location_of(context))
+        attempt, at = _next_try(context, audience, day, records, None)
         if at is None or datetime.now(timezone.utc) < at:
             continue
         for relation in RELATIONS:
             # Each by itself: a list that was not landed would be refused, and fail the run.
             lists = [(key.handle, relation) for key in keys if key.relation == relation]
             again = f"{LATE}{attempt}"
-            requests += requests_for(day, lists, registered, home, again=again, due_only=False)
+            requests += requests_for(audience, day, lists, registered, again=again, due_only=False)
     return requests
 
 
 def _note_yesterday(
-    context: dg.SensorEvaluationContext, home: Home, settings: Settings, registry: Registry
+    context: dg.SensorEvaluationContext, audience: Audience, registry: Registry
 ) -> None:
     """Note the failures of runs that were killed so late that nobody looked before midnight."""
-    yesterday = settings.day() - timedelta(days=1)
-    left = days.not_stored(home, registry, yesterday)
+    yesterday = audience.settings.day() - timedelta(days=1)
+    left = days.not_stored(audience.home, registry, yesterday)
     if left:
-        registered = context.instance.get_dynamic_partitions(HANDLES)
-        records = day_runs(context.instance, yesterday, home, location_of(context))
-        _note_failures(context.instance, home, registry, records, registered, left)
+        registered = audience.handles.registered(context.instance)
+        records = day_runs(context.instance, yesterday, audience, location_of(context))
+        _note_failures(context.instance, audience, registry, records, registered, left)
 
 
 def _next_try(
     context: dg.SensorEvaluationContext,
-    home: Home,
+    audience: Audience,
     day: date,
     records: Sequence[dg.RunRecord],
     due: datetime | None,
@@ -200,7 +194,7 @@ def _next_try(
     `due` is since when today's lists are due, None for a day that is over.
     """
     location = location_of(context)
-    if any(day_of(run) == day for run in in_progress(context.instance, home, location)):
+    if any(day_of(run) == day for run in in_progress(context.instance, audience, location)):
         return 0, None
     prefix, longest = ("", LONGEST_PAUSE) if due else (LATE, LONGEST_PAUSE_LATE)
     tags = [record.dagster_run.tags.get(AGAIN_TAG, "") for record in records]
@@ -213,28 +207,31 @@ def _next_try(
 
 def _note_failures(
     instance: dg.DagsterInstance,
-    home: Home,
+    audience: Audience,
     registry: Registry,
     records: Sequence[dg.RunRecord],
     registered: Sequence[str],
     unfinished: Collection[SnapshotKey],
 ) -> None:
     """Note the failures of runs that could not do so themselves, such as those that were killed."""
-    noted = {note.run_id for note in days.notes(home)}
+    noted = {note.run_id for note in days.notes(audience.home)}
     for record in records:
         run = record.dagster_run
         if run.status is dg.DagsterRunStatus.FAILURE and run.run_id not in noted:
             held = handles_held(run, registered)
             lists = [key for key in unfinished if key.handle in held]
             why = dict.fromkeys(lists, why_failed(instance, run.run_id))
-            days.note(home, "failed", run.run_id, why, registry)
+            days.note(audience.home, "failed", run.run_id, why, registry)
 
 
-def schedule_is_stopped(instance: dg.DagsterInstance, location: str | None) -> bool:
-    """Whether somebody switched off the daily schedule of this code location."""
-    return any(
-        state.name == SCHEDULE
-        and state.status.value == "STOPPED"
-        and state.origin.repository_origin.code_location_origin.location_name == location
-        for state in instance.all_instigator_state()
-    )
+def schedule_is_stopped(
+    instance: dg.DagsterInstance, audience: Audience, location: str | None
+) -> bool:
+    """Whether the daily schedule is switched off: by somebody, or because nobody switched it on."""
+    for state in instance.all_instigator_state():
+        where = state.origin.repository_origin.code_location_origin.location_name
+        if (state.name, where) == (audience.named(SCHEDULE), location) and (
+            state.status.value in ("RUNNING", "STOPPED")
+        ):
+            return bool(state.status.value == "STOPPED")
+    return audience.automation != "running"

@@ -11,7 +11,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.definitions import build_definitions
+from sf_assets.defs.audience import Audience
+from sf_assets.defs.build import build_definitions
 from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
 
@@ -23,7 +24,15 @@ class Location:
 
     def __init__(self, home: Home, instance: dg.DagsterInstance) -> None:
         self.home, self.instance = home, instance
-        self.definitions = build_definitions(load_settings())
+
+    @property
+    def definitions(self) -> dg.Definitions:
+        """As the environment is now."""
+        return build_definitions(load_settings(), name="", automation="running")
+
+    @property
+    def audience(self) -> Audience:
+        return Audience(load_settings(), automation="running")
 
     @property
     def handles(self) -> list[str]:
@@ -31,11 +40,12 @@ class Location:
 
     def tick(self, sensor: str, cursor: str | None = None) -> dg.SensorResult:
         """One evaluation of a sensor; what it asks of partitions is done, its runs are not."""
-        definition = self.definitions.resolve_sensor_def(sensor)
+        definitions = self.definitions
+        definition = definitions.resolve_sensor_def(sensor)
         with dg.build_sensor_context(
             self.instance,
             cursor=cursor,
-            repository_def=self.definitions.get_repository_def(),
+            repository_def=definitions.get_repository_def(),
             sensor_name=sensor,
         ) as context:
             done = definition.evaluate_tick(context)
@@ -53,9 +63,10 @@ class Location:
 
     def schedule_tick(self) -> tuple[list[dg.RunRequest], str]:
         """What the daily schedule asks for, and why it does not."""
-        definition = self.definitions.resolve_schedule_def("daily")
+        definitions = self.definitions
+        definition = definitions.resolve_schedule_def("daily")
         with dg.build_schedule_context(
-            self.instance, repository_def=self.definitions.get_repository_def()
+            self.instance, repository_def=definitions.get_repository_def()
         ) as context:
             done = definition.evaluate_tick(context)
         return list(done.run_requests or []), done.skip_message or ""

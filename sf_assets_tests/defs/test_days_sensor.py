@@ -198,16 +198,28 @@ def test_who_switches_off_the_schedule_is_asked_nothing_more(
         ScheduleInstigatorData("0 0 * * *"),
     )
     location.instance.add_instigator_state(state)
-    assert tries.schedule_is_stopped(location.instance, "sf_assets") == stopped
+    assert tries.schedule_is_stopped(location.instance, location.audience, "sf_assets") == stopped
 
 
 def test_what_the_ui_started_is_ours_where_it_is_of_this_code_location(location: Location) -> None:
-    run = dg.DagsterRun("any", remote_job_origin=RemoteJobOrigin(origin("sf_assets"), "any"))
-    assert runs.is_ours(run, location.home, "sf_assets")
-    assert not runs.is_ours(run, location.home, "another")
-    assert not runs.is_ours(run, location.home, None)
+    def of(job: str, *assets: str) -> dg.DagsterRun:
+        return dg.DagsterRun(
+            job,
+            remote_job_origin=RemoteJobOrigin(origin("sf_assets"), job),
+            asset_selection=frozenset(map(dg.AssetKey, assets)) or None,
+        )
+
+    run = of("daily_snapshots")
+    assert runs.is_ours(
+        of("__ASSET_JOB", "mine", "follower_growth"), location.audience, "sf_assets"
+    )
+    assert not runs.is_ours(of("__ASSET_JOB", "mine"), location.audience, "sf_assets")
+    assert not runs.is_ours(of("nightly"), location.audience, "sf_assets")
+    assert runs.is_ours(run, location.audience, "sf_assets")
+    assert not runs.is_ours(run, location.audience, "another")
+    assert not runs.is_ours(run, location.audience, None)
     tagged = run.with_tags({"sf_assets/home": "/another/home"})
-    assert not runs.is_ours(tagged, location.home, "sf_assets")
+    assert not runs.is_ours(tagged, location.audience, "sf_assets")
 
 
 def test_after_a_cancelled_run_it_waits_for_a_person(location: Location, clock: Clock) -> None:

@@ -36,7 +36,7 @@ def started(
 
 
 def dead(location: Location) -> list[str]:
-    return fail_dead_runs(location.instance, location.home, None)
+    return fail_dead_runs(location.instance, location.audience, None)
 
 
 @pytest.fixture

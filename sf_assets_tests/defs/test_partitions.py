@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sf_assets.defs.partitions import (
-    HANDLES,
     Grid,
     HandleRange,
+    PartitionSet,
     grid_key,
     handle_ranges,
     split_grid_key,
@@ -44,7 +44,7 @@ def test_a_grid_that_starts_today_has_today() -> None:
 def test_the_grid_is_days_times_registered_handles() -> None:
     now = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(HANDLES, ["bob", "alice"])
+        PartitionSet().register(instance, ["bob", "alice"])
         keys = Grid(DAY - timedelta(days=1)).cells.get_partition_keys(
             current_time=now, dynamic_partitions_store=instance
         )
@@ -67,7 +67,7 @@ def test_a_run_over_a_range_covers_its_handles_on_that_day_only() -> None:
 
     (first, second) = handle_ranges(["d", "b", "a", "c", "e"], {"b", "a", "c", "d"}, chunk=3)
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions(HANDLES, ["d", "b", "a", "c", "e"])
+        PartitionSet().register(instance, ["d", "b", "a", "c", "e"])
         for covered in (first, second):
             result = dg.materialize([lists], instance=instance, tags=covered.tags(day))
             assert result.success

@@ -17,7 +17,7 @@ RUNS = """
 import sys
 import dagster as dg
 from sf_assets.cli.snapshot import dagster_instance
-from sf_assets.definitions import build_definitions
+from sf_assets.defs.build import build_definitions
 from sf_assets.storage.home import Home
 from sf_assets.settings import SettingsError, load_settings
 
@@ -32,7 +32,7 @@ def fails():
 settings = load_settings()
 with dagster_instance(Home.of(settings), verbose=True) as instance:
     instance.add_dynamic_partitions("handles", ["nasa"])
-    job = build_definitions(settings).resolve_job_def("daily_snapshots")
+    job = build_definitions(settings, name="").resolve_job_def("daily_snapshots")
     done = job.execute_in_process(
         instance=instance,
         partition_key=f"{settings.day()}|nasa",

@@ -8,11 +8,9 @@ import dagster as dg
 import pytest
 
 from sf_assets.defs import schedules
-from sf_assets.defs.schedules import build_daily_schedule
 from sf_assets.errors import SettingsError
 from sf_assets.handles.edit import track
 from sf_assets.handles.settings import WEEKDAYS
-from sf_assets.settings import load_settings
 from sf_assets_tests.defs.conftest import DAY, Location
 
 
@@ -171,7 +169,7 @@ def test_it_runs_by_default_in_utc_at_the_set_time(
     location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SF_ASSETS_CRON", "30 4 * * *")
-    daily = build_daily_schedule(load_settings(), location.home)
+    daily = location.definitions.resolve_schedule_def("daily")
     assert (daily.cron_schedule, daily.execution_timezone) == ("30 4 * * *", "UTC")
     assert daily.default_status is dg.DefaultScheduleStatus.RUNNING
 
@@ -181,4 +179,4 @@ def test_a_time_that_never_comes_is_a_settings_error(
 ) -> None:
     monkeypatch.setenv("SF_ASSETS_CRON", "0 6 30 2 *")
     with pytest.raises(SettingsError, match="names a time that never comes"):
-        build_daily_schedule(load_settings(), location.home)
+        _ = location.definitions

@@ -16,7 +16,7 @@ from sf_assets.cli.runner import Runner, dagster_instance, failure_of
 from sf_assets.cli.snapshot import reasons_of
 from sf_assets.credits.meter import DayMeter
 from sf_assets.defs import snapshots
-from sf_assets.defs.partitions import grid_key, register_handles
+from sf_assets.defs.partitions import PartitionSet, grid_key
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
 from sf_assets.storage.landing import Landing
@@ -54,7 +54,7 @@ def materialize(
     """As the UI does: a run over the partitions from `first` to `last` with this config."""
     with dagster_instance(pipeline.home) as instance, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster's notes on its own betas
-        register_handles(instance, handles)
+        PartitionSet().register(instance, handles)
         job = Runner(instance, load_settings()).defs.resolve_job_def("daily_snapshots")
         return job.execute_in_process(
             run_config={

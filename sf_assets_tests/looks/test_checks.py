@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from sf_assets.cli.runner import dagster_instance
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.checks import (
     CHECKS,
     Verdict,
@@ -58,7 +59,7 @@ def test_a_handle_without_snapshots_for_days_is_an_error(at_home: Pipeline) -> N
 def test_the_checks_ran_after_the_derivation(at_home: Pipeline) -> None:
     with dagster_instance(at_home.home) as instance:
         records = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-            [check.spec.key for check in CHECKS]
+            [check.spec(Audience(load_settings())).key for check in CHECKS]
         )
     assert len(records) == len(CHECKS)
     statuses = {key.name: record.status.value for key, record in records.items()}

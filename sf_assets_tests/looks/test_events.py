@@ -24,15 +24,18 @@ from sf_assets.defs import (
 from sf_assets.defs import (
     status_changes as status,
 )
+from sf_assets.defs.audience import Audience
 from sf_assets.defs.derived import DESCRIBE
 from sf_assets.model import SnapshotKey
+from sf_assets.settings import Settings
 from sf_assets.storage.landing import Landing
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY, WEEK_LATER
 
-SPECS = [*churn.SPECS, *growth.SPECS, *status.SPECS]
+AUDIENCE = Audience(Settings())
+SPECS = [*churn.specs(AUDIENCE), *growth.specs(AUDIENCE), *status.specs(AUDIENCE)]
 # What an event may weigh, in bytes.
 HEAVY = 100_000
 
@@ -165,11 +168,11 @@ def test_the_query_of_every_description_runs(at_home: Pipeline) -> None:
 
 
 def test_the_lineage_begins_at_the_registry_and_the_vendor() -> None:
-    for spec in external.SPECS:
+    for spec in external.specs(AUDIENCE):
         # The catalog shows a description's first line as it is written.
         assert re.match(r"[\w ,]{40}", spec.description or "")
         assert spec.metadata["dagster/code_references"].code_references
-    names = [spec.key.path[-1] for spec in external.SPECS]
+    names = [spec.key.path[-1] for spec in external.specs(AUDIENCE)]
     assert names == ["handle_registry", "social_fetch_api"]
     assert checks.CHECKS
 

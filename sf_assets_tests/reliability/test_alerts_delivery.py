@@ -211,8 +211,11 @@ def test_killed_between_sending_and_noting_it_is_told_again_at_least(
     home = world.home(fresh=True)
     publish_changes(home, 1)
     code = (
+        "from sf_assets.defs.audience import Audience\n"
         "from sf_assets.defs.jobs import alert_job\n"
-        "alert_job.execute_in_process(run_config={'ops': {'post_alert': {'config': "
+        "from sf_assets.settings import load_settings\n"
+        "job = alert_job(Audience(load_settings()))\n"
+        "job.execute_in_process(run_config={'ops': {'post_alert': {'config': "
         f"{AlertConfig(change_id=alert(0).id).model_dump()!r}}}}}}})"
     )
     addressed = {"SF_ASSETS_ALERT_URLS": webhook.address}

@@ -13,7 +13,6 @@ import duckdb
 import pytest
 
 from sf_assets.cli.runner import dagster_instance
-from sf_assets.defs.partitions import HANDLES
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import locked
 from sf_assets.warehouse.verify import verify
@@ -66,7 +65,7 @@ def test_a_backup_in_the_middle_of_a_run_goes_on_without_buying_a_page_twice(
     # Dagster's storage is in it: the handles, and the first day of the grid.
     copy = Home(to)
     with dagster_instance(copy) as instance:
-        assert set(instance.get_dynamic_partitions(HANDLES)) == {"one", "two", "shy"}
+        assert set(instance.get_dynamic_partitions("handles")) == {"one", "two", "shy"}
         assert len(instance.get_runs()) >= 2
     # What was landed then is bought no more: only the rest.
     spent = world.server.credits

@@ -28,9 +28,8 @@ GMTIME = time.gmtime
 
 # `sf-assets snapshot`, with a limit that a test can wait for.
 IMPATIENT = """
-from functools import partial
-from sf_assets import definitions
-definitions.Warehouse = partial(definitions.Warehouse, wait_seconds=0.5)
+from sf_assets.defs.audience import Audience
+Audience.wait_seconds = 0.5
 from sf_assets.cli.main import main
 main(["snapshot"])
 """

@@ -16,9 +16,7 @@ from sf_assets.storage.home import Home, write_atomically
 
 
 def on_day(day: str, **more: str) -> Settings:
-    return Settings.model_validate(
-        {"SOCIALFETCH_BASE_URL": "http://127.0.0.1:1", "SF_ASSETS_TODAY": day, **more}
-    )
+    return Settings.model_validate({"base_url": "http://127.0.0.1:1", "today": day, **more})
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -62,13 +60,13 @@ def test_later_runs_keep_the_start_date(tmp_path: Path) -> None:
 
 def test_the_start_date_that_is_set_counts_more_than_the_one_kept(tmp_path: Path) -> None:
     home = Home(tmp_path / "home").ensure(on_day("2026-03-04"))
-    asked = on_day("2026-03-09", SF_ASSETS_START_DATE="2026-01-01")
+    asked = on_day("2026-03-09", start_date="2026-01-01")
     assert home.start_date(asked) == date(2026, 1, 1)
     assert home.start_date(on_day("2026-03-09")) == date(2026, 3, 4)
 
 
 def test_a_start_date_set_at_first_use_is_kept(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home").ensure(on_day("2026-03-04", SF_ASSETS_START_DATE="2026-01-01"))
+    home = Home(tmp_path / "home").ensure(on_day("2026-03-04", start_date="2026-01-01"))
     assert home.start_date(on_day("2026-03-09")) == date(2026, 1, 1)
 
 
@@ -81,7 +79,7 @@ def test_a_home_of_a_newer_version_is_refused_and_not_changed(tmp_path: Path) ->
     before = contents(tmp_path)
     for act in (home.ensure, home.start_date):
         with pytest.raises(SettingsError, match=r"format 2.*newer sf_assets \(9\.9\).*Upgrade"):
-            act(on_day("2026-03-04", SF_ASSETS_START_DATE="2026-01-01"))
+            act(on_day("2026-03-04", start_date="2026-01-01"))
     assert contents(tmp_path) == before
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
