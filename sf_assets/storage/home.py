@@ -23,18 +23,19 @@ class Home:
     """Paths below SF_ASSETS_HOME. Building one touches no disk; `ensure` does.
 
     `address` is SF_ASSETS_WAREHOUSE, `storage` SF_ASSETS_STORAGE: where tables and files are kept
-    instead.
+    instead. With `group_read` the home's group may read what is published, and nothing else.
     """
 
     root: Path
     address: str | None = field(default=None, repr=False)
     storage: str | None = None
+    group_read: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Home:
         """The home that the settings name."""
         address = settings.warehouse.get_secret_value() if settings.warehouse else None
-        return cls(settings.home, address, settings.storage)
+        return cls(settings.home, address, settings.storage, settings.group_read)
 
     @property
     def marker(self) -> Path:
@@ -127,6 +128,8 @@ class Home:
                 write_atomically(self.marker, json.dumps(marker) + "\n")
             except OSError as error:
                 raise self._unwritable(error) from None
+        if self.group_read and self.root.stat().st_mode & 0o777 == 0o700:
+            os.chmod(self.root, 0o710)  # they may pass, to what they know the name of
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise self._unwritable("no permission to write there")
         return self

@@ -54,6 +54,10 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
             partial.mkdir(mode=0o700)
             try:
                 _copy(source, partial / home.published.name)
+                if home.group_read:
+                    (partial / home.published.name).chmod(0o440)
+                    partial.chmod(0o750)
+                home.generations.chmod(0o750 if home.group_read else 0o700)
             except BaseException:
                 # What a full disk broke off would keep the disk full.
                 shutil.rmtree(partial, ignore_errors=True)

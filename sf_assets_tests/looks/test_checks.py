@@ -15,7 +15,7 @@ from sf_assets.defs.audience import Audience
 from sf_assets.defs.checks import (
     CHECKS,
     Verdict,
-    checks,
+    build_checks,
     evaluate,
 )
 from sf_assets.handles.settings import WEEKDAYS
@@ -68,6 +68,7 @@ def test_the_checks_ran_after_the_derivation(at_home: Pipeline) -> None:
 
 
 def test_the_checks_can_be_run_by_hand(at_home: Pipeline) -> None:
+    checks = build_checks(Audience(load_settings()))
     job = dg.define_asset_job("by_hand", dg.AssetSelection.checks(checks))
     defs = dg.Definitions(asset_checks=[checks], jobs=[job])
     result = defs.resolve_job_def("by_hand").execute_in_process()
