@@ -13,7 +13,7 @@ from sf_assets import __version__
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.address import Lake
-from sf_assets.storage.object_store import place
+from sf_assets.storage.object_store import is_remote, place
 
 HOME_FORMAT = 1
 
@@ -128,6 +128,12 @@ class Home:
                 write_atomically(self.marker, json.dumps(marker) + "\n")
             except OSError as error:
                 raise self._unwritable(error) from None
+        if self.group_read:
+            # Where the group may pass the root, whatever the umask is.
+            for folder in (self.landing, self.archive, self.warehouse.parent, self.dagster):
+                if not is_remote(folder):
+                    folder.mkdir(exist_ok=True)
+                    folder.chmod(0o700)
         if self.group_read and self.root.stat().st_mode & 0o777 == 0o700:
             os.chmod(self.root, 0o710)  # they may pass, to what they know the name of
         if not os.access(self.root, os.W_OK | os.X_OK):

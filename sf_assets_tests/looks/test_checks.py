@@ -14,12 +14,13 @@ from sf_assets.cli.runner import dagster_instance
 from sf_assets.defs.audience import Audience
 from sf_assets.defs.checks import (
     CHECKS,
+    Check,
     Verdict,
     build_checks,
     evaluate,
 )
 from sf_assets.handles.settings import WEEKDAYS
-from sf_assets.settings import load_settings
+from sf_assets.settings import Settings, load_settings
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import NEWEST
 from sf_assets_tests.loopback import Reply, Request
@@ -82,8 +83,8 @@ def test_the_checks_can_be_run_by_hand(at_home: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.asset}.{check.name}")
-def test_every_check_asks_and_says_what_to_do(check: object) -> None:
-    description = check.spec.description  # type: ignore[attr-defined]
+def test_every_check_asks_and_says_what_to_do(check: Check) -> None:
+    description = check.spec(Audience(Settings())).description
     assert "?" in description
     assert "What to do:" in description
 
