@@ -18,7 +18,7 @@ from sf_assets.alerts import StatusChange, messages
 from sf_assets.cli import main
 from sf_assets.cli.examples import examples
 from sf_assets.model import ALERT_KINDS
-from sf_assets.settings import Settings
+from sf_assets.settings import VARIABLES
 from sf_assets.simulator import background
 from sf_assets.warehouse.connection import writing_file
 from sf_assets.warehouse.schema import column_comments
@@ -70,10 +70,7 @@ def test_every_command_is_in_the_readme(name: str) -> None:
     assert re.search(rf"`(sf-assets )?{name}[` ]", README)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [str(field.validation_alias.choices[0]) for field in Settings.model_fields.values()],  # type: ignore[union-attr]
-)
+@pytest.mark.parametrize("name", VARIABLES.values())
 def test_every_setting_is_in_the_readme(name: str) -> None:
     assert f"`{name}`" in README
 
