@@ -1,7 +1,7 @@
 """Social Fetch's TikTok follower and following lists: models, client, errors, pagination.
 
 async with SocialFetchClient(api_key=SecretStr("sfk_...")) as client:
-    answer = await client.followers("nasa")
+    answer = await client.list_page("followers", "nasa")
     print(answer.response.data.total, answer.response.data.accounts[0].handle)
 """
 
