@@ -42,12 +42,12 @@ class Message:
 
 def title(alert: Alert) -> str:
     """One line: who, what."""
-    return f"{shown(alert.handle)}: {alert.what}" if alert.handle else alert.what
+    return f"{shown(alert.handle)}: {alert.words.what}" if alert.handle else alert.words.what
 
 
 def body(alert: Alert, ui: str | None = None) -> str:
     """Since when, what it was before, what it means for the figures, where to look."""
-    text = f"{alert.said} {alert.means}"
+    text = f"{alert.words.said} {alert.words.means}"
     return text if ui is None else f"{text}\n{ui}{alert.place}"
 
 
@@ -82,7 +82,7 @@ _TEST_NOTE = "This is a test sent by hand with `sf-assets alerts test`; no such 
 def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
     head = (TEST if test else "") + title(alert)
     note = [_TEST_NOTE.replace("`", "")] if test else []
-    sentences = [*note, alert.said, alert.means]
+    sentences = [*note, alert.words.said, alert.words.means]
     links = _links(alert, ui)
     data = as_data(alert, ui)
     return Message(
@@ -99,7 +99,7 @@ def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
 
 
 def _digest(news: Sequence[Alert], ui: str | None) -> Message:
-    lines = [title(one) + one.turn for one in news[:DIGEST_LINES]]
+    lines = [title(one) + one.words.turn for one in news[:DIGEST_LINES]]
     if len(news) > DIGEST_LINES:
         lines.append(f"… and {len(news) - DIGEST_LINES} more: see `sf-assets alerts`")
     days = sorted({one.day for one in news})
@@ -163,10 +163,10 @@ def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
         "relations": list(alert.relations),
         "title": title(alert),
         "since": str(alert.day),
-        "was": alert.was,
-        "now": alert.now,
+        "was": alert.words.was,
+        "now": alert.words.now,
         "previous_date": str(alert.previous_day) if alert.previous_day else None,
-        "means": alert.means,
+        "means": alert.words.means,
         "level": alert.level,
         "links": {"ui": ui + alert.place if ui else None, "profile": _profile(alert)},
         "details": alert.details,
@@ -175,10 +175,10 @@ def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
 
 def _rows(alert: Alert) -> list[tuple[str, str]]:
     """What a mail says of an alert: (label, text)."""
-    rows = [("What", alert.said), ("Since", f"{alert.day} (UTC)")]
+    rows = [("What", alert.words.said), ("Since", f"{alert.day} (UTC)")]
     if alert.previous_day is not None and alert.has_before:
-        rows.append(("Before", f"{alert.was}, last on {alert.previous_day}"))
-    return [*rows, ("It means", alert.means)]
+        rows.append(("Before", f"{alert.words.was}, last on {alert.previous_day}"))
+    return [*rows, ("It means", alert.words.means)]
 
 
 @cache

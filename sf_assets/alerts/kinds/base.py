@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import duckdb
 
@@ -45,12 +45,29 @@ class Look:
         return [] if self.con is None else self.con.execute(query, parameters).fetchall()
 
 
+class Words(NamedTuple):
+    """What people are told of an alert; no text holds Markdown."""
+
+    what: str
+    """What happened, as the end of a title."""
+    said: str
+    """Since when, and what it was before."""
+    means: str
+    """What it means for the figures, and what to do."""
+    was: str
+    """The state before, in a word or two."""
+    now: str
+    """The state since."""
+    turn: str = ""
+    """What follows the title in a digest."""
+
+
 @dataclass(frozen=True)
 class Alert(ABC):
     """Something to tell. `handle` is None where it concerns all of them.
 
     It is so since `day` (UTC); `previous_day` is when it was last seen otherwise, where there is
-    one. The texts hold no Markdown.
+    one.
     """
 
     kind: ClassVar[AlertKind]
@@ -93,33 +110,8 @@ class Alert(ABC):
 
     @property
     @abstractmethod
-    def what(self) -> str:
-        """What happened, as the end of a title."""
-
-    @property
-    @abstractmethod
-    def said(self) -> str:
-        """Since when, and what it was before."""
-
-    @property
-    @abstractmethod
-    def means(self) -> str:
-        """What it means for the figures, and what to do."""
-
-    @property
-    @abstractmethod
-    def was(self) -> str:
-        """The state before, in a word or two."""
-
-    @property
-    @abstractmethod
-    def now(self) -> str:
-        """The state since, in a word or two."""
-
-    @property
-    def turn(self) -> str:
-        """What follows the title in a digest."""
-        return ""
+    def words(self) -> Words:
+        """What people are told of it."""
 
     def untold(self, told: Collection[str]) -> Alert | None:
         """What is left of it to tell; None where nothing is.

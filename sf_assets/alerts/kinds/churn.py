@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from sf_assets.alerts.kinds.base import Alert, Level, Look, partition, rate
+from sf_assets.alerts.kinds.base import Alert, Level, Look, Words, partition, rate
 from sf_assets.model import AlertKind
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
@@ -16,6 +16,13 @@ from sf_assets.warehouse.statements import sql
 SPIKE_ACCOUNTS = 20
 SPIKE_TIMES = 3
 SPIKE_MIN_DAYS = 7
+
+_MEANS = {
+    "lost": "Later lists confirm that they are gone. So many at once are most often a purge by "
+    "TikTok or bots that leave together.",
+    "gained": "They count as gained. Whether they stay is in the view weekly_retention: bought "
+    "followers leave again.",
+}
 
 
 @dataclass(frozen=True)
@@ -71,36 +78,16 @@ class ChurnSpike(Alert):
         }
 
     @property
-    def what(self) -> str:
+    def words(self) -> Words:
         days = (self.day - self.previous_day).days if self.previous_day else 1
         span = "in a day" if days == 1 else f"in {days} days"
-        return f"{counted(self.accounts, 'follower')} {self.change} {span}"
-
-    @property
-    def said(self) -> str:
         total = "" if self.followers_total is None else f" Now {self.followers_total:,} in all."
-        return (
+        usual = f"{rate(self.usual)} a day"
+        return Words(
+            f"{counted(self.accounts, 'follower')} {self.change} {span}",
             f"{self.accounts:,} {self.change} between {self.previous_day} and {self.day} (UTC); in "
-            f"the 28 days before it was {rate(self.usual)} a day and never more than "
-            f"{rate(self.most)}.{total}"
+            f"the 28 days before it was {usual} and never more than {rate(self.most)}.{total}",
+            _MEANS[self.change],
+            usual,
+            f"{self.accounts:,} {self.change}",
         )
-
-    @property
-    def means(self) -> str:
-        if self.change == "lost":
-            return (
-                "Later lists confirm that they are gone. So many at once are most often a purge by "
-                "TikTok or bots that leave together."
-            )
-        return (
-            "They count as gained. Whether they stay is in the view weekly_retention: bought "
-            "followers leave again."
-        )
-
-    @property
-    def was(self) -> str:
-        return f"{rate(self.usual)} a day"
-
-    @property
-    def now(self) -> str:
-        return f"{self.accounts:,} {self.change}"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import duckdb
 
-from sf_assets.alerts.kinds.base import Alert, Look, rate
+from sf_assets.alerts.kinds.base import Alert, Look, Words, rate
 from sf_assets.model import AlertKind
 from sf_assets.warehouse.statements import sql
 
@@ -60,33 +60,21 @@ class CreditsLow(Alert):
         return {"balance": self.balance, "credits_a_day": a_day}
 
     @property
-    def what(self) -> str:
-        return f"Credits are low: {self.balance:,} left"
-
-    @property
-    def said(self) -> str:
+    def words(self) -> Words:
         usual = (
             f"; the days before took {self.a_day:,.0f} each, so it is enough for "
             f"{rate(self.balance / self.a_day)} days"
             if self.a_day
             else ""
         )
-        return f"{self.balance:,} left on {self.day} (UTC){usual}."
-
-    @property
-    def means(self) -> str:
-        return (
+        return Words(
+            f"Credits are low: {self.balance:,} left",
+            f"{self.balance:,} left on {self.day} (UTC){usual}.",
             "When they are spent, lists are cut short, and a day that was missed cannot be bought "
-            "later. Top up, or read less: sf-assets track HANDLE --pages N."
+            "later. Top up, or read less: sf-assets track HANDLE --pages N.",
+            "enough",
+            f"{self.balance:,}",
         )
-
-    @property
-    def was(self) -> str:
-        return "enough"
-
-    @property
-    def now(self) -> str:
-        return f"{self.balance:,}"
 
 
 def _usual_spending(spent: Mapping[date, int], day: date) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, cell
+from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, Words, cell
 from sf_assets.alerts.strangers import quoted, shown
 from sf_assets.ingest import days
 from sf_assets.model import RELATIONS, AlertKind
@@ -74,39 +74,27 @@ class DayFailed(Alert):
         }
 
     @property
-    def what(self) -> str:
+    def words(self) -> Words:
         lists = counted(self.lists, "list")
-        if self.healed:
-            return f"{lists} that failed since {self.previous_day} can be read again"
-        return f"{lists} could not be read on {self.day}"
-
-    @property
-    def said(self) -> str:
         who = ", ".join(shown(handle) for handle in self.handles[:NAMED])
         more = len(self.handles) - NAMED
         who += f" and {more:,} more" if more > 0 else ""
-        if self.healed:
-            return f"The lists of {who} are stored again on {self.day} (UTC)."
-        return f"{who}: {quoted(' | '.join(self.reasons)) or 'the run did not say why'}"
-
-    @property
-    def means(self) -> str:
-        if self.day == self.previous_day:
-            return "Nothing was missed: the day was not over."
-        if self.healed:
-            return (
-                "What was missed in between cannot be fetched any more; the next figures are "
-                "compared across the gap. sf-assets doctor names the days."
+        if not self.healed:
+            return Words(
+                f"{lists} could not be read on {self.day}",
+                f"{who}: {quoted(' | '.join(self.reasons)) or 'the run did not say why'}",
+                "It is tried again after growing pauses until midnight (UTC); nothing is bought "
+                "twice. You are told when the lists are stored again.",
+                "stored",
+                "failed",
             )
-        return (
-            "It is tried again after growing pauses until midnight (UTC); nothing is bought twice. "
-            "You are told when the lists are stored again."
+        return Words(
+            f"{lists} that failed since {self.previous_day} can be read again",
+            f"The lists of {who} are stored again on {self.day} (UTC).",
+            "Nothing was missed: the day was not over."
+            if self.day == self.previous_day
+            else "What was missed in between cannot be fetched any more; the next figures are "
+            "compared across the gap. sf-assets doctor names the days.",
+            "failed",
+            "stored",
         )
-
-    @property
-    def was(self) -> str:
-        return "failed" if self.healed else "stored"
-
-    @property
-    def now(self) -> str:
-        return "stored" if self.healed else "failed"

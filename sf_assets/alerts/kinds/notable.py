@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
-from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, partition
+from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, Words, partition
 from sf_assets.alerts.strangers import plain_name, stranger
 from sf_assets.model import AlertKind
 from sf_assets.text import counted
@@ -80,7 +80,20 @@ class NotableChange(Alert):
         return {"change": self.change, "accounts": accounts}
 
     @property
-    def what(self) -> str:
+    def words(self) -> Words:
+        who = "; ".join(map(str, self.accounts[:NAMED]))
+        more = len(self.accounts) - NAMED
+        who += f"; and {more:,} more" if more > 0 else ""
+        states = ("not listed", "listed") if self.change == "came" else ("listed", "not listed")
+        return Words(
+            self._what,
+            f"Between {self.previous_day} and {self.day} (UTC): {who}.",
+            "The lists confirm it; the view notable_changes has them all.",
+            *states,
+        )
+
+    @property
+    def _what(self) -> str:
         many = len(self.accounts)
         name = stranger(self.accounts[0].account_handle)
         if self.relations == ("following",):
@@ -89,25 +102,6 @@ class NotableChange(Alert):
         if many > 1:
             return f"{many:,} notable followers {self.change}"
         return f"notable follower {name} {self.change}"
-
-    @property
-    def said(self) -> str:
-        who = "; ".join(map(str, self.accounts[:NAMED]))
-        more = len(self.accounts) - NAMED
-        who += f"; and {more:,} more" if more > 0 else ""
-        return f"Between {self.previous_day} and {self.day} (UTC): {who}."
-
-    @property
-    def means(self) -> str:
-        return "The lists confirm it; the view notable_changes has them all."
-
-    @property
-    def was(self) -> str:
-        return "not listed" if self.change == "came" else "listed"
-
-    @property
-    def now(self) -> str:
-        return "listed" if self.change == "came" else "not listed"
 
     def untold(self, told: Collection[str]) -> Alert | None:
         """Without the accounts that were told: others of the day may come to light later."""

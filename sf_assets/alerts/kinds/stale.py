@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import Alert, Look, cell
+from sf_assets.alerts.kinds.base import Alert, Look, Words, cell
 from sf_assets.model import AlertKind, Relation
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
@@ -73,32 +73,21 @@ class Stale(Alert):
         }
 
     @property
-    def what(self) -> str:
+    def words(self) -> Words:
         what = "no usable list" if len(self.relations) > 1 else f"no usable {self.relations[0]}"
-        return f"{what} for {counted((self.today - self._base).days, 'day')}"
-
-    @property
-    def said(self) -> str:
-        if self.previous_day is None:
-            before = f"None since its first snapshot on {self._base} (UTC)"
-        else:
-            before = f"The last one is of {self.previous_day} (UTC)"
-        return f"{before}; the newest snapshot, of {self.last_snapshot}, says {self._last}."
-
-    @property
-    def means(self) -> str:
-        return (
-            "No one is counted as gained or lost since; the next usable list is compared across "
-            "the gap. See its failed partitions and sf-assets doctor, or stop tracking it."
+        before = (
+            f"The last one is of {self.previous_day} (UTC)"
+            if self.previous_day
+            else f"None since its first snapshot on {self._base} (UTC)"
         )
-
-    @property
-    def was(self) -> str:
-        return "usable"
-
-    @property
-    def now(self) -> str:
-        return self.last_status if self.last_status != "found" else "stale"
+        return Words(
+            f"{what} for {counted((self.today - self._base).days, 'day')}",
+            f"{before}; the newest snapshot, of {self.last_snapshot}, says {self._last}.",
+            "No one is counted as gained or lost since; the next usable list is compared across "
+            "the gap. See its failed partitions and sf-assets doctor, or stop tracking it.",
+            "usable",
+            self.last_status if self.last_status != "found" else "stale",
+        )
 
     @property
     def _base(self) -> date:

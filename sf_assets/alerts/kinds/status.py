@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import Alert, Level, Look, cell
+from sf_assets.alerts.kinds.base import Alert, Level, Look, Words, cell
 from sf_assets.model import AlertKind
 from sf_assets.warehouse.statements import sql
 
@@ -60,29 +60,14 @@ class StatusChange(Alert):
         return {"from_status": self.from_status, "to_status": self.to_status}
 
     @property
-    def what(self) -> str:
+    def words(self) -> Words:
         what = "profile" if len(self.relations) > 1 else f"{self.relations[0]} list"
-        return f"{what} {_TURNED[self.to_status]}"
-
-    @property
-    def said(self) -> str:
-        return (
+        return Words(
+            f"{what} {_TURNED[self.to_status]}",
             f"{self.from_status} → {self.to_status} on {self.day} (UTC), last seen "
-            f"{self.from_status} on {self.previous_day}."
+            f"{self.from_status} on {self.previous_day}.",
+            _MEANS[self.to_status],
+            self.from_status,
+            self.to_status,
+            f" ({self.from_status} → {self.to_status})",
         )
-
-    @property
-    def means(self) -> str:
-        return _MEANS[self.to_status]
-
-    @property
-    def was(self) -> str:
-        return self.from_status
-
-    @property
-    def now(self) -> str:
-        return self.to_status
-
-    @property
-    def turn(self) -> str:
-        return f" ({self.from_status} → {self.to_status})"
