@@ -26,8 +26,10 @@ from sf_assets import __version__
 from sf_assets.text import first_line
 
 from .errors import (
+    NOWHERE,
     ContractViolation,
     InsufficientCredits,
+    Place,
     SchemaViolation,
     SocialFetchError,
     StopEverything,
@@ -43,7 +45,6 @@ from .models import (
     BalanceResponse,
     FollowersResponse,
     FollowingResponse,
-    Health,
     Relation,
     User,
     WhoamiResponse,
@@ -71,15 +72,6 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Which list and page a request is for; all None for the free routes."""
-
-    handle: str | None = None
-    relation: Relation | None = None
-    page: int | None = None
-
-
-@dataclass(frozen=True)
 class _Raw:
     status: int
     headers: httpx.Headers
@@ -98,7 +90,7 @@ class _Question(Generic[_Value]):
     path: str
     read: Callable[[bytes], _Value]
     params: Mapping[str, str] = field(default_factory=dict)
-    place: _Place = field(default_factory=_Place)
+    place: Place = NOWHERE
     tries: int = 0
     unread: int = 0
 
@@ -268,7 +260,7 @@ class SocialFetchClient:
             f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
             lambda body: read_page(relation, body),
             {name: value for name, value in params.items() if value is not None},
-            _Place(handle, relation, page),
+            Place(handle, relation, page),
         )
         got = await self._get(question)
         response, damaged = got.value
@@ -283,10 +275,6 @@ class SocialFetchClient:
     async def whoami(self) -> User:
         """Whose key this is. Free."""
         return (await self._free("/v1/whoami", WhoamiResponse)).data.user
-
-    async def health(self) -> Health:
-        """Whether the API is up. Free, and needs no key."""
-        return await self._free("/health", Health)
 
     async def clock(self) -> datetime | None:
         """The API's time, None where it does not say it. Free, and needs no key."""
@@ -345,7 +333,7 @@ class SocialFetchClient:
             async with timeout(self._deadline):
                 return await self._receive(self._http, request)
         except _Undecodable as error:
-            failure: SocialFetchError = UnreadableBody(str(error), status=200, **vars(place))
+            failure: SocialFetchError = UnreadableBody(str(error), status=200, place=place)
         except asyncio.TimeoutError:
             failure = self._no_answer(f"no whole answer within {self._deadline:g} seconds", place)
         except Exception as error:
@@ -359,14 +347,14 @@ class SocialFetchClient:
         # the request with its headers, the key among them.
         raise failure
 
-    def _no_answer(self, why: str, place: _Place, *, untrusted: bool = False) -> TransportFailed:
+    def _no_answer(self, why: str, place: Place, *, untrusted: bool = False) -> TransportFailed:
         route = self._route
         if untrusted and route is not None:
-            return UntrustedCertificate(f"{why}, by {route.certificates}", **vars(place))
+            return UntrustedCertificate(f"{why}, by {route.certificates}", place=place)
         if route is not None and route.proxy is not None:
             host = route.proxy.url.netloc.decode("ascii", "replace")
             why = f"{why}, through the proxy {host} that {route.proxy_variable} names"
-        return TransportFailed(why, **vars(place))
+        return TransportFailed(why, place=place)
 
     async def _receive(self, http: httpx.AsyncBaseTransport, request: httpx.Request) -> _Raw:
         response = await http.handle_async_request(request)
@@ -397,13 +385,12 @@ class SocialFetchClient:
         return _Raw(response.status_code, response.headers, known, whole)
 
     def _value(self, raw: _Raw, question: _Question[_Value]) -> _Value:
-        place = vars(question.place)
         if raw.status != 200:
             raise error_for(
                 raw.status,
                 self._without_key(raw.body),
                 retry_after=_retry_after(raw.headers),
-                **place,
+                place=question.place,
             )
         kind: type[ContractViolation] = UnreadableBody
         reason = f"the body is larger than {self._max_body_bytes:,} bytes"
@@ -416,7 +403,7 @@ class SocialFetchClient:
             self._without_key(reason.encode()).decode(),
             status=raw.status,
             request_id=_request_id(raw.body) if kind is SchemaViolation else None,
-            **place,
+            place=question.place,
         )
         violation.keep(self._without_key(raw.body))
         raise violation
@@ -425,7 +412,7 @@ class SocialFetchClient:
         error = self._stop_error
         # The balance is free, and of interest exactly when the credits are spent.
         if error and (question.is_metered or not isinstance(error, InsufficientCredits)):
-            raise error.at(**vars(question.place), tries=question.tries)
+            raise error.at(question.place, tries=question.tries)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but wake up when another task learns that asking on is of no use."""
