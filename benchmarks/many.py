@@ -49,7 +49,7 @@ def directly() -> None:
     from sf_assets.settings import load_settings
     from sf_assets.social_fetch import SocialFetchClient
     from sf_assets.storage.home import Home
-    from sf_assets.storage.landing import Landing
+    from sf_assets.storage.landing_disk import DiskLanding
     from sf_assets.warehouse.connection import writing
     from sf_assets.warehouse.derive import derive
     from sf_assets.warehouse.load import load
@@ -73,7 +73,7 @@ def directly() -> None:
             async for ended in collect(
                 lists,
                 client=client,
-                landing=Landing(home.landing),
+                landing=DiskLanding(home.landing),
                 budget=Budget(None),
                 concurrency=settings.concurrency,
                 run_id="benchmark",

@@ -40,7 +40,7 @@ from sf_assets.social_fetch import (
 )
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.connection import reading
 

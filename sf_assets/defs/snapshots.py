@@ -39,7 +39,7 @@ from sf_assets.settings import Settings, load_settings
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import drop_days_before
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import names_below
 from sf_assets.storage.records import Attempt, Landed
 from sf_assets.text import counted, first_line, one_line

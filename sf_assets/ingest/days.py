@@ -27,7 +27,7 @@ from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
 from sf_assets.storage.landing import Landing, spent_on
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged, now
 from sf_assets.warehouse.connection import locked, reading
 from sf_assets.warehouse.statements import sql

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
-from sf_assets.storage.landing import Landing, SnapshotLog, wait_a_little
+from sf_assets.storage.landing import Landing, SnapshotLog
 from sf_assets.storage.records import (
     Attempt,
     Landed,
@@ -207,7 +208,7 @@ class Reader:
         attempt = 0
         # Another run reads this list just now: wait for its pages instead of buying them twice.
         while (log := await self._landing_does(lambda: self.landing.open(self.key))) is None:
-            await asyncio.sleep(wait_a_little(attempt))
+            await asyncio.sleep(min(2.0, 0.05 * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0))
             attempt += 1
         return log
 

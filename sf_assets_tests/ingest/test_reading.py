@@ -29,6 +29,7 @@ from sf_assets.ingest.scheduler import collect
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
 from sf_assets.storage.landing import Landing, spent_on
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import writing
@@ -47,7 +48,7 @@ def server() -> Iterator[ListServer]:
 
 @pytest.fixture
 def landing(tmp_path: Path) -> Landing:
-    return Landing(tmp_path / "landing")
+    return DiskLanding(tmp_path / "landing")
 
 
 def key_of(handle: str, relation: Relation = "followers") -> SnapshotKey:
@@ -294,8 +295,8 @@ def _fail(where: str) -> Callable[..., Any]:
         "sf_assets.social_fetch.pagination.ListWalk.request_params",
         "sf_assets.storage.landing.SnapshotLog.add_page",
         "sf_assets.storage.landing.SnapshotLog.finish",
-        "sf_assets.storage.landing.SnapshotLog.make_durable",
-        "sf_assets.storage.landing.Landing.open",
+        "sf_assets.storage.landing_disk.DiskLog.make_durable",
+        "sf_assets.storage.landing_disk.DiskLanding.open",
         "sf_assets.credits.budget.Budget.take",
         "sf_assets.ingest.reader.new_fields",
         "sf_assets.ingest.overlap.KnownList.rank",
@@ -833,11 +834,11 @@ def test_two_runs_of_one_day_never_buy_a_page_twice(server: ListServer, landing:
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from sf_assets.storage.landing import Landing
-from sf_assets_tests import test_collect as t
+from sf_assets.storage.landing_disk import DiskLanding
+from sf_assets_tests.ingest import test_reading as t
 class Server: url = sys.argv[1]
 lists = [t.to_read(f"h{n}") for n in range(6)]
-ended = asyncio.run(t.collected(lists, Server, Landing(Path(sys.argv[2])), concurrency=3))
+ended = asyncio.run(t.collected(lists, Server, DiskLanding(Path(sys.argv[2])), concurrency=3))
 print(sum(one.finished for one in ended), sum(one.bought for one in ended))
 """
 

@@ -469,13 +469,13 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     from sf_assets.ingest.scheduler import collect
     from sf_assets.model import SnapshotKey
     from sf_assets.social_fetch import SocialFetchClient
-    from sf_assets.storage.landing import Landing
+    from sf_assets.storage.landing_disk import DiskLanding
 
     day, next_day = date(2026, 11, 1), date(2026, 11, 2)
     with ListServer() as server:
         for handle in ("begun", "queued"):
             server.set(handle, "followers", [account(n) for n in range(60)])
-        landing = Landing(tmp_path)
+        landing = DiskLanding(tmp_path)
 
         def today() -> date:
             return next_day if len(server.requests) >= 2 else day
