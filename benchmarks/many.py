@@ -43,7 +43,7 @@ def directly() -> None:
     from sf_assets.credits.budget import Budget
     from sf_assets.handles.parse import read_registry
     from sf_assets.ingest.batches import read_in_batches
-    from sf_assets.ingest.reader import Collected, ListToRead
+    from sf_assets.ingest.reader import Collected, ListToRead, RunContext
     from sf_assets.ingest.scheduler import collect
     from sf_assets.model import SnapshotKey
     from sf_assets.settings import load_settings
@@ -72,11 +72,8 @@ def directly() -> None:
         ) as client:
             async for ended in collect(
                 lists,
-                client=client,
-                landing=DiskLanding(home.landing),
-                budget=Budget(None),
+                RunContext(client, DiskLanding(home.landing), Budget(None), run_id="benchmark"),
                 concurrency=settings.concurrency,
-                run_id="benchmark",
             ):
                 yield ended
 

@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from sf_assets.credits.budget import Budget
 from sf_assets.ingest.overlap import KnownList
-from sf_assets.ingest.reader import Collected, ListToRead, Reader
+from sf_assets.ingest.reader import Collected, ListToRead, Reader, RunContext
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
@@ -86,12 +86,8 @@ async def collected(
             ended
             async for ended in collect(
                 lists,
-                client=client,
-                landing=landing,
-                budget=budget or Budget(None),
+                RunContext(client, landing, budget or Budget(None), run_id, **more),
                 concurrency=concurrency,
-                run_id=run_id,
-                **more,
             )
         ]
 
@@ -476,11 +472,8 @@ def test_whoever_stops_listening_stops_the_reading_and_keeps_what_was_landed(
         async with SocialFetchClient(api_key=SecretStr(KEY), base_url=server.url) as client:
             ended = collect(
                 [to_read("fast"), to_read("slow")],
-                client=client,
-                landing=landing,
-                budget=Budget(None),
+                RunContext(client, landing, Budget(None), "run-1"),
                 concurrency=2,
-                run_id="run-1",
             )
             first = await anext_(ended)
             while landed(landing, key_of("slow")).credits < 2:  # noqa: ASYNC110 - it is a file
@@ -578,7 +571,7 @@ def test_the_budget_is_never_overrun_however_many_lists_are_read_at_once(
     read([to_read(f"h{n}") for n in range(20)], server, landing, budget=budget, concurrency=20)
     assert server.credits == len(server.requests) == 17
     assert budget.spent == 17
-    assert not budget.take()
+    assert not budget.take(key_of("nasa"))
 
 
 def test_a_list_the_budget_left_nothing_for_is_unfinished(
