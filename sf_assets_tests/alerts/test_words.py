@@ -19,6 +19,7 @@ import pytest
 
 from sf_assets.alerts import Alert, StatusChange, deliver, messages, send_sample
 from sf_assets.alerts.kinds import (
+    KINDS,
     ChurnSpike,
     CreditsLow,
     NotableAccount,
@@ -26,6 +27,7 @@ from sf_assets.alerts.kinds import (
     Stale,
 )
 from sf_assets.alerts.words import DIGEST_ABOVE
+from sf_assets.model import ALERT_KINDS
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets_tests.looks.conftest import HOSTILE
@@ -53,6 +55,11 @@ STALE = Stale((f"{BEFORE}/nasa/followers/stale",), "nasa", ("followers",), date(
               BEFORE, date(2026, 3, 5), "hidden", date(2026, 3, 6))  # fmt: skip
 POOR = CreditsLow(("e",), None, (), DAY, None, 1234, 500.0)
 EVERY_KIND: list[Alert] = [CHANGED, SPIKE, NOTABLE, STALE, POOR]
+
+
+def test_each_kind_that_can_be_switched_on_has_one_class() -> None:
+    assert tuple(sorted(KINDS)) == tuple(sorted(ALERT_KINDS))
+    assert all(found.kind == kind for kind, found in KINDS.items())
 
 
 class Seen(HTMLParser):
