@@ -24,7 +24,7 @@ from sf_assets.model import SnapshotKey
 from sf_assets.simulator import World
 from sf_assets.simulator.world import SLOT_BITS
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed
 from sf_assets.warehouse.alignment import completeness
 from sf_assets.warehouse.archive import ROW_GROUP, SnapshotRow
@@ -197,7 +197,7 @@ def write_archive_file(path: Path, listed: pa.Table, profiles: pa.Table) -> None
 
 def land_day(home: Home, world: World, day: date) -> list[Landed]:
     """Land all pages of the day's follower lists, as the pipeline does after each answer."""
-    landing = Landing(home.landing)
+    landing = DiskLanding(home.landing)
     return [
         land_whole(landing, world, SnapshotKey(day, handle, "followers"))
         for handle in world.handles

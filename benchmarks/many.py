@@ -43,13 +43,13 @@ def directly() -> None:
     from sf_assets.credits.budget import Budget
     from sf_assets.handles.parse import read_registry
     from sf_assets.ingest.batches import read_in_batches
-    from sf_assets.ingest.reader import Collected, ListToRead
+    from sf_assets.ingest.reader import Collected, ListToRead, RunContext
     from sf_assets.ingest.scheduler import collect
     from sf_assets.model import SnapshotKey
     from sf_assets.settings import load_settings
     from sf_assets.social_fetch import SocialFetchClient
     from sf_assets.storage.home import Home
-    from sf_assets.storage.landing import Landing
+    from sf_assets.storage.landing_disk import DiskLanding
     from sf_assets.warehouse.connection import writing
     from sf_assets.warehouse.derive import derive
     from sf_assets.warehouse.load import load
@@ -72,11 +72,8 @@ def directly() -> None:
         ) as client:
             async for ended in collect(
                 lists,
-                client=client,
-                landing=Landing(home.landing),
-                budget=Budget(None),
+                RunContext(client, DiskLanding(home.landing), Budget(None), run_id="benchmark"),
                 concurrency=settings.concurrency,
-                run_id="benchmark",
             ):
                 yield ended
 

@@ -22,6 +22,7 @@ from random import Random
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Page
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
@@ -67,7 +68,7 @@ def land(landing: Landing, day: int, accounts: list[tuple[int, bool]]) -> None:
 def make(root: Path, days: int, accounts: int) -> None:
     """The year's lists, landed and loaded but for the late day, all derived but for the last."""
     home, chance = Home(root), Random(1)
-    landing = Landing(home.landing)
+    landing = DiskLanding(home.landing)
     listed = list(range(accounts, 0, -1))
     following = accounts + 1
     connect = partial(writing, home.warehouse)
@@ -96,7 +97,7 @@ def peak_mb() -> int:
 def step(root: Path, day: int) -> None:
     """Load and derive one day; prints seconds, processor seconds and peak memory."""
     home = Home(root)
-    landing = Landing(home.landing)
+    landing = DiskLanding(home.landing)
     landed = landing.read(SnapshotKey(FIRST + timedelta(days=day), "nova", "followers"))
     assert landed is not None
     connect = partial(writing, home.warehouse)

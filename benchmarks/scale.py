@@ -37,7 +37,7 @@ from sf_assets.model import RELATIONS, SnapshotKey
 from sf_assets.settings import load_settings
 from sf_assets.simulator import Options, background, preset_world
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import tend

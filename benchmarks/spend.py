@@ -46,7 +46,7 @@ from sf_assets.model import SnapshotKey
 from sf_assets.simulator import ListSpec, ProfileSpec, World
 from sf_assets.social_fetch import ListWalk
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
@@ -185,7 +185,7 @@ def _keep_world(world: World) -> None:
 
 def _land_in_child(root: Path, lists: list[ToLand]) -> list[tuple[Landed, set[int]]]:
     assert _world is not None
-    landing = Landing(root)
+    landing = DiskLanding(root)
     return [
         land(
             landing,

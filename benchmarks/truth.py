@@ -62,7 +62,7 @@ from sf_assets.simulator import (
     preset_world,
 )
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import writing
@@ -201,7 +201,7 @@ def _keep_world(world: World) -> None:
 
 def _land_in_child(root: Path, keys: list[SnapshotKey]) -> list[Landed]:
     assert _world is not None
-    landing = Landing(root)
+    landing = DiskLanding(root)
     return [land_whole(landing, _world, key) for key in keys]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sf_assets.model import RELATIONS
 from sf_assets.storage.home import HOME_FORMAT, Home
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
@@ -19,7 +19,7 @@ from sf_assets_tests.lists import Told
 def add_day(home: Home, day: int) -> None:
     """One more day of both lists of `nova`: somebody comes, somebody leaves."""
     accounts = (9 + day, *range(9, day, -1))
-    landing = Landing(home.landing)
+    landing = DiskLanding(home.landing)
     landed = [
         Told(day, "nova", accounts, relation=relation).land(landing) for relation in RELATIONS
     ]

@@ -24,6 +24,7 @@ from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed, Page
 from sf_assets.warehouse.derive import Derived, derive
 from sf_assets.warehouse.lake import attach
@@ -167,7 +168,7 @@ class Lists:
 
     def __init__(self, root: Path) -> None:
         self.home = Home(root)
-        self.landing = Landing(self.home.landing)
+        self.landing = DiskLanding(self.home.landing)
         lake = self.lake(root) if self.lake else None
         self.con = attach(lake, read_only=False) if lake else duckdb.connect(":memory:")
         # Small tables: a second thread costs more than it brings.

@@ -118,7 +118,7 @@ def test_the_alert_in_the_readme_is_the_one_that_is_posted() -> None:
     handle, both = "sim.goes.dark", ("followers", "following")
     ids = tuple(f"{day}/{handle}/{relation}/found-private" for relation in both)
     before = date(2026, 11, 21)
-    alert = StatusChange(ids, handle, both, "found", "private", day, before)
+    alert = StatusChange(ids, handle, both, day, before, "found", "private")
     (message,) = messages([alert], "http://127.0.0.1:3000")
     assert json.loads(shown) == message.data
 

@@ -27,7 +27,7 @@ from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError
 from sf_assets.handles.settings import Registry, normalise_handle
 from sf_assets.ingest import preflight
-from sf_assets.ingest.reader import ListToRead, first_page
+from sf_assets.ingest.reader import ListToRead, RunContext, first_page
 from sf_assets.ingest.run_budget import ask_balance
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import Settings
@@ -40,7 +40,7 @@ from sf_assets.social_fetch import (
 )
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.connection import reading
 
@@ -212,8 +212,10 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
     ) as client:
         return await first_page(
             ListToRead(SnapshotKey(day, handle, "followers")),
-            client=client,
-            landing=landing,
-            budget=Budget(settings.daily_credits, meter.count, meter=meter),
-            run_id="forecast",
+            RunContext(
+                client,
+                landing,
+                Budget(settings.daily_credits, meter.count, meter=meter),
+                run_id="forecast",
+            ),
         )

@@ -15,12 +15,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import portalocker
-
 from sf_assets.errors import SettingsError
 from sf_assets.model import Relation
 from sf_assets.settings import Settings
-from sf_assets.storage.home import Home, write_atomically
+from sf_assets.storage.files import open_locked, write_atomically
+from sf_assets.storage.home import Home
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -88,8 +87,7 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
 def _alone(home: Home) -> Iterator[None]:
     """Two commands that are the first in a home would both make Dagster's tables, and one fail."""
     path = home.dagster / ".store.lock"
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        portalocker.lock(file, portalocker.LOCK_EX)
+    with open_locked(path, wait=True):
         yield
 
 

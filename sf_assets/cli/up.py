@@ -19,7 +19,8 @@ import click
 from sf_assets.cli.runner import prepare_dagster_home
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.settings import Settings
-from sf_assets.storage.home import Home, write_atomically
+from sf_assets.storage.files import write_atomically
+from sf_assets.storage.home import Home
 
 HOST = "127.0.0.1"
 # Ctrl-C, `kill`, and a terminal that is closed: the last would else leave Dagster behind.

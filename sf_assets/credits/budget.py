@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sf_assets.credits.meter import DayMeter
-from sf_assets.credits.shares import Need, hand_out
+from sf_assets.credits.shares import hand_out
 from sf_assets.model import SnapshotKey
 
 
@@ -30,7 +30,7 @@ class Budget:
 
     limit: int | None
     spent: int = 0
-    allowances: dict[SnapshotKey, int | None] = field(default_factory=dict)
+    allowances: Mapping[SnapshotKey, int | None] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
     handles: Mapping[str, tuple[int, DayMeter]] = field(default_factory=dict)
     meter: DayMeter | None = None
@@ -40,12 +40,12 @@ class Budget:
     _promised: int = field(default=0, repr=False)
     _used: dict[SnapshotKey, int] = field(default_factory=dict, repr=False)
 
-    def take(self, key: SnapshotKey | None = None) -> bool:
-        """Reserve a credit for a page; False where a cap is reached."""
-        allowed = self.allowances.get(key) if key is not None else None
-        if key is not None and allowed is not None and self._used.get(key, 0) >= allowed:
+    def take(self, key: SnapshotKey) -> bool:
+        """Reserve a credit for a page of a list; False where a cap is reached."""
+        used, allowed = self._used.get(key, 0), self.allowances.get(key)
+        if allowed is not None and used >= allowed:
             return False
-        cap, of_handle = self.handles.get(key.handle, (0, None)) if key else (0, None)
+        cap, of_handle = self.handles.get(key.handle, (0, None))
         if of_handle is not None and not of_handle.take(cap):
             return False  # another run of the day has spent it meanwhile
         if self._limit_reached():
@@ -53,8 +53,7 @@ class Budget:
                 of_handle.add(-1)
             return False
         self._promised += 1
-        if key is not None:
-            self._used[key] = self._used.get(key, 0) + 1
+        self._used[key] = used + 1
         return True
 
     def _limit_reached(self) -> bool:
@@ -64,49 +63,52 @@ class Budget:
             return not self.meter.take(self.limit)
         return self.spent + self._promised >= self.limit
 
-    def settle(self, credits: int, key: SnapshotKey | None = None, pages: int = 0) -> None:
+    def settle(self, credits: int, key: SnapshotKey, pages: int = 0) -> None:
         """The page came (or did not, with 0): the reservation becomes what was charged."""
         self._promised -= 1
         self.pages_bought += pages
         self.credits_bought += credits
         self.spent += credits
-        if key is not None:
-            self._used[key] += credits - 1
-            if key.handle in self.handles:
-                self.handles[key.handle][1].add(credits - 1)
+        self._used[key] += credits - 1
+        if key.handle in self.handles:
+            self.handles[key.handle][1].add(credits - 1)
         if self.meter is not None:
             self.meter.add(credits if self.limit is None else credits - 1)
 
     def share_again(self, cut: Sequence[SnapshotKey]) -> list[SnapshotKey]:
         """Give what the other lists of this run did not need to those that were `cut`, in their
         order; returns those that got something. Call it while nothing is being read."""
-        left = {
-            key: allowed - self._used.get(key, 0)
-            for key, allowed in self.allowances.items()
-            if allowed is not None and allowed > self._used.get(key, 0)
-        }
-        spare = sum(left.values())
-        if self.limit is not None:
-            spare = min(spare, self.limit - (self.meter.count if self.meter else self.spent))
+        spare = self._spare()
         if spare <= 0 or not cut:
             return self._release(cut)
-        waiting = set(cut)
-        of_handle: dict[str, int | None] = {key.handle: None for key in cut}
-        for handle, cap in self.caps.items():
-            if handle in of_handle:
-                left_of_it = cap - sum(n for key, n in self._used.items() if key.handle == handle)
-                if handle in self.handles:
-                    whole, shared = self.handles[handle]
-                    left_of_it = min(left_of_it, whole - shared.count)
-                of_handle[handle] = max(0, left_of_it)
-        given = dict.fromkeys(cut, 0)
-        hand_out([Need(key, None) for key in cut], given, of_handle, spare, needed_only=False)
-        for key in self.allowances:
-            if self.allowances[key] is not None:
-                self.allowances[key] = self._used.get(key, 0) + (
-                    given[key] if key in waiting else 0
-                )
+        caps = {key.handle: self._left_of(key.handle) for key in cut}
+        given = hand_out(dict.fromkeys(cut), caps, spare)
+        self.allowances = {
+            key: None if allowed is None else self._used.get(key, 0) + given.get(key, 0)
+            for key, allowed in self.allowances.items()
+        }
         return [key for key in cut if given[key]] or self._release(cut)
+
+    def _spare(self) -> int:
+        """What the lists were allowed and did not use, as far as the day's cap has it left."""
+        spare = sum(
+            max(0, allowed - self._used.get(key, 0))
+            for key, allowed in self.allowances.items()
+            if allowed is not None
+        )
+        if self.limit is None:
+            return spare
+        return min(spare, self.limit - (self.meter.count if self.meter else self.spent))
+
+    def _left_of(self, handle: str) -> int | None:
+        """What is left of a handle's cap; None where it has none."""
+        if handle not in self.caps:
+            return None
+        left = self.caps[handle] - sum(n for key, n in self._used.items() if key.handle == handle)
+        if handle in self.handles:
+            whole, shared = self.handles[handle]
+            left = min(left, whole - shared.count)
+        return max(0, left)
 
     def _release(self, cut: Sequence[SnapshotKey]) -> list[SnapshotKey]:
         """Let lists go on that only the balance held back; once."""
@@ -114,5 +116,5 @@ class Budget:
             return []
         self.until_refused = False
         free = [key for key in cut if key.handle not in self.caps]
-        self.allowances.update(dict.fromkeys(free))
+        self.allowances = {**self.allowances, **dict.fromkeys(free)}
         return free

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-import portalocker
+from sf_assets.storage.files import open_locked
 
 
 class DayMeter:
@@ -52,13 +51,9 @@ class DayMeter:
         with self._locked() as file:
             return _read(file)
 
-    @contextmanager
-    def _locked(self) -> Iterator[IO[bytes]]:
+    def _locked(self) -> AbstractContextManager[IO[bytes]]:
         # Opened anew each time, tens of microseconds a page: a run that is cut off leaves no lock.
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            portalocker.lock(file, portalocker.LOCK_EX)
-            yield file
+        return open_locked(self._path, wait=True)
 
 
 def _read(file: IO[bytes]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -29,6 +30,14 @@ class Need:
         return -self.priority, self.last_read or date.min, self.key
 
 
+def limit_of(left: int | None, balance: int | None, needed: int) -> tuple[int | None, bool]:
+    """What all lists of a day may take together, None for no limit; and whether it is the balance
+    that is short, which may be refilled meanwhile, and not what is `left` of the day's cap."""
+    if balance and needed > balance and (left is None or balance < left):
+        return balance, True
+    return left, False
+
+
 def shares(needs: Iterable[Need], limit: int | None) -> dict[SnapshotKey, int | None]:
     """Hand out `limit` credits, a credit a round; what is left over goes round in the same way.
 
@@ -45,52 +54,50 @@ def shares(needs: Iterable[Need], limit: int | None) -> dict[SnapshotKey, int | 
 
 
 def _rounds(ordered: Sequence[Need], limit: int) -> dict[SnapshotKey, int]:
-    given = dict.fromkeys((need.key for need in ordered), 0)
-    of_handle = {need.key.handle: need.cap for need in ordered}
-    left = hand_out(ordered, given, of_handle, limit, needed_only=True)
-    hand_out(ordered, given, of_handle, left, needed_only=False)
-    return given
+    caps = {need.key.handle: need.cap for need in ordered}
+    needed = hand_out({need.key: need.credits for need in ordered}, caps, limit)
+    for key, credits in needed.items():
+        cap = caps[key.handle]
+        caps[key.handle] = None if cap is None else cap - credits
+    spare = hand_out(dict.fromkeys(needed), caps, limit - sum(needed.values()))
+    return {key: needed[key] + spare[key] for key in needed}
 
 
 def hand_out(
-    ordered: Sequence[Need],
-    given: dict[SnapshotKey, int],
-    of_handle: dict[str, int | None],
-    left: int,
-    *,
-    needed_only: bool,
-) -> int:
-    """Whole rounds at once where all who still want something can have it; returns what is left."""
+    wants: Mapping[SnapshotKey, int | None], caps: Mapping[str, int | None], limit: int
+) -> dict[SnapshotKey, int]:
+    """What each list gets of `limit` credits, in rounds and in the order of `wants`.
+
+    None wants as much as there is. `caps` are the most for each handle; None is no cap.
+    """
+    given = dict.fromkeys(wants, 0)
+    room = {handle: cap for handle, cap in caps.items() if cap is not None}
+    left = limit
     while left > 0:
         wanting = {
-            need.key: (
-                need.credits - given[need.key] if needed_only and need.credits is not None else left
-            )
-            for need in ordered
-            if of_handle[need.key.handle] != 0
-            and not (needed_only and need.credits is not None and given[need.key] >= need.credits)
+            key: left if want is None else want - given[key]
+            for key, want in wants.items()
+            if room.get(key.handle) != 0 and (want is None or given[key] < want)
         }
         if not wanting:
             break
-        lists_of: dict[str, int] = {}
-        for key in wanting:
-            lists_of[key.handle] = lists_of.get(key.handle, 0) + 1
+        lists_of = Counter(key.handle for key in wanting)
+        # Whole rounds at once, as many as all who still want something can have.
         rounds = min(
             left // len(wanting),
             *wanting.values(),
-            *(
-                cap // lists_of[handle]
-                for handle, cap in of_handle.items()
-                if cap is not None and handle in lists_of
-            ),
+            *(cap // lists_of[handle] for handle, cap in room.items() if handle in lists_of),
         )
+        credits = max(1, rounds)
         for key in wanting:
-            cap = of_handle[key.handle]
-            credits = max(1, rounds)
-            if left < credits or (cap is not None and cap < credits):
-                continue
-            given[key] += credits
-            left -= credits
-            if cap is not None:
-                of_handle[key.handle] = cap - credits
-    return left
+            if left >= credits and room.get(key.handle, credits) >= credits:
+                given[key] += credits
+                left -= credits
+                if key.handle in room:
+                    room[key.handle] -= credits
+    return given
+
+
+def least(needs: Iterable[Need]) -> int:
+    """What lists cost together at the least: a credit where nobody knows."""
+    return sum(1 if need.credits is None else need.credits for need in needs)

@@ -25,7 +25,7 @@ from sf_assets.handles.settings import ListSettings
 from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.text import counted
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.connection import reading

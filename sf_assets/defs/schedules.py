@@ -66,7 +66,7 @@ def day_requests(
     """Today's runs over the tracked handles that have a list due; other partitions are left out."""
     day = audience.settings.day()
     there = set(registered)
-    due = [(handle, relation) for handle, relation in registry.lists_due(day) if handle in there]
+    due = [(key.handle, key.relation) for key in registry.lists_due(day) if key.handle in there]
     return requests_for(audience, day, due, registered)
 
 

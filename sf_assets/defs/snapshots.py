@@ -29,15 +29,15 @@ from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days, preflight
 from sf_assets.ingest.batches import read_in_batches
 from sf_assets.ingest.overlap import known_lists
-from sf_assets.ingest.plan import Plan, make_plan
+from sf_assets.ingest.plan import Plan, Rules, make_plan
 from sf_assets.ingest.progress import report
-from sf_assets.ingest.reader import Collected, ListToRead
+from sf_assets.ingest.reader import Collected, ListToRead, RunContext
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey, is_handle
 from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.storage.landing import drop_days_before
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import names_below
 from sf_assets.storage.records import Attempt, Landed
 from sf_assets.text import counted, first_line, one_line
@@ -240,14 +240,16 @@ class _Run:
         loaded, self.before = self._known()
         plan = make_plan(
             self.keys,
-            today=self.settings.day(),
-            refresh=self.config.refresh,
-            untracked=self.config.untracked,
-            landing=self.landing,
-            loaded=loaded,
-            before=self.before,
-            registry=self.registry,
-            costs=self.costs,
+            self.landing,
+            Rules(
+                today=self.settings.day(),
+                refresh=self.config.refresh,
+                untracked=self.config.untracked,
+                registry=self.registry,
+                loaded=loaded,
+                before=self.before,
+                costs=self.costs,
+            ),
         )
         plan.refused.update(self.not_handles)
         return plan
@@ -338,14 +340,16 @@ class _Run:
         ) as client:
             async for ended in collect(
                 lists,
-                client=client,
-                landing=self.landing,
-                budget=budget,
+                RunContext(
+                    client,
+                    self.landing,
+                    budget,
+                    self.context.run_id,
+                    refresh=self._intent(),
+                    progress=report,
+                    today=settings.day,
+                ),
                 concurrency=settings.concurrency,
-                run_id=self.context.run_id,
-                refresh=self._intent(),
-                progress=report,
-                today=settings.day,
             ):
                 yield ended
 

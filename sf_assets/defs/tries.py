@@ -134,7 +134,9 @@ def _today(
     requests = list(requests_for(audience, day, lists, registered, again=str(attempt)))
     if len(requests) > SEPARATE_RUNS:
         handles = set(registered) - cancelled
-        lists = [one for one in registry.lists_due(day) if one[0] in handles]
+        lists = [
+            (key.handle, key.relation) for key in registry.lists_due(day) if key.handle in handles
+        ]
         requests = list(requests_for(audience, day, lists, registered, again=str(attempt)))
     return requests, ""
 

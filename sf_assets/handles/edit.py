@@ -18,7 +18,7 @@ from sf_assets.handles.parse import (
     registry_to_edit,
 )
 from sf_assets.handles.settings import HandleSettings, RegistryError, normalise_handle
-from sf_assets.storage.home import write_atomically
+from sf_assets.storage.files import write_atomically
 
 
 def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from sf_assets.handles.settings import (
     normalise_handle,
 )
 from sf_assets.model import RELATIONS
-from sf_assets.storage.home import write_atomically
+from sf_assets.storage.files import write_atomically
 
 # Where pydantic would explain each branch of a union instead.
 _EXPECTED = {

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sf_assets.errors import SettingsError
-from sf_assets.model import RELATIONS, Relation, is_handle
+from sf_assets.model import RELATIONS, Relation, SnapshotKey, is_handle
 from sf_assets.text import counted
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -107,10 +107,6 @@ class HandleSettings(ListSettings):
         own = self.followers if relation == "followers" else self.following
         return own or self
 
-    def due(self, day: date) -> bool:
-        """Whether any of its lists is read on that day by itself."""
-        return any(ListSettings.due(self.of(relation), day) for relation in self.relations)
-
 
 @dataclass(frozen=True)
 class Registry:
@@ -130,16 +126,12 @@ class Registry:
     def due(self, handle: str, relation: Relation, day: date) -> bool:
         """Whether a list is tracked, and read on that day by itself."""
         own = self.handles.get(handle)
-        return (
-            own is not None
-            and relation in own.relations
-            and ListSettings.due(own.of(relation), day)
-        )
+        return own is not None and relation in own.relations and own.of(relation).due(day)
 
-    def lists_due(self, day: date) -> list[tuple[str, Relation]]:
-        """The lists that are read on that day by themselves: handle and relation."""
+    def lists_due(self, day: date) -> list[SnapshotKey]:
+        """The lists that are read on that day by themselves."""
         return [
-            (handle, relation)
+            SnapshotKey(day, handle, relation)
             for handle in self.handles
             for relation in RELATIONS
             if self.due(handle, relation, day)

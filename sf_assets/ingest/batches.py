@@ -13,12 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from sf_assets.ingest.progress import (
-    Pace,
-    is_long_way,
-    line,
-    watching,
-)
+from sf_assets.ingest.progress import Pace, is_long_way, line, watching
 from sf_assets.ingest.reader import Collected
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk
@@ -41,37 +36,29 @@ def read_in_batches(
     SAY_SECONDS. Raises what `collecting` raises. Closing this generator cancels the reading.
     """
     ended: queue.Queue[Collected | BaseException | None] = queue.Queue()
-    reader = _Reader(collecting, ended)
-    with LongLists() as long_lists:
-        yield from _batches(reader, ended, lambda: long_lists.tell(say))
-
-
-def _batches(
-    reader: _Reader,
-    ended: queue.Queue[Collected | BaseException | None],
-    tell: Callable[[], None],
-) -> Iterator[list[Collected]]:
-    reader.start()
+    reader, long_lists = _Reader(collecting, ended), LongLists()
     batch: list[Collected] = []
     due = time.monotonic() + BATCH_SECONDS
     reading = True
     try:
-        while reading:
-            with contextlib.suppress(queue.Empty):
-                item = ended.get(timeout=min(SAY_SECONDS, max(0.1, due - time.monotonic())))
-                if isinstance(item, BaseException):
-                    raise item
-                if item is None:
-                    reading = False
-                else:
-                    batch.append(item)
-            tell()
-            pages = sum(one.bought for one in batch)
-            if not reading or pages >= BATCH_PAGES or time.monotonic() >= due:
-                if batch:
-                    yield batch
-                batch = []
-                due = time.monotonic() + BATCH_SECONDS
+        with watching(long_lists.note):
+            reader.start()
+            while reading:
+                with contextlib.suppress(queue.Empty):
+                    item = ended.get(timeout=min(SAY_SECONDS, max(0.1, due - time.monotonic())))
+                    if isinstance(item, BaseException):
+                        raise item
+                    if item is None:
+                        reading = False
+                    else:
+                        batch.append(item)
+                long_lists.tell(say)
+                pages = sum(one.bought for one in batch)
+                if not reading or pages >= BATCH_PAGES or time.monotonic() >= due:
+                    if batch:
+                        yield batch
+                    batch = []
+                    due = time.monotonic() + BATCH_SECONDS
     finally:
         reader.stop()
 
@@ -83,16 +70,9 @@ class LongLists:
         self._pace = Pace()
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._due = time.monotonic()
-        self._watching = watching(self._note)
 
-    def __enter__(self) -> LongLists:
-        self._watching.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._watching.__exit__(None, None, None)
-
-    def _note(self, key: SnapshotKey, walk: ListWalk) -> None:
+    def note(self, key: SnapshotKey, walk: ListWalk) -> None:
+        """Take in a page that has landed, in the thread that reads."""
         left = self._pace.seconds_left(key, walk)
         if is_long_way(walk):
             self._lines.put(line(key, walk, left))

@@ -27,7 +27,7 @@ from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
 from sf_assets.storage.landing import Landing, spent_on
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged, now
 from sf_assets.warehouse.connection import locked, reading
 from sf_assets.warehouse.statements import sql
@@ -93,8 +93,7 @@ def stored_lists(
 def not_stored(home: Home, registry: Registry, day: date) -> dict[SnapshotKey, bool]:
     """A day's due lists that are not stored, or as a window for lack of credits (then True)."""
     stored = _stored(home, day)
-    due = [SnapshotKey(day, handle, relation) for handle, relation in registry.lists_due(day)]
-    return {key: key in stored for key in due if not _is_whole(stored, key)}
+    return {key: key in stored for key in registry.lists_due(day) if not _is_whole(stored, key)}
 
 
 def _is_whole(stored: Mapping[SnapshotKey, str | None], key: SnapshotKey) -> bool:
@@ -263,7 +262,7 @@ def missing_days(home: Home, settings: Settings, registry: Registry) -> list[Mis
     found = []
     for back in range((today - since).days, -1, -1):
         day = today - timedelta(days=back)
-        due = [SnapshotKey(day, handle, relation) for handle, relation in registry.lists_due(day)]
+        due = registry.lists_due(day)
         expected = [
             key
             for key in due

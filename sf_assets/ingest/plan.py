@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date
 
 from sf_assets.credits.estimate import Cost
 from sf_assets.handles.settings import Registry
@@ -16,7 +17,7 @@ from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.load import Before
 
 # A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
-RESUME_HOURS = 6
+RESUME_SECONDS = 6 * 3600
 
 
 @dataclass
@@ -33,89 +34,113 @@ class Plan:
     disordered: dict[SnapshotKey, float] = field(default_factory=dict)
 
 
-def make_plan(
-    keys: Iterable[SnapshotKey],
-    *,
-    today: date,
-    refresh: bool,
-    untracked: bool,
-    landing: Landing,
-    loaded: Mapping[SnapshotKey, SnapshotRow],
-    before: Mapping[tuple[str, str], Before],
-    registry: Registry,
-    costs: Mapping[tuple[str, str], Cost],
-) -> Plan:
-    """Sort the lists of a run by what is there of them already.
+@dataclass(frozen=True)
+class Refused:
+    """A list that is neither there nor may be asked for, and why."""
 
-    `loaded` are their rows in the published database, `before` what their last snapshots before
-    today were like, `costs` what reading them has cost, both by (relation, handle). What is
-    finished for the day is neither bought nor loaded again. What the registry does not name is
-    bought only if `untracked` asks for it.
+    reason: str
+
+
+Decision = ListToRead | Landed | SnapshotRow | Refused
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a run knows and wants, and what follows from it for each of its lists.
+
+    `refresh` buys anew what is finished, `untracked` buys what the registry does not name.
+    `loaded` are the rows of lists in the published database, `before` what their last snapshots
+    before today were like, `costs` what reading them has cost, both by (relation, handle).
     """
+
+    today: date
+    refresh: bool
+    untracked: bool
+    registry: Registry
+    loaded: Mapping[SnapshotKey, SnapshotRow]
+    before: Mapping[tuple[str, str], Before]
+    costs: Mapping[tuple[str, str], Cost]
+
+    def decide(self, key: SnapshotKey, landed: Landed | None) -> Decision:
+        """Read the list, load what is landed of it, leave the row that is there, or refuse.
+
+        What is finished for the day is neither bought nor loaded again.
+        """
+        row = self.loaded.get(key)
+        best = landed.to_load if landed else None
+        settled = landed.settled if landed else row is not None
+        refusal = self._refusal(key, landed)
+        if refusal is None and (self.refresh or not settled):
+            return self._to_read(key, landed)
+        if landed and best and (row is None or row.version < (best.number, best.pages)):
+            return landed
+        return row or refusal or self._to_read(key, landed)
+
+    def disorder(self, key: SnapshotKey) -> float | None:
+        """How far a `recent` list kept its order, where that is too little to go by; else None."""
+        cost = self.costs.get((key.relation, key.handle))
+        depth = self.registry.settings_of(key.handle).of(key.relation).depth
+        return cost.order_agreement if cost and depth == "recent" and not cost.in_order else None
+
+    def _to_read(self, key: SnapshotKey, landed: Landed | None) -> ListToRead:
+        own = self.registry.settings_of(key.handle)
+        depth = own.of(key.relation)
+        cost = self.costs.get((key.relation, key.handle))
+        last = self.before.get((key.relation, key.handle))
+        return ListToRead(
+            key,
+            max_pages=depth.max_pages,
+            user_id=own.user_id,
+            priority=own.priority,
+            status_before=last.lookup_status if last else None,
+            pages_before=last.pages if last else None,
+            largest=last.largest if last else 0,
+            paid=landed.spent if landed and not landed.settled else 0,
+            # A refresh is for who does not trust what is there.
+            whole=self.refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),
+        )
+
+    def _refusal(self, key: SnapshotKey, landed: Landed | None) -> Refused | None:
+        """Why the API may not be asked for this list now; None where it may."""
+        begun = landed is not None and bool(landed.attempts) and not landed.settled
+        if key.day > self.today:
+            return Refused(f"{key}: that day has not begun (UTC)")
+        if key.day < self.today and not begun:
+            return Refused(
+                f"{key} cannot be fetched any more: the API knows only now, and today is "
+                f"{self.today} (UTC). Nothing was asked for. Gaps are normal: the next snapshot is "
+                "compared across them"
+            )
+        if key.day < self.today and landed and time.time() - landed.modified >= RESUME_SECONDS:
+            return Refused(
+                f"{key}: its reading broke off and the day is over; the pages that were landed are "
+                f"kept in {landed.path}. The next snapshot is compared across the gap"
+            )
+        if not self.untracked and key.handle not in self.registry.handles:
+            return Refused(
+                f"{key}: handles.yaml does not name {key.handle}, so nothing was asked for. Track "
+                f"it with `sf-assets track {key.handle}`, or set `untracked: true` in the run's "
+                "config to buy it this once"
+            )
+        return None
+
+
+def make_plan(keys: Iterable[SnapshotKey], landing: Landing, rules: Rules) -> Plan:
+    """Sort the lists of a run by what is there of them already."""
     plan = Plan()
     for key, landed in landing.read_each(keys):
         if isinstance(landed, LandingDamaged):
             plan.refused[key] = str(landed)
             continue
-        row = loaded.get(key)
-        best = landed.to_load if landed else None
-        settled = landed.settled if landed else row is not None
-        may_ask, why_not = _may_ask(key, today, landed)
-        if may_ask and not untracked and key.handle not in registry.handles:
-            may_ask, why_not = False, _not_tracked(key)
-        if may_ask and (refresh or not settled):
-            own = registry.settings_of(key.handle)
-            depth = own.of(key.relation)
-            cost = costs.get((key.relation, key.handle))
-            if cost and depth.depth == "recent" and not cost.in_order:
-                plan.disordered[key] = cost.order_agreement or 0.0
-            last = before.get((key.relation, key.handle))
-            plan.read.append(
-                ListToRead(
-                    key,
-                    max_pages=depth.max_pages,
-                    user_id=own.user_id,
-                    priority=own.priority,
-                    status_before=last.lookup_status if last else None,
-                    pages_before=last.pages if last else None,
-                    largest=last.largest if last else 0,
-                    paid=landed.spent if landed and not landed.settled else 0,
-                    # A refresh is for who does not trust what is there.
-                    whole=refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),
-                )
-            )
-        elif landed and best and (row is None or row.version < (best.number, best.pages)):
-            plan.load.append(landed)
-        elif row is not None:
-            plan.ready.append(row)
+        decision = rules.decide(key, landed)
+        if isinstance(decision, ListToRead):
+            plan.read.append(decision)
+            if (agreement := rules.disorder(key)) is not None:
+                plan.disordered[key] = agreement
+        elif isinstance(decision, Landed):
+            plan.load.append(decision)
+        elif isinstance(decision, SnapshotRow):
+            plan.ready.append(decision)
         else:
-            plan.refused[key] = why_not
+            plan.refused[key] = decision.reason
     return plan
-
-
-def _not_tracked(key: SnapshotKey) -> str:
-    return (
-        f"{key}: handles.yaml does not name {key.handle}, so nothing was asked for. Track it with "
-        f"`sf-assets track {key.handle}`, or set `untracked: true` in the run's config to buy it "
-        "this once"
-    )
-
-
-def _may_ask(key: SnapshotKey, today: date, landed: Landed | None) -> tuple[bool, str]:
-    """Whether the API may be asked for this list now; if not, why not."""
-    if key.day == today:
-        return True, ""
-    if key.day > today:
-        return False, f"{key}: that day has not begun (UTC)"
-    if landed is not None and landed.attempts and not landed.settled:
-        modified = datetime.fromtimestamp(landed.modified, timezone.utc)
-        if datetime.now(timezone.utc) - modified < timedelta(hours=RESUME_HOURS):
-            return True, ""
-        return False, (
-            f"{key}: its reading broke off and the day is over; the pages that were landed are "
-            f"kept in {landed.path}. The next snapshot is compared across the gap"
-        )
-    return False, (
-        f"{key} cannot be fetched any more: the API knows only now, and today is {today} (UTC). "
-        "Nothing was asked for. Gaps are normal: the next snapshot is compared across them"
-    )

@@ -10,12 +10,14 @@ import asyncio
 import json
 import logging
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
+from enum import Enum
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from sf_assets.credits.budget import Budget
 from sf_assets.errors import SfAssetsError
@@ -36,13 +38,14 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
-from sf_assets.storage.landing import Landing, SnapshotLog, wait_a_little
+from sf_assets.storage.landing import Landing, SnapshotLog
 from sf_assets.storage.records import (
     Attempt,
     Landed,
     LandingDamaged,
     LandingTaken,
     Page,
+    stamp,
 )
 from sf_assets.text import counted, first_line, one_line
 
@@ -58,7 +61,22 @@ class BudgetSpent(SfAssetsError):
     """Our own caps leave nothing for a page."""
 
 
-Stopped = Literal["unauthorized", "credits", "budget"]
+class Outcome(Enum):
+    """What became of a list. The names of the last three are those of run metadata."""
+
+    FINISHED = "finished"
+    PEEKED = "peeked"
+    """Only its first page was wanted so far."""
+    BROKEN_OFF = "broken off"
+    """Another attempt may finish it."""
+    FAILED = "failed"
+    """Another attempt would not help."""
+    BUDGET = "budget"
+    """Our own caps left nothing for its first page."""
+    CREDITS = "credits"
+    """The vendor asks for credits; where pages came before, they are landed as a window."""
+    UNAUTHORIZED = "unauthorized"
+    """The vendor refused the key."""
 
 
 @dataclass(frozen=True)
@@ -84,30 +102,57 @@ class ListToRead:
 
 
 @dataclass(frozen=True)
+class RunContext:
+    """What the lists of a run share.
+
+    `refresh` names a new intent, see `collect`; `progress` is called after each landed page;
+    `today` tells the day, where a list must not be begun on a later one.
+    """
+
+    client: SocialFetchClient
+    landing: Landing
+    budget: Budget
+    run_id: str
+    refresh: str | None = None
+    progress: Callable[[SnapshotKey, ListWalk], None] | None = None
+    today: Callable[[], date] | None = None
+
+
+@dataclass(frozen=True)
 class Collected:
     """What became of one list.
 
-    `finished` means that `landed` can be loaded; otherwise `reason` says why not. `bought` and
-    `credits` are what this run alone bought and spent. `attempts` are all that are landed of the
-    list. `stopped` is set where the vendor refused us altogether, or `budget` where our own caps
-    left nothing for its first page; `permanent` where trying again would not help. `pages_missing`
-    is how many pages the rest of a list that was cut short has by its reported total, None where no
-    page of it is known. `peeked`: only its first page was wanted so far. `new_fields` counts
-    what the contract does not have.
+    `landed` is what can be loaded, None where nothing can; `reason` says why it is not all.
+    `bought` and `credits` are what this run alone bought and spent. `attempts` are all that are
+    landed of the list. `pages_missing` is how many pages the rest of a list that was cut short has
+    by its reported total, None where no page of it is known. `new_fields` counts what the contract
+    does not have.
     """
 
     key: SnapshotKey
-    finished: bool
+    outcome: Outcome
     landed: Landed | None = None
     bought: int = 0
     credits: int = 0
     reason: str | None = None
-    permanent: bool = False
-    stopped: Stopped | None = None
     pages_missing: int | None = None
-    peeked: bool = False
     new_fields: Mapping[str, int] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        return self.landed is not None
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it is unfinished, and another attempt would not help."""
+        return not self.finished and self.outcome not in (Outcome.BROKEN_OFF, Outcome.PEEKED)
+
+    @property
+    def stopped(self) -> str | None:
+        """What stopped it: `unauthorized` and `credits` stop all lists, `budget` this one."""
+        stops = (Outcome.UNAUTHORIZED, Outcome.CREDITS, Outcome.BUDGET)
+        return self.outcome.value if self.outcome in stops else None
 
     @property
     def cut(self) -> bool:
@@ -115,31 +160,24 @@ class Collected:
         if self.landed is not None and self.landed.attempts:
             end = self.landed.attempts[-1].end
             return end is not None and end.end_reason == EndReason.BUDGET.value
-        return self.stopped == "budget"
+        return self.outcome is Outcome.BUDGET
 
 
-async def first_page(
-    wanted: ListToRead,
-    *,
-    client: SocialFetchClient,
-    landing: Landing,
-    budget: Budget,
-    run_id: str,
-) -> ListWalk:
+async def first_page(wanted: ListToRead, run: RunContext) -> ListWalk:
     """Buy and land the first page of a list, unless it is landed already; the walk so far.
 
     A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged,
     BudgetSpent where a cap leaves nothing for it, and AnswerUnusable.
     """
-    reader = Reader(wanted, client, landing, budget, run_id, None, None, None)
+    reader = Reader(wanted, run)
     with await reader._open() as log:
         if log.last is None:
-            log.begin("", run_id)
+            log.begin("", run.run_id)
         walk = ListWalk(wanted.key.relation, wanted.key.handle)
         for page in log.pages():
             walk.update(parse_page(wanted.key.relation, page.body))
         if walk.pages == 0:
-            if not budget.take(wanted.key):
+            if not run.budget.take(wanted.key):
                 raise BudgetSpent(f"{wanted.key}: the credits of this day are spent")
             try:
                 answer = await reader._ask(walk, log)
@@ -151,26 +189,10 @@ async def first_page(
 
 
 class Reader:
-    """Reads one list to its end, or to the error that stops it."""
+    """Reads one list to its end, to the error that stops it, or (`peek`) to its first page."""
 
-    def __init__(
-        self,
-        wanted: ListToRead,
-        client: SocialFetchClient,
-        landing: Landing,
-        budget: Budget,
-        run_id: str,
-        refresh: str | None,
-        progress: Callable[[SnapshotKey, ListWalk], None] | None,
-        today: Callable[[], date] | None,
-        *,
-        peek: bool = False,
-    ) -> None:
-        self.wanted, self.key = wanted, wanted.key
-        self.client, self.landing, self.budget = client, landing, budget
-        self.run_id, self.refresh, self.progress = run_id, refresh, progress
-        self.today = today
-        self.peek = peek
+    def __init__(self, wanted: ListToRead, run: RunContext, *, peek: bool = False) -> None:
+        self.wanted, self.key, self.context, self.peek = wanted, wanted.key, run, peek
         self.bought = 0
         self.credits = 0
         self.new_fields: Counter[str] = Counter()
@@ -180,129 +202,139 @@ class Reader:
             while True:
                 try:
                     with await self._open() as log:
-                        ended = (
-                            await self._read(log)
-                            if await self._landing_does(partial(self._needs_reading, log))
-                            else self._finished(log)
-                        )
+                        if await self._landing_does(partial(self._needs_reading, log)):
+                            ended = await self._read(log)
+                        else:
+                            ended = self._ended(Outcome.FINISHED, landed=log.landed())
                         return replace(ended, attempts=tuple(log.attempts))
                 except LandingTaken:
                     continue  # its pages are waited for, like those of one who came first
         except LandingDamaged as error:
-            return self._unfinished(str(error), permanent=True)
+            return self._ended(Outcome.FAILED, str(error))
         except OSError as error:
-            return self._unfinished(
+            return self._ended(
+                Outcome.BROKEN_OFF,
                 f"{self.key}: pages cannot be landed ({first_line(error)}); free some space or "
-                "mend the disk, then run the day again"
+                "mend the disk, then run the day again",
             )
         except Exception as error:  # whatever it is, it is this list's trouble and no other's
             _log.debug("%s cannot be read", self.key, exc_info=True)
-            return self._unfinished(
+            return self._ended(
+                Outcome.BROKEN_OFF,
                 f"{self.key} cannot be read ({type(error).__name__}: "
                 f"{one_line(first_line(error))}). What was landed is kept; the next attempt goes "
-                "on from there"
+                "on from there",
             )
 
     async def _open(self) -> SnapshotLog:
         attempt = 0
+        landing = self.context.landing
         # Another run reads this list just now: wait for its pages instead of buying them twice.
-        while (log := await self._landing_does(lambda: self.landing.open(self.key))) is None:
-            await asyncio.sleep(wait_a_little(attempt))
+        while (log := await self._landing_does(lambda: landing.open(self.key))) is None:
+            await asyncio.sleep(min(2.0, 0.05 * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0))
             attempt += 1
         return log
 
     async def _landing_does(self, work: Callable[[], _Result]) -> _Result:
         """Where the landing is far away, the other lists are read on meanwhile."""
-        return await asyncio.to_thread(work) if self.landing.far else work()
+        return await asyncio.to_thread(work) if self.context.landing.far else work()
 
     def _needs_reading(self, log: SnapshotLog) -> bool:
-        last = log.last
-        if last is None:
-            log.begin(self.refresh or "", self.run_id)
+        last, refresh, run_id = log.last, self.context.refresh, self.context.run_id
+        if last is None or (refresh is not None and last.settled and last.token != refresh):
+            log.begin(refresh or "", run_id)
             return True
-        if self.refresh is not None:
-            if last.settled and last.token != self.refresh:
-                log.begin(self.refresh, self.run_id)
-                return True
-            if not last.settled and last.token != self.refresh:
-                log.adopt(self.refresh)  # else a retry of this run would walk the list once more
-            return not last.settled
-        return not log.settled
+        if refresh is None:
+            return not log.settled
+        if not last.settled and last.token != refresh:
+            log.adopt(refresh)  # else a retry of this run would walk the list once more
+        return not last.settled
 
     async def _read(self, log: SnapshotLog) -> Collected:
-        relation, handle = self.key.relation, self.key.handle
-        known = self.wanted.known() if self.wanted.known and not self.wanted.whole else None
+        walk = self._walk_so_far(log)
+        today = self.context.today
+        if walk.pages == 0 and today is not None and today() != self.key.day:
+            return self._ended(
+                Outcome.FAILED,
+                f"{self.key}: the day was over (UTC) before its first page was asked for; nothing "
+                "was bought. The next snapshot is compared across the gap",
+            )
+        try:
+            await self._buy_pages(walk, log)
+        except SocialFetchError as error:
+            return await self._refused(error, walk, log)
+        if walk.has_next_page:
+            return self._ended(
+                Outcome.PEEKED,
+                f"{self.key}: its other pages were not asked for yet; the next attempt goes on "
+                "from there",
+                pages_missing=pages_missing(walk),
+            )
+        if walk.lookup_status is None:
+            return self._ended(
+                Outcome.BUDGET,
+                f"{self.key}: the day's credits were spent before its first page; raise "
+                "SF_ASSETS_DAILY_CREDITS, or the handle's daily_credits or priority",
+            )
+        return self._ended(Outcome.FINISHED, landed=await self._finish(walk, log))
+
+    def _walk_so_far(self, log: SnapshotLog) -> ListWalk:
+        """The walk after the pages that are landed."""
+        wanted, relation = self.wanted, self.key.relation
+        known = wanted.known() if wanted.known and not wanted.whole else None
         walk = ListWalk(
             relation,
-            handle,
-            max_pages=self.wanted.max_pages,
+            self.key.handle,
+            max_pages=wanted.max_pages,
             known=KnownRun(known) if known else None,
-            largest=self.wanted.largest,
+            largest=wanted.largest,
         )
         for page in log.pages():
             if walk.end_reason is EndReason.STALLED:
                 break  # an older version read on
             walk.update(parse_page(relation, page.body))
         walk.reopen()
-        if walk.pages == 0 and self.today is not None and self.today() != self.key.day:
-            return self._unfinished(
-                f"{self.key}: the day was over (UTC) before its first page was asked for; nothing "
-                "was bought. The next snapshot is compared across the gap",
-                permanent=True,
-            )
-        try:
-            while walk.has_next_page:
-                if self.peek and walk.pages:
-                    return self._unfinished(
-                        f"{self.key}: its other pages were not asked for yet; the next attempt "
-                        "goes on from there",
-                        peeked=True,
-                        pages_missing=pages_missing(walk),
-                    )
-                if not self.budget.take(self.key):
-                    walk.stop(EndReason.BUDGET)
-                    break
-                answer = await self._ask(walk, log)
-                if answer is not None:
-                    walk.update(answer.response)
-                    self.new_fields.update(new_fields(answer.response))
-                    if self.progress is not None:
-                        self.progress(self.key, walk)
-        except InsufficientCredits as error:
+        return walk
+
+    async def _buy_pages(self, walk: ListWalk, log: SnapshotLog) -> None:
+        """Buy and land pages until the list ends, the budget stops it, or there is one to peek."""
+        while walk.has_next_page and not (self.peek and walk.pages):
+            if not self.context.budget.take(self.key):
+                walk.stop(EndReason.BUDGET)
+                return
+            answer = await self._ask(walk, log)
+            if answer is not None:
+                walk.update(answer.response)
+                self.new_fields.update(new_fields(answer.response))
+                if self.context.progress is not None:
+                    self.context.progress(self.key, walk)
+
+    async def _refused(
+        self, error: SocialFetchError, walk: ListWalk, log: SnapshotLog
+    ) -> Collected:
+        """What becomes of the list after an error of the vendor's."""
+        if isinstance(error, InsufficientCredits):
             if not walk.pages:
-                return self._unfinished(str(error), permanent=True, stopped="credits")
+                return self._ended(Outcome.CREDITS, str(error))
             walk.stop(EndReason.OUT_OF_CREDITS)
-            return await self._finish(
-                log,
-                walk,
-                reason=str(error),
-                stopped="credits",
-                pages_missing=pages_missing(walk),
-            )
-        except ContractViolation as error:
-            return self._unfinished(self._kept(error, walk.pages + 1), permanent=True)
-        except StopEverything as error:
-            return self._unfinished(str(error), permanent=True, stopped="unauthorized")
-        except SocialFetchError as error:
-            return self._unfinished(
-                f"{error} {counted(walk.pages, 'page is', 'pages are')} landed; the next "
-                "attempt goes on from there"
-            )
-        if walk.lookup_status is None:
-            return self._unfinished(
-                f"{self.key}: the day's credits were spent before its first page; raise "
-                "SF_ASSETS_DAILY_CREDITS, or the handle's daily_credits or priority",
-                permanent=True,
-                stopped="budget",
-            )
-        return await self._finish(log, walk)
+            missing, landed = pages_missing(walk), await self._finish(walk, log)
+            return self._ended(Outcome.CREDITS, str(error), landed=landed, pages_missing=missing)
+        if isinstance(error, ContractViolation):
+            return self._ended(Outcome.FAILED, self._kept(error, walk.pages + 1))
+        if isinstance(error, StopEverything):
+            return self._ended(Outcome.UNAUTHORIZED, str(error))
+        return self._ended(
+            Outcome.BROKEN_OFF,
+            f"{error} {counted(walk.pages, 'page is', 'pages are')} landed; the next attempt goes "
+            "on from there",
+        )
 
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
         """Buy and land the next page; None where its status is doubted and is to be asked again."""
         params = walk.request_params()
         spent = pages = 0
         try:
-            answer = await self.client.list_page(
+            answer = await self.context.client.list_page(
                 self.key.relation,
                 self.key.handle,
                 user_id=self.wanted.user_id if self.key.relation == "followers" else None,
@@ -316,15 +348,13 @@ class Reader:
             await self._note_unread(log, params["page"], error.unread, error.tries)
             raise
         finally:
-            self.budget.settle(spent, self.key, pages)
+            self.context.budget.settle(spent, self.key, pages)
         crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
         page = Page(
             number=params["page"],
             cursor=params["cursor"],
-            received_at=answer.received_at.isoformat(timespec="milliseconds").replace(
-                "+00:00", "Z"
-            ),
+            received_at=stamp(answer.received_at),
             request_id=answer.request_id,
             credits=answer.credits_charged,
             cached=answer.cached,
@@ -341,7 +371,7 @@ class Reader:
     def _kept(self, error: ContractViolation, page: int) -> str:
         """Put the answer to a page beside the landing; says why, and where it is."""
         reason = _new_status(error.body) or error.reason
-        place = self.landing.quarantine(self.key, page, reason, error.body)
+        place = self.context.landing.quarantine(self.key, page, reason, error.body)
         return f"{str(error).replace(error.reason, reason)} The answer is kept in {place}"
 
     async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:
@@ -361,65 +391,33 @@ class Reader:
         before = "found" if walk.pages else self.wanted.status_before
         return before is not None and before != status.value
 
-    async def _finish(
-        self,
-        log: SnapshotLog,
-        walk: ListWalk,
-        *,
-        reason: str | None = None,
-        stopped: Stopped | None = None,
-        pages_missing: int | None = None,
-    ) -> Collected:
+    async def _finish(self, walk: ListWalk, log: SnapshotLog) -> Landed:
         if walk.lookup_status is None:
             raise ValueError("a walk without pages has no outcome")
         status = walk.lookup_status.value
         ended = walk.end_reason.value if walk.end_reason else None
-        await self._landing_does(lambda: log.finish(status, ended, self.run_id))
+        await self._landing_does(lambda: log.finish(status, ended, self.context.run_id))
         await asyncio.to_thread(log.make_durable)
         crash_point("ended")
-        return self._finished(log, reason=reason, stopped=stopped, pages_missing=pages_missing)
+        return log.landed()
 
-    def _finished(
+    def _ended(
         self,
-        log: SnapshotLog,
-        *,
+        outcome: Outcome,
         reason: str | None = None,
-        stopped: Stopped | None = None,
-        pages_missing: int | None = None,
-    ) -> Collected:
-        return Collected(
-            self.key,
-            True,
-            log.landed(),
-            self.bought,
-            self.credits,
-            reason=reason,
-            stopped=stopped,
-            pages_missing=pages_missing,
-            new_fields=self.new_fields,
-        )
-
-    def _unfinished(
-        self,
-        reason: str,
         *,
-        permanent: bool = False,
-        stopped: Stopped | None = None,
-        peeked: bool = False,
+        landed: Landed | None = None,
         pages_missing: int | None = None,
     ) -> Collected:
         return Collected(
             self.key,
-            False,
-            None,
+            outcome,
+            landed,
             self.bought,
             self.credits,
-            reason=reason,
-            permanent=permanent,
-            stopped=stopped,
-            peeked=peeked,
-            pages_missing=pages_missing,
-            new_fields=self.new_fields,
+            reason,
+            pages_missing,
+            self.new_fields,
         )
 
 

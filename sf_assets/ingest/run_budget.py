@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost
 from sf_assets.credits.meter import DayMeter
-from sf_assets.credits.shares import Need, shares
+from sf_assets.credits.shares import Need, least, limit_of, shares
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest.reader import ListToRead
 from sf_assets.model import RELATIONS, SnapshotKey
@@ -53,32 +53,31 @@ class Spending:
         self._meter = DayMeter(self.landing.meter(day), lambda: spent_on(self.landing, day))
         self.balance_before = ask_balance(self.settings)
         self._count_before = self._meter.count
-        cap = self.settings.daily_credits
         needs = [self._need(wanted, costs) for wanted in lists]
         self.expected = sum(need.credits or 0 for need in needs)
-        unread = sum(need.credits is None for need in needs)
         others = self._others({wanted.key for wanted in lists})
         # A first look at the others takes them as not begun; that they are is seen only if needed.
-        of_others = {key: self._need(ListToRead(key), costs) for key in others}
-        rest = sum(1 if need.credits is None else need.credits for need in of_others.values())
-        balance = self.balance_before
+        rest = least(self._need(ListToRead(key), costs) for key in others)
         handles = self._handles(lists)
-        caps = {handle: max(0, cap - meter.count) for handle, (cap, meter) in handles.items()}
-        short_of_balance = bool(balance) and self.expected + unread + rest > (balance or 0)
-        left = None if cap is None else max(0, cap - self._count_before)
-        budget = Budget(cap, self._count_before, caps=caps, handles=handles, meter=self._meter)
-        if left is not None or caps or short_of_balance:
-            begun = {wanted.key: wanted for wanted in self._begun(others)}
-            all_needs = [
-                *(self._capped(need, caps) for need in needs),
-                *(self._need(begun[key], costs) for key in of_others if key in begun),
-            ]
-            purse = balance if short_of_balance else None
-            limit = min((one for one in (left, purse) if one is not None), default=None)
-            given = shares(all_needs, limit)
+        budget = Budget(
+            self.settings.daily_credits,
+            self._count_before,
+            caps={handle: max(0, cap - meter.count) for handle, (cap, meter) in handles.items()},
+            handles=handles,
+            meter=self._meter,
+        )
+        left = None if budget.limit is None else max(0, budget.limit - budget.spent)
+        limit, budget.until_refused = limit_of(left, self.balance_before, least(needs) + rest)
+        if limit is not None or budget.caps:
+            given = shares(
+                [
+                    *(replace(need, cap=budget.caps.get(need.key.handle)) for need in needs),
+                    *(self._need(wanted, costs) for wanted in self._begun(others)),
+                ],
+                limit,
+            )
             budget.allowances = {wanted.key: given[wanted.key] for wanted in lists}
-            budget.until_refused = purse is not None and (left is None or purse < left)
-        self.plan = self._said(needs, unread, budget, left)
+        self.plan = self._said(needs, budget)
         return budget
 
     def finish(self) -> Balances | None:
@@ -111,12 +110,7 @@ class Spending:
 
     def _others(self, own: set[SnapshotKey]) -> list[SnapshotKey]:
         """The other lists of the day: they have a claim too, in whichever run they are read."""
-        day = self.settings.day()
-        return [
-            key
-            for handle, relation in self.registry.lists_due(day)
-            if (key := SnapshotKey(day, handle, relation)) not in own
-        ]
+        return [key for key in self.registry.lists_due(self.settings.day()) if key not in own]
 
     def _begun(self, keys: Iterable[SnapshotKey]) -> list[ListToRead]:
         """Those of the lists whose turn is still to come, with what they have cost already.
@@ -133,32 +127,24 @@ class Spending:
 
     def _handles(self, lists: Sequence[ListToRead]) -> dict[str, tuple[int, DayMeter]]:
         """The caps of these lists' handles, each with what counts its credits of today."""
-        found = {}
+        day, found = self.settings.day(), {}
         for handle in sorted({wanted.key.handle for wanted in lists}):
             own = self.registry.settings_of(handle)
             if own.daily_credits is not None:
-                spent = self._spent_on(handle)
-                meter = DayMeter(self.landing.meter(self.settings.day(), handle), lambda: 0)
-                meter.at_least(spent)  # what was bought while it had no cap counts too
+                # A list that is not tracked any more may have been bought this morning.
+                both = [SnapshotKey(day, handle, one) for one in RELATIONS]
+                meter = DayMeter(self.landing.meter(day, handle), lambda: 0)
+                # What was bought while it had no cap counts too.
+                meter.at_least(spent_on(self.landing, day, both))
                 found[handle] = (own.daily_credits, meter)
         return found
 
-    def _spent_on(self, handle: str) -> int:
-        # A list that is not tracked any more may have been bought this morning.
-        day = self.settings.day()
-        return spent_on(self.landing, day, [SnapshotKey(day, handle, one) for one in RELATIONS])
-
-    @staticmethod
-    def _capped(need: Need, caps: Mapping[str, int]) -> Need:
-        return Need(
-            need.key, need.credits, need.priority, need.last_read, caps.get(need.key.handle)
-        )
-
-    def _said(self, needs: Sequence[Need], unread: int, budget: Budget, left: int | None) -> str:
+    def _said(self, needs: Sequence[Need], budget: Budget) -> str:
         said = f"about {counted(self.expected, 'credit')}"
+        unread = sum(need.credits is None for need in needs)
         if unread:
             said += f" and {counted(unread, 'list')} never read before"
-        if left is not None:
+        if budget.limit is not None:
             said += f"; {self._count_before:,} of {budget.limit:,} spent today"
         if self.balance_before is None:
             said += "; the balance is not known"

@@ -8,27 +8,14 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
-from sf_assets.credits.budget import Budget
-from sf_assets.ingest.reader import Collected, ListToRead, Reader
+from sf_assets.ingest.reader import Collected, ListToRead, Outcome, Reader, RunContext
 from sf_assets.model import SnapshotKey
-from sf_assets.social_fetch import ListWalk, SocialFetchClient
-from sf_assets.storage.landing import Landing
 
 
 async def collect(
-    lists: Sequence[ListToRead],
-    *,
-    client: SocialFetchClient,
-    landing: Landing,
-    budget: Budget,
-    concurrency: int,
-    run_id: str,
-    refresh: str | None = None,
-    progress: Callable[[SnapshotKey, ListWalk], None] | None = None,
-    today: Callable[[], date] | None = None,
+    lists: Sequence[ListToRead], run: RunContext, *, concurrency: int
 ) -> AsyncIterator[Collected]:
     """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
 
@@ -44,9 +31,7 @@ async def collect(
     """
 
     async def read(wanted: ListToRead, peek: bool) -> Collected:
-        return await Reader(
-            wanted, client, landing, budget, run_id, refresh, progress, today, peek=peek
-        ).run()
+        return await Reader(wanted, run, peek=peek).run()
 
     waiting = sorted(lists, key=lambda wanted: _rank(wanted, None))
     before: dict[SnapshotKey, Collected] = {}
@@ -59,7 +44,7 @@ async def collect(
                     cut[one.key] = one
                 else:
                     yield one
-        again = set(budget.share_again([wanted.key for wanted in waiting if wanted.key in cut]))
+        again = set(run.budget.share_again([wanted.key for wanted in waiting if wanted.key in cut]))
         for key, one in cut.items():
             if key not in again:
                 yield one
@@ -95,7 +80,7 @@ async def _in_turns(
             except Exception as error:
                 ended.put_nowait(error)
                 return
-            if found.peeked:
+            if found.outcome is Outcome.PEEKED:
                 turns.put_nowait((_rank(wanted, found), wanted, found))
             else:
                 ended.put_nowait(found)

@@ -1,120 +1,20 @@
 """Social Fetch's TikTok follower and following lists: models, client, errors, pagination.
 
 async with SocialFetchClient(api_key=SecretStr("sfk_...")) as client:
-    answer = await client.followers("nasa")
+    answer = await client.list_page("followers", "nasa")
     print(answer.response.data.total, answer.response.data.accounts[0].handle)
 """
 
-from .client import (
-    DEFAULT_BASE_URL,
-    DEFAULT_TIMEOUT,
-    Answer,
-    SocialFetchClient,
-)
-from .errors import (
-    BadRequest,
-    ContractViolation,
-    Forbidden,
-    InsufficientCredits,
-    InternalError,
-    LookupFailed,
-    PermanentError,
-    SchemaViolation,
-    ServerFault,
-    SocialFetchError,
-    StopEverything,
-    TemporarilyUnavailable,
-    TransientError,
-    TransportFailed,
-    Unauthorized,
-    UnexpectedStatus,
-    UnknownRoute,
-    UnreadableBody,
-    UntrustedCertificate,
-)
-from .models import (
-    AccountKey,
-    AvatarUrls,
-    Balance,
-    BalanceResponse,
-    ErrorBody,
-    ErrorDetail,
-    FollowedAccount,
-    FollowedAccountMetrics,
-    Follower,
-    FollowerMetrics,
-    FollowersData,
-    FollowersResponse,
-    FollowingData,
-    FollowingResponse,
-    Health,
-    LookupStatus,
-    Meta,
-    Page,
-    Relation,
-    Subscription,
-    User,
-    WhoamiData,
-    WhoamiResponse,
-)
-from .pages import mended_page, parse_page, read_page
-from .pagination import (
-    EndReason,
-    ListWalk,
-    PageParams,
-)
+from . import client, errors, models, pages, pagination
+from .client import *  # noqa: F403 - each module says what of it is public
+from .errors import *  # noqa: F403
+from .models import *  # noqa: F403
+from .pages import *  # noqa: F403
+from .pagination import *  # noqa: F403
 
-__all__ = [
-    "DEFAULT_BASE_URL",
-    "DEFAULT_TIMEOUT",
-    "AccountKey",
-    "Answer",
-    "AvatarUrls",
-    "BadRequest",
-    "Balance",
-    "BalanceResponse",
-    "ContractViolation",
-    "EndReason",
-    "ErrorBody",
-    "ErrorDetail",
-    "FollowedAccount",
-    "FollowedAccountMetrics",
-    "Follower",
-    "FollowerMetrics",
-    "FollowersData",
-    "FollowersResponse",
-    "FollowingData",
-    "FollowingResponse",
-    "Forbidden",
-    "Health",
-    "InsufficientCredits",
-    "InternalError",
-    "ListWalk",
-    "LookupFailed",
-    "LookupStatus",
-    "Meta",
-    "Page",
-    "PageParams",
-    "PermanentError",
-    "Relation",
-    "SchemaViolation",
-    "ServerFault",
-    "SocialFetchClient",
-    "SocialFetchError",
-    "StopEverything",
-    "Subscription",
-    "TemporarilyUnavailable",
-    "TransientError",
-    "TransportFailed",
-    "Unauthorized",
-    "UnexpectedStatus",
-    "UnknownRoute",
-    "UnreadableBody",
-    "UntrustedCertificate",
-    "User",
-    "WhoamiData",
-    "WhoamiResponse",
-    "mended_page",
-    "parse_page",
-    "read_page",
-]
+__all__: list[str] = []
+__all__ += client.__all__
+__all__ += errors.__all__
+__all__ += models.__all__
+__all__ += pages.__all__
+__all__ += pagination.__all__

@@ -9,10 +9,9 @@ import math
 import random
 import ssl
 import sys
-import time
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -22,14 +21,15 @@ from urllib.parse import quote, urlencode
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, SecretStr, ValidationError
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_random_exponential
 
 from sf_assets import __version__
 from sf_assets.text import first_line
 
 from .errors import (
+    NOWHERE,
     ContractViolation,
     InsufficientCredits,
+    Place,
     SchemaViolation,
     SocialFetchError,
     StopEverything,
@@ -45,7 +45,6 @@ from .models import (
     BalanceResponse,
     FollowersResponse,
     FollowingResponse,
-    Health,
     Relation,
     User,
     WhoamiResponse,
@@ -73,15 +72,6 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Which list and page a request is for; all None for the free routes."""
-
-    handle: str | None = None
-    relation: Relation | None = None
-    page: int | None = None
-
-
-@dataclass(frozen=True)
 class _Raw:
     status: int
     headers: httpx.Headers
@@ -89,14 +79,36 @@ class _Raw:
     whole: bool
 
 
+@dataclass
+class _Question(Generic[_Value]):
+    """What is asked, how an answer is read, and what it took so far.
+
+    `unread` counts the tries whose answer was a 200 that broke the contract, and so most likely
+    charged.
+    """
+
+    path: str
+    read: Callable[[bytes], _Value]
+    params: Mapping[str, str] = field(default_factory=dict)
+    place: Place = NOWHERE
+    tries: int = 0
+    unread: int = 0
+
+    @property
+    def is_metered(self) -> bool:
+        return self.place.handle is not None
+
+    def is_worth_another_try(self, error: TransientError) -> bool:
+        if isinstance(error, UnreadableBody):
+            return self.unread <= 1  # it costs a credit: see once whether it heals
+        return not isinstance(error, UntrustedCertificate)
+
+
 @dataclass(frozen=True)
 class _Got(Generic[_Value]):
     raw: _Raw
     value: _Value
     received_at: datetime
-    tries: int
-    unread: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +124,6 @@ class Answer:
     """Requests sent until this answer came; the failed ones may have been charged too."""
     unread: int
     """How many of them got a 200 that could not be read, and so most likely were charged."""
-    seconds: float
-    """How long the request that worked took."""
-    age: int | None
-    """Seconds in the vendor's cache, where it says so."""
     damaged: int = 0
     """Fields of the page that were not what the contract says; they are None."""
 
@@ -248,42 +256,17 @@ class SocialFetchClient:
         params = {"cursor": cursor, "userId": user_id, "trim": "true" if trim else None}
         if relation == "following" and user_id is not None:
             raise ValueError("the API takes no userId for a following list")
-        got = await self._get(
+        question = _Question(
             f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
             lambda body: read_page(relation, body),
-            params={name: value for name, value in params.items() if value is not None},
-            place=_Place(handle, relation, page),
+            {name: value for name, value in params.items() if value is not None},
+            Place(handle, relation, page),
         )
+        got = await self._get(question)
+        response, damaged = got.value
         return Answer(
-            response=got.value[0],
-            damaged=got.value[1],
-            body=got.raw.body,
-            received_at=got.received_at,
-            tries=got.tries,
-            unread=got.unread,
-            seconds=got.seconds,
-            age=_age(got.raw.headers),
+            response, got.raw.body, got.received_at, question.tries, question.unread, damaged
         )
-
-    async def followers(
-        self,
-        handle: str,
-        *,
-        cursor: str | None = None,
-        user_id: str | None = None,
-        trim: bool = False,
-        page: int = 1,
-    ) -> Answer:
-        """One page of the accounts that follow `handle`; see `list_page`."""
-        return await self.list_page(
-            "followers", handle, cursor=cursor, user_id=user_id, trim=trim, page=page
-        )
-
-    async def following(
-        self, handle: str, *, cursor: str | None = None, trim: bool = False, page: int = 1
-    ) -> Answer:
-        """One page of the accounts that `handle` follows; see `list_page`."""
-        return await self.list_page("following", handle, cursor=cursor, trim=trim, page=page)
 
     async def balance(self) -> Balance:
         """Credits left. Free, and still possible after the credits are spent."""
@@ -293,95 +276,56 @@ class SocialFetchClient:
         """Whose key this is. Free."""
         return (await self._free("/v1/whoami", WhoamiResponse)).data.user
 
-    async def health(self) -> Health:
-        """Whether the API is up. Free, and needs no key."""
-        return await self._free("/health", Health)
-
     async def clock(self) -> datetime | None:
         """The API's time, None where it does not say it. Free, and needs no key."""
-        got = await self._get("/health", lambda body: None)
+        got = await self._get(_Question("/health", lambda body: None))
         return _date(got.raw.headers.get("date", ""))
 
     async def _free(self, path: str, model: type[_Model]) -> _Model:
-        return (await self._get(path, lambda body: parse(model, body))).value
+        return (await self._get(_Question(path, lambda body: parse(model, body)))).value
 
-    async def _get(
-        self,
-        path: str,
-        read: Callable[[bytes], _Value],
-        *,
-        params: Mapping[str, str] | None = None,
-        place: _Place | None = None,
-    ) -> _Got[_Value]:
-        metered = place is not None
-        place = place or _Place()
-        tries = 0
-        unreadable = 0
-
-        def worth_another_try(state: RetryCallState) -> bool:
-            error = state.outcome.exception() if state.outcome else None
-            if isinstance(error, UnreadableBody):
-                # It was a 200 and so most likely charged: see once whether it heals.
-                nonlocal unreadable
-                unreadable += 1
-                return unreadable <= 1
-            return isinstance(error, TransientError) and not isinstance(error, UntrustedCertificate)
-
-        async def once() -> _Got[_Value]:
-            nonlocal tries
-            async with self._turns:
-                self._refuse_if_stopped(place, metered, tries)
-                tries += 1
-                began = time.monotonic()
-                try:
-                    raw = await self._send(path, params or {}, place)
-                    received_at = datetime.now(timezone.utc)
-                    seconds = time.monotonic() - began
-                    value = self._value(raw, read, place)
-                except SocialFetchError as error:
-                    error.tries = tries
-                    error.unread = unreadable + isinstance(error, ContractViolation)
-                    if isinstance(error, StopEverything) and self._stop_error is None:
-                        self._stop_error = error
-                        self._stopped.set()
+    async def _get(self, question: _Question[_Value]) -> _Got[_Value]:
+        """Ask until there is an answer, or an error that no further try mends."""
+        while True:
+            try:
+                return await self._try(question)
+            except TransientError as error:
+                last = question.tries >= self._max_tries
+                if last or not question.is_worth_another_try(error):
                     raise
-            return _Got(raw, value, received_at, tries, unreadable, seconds)
+                seconds = self._wait(error, question.tries)
+            # A free question is not stopped by spent credits, and does not wake up for them.
+            await (self._pause(seconds) if question.is_metered else self._sleep(seconds))
+            self._refuse_if_stopped(question)
 
-        failed: SocialFetchError | None = None
+    async def _try(self, question: _Question[_Value]) -> _Got[_Value]:
+        async with self._turns:
+            self._refuse_if_stopped(question)
+            question.tries += 1
+            try:
+                raw = await self._send(question)
+                received_at = datetime.now(timezone.utc)
+                value = self._value(raw, question)
+            except SocialFetchError as error:
+                question.unread += isinstance(error, ContractViolation)
+                error.tries, error.unread = question.tries, question.unread
+                if isinstance(error, StopEverything) and self._stop_error is None:
+                    self._stop_error = error
+                    self._stopped.set()
+                raise
+        return _Got(raw, value, received_at)
 
-        async def once_more() -> _Got[_Value]:
-            nonlocal failed
-            if failed is not None:
-                error, failed = failed, None
-                raise error
-            return await once()
-
-        async def pause(seconds: float) -> None:
-            await (self._pause(seconds) if metered else self._sleep(seconds))
-            self._refuse_if_stopped(place, metered, tries)
-
-        # Nearly every answer comes at the first try, and tenacity takes its time.
-        try:
-            return await once()
-        except SocialFetchError as error:
-            failed = error
-        return await AsyncRetrying(
-            retry=worth_another_try,
-            stop=stop_after_attempt(self._max_tries),
-            wait=self._wait,
-            sleep=pause,
-            reraise=True,
-        )(once_more)
-
-    async def _send(self, path: str, params: Mapping[str, str], place: _Place) -> _Raw:
+    async def _send(self, question: _Question[Any]) -> _Raw:
         if self._http is None:
             raise RuntimeError("open the client first: async with SocialFetchClient(...) as client")
         # Built outside the try: what is wrong with our own arguments is not the network's fault.
         # A request needs nothing of what an httpx.AsyncClient does around a transport (redirects,
         # cookies, auth, hooks), which takes a third of a page's processor time.
+        query = f"?{urlencode(question.params)}" if question.params else ""
+        place = question.place
         request = httpx.Request(
             "GET",
-            f"{self._base_url}{path}?{urlencode(params)}" if params else self._base_url + path,
+            self._base_url + question.path + query,
             headers=self._headers,
             extensions={"timeout": self._timeout.as_dict()},
         )
@@ -389,7 +333,7 @@ class SocialFetchClient:
             async with timeout(self._deadline):
                 return await self._receive(self._http, request)
         except _Undecodable as error:
-            failure: SocialFetchError = UnreadableBody(str(error), status=200, **vars(place))
+            failure: SocialFetchError = UnreadableBody(str(error), status=200, place=place)
         except asyncio.TimeoutError:
             failure = self._no_answer(f"no whole answer within {self._deadline:g} seconds", place)
         except Exception as error:
@@ -403,14 +347,14 @@ class SocialFetchClient:
         # the request with its headers, the key among them.
         raise failure
 
-    def _no_answer(self, why: str, place: _Place, *, untrusted: bool = False) -> TransportFailed:
+    def _no_answer(self, why: str, place: Place, *, untrusted: bool = False) -> TransportFailed:
         route = self._route
         if untrusted and route is not None:
-            return UntrustedCertificate(f"{why}, by {route.certificates}", **vars(place))
+            return UntrustedCertificate(f"{why}, by {route.certificates}", place=place)
         if route is not None and route.proxy is not None:
             host = route.proxy.url.netloc.decode("ascii", "replace")
             why = f"{why}, through the proxy {host} that {route.proxy_variable} names"
-        return TransportFailed(why, **vars(place))
+        return TransportFailed(why, place=place)
 
     async def _receive(self, http: httpx.AsyncBaseTransport, request: httpx.Request) -> _Raw:
         response = await http.handle_async_request(request)
@@ -440,35 +384,35 @@ class SocialFetchClient:
         known = self._without_key(bytes(body[:limit]).removeprefix(_BYTE_ORDER_MARK))
         return _Raw(response.status_code, response.headers, known, whole)
 
-    def _value(self, raw: _Raw, read: Callable[[bytes], _Value], place: _Place) -> _Value:
+    def _value(self, raw: _Raw, question: _Question[_Value]) -> _Value:
         if raw.status != 200:
             raise error_for(
                 raw.status,
                 self._without_key(raw.body),
                 retry_after=_retry_after(raw.headers),
-                **vars(place),
+                place=question.place,
             )
         kind: type[ContractViolation] = UnreadableBody
         reason = f"the body is larger than {self._max_body_bytes:,} bytes"
         if raw.whole:
             try:
-                return read(raw.body)
+                return question.read(raw.body)
             except ValidationError as error:
                 kind, reason = _explained(error)
         violation = kind(
             self._without_key(reason.encode()).decode(),
             status=raw.status,
             request_id=_request_id(raw.body) if kind is SchemaViolation else None,
-            **vars(place),
+            place=question.place,
         )
         violation.keep(self._without_key(raw.body))
         raise violation
 
-    def _refuse_if_stopped(self, place: _Place, metered: bool, tries: int) -> None:
+    def _refuse_if_stopped(self, question: _Question[Any]) -> None:
         error = self._stop_error
         # The balance is free, and of interest exactly when the credits are spent.
-        if error is not None and (metered or not isinstance(error, InsufficientCredits)):
-            raise error.at(**vars(place), tries=tries)
+        if error and (question.is_metered or not isinstance(error, InsufficientCredits)):
+            raise error.at(question.place, tries=question.tries)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but wake up when another task learns that asking on is of no use."""
@@ -483,12 +427,12 @@ class SocialFetchClient:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
+    def _wait(self, error: TransientError, tries: int) -> float:
+        """Seconds until the next try: growing, and spread, for many lists fail alike."""
         if isinstance(error, TemporarilyUnavailable) and error.retry_after is not None:
             # The same second is told to every list: spread them over the one after it.
             return min(self._max_wait, error.retry_after + random.random())
-        return wait_random_exponential(multiplier=1, max=self._max_wait)(state)
+        return random.uniform(0, min(self._max_wait, 2.0 ** min(tries - 1, 30)))
 
     def _without_key(self, text: bytes) -> bytes:
         return text.replace(self._key.encode(), b"***") if self._key else text
@@ -550,11 +494,6 @@ def _date(text: str) -> datetime | None:
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
-
-
-def _age(headers: httpx.Headers) -> int | None:
-    text = headers.get("age", "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 class _Undecodable(Exception):

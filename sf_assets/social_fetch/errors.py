@@ -28,6 +28,7 @@ to branch on status and code, never on the message.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -44,6 +45,7 @@ __all__ = [
     "InternalError",
     "LookupFailed",
     "PermanentError",
+    "Place",
     "SchemaViolation",
     "ServerFault",
     "SocialFetchError",
@@ -69,12 +71,24 @@ _PAYMENT_CODES = frozenset(
 _Error = TypeVar("_Error", bound="SocialFetchError")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which list and page, from 1, a request is for; all None for the free routes."""
+
+    handle: str | None = None
+    relation: Relation | None = None
+    page: int | None = None
+
+
+NOWHERE = Place()
+
+
 class SocialFetchError(Exception):
     """Base of all errors here; `str()` says what happened, to which list, and what to do.
 
-    `status` and `code` are None where no such answer came. `page` counts from 1. `tries` is how
-    many requests were sent in all, 0 when another list's error stopped this one before any;
-    `unread` how many of them got a 200 that could not be read.
+    `status` and `code` are None where no such answer came. `tries` is how many requests were sent
+    in all, 0 when another list's error stopped this one before any; `unread` how many of them got
+    a 200 that could not be read.
     """
 
     what = "Social Fetch gave an error"
@@ -87,9 +101,7 @@ class SocialFetchError(Exception):
         status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
-        handle: str | None = None,
-        relation: Relation | None = None,
-        page: int | None = None,
+        place: Place = NOWHERE,
     ) -> None:
         # Much of it is the vendor's text, and goes to terminals.
         message = one_line(message, MAX_MESSAGE)
@@ -98,16 +110,14 @@ class SocialFetchError(Exception):
         self.status = status
         self.code = code and one_line(code, MAX_CODE)
         self.request_id = request_id and one_line(request_id, MAX_CODE)
-        self.handle = handle
-        self.relation = relation
-        self.page = page
+        self.place = place
         self.tries = 1
         self.unread = 0
 
     def __str__(self) -> str:
         where = ""
-        if self.handle is not None:
-            where = f" for {self.relation} of @{self.handle}, page {self.page}"
+        if self.place.handle is not None:
+            where = f" for {self.place.relation} of @{self.place.handle}, page {self.place.page}"
         facts = []
         if self.status is not None:
             facts.append(f"HTTP {self.status}")
@@ -129,18 +139,10 @@ class SocialFetchError(Exception):
         """What to do about it."""
         return self.advice
 
-    def at(
-        self: _Error,
-        *,
-        handle: str | None,
-        relation: Relation | None,
-        page: int | None,
-        tries: int,
-    ) -> _Error:
+    def at(self: _Error, place: Place, *, tries: int) -> _Error:
         """A copy that names another list, which this error stopped too."""
         other = copy.copy(self)
-        other.handle, other.relation, other.page, other.tries = handle, relation, page, tries
-        other.unread = 0
+        other.place, other.tries, other.unread = place, tries, 0
         return other
 
 
@@ -281,13 +283,7 @@ class UnreadableBody(ContractViolation, TransientError):
 
 
 def error_for(
-    status: int,
-    body: bytes,
-    *,
-    retry_after: float | None,
-    handle: str | None,
-    relation: Relation | None,
-    page: int | None,
+    status: int, body: bytes, *, retry_after: float | None, place: Place
 ) -> SocialFetchError:
     """The error that an answer other than 200 stands for."""
     detail = _detail(body)
@@ -297,9 +293,7 @@ def error_for(
         status=status,
         code=code,
         request_id=detail.request_id if detail else None,
-        handle=handle,
-        relation=relation,
-        page=page,
+        place=place,
     )
     if isinstance(error, TemporarilyUnavailable):
         error.retry_after = retry_after

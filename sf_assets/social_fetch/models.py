@@ -59,7 +59,6 @@ __all__ = [
     "User",
     "WhoamiData",
     "WhoamiResponse",
-    "parse",
 ]
 
 Relation: TypeAlias = Literal["followers", "following"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from sf_assets import __version__
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.address import Lake
+from sf_assets.storage.files import write_atomically
 from sf_assets.storage.object_store import is_remote, place
 
 HOME_FORMAT = 1
@@ -169,17 +169,3 @@ class Home:
                 f"up to {HOME_FORMAT}. Upgrade sf_assets; nothing was changed"
             )
         return dict(marker)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader or a crash sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,6 +1,7 @@
-"""Pages on disk, exactly as they came, before anything else is asked for.
+"""Pages exactly as they came, landed before anything else is asked for.
 
-One append-only file a snapshot: `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line.
+A landing is a folder (`landing_disk`) or a place in an object store (`landing_objects`). A snapshot
+is `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line, which only grows.
 `start` opens an attempt, `adopt` names a later intent that goes on with it, each `page` carries the
 request and the untouched body, `unread` notes an answer that was paid for and is in quarantine,
 `end` says how the walk ended. Every line begins with a CRC of the
@@ -12,15 +13,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import random
+import re
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import IO, Any
-
-import portalocker
 
 from sf_assets.model import RELATIONS, SnapshotKey, is_handle
 from sf_assets.storage.records import (
@@ -33,42 +32,70 @@ from sf_assets.storage.records import (
     Records,
     count_record,
     now,
-    read_records,
 )
 from sf_assets.text import first_line
 
-# An `end` is a few hundred bytes.
-_LONGEST_END = 2048
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-class Landing:
-    """The `landing/` folder."""
+class Landing(ABC):
+    """Where pages land. `root` is its place, which messages name; in `counts`, a folder, the
+    credits of a day are counted."""
 
     # Is every record a question over the network? Then it is not asked in an event loop.
-    far = False
+    far: bool
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, counts: Path) -> None:
+        self.root, self.counts = root, counts
 
-    def path(self, key: SnapshotKey) -> Path:
-        return self.root / key.day.isoformat() / key.relation / f"{checked(key.handle)}.jsonl"
+    @abstractmethod
+    def names(self, *folders: str) -> Iterable[str]:
+        """The names in a folder below the root; none where it is not there."""
 
+    @abstractmethod
     def read(self, key: SnapshotKey) -> Landed | None:
         """What is landed of a snapshot, None for nothing. Raises LandingDamaged."""
-        path = self.path(key)
-        try:
-            with path.open("rb") as file:
-                return read_records(key, path, file)
-        except FileNotFoundError:
-            return None
 
+    @abstractmethod
     def read_each(
         self, keys: Iterable[SnapshotKey]
     ) -> Iterator[tuple[SnapshotKey, Landed | LandingDamaged | None]]:
         """What is landed of each list, in their order, or why that cannot be told."""
-        return ((key, self._read_or_why(key)) for key in keys)
 
-    def _read_or_why(self, key: SnapshotKey) -> Landed | LandingDamaged | None:
+    @abstractmethod
+    def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
+        """Lists of a day of which more may be landed than is loaded. `ended` has the moments at
+        which the readings that are loaded ended; no list is read whole for it."""
+
+    @abstractmethod
+    def open(self, key: SnapshotKey) -> SnapshotLog | None:
+        """Hold a snapshot for writing; None while another process does.
+
+        Two runs of one day so never read the same list twice. Raises LandingDamaged.
+        """
+
+    @abstractmethod
+    def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
+        """Keep a body that breaks the contract beside the landing, with the reason."""
+
+    @abstractmethod
+    def modified(self, key: SnapshotKey) -> float | None:
+        """When a list was last written to, in seconds since 1970; None where nothing is landed."""
+
+    @abstractmethod
+    def drop(self, key: SnapshotKey) -> None:
+        """Delete what is landed of a list, what is in quarantine, and folders without files."""
+
+    def meter(self, day: date, handle: str | None = None) -> Path:
+        """The file that counts the credits of a day, or those of one handle."""
+        of = f".{checked(handle)}" if handle else ""
+        return self.counts / f".spent-{day.isoformat()}{of}"
+
+    def path(self, key: SnapshotKey) -> Path:
+        return self.root / key.day.isoformat() / key.relation / f"{checked(key.handle)}.jsonl"
+
+    def read_or_why(self, key: SnapshotKey) -> Landed | LandingDamaged | None:
+        """What is landed of a snapshot, or why that cannot be told."""
         try:
             return self.read(key)
         except LandingDamaged as error:
@@ -82,132 +109,54 @@ class Landing:
     def days(self) -> list[date]:
         """Days with landed pages, oldest first."""
         found = []
-        for folder in self.root.glob("????-??-??"):
+        for name in filter(_DAY.fullmatch, self.names()):
             try:
-                found.append(date.fromisoformat(folder.name))
+                found.append(date.fromisoformat(name))
             except ValueError:
                 continue
         return sorted(found)
 
     def keys(self, day: date) -> list[SnapshotKey]:
-        """Snapshots of a day that have a landing file."""
+        """Snapshots of a day of which something is landed."""
         return sorted(
             SnapshotKey(day, handle, relation)
             for relation in RELATIONS
-            for path in (self.root / day.isoformat() / relation).glob("*.jsonl")
-            if is_handle(handle := path.name.removesuffix(".jsonl"))
+            for name in self.names(day.isoformat(), relation)
+            if name.endswith(".jsonl") and is_handle(handle := name.removesuffix(".jsonl"))
         )
 
-    def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
-        """Lists of a day of which more may be landed than is loaded. `ended` has the moments at
-        which the readings that are loaded ended; only the last lines of files are looked at."""
-        return [
-            key for key in self.keys(day) if key not in ended or self._last_end(key) != ended[key]
-        ]
 
-    def _last_end(self, key: SnapshotKey) -> str | None:
-        """When the walk ended, where its end is the last line."""
-        with self.path(key).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_END))
-            lines = file.read().split(b"\n")
-        # The last one is whole, and so is followed by nothing and has a line break before it.
-        if len(lines) < 3 or lines[-1]:
-            return None
-        try:
-            head = json.loads(lines[-2])
-            return str(head["at"]) if head["kind"] == "end" else None
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return None
+class SnapshotLog(ABC):
+    """A snapshot held for writing. Use it as a context manager; leaving it lets go of it."""
 
-    def meter(self, day: date, handle: str | None = None) -> Path:
-        """The file that counts the credits of a day, or those of one handle."""
-        return self.root / (f".spent-{day.isoformat()}" + (f".{checked(handle)}" if handle else ""))
+    def __init__(self, key: SnapshotKey, path: Path, attempts: Iterable[Attempt]) -> None:
+        self.key, self.path, self.attempts = key, path, list(attempts)
 
-    def open(self, key: SnapshotKey) -> SnapshotLog | None:
-        """Lock a snapshot's file for writing; None while another process holds it.
+    @abstractmethod
+    def write(self, line: bytes) -> None:
+        """Add a line. Raises LandingTaken where another worker goes on with the list."""
 
-        Two runs of one day so never read the same list twice. Raises LandingDamaged.
-        """
-        path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        try:
-            portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        except portalocker.AlreadyLocked:
-            file.close()
-            return None
-        except portalocker.LockException as error:
-            file.close()
-            # Waiting would never end: some network file systems have no locks.
-            raise OSError(f"{path} cannot be locked: {error}") from None
-        try:
-            return SnapshotLog(key, path, file)
-        except BaseException:
-            file.close()
-            raise
+    @abstractmethod
+    def reading(self) -> IO[bytes]:
+        """All lines, from the first."""
 
-    def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
-        """Keep a body that breaks the contract beside the landing, with the reason."""
-        path = quarantined(self.path(key))
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-            file.write(self._quarantine_record(page, reason, body))
-        return path
+    @abstractmethod
+    def make_durable(self) -> None:
+        """Wait until it is all kept for good. Takes its time, so not in an event loop."""
 
-    def modified(self, key: SnapshotKey) -> float | None:
-        """When a list was last written to, in seconds since 1970; None where nothing is landed."""
-        try:
-            return self.path(key).stat().st_mtime
-        except FileNotFoundError:
-            return None
+    @abstractmethod
+    def landed(self) -> Landed:
+        """What is landed by now."""
 
-    def drop(self, key: SnapshotKey) -> None:
-        """Delete what is landed of a list, and what is in quarantine."""
-        path = self.path(key)
-        path.unlink(missing_ok=True)
-        quarantined(path).unlink(missing_ok=True)
-
-    def drop_folders(self, day: date) -> None:
-        """Remove the folders of a day, as far as they are empty."""
-        parent = self.root / day.isoformat()
-        for folder in (parent / name for name in RELATIONS):
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        if not any(parent.iterdir()):
-            parent.rmdir()
-
-    @staticmethod
-    def _quarantine_record(page: int, reason: str, body: bytes) -> bytes:
-        record = {
-            "received_at": now(),
-            "page": page,
-            "reason": reason,
-            "body_base64": base64.b64encode(body).decode("ascii"),
-        }
-        return json.dumps(record).encode() + b"\n"
-
-
-class SnapshotLog:
-    """A landing file held for writing. Use it as a context manager; leaving it unlocks."""
-
-    def __init__(self, key: SnapshotKey, path: Path, file: IO[bytes]) -> None:
-        self.key, self.path, self._file = key, path, file
-        landed = read_records(key, path, file)
-        self.attempts = list(landed.attempts)
-        file.truncate(landed.sound_bytes)
-        file.seek(landed.sound_bytes)
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of it."""
 
     def __enter__(self) -> SnapshotLog:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Unlock and close."""
-        if not self._file.closed:
-            portalocker.unlock(self._file)
-            self._file.close()
 
     @property
     def last(self) -> Attempt | None:
@@ -244,42 +193,36 @@ class SnapshotLog:
 
     def add_page(self, page: Page, *, doubted: bool = False) -> None:
         """Land one answer. A `doubted` one is evidence and cost, but not a page of the list."""
-        attempt = self.attempts[-1]
-        head = {
-            "kind": "doubted" if doubted else "page",
-            **({"damaged": page.damaged} if page.damaged else {}),
-            "relation": self.key.relation,
-            "handle": self.key.handle,
-            "attempt": attempt.number,
-            "page": page.number,
-            "cursor": page.cursor,
-            "at": page.received_at,
-            "request_id": page.request_id,
-            "credits": page.credits,
-            "cached": page.cached,
-            "tries": page.tries,
-        }
-        self._append(head, page.body)
-        count_record(attempt, head)
+        self._add(
+            {
+                "kind": "doubted" if doubted else "page",
+                **({"damaged": page.damaged} if page.damaged else {}),
+                **self._of,
+                "page": page.number,
+                "cursor": page.cursor,
+                "at": page.received_at,
+                "request_id": page.request_id,
+                "credits": page.credits,
+                "cached": page.cached,
+                "tries": page.tries,
+            },
+            page.body,
+        )
 
     def add_unread(self, page: int, answers: int, tries: int) -> None:
         """Note answers to one question that broke the contract, and so did not say their price."""
-        attempt = self.attempts[-1]
-        head = {
-            "kind": "unread",
-            "relation": self.key.relation,
-            "handle": self.key.handle,
-            "attempt": attempt.number,
-            "page": page,
-            "at": now(),
-            "request_id": "",
-            "credits": 0,
-            "cached": False,
-            "tries": tries,
-            "answers": answers,
-        }
-        self._append(head)
-        count_record(attempt, head)
+        told = {"at": now(), "request_id": "", "credits": 0, "cached": False, "tries": tries}
+        self._add({"kind": "unread", **self._of, "page": page, **told, "answers": answers})
+
+    @property
+    def _of(self) -> dict[str, Any]:
+        attempt = self.attempts[-1].number
+        return {"relation": self.key.relation, "handle": self.key.handle, "attempt": attempt}
+
+    def _add(self, head: dict[str, Any], body: bytes | None = None) -> None:
+        """Add what came for the last attempt, and count it."""
+        self._append(head, body)
+        count_record(self.attempts[-1], head)
 
     def finish(self, lookup_status: str, end_reason: str | None, run_id: str) -> End:
         """Write the end of the last attempt. `make_durable` is to follow."""
@@ -298,14 +241,10 @@ class SnapshotLog:
         attempt.end = end
         return end
 
-    def make_durable(self) -> None:
-        """Wait until the disk has it all. Takes its time, so not in an event loop."""
-        os.fsync(self._file.fileno())
-
     def pages(self) -> Iterator[Page]:
         """The landed pages of the last attempt, in order, for going on with it."""
         number = self.attempts[-1].number if self.attempts else 0
-        with self._reading() as file:
+        with self.reading() as file:
             for head, body in Records(self.path, file):
                 if head["kind"] == "page" and head["attempt"] == number:
                     yield Page(
@@ -320,25 +259,13 @@ class SnapshotLog:
                         damaged=head.get("damaged", 0),
                     )
 
-    def landed(self) -> Landed:
-        """What is landed by now."""
-        return Landed(self.key, self.path, tuple(self.attempts), 0)
-
-    def _reading(self) -> IO[bytes]:
-        return self.path.open("rb")
-
     def _append(self, head: dict[str, Any], body: bytes | None = None) -> None:
         rest = json.dumps(head, separators=(",", ":")).encode()[1:]
         if body is not None:
             # A raw line break in valid JSON is white space between tokens, never inside a string.
             flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
             rest = rest[:-1] + b',"body":' + flat + b"}"
-        self._write(b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n")
-
-    def _write(self, line: bytes) -> None:
-        view = memoryview(line)
-        while view:  # an unbuffered write may be short, on a full disk above all
-            view = view[self._file.write(view) :]
+        self.write(b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n")
 
 
 def checked(handle: str) -> str:
@@ -348,9 +275,15 @@ def checked(handle: str) -> str:
     return handle
 
 
-def wait_a_little(attempt: int) -> float:
-    """Seconds until a locked file is tried again, with jitter, at most about two."""
-    return float(min(2.0, 0.05 * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0))
+def quarantine_record(page: int, reason: str, body: bytes) -> bytes:
+    """A line that keeps a body which breaks the contract."""
+    record = {
+        "received_at": now(),
+        "page": page,
+        "reason": reason,
+        "body_base64": base64.b64encode(body).decode("ascii"),
+    }
+    return json.dumps(record).encode() + b"\n"
 
 
 def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int:
@@ -364,7 +297,6 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
             if key not in keep:
                 landing.drop(key)
                 removed += 1
-        landing.drop_folders(old)
     meter = landing.meter(day)
     for older in meter.parent.glob(".spent-????-??-??*"):
         if older.name[: len(meter.name)] < meter.name:

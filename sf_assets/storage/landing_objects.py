@@ -22,14 +22,15 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from sf_assets.model import RELATIONS, SnapshotKey, is_handle
+from sf_assets.model import RELATIONS, SnapshotKey
 from sf_assets.storage.landing import (
     Landing,
     SnapshotLog,
     checked,
+    quarantine_record,
     quarantined,
 )
-from sf_assets.storage.object_store import Store, is_remote
+from sf_assets.storage.object_store import Store
 from sf_assets.storage.records import (
     Landed,
     LandingDamaged,
@@ -43,14 +44,6 @@ LEASE_SECONDS = 60.0
 LOOKS = 5
 # Lists that are looked up together.
 AT_ONCE = 16
-
-
-def landing_at(root: Path, shared: Path | None = None) -> Landing:
-    """The landing at a place: files of a folder, or objects below `s3://…`.
-
-    `shared` is the home: credits are counted there, for a count cannot be kept in objects.
-    """
-    return ObjectLanding(root, shared) if is_remote(root) else Landing(root)
 
 
 @dataclass(frozen=True)
@@ -87,15 +80,15 @@ class ObjectLanding(Landing):
     def __init__(
         self, root: Path, shared: Path | None = None, lease_seconds: float | None = None
     ) -> None:
-        super().__init__(root)
-        self.shared = shared or Path(tempfile.gettempdir())
+        super().__init__(root, shared or Path(tempfile.gettempdir()))
         self.lease_seconds = LEASE_SECONDS if lease_seconds is None else lease_seconds
         self._left: dict[SnapshotKey, int] = {}
         self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
 
-    def meter(self, day: date, handle: str | None = None) -> Path:
-        return self.shared / super().meter(day, handle).name
+    def names(self, *folders: str) -> Iterable[str]:
+        names = self._names("/".join([self.base, *folders]), depth=1)
+        return {name.rsplit("/", 1)[-1].removesuffix(".open") for name in names}
 
     def read(self, key: SnapshotKey) -> Landed | None:
         found, landed, _ = self._look(key)
@@ -110,28 +103,9 @@ class ObjectLanding(Landing):
         with ThreadPoolExecutor(AT_ONCE) as pool:
             yield from zip(
                 asked,
-                pool.map(lambda key: self._read_or_why(key) if key in there else None, asked),
+                pool.map(lambda key: self.read_or_why(key) if key in there else None, asked),
                 strict=True,
             )
-
-    def days(self) -> list[date]:
-        days = []
-        for name in self._names(self.base, depth=1):
-            try:
-                days.append(date.fromisoformat(name.rsplit("/", 1)[-1]))
-            except ValueError:
-                continue
-        return sorted(days)
-
-    def keys(self, day: date) -> list[SnapshotKey]:
-        keys = set()
-        for relation in RELATIONS:
-            for name in self._names(f"{self.base}/{day.isoformat()}/{relation}", depth=1):
-                own = name.rsplit("/", 1)[-1].removesuffix(".open")
-                handle = own.removesuffix(".jsonl")
-                if own.endswith(".jsonl") and is_handle(handle):
-                    keys.add(SnapshotKey(day, handle, relation))
-        return sorted(keys)
 
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
         # A walk that has ended is one object, without records beside it.
@@ -162,7 +136,7 @@ class ObjectLanding(Landing):
 
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
         path = quarantined(self.path(key)) / f"{uuid.uuid4().hex}.json"
-        path.write_bytes(self._quarantine_record(page, reason, body))
+        path.write_bytes(quarantine_record(page, reason, body))
         return path
 
     def modified(self, key: SnapshotKey) -> float | None:
@@ -175,9 +149,6 @@ class ObjectLanding(Landing):
             names.append(path)
         if names:
             self.fs.rm(names)
-
-    def drop_folders(self, day: date) -> None:
-        return  # there are none
 
     def _path(self, key: SnapshotKey) -> str:
         return f"{self.base}/{key.day.isoformat()}/{key.relation}/{checked(key.handle)}.jsonl"
@@ -258,8 +229,7 @@ class ObjectLog(SnapshotLog):
     def __init__(
         self, landing: ObjectLanding, landed: LandedObjects, lines: bytes, opened: set[int]
     ) -> None:
-        self.key, self.path = landed.key, landed.path
-        self.attempts = list(landed.attempts)
+        super().__init__(landed.key, landed.path, landed.attempts)
         self._landing, self._lines = landing, bytearray(lines)
         self._number = lines.count(b"\n")
         self._folder = f"{landing._path(landed.key)}.open"
@@ -284,10 +254,10 @@ class ObjectLog(SnapshotLog):
         whole = (lambda: lines) if self._opened else self._landing._whole(self.key)
         return LandedObjects(self.key, self.path, tuple(self.attempts), size, whole, touched)
 
-    def _reading(self) -> IO[bytes]:
+    def reading(self) -> IO[bytes]:
         return io.BytesIO(self._lines)
 
-    def _write(self, line: bytes) -> None:
+    def write(self, line: bytes) -> None:
         name = f"{self._folder}/{self._number + 1:08d}"
         try:
             self._landing.fs.pipe_file(name, line, mode="create")

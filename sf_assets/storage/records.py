@@ -139,7 +139,12 @@ class Landed:
 
 def now() -> str:
     """This moment as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return stamp(datetime.now(timezone.utc))
+
+
+def stamp(moment: datetime) -> str:
+    """A moment of UTC as ISO 8601, to the millisecond."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def count_record(attempt: Attempt, head: dict[str, Any]) -> None:

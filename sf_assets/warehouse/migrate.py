@@ -18,7 +18,7 @@ import duckdb
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import is_remote, names_below
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact

@@ -14,7 +14,7 @@ import duckdb
 
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
 from sf_assets.warehouse.compact import compact_locked, remove

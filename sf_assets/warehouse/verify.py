@@ -19,7 +19,7 @@ import duckdb
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.text import first_line
 from sf_assets.warehouse.archive import (

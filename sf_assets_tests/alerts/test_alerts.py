@@ -23,10 +23,10 @@ from sf_assets.alerts import (
     delivered,
     note_delivered,
     services,
-    status_changes,
     title,
     undelivered,
 )
+from sf_assets.alerts.kinds import Look
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
@@ -41,8 +41,8 @@ ALERT = StatusChange(
     relations=("followers", "following"),
     from_status="found",
     to_status="private",
-    changed_on=TUESDAY,
-    previous_date=MONDAY,
+    day=TUESDAY,
+    previous_day=MONDAY,
 )
 
 Change = tuple[str, str, str, str, date, date]
@@ -78,7 +78,8 @@ def alerts_of(
                 ],
             )  # fmt: skip
     with duckdb.connect(str(home.warehouse), read_only=True) as con:
-        return status_changes(con, since)
+        first = since or date.min
+        return StatusChange.find(Look(con, home, WEDNESDAY, first, first))
 
 
 def addressed(*urls: str) -> Settings:
@@ -109,8 +110,8 @@ def test_both_lists_changing_alike_are_one_alert(home: Home) -> None:
         relations=("followers", "following"),
         from_status="found",
         to_status="private",
-        changed_on=TUESDAY,
-        previous_date=MONDAY,
+        day=TUESDAY,
+        previous_day=MONDAY,
     )
     assert alert.id == "2026-03-03/nasa/followers/found-private"
 
@@ -162,7 +163,7 @@ def test_lists_seen_last_on_different_days_are_still_one_alert(home: Home) -> No
             ("following", "nasa", "found", "private", WEDNESDAY, MONDAY),
         ],
     )
-    assert alert.previous_date == TUESDAY
+    assert alert.previous_day == TUESDAY
     assert len(alert.change_ids) == 2
 
 
@@ -174,7 +175,7 @@ def test_the_title_says_who_and_what() -> None:
 
 
 def test_one_list_alone_is_named() -> None:
-    hidden = StatusChange(("one",), "nasa", ("following",), "found", "hidden", TUESDAY, MONDAY)
+    hidden = StatusChange(("one",), "nasa", ("following",), TUESDAY, MONDAY, "found", "hidden")
     assert title(hidden) == "@nasa: following list was hidden"
 
 
@@ -188,7 +189,7 @@ def test_the_text_says_since_when_and_what_it_means_for_the_figures() -> None:
 @pytest.mark.parametrize("before", ["found", "hidden", "private", "not_found"])
 @pytest.mark.parametrize("after", ["found", "hidden", "private", "not_found"])
 def test_every_change_can_be_said(before: str, after: str) -> None:
-    alert = StatusChange(("one",), "nasa", ("followers",), before, after, TUESDAY, MONDAY)
+    alert = StatusChange(("one",), "nasa", ("followers",), TUESDAY, MONDAY, before, after)
     assert title(alert).startswith("@nasa: followers list ")
     assert before in body(alert)
 
@@ -197,7 +198,7 @@ def test_every_change_can_be_said(before: str, after: str) -> None:
 
 
 def other(*change_ids: str) -> Alert:
-    return StatusChange(change_ids, "bob", ("followers",), "found", "hidden", TUESDAY, MONDAY)
+    return StatusChange(change_ids, "bob", ("followers",), TUESDAY, MONDAY, "found", "hidden")
 
 
 def test_before_the_first_delivery_nothing_was_told(home: Home) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sf_assets.alerts.news import SPIKE_ACCOUNTS, churn_spikes
+from sf_assets.alerts.kinds import ChurnSpike, Look
+from sf_assets.alerts.kinds.churn import SPIKE_ACCOUNTS
+from sf_assets.storage.home import Home
 from sf_assets_tests.lists import Lists, on
 
 
@@ -38,9 +40,10 @@ class Flow:
     def spikes(self, since: int = 1) -> list[tuple[int, str, int]]:
         """(day, change, accounts)."""
         self.settle()
+        first = on(since)
+        look = Look(self.lists.con, Home(Path()), on(self.today), first, first)
         return [
-            ((one.snapshot_date - on(1)).days + 1, one.change, one.accounts)
-            for one in churn_spikes(self.lists.con, on(since))
+            ((one.day - on(1)).days + 1, one.change, one.accounts) for one in ChurnSpike.find(look)
         ]
 
 

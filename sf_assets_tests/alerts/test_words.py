@@ -19,14 +19,15 @@ import pytest
 
 from sf_assets.alerts import Alert, StatusChange, deliver, messages, send_sample
 from sf_assets.alerts.kinds import (
+    KINDS,
     ChurnSpike,
     CreditsLow,
     NotableAccount,
     NotableChange,
-    Reading,
     Stale,
 )
 from sf_assets.alerts.words import DIGEST_ABOVE
+from sf_assets.model import ALERT_KINDS
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets_tests.looks.conftest import HOSTILE
@@ -44,16 +45,21 @@ def came(*accounts: tuple[str, str]) -> NotableChange:
         for n, (handle, name) in enumerate(accounts)
     )
     ids = tuple(one.change_id for one in found)
-    return NotableChange(ids, "nasa", ("followers",), "came", DAY, BEFORE, found)
+    return NotableChange(ids, "nasa", ("followers",), DAY, BEFORE, "came", found)
 
 
-CHANGED = StatusChange(("a/1", "a/2"), "nasa", BOTH, "found", "private", DAY, BEFORE)
-SPIKE = ChurnSpike(("b",), "nasa", ("followers",), "lost", 180, 2.0, 5, DAY, BEFORE, 1720)
+CHANGED = StatusChange(("a/1", "a/2"), "nasa", BOTH, DAY, BEFORE, "found", "private")
+SPIKE = ChurnSpike(("b",), "nasa", ("followers",), DAY, BEFORE, "lost", 180, 2.0, 5, 1720)
 NOTABLE = came(("bigone", "Big One"))
 STALE = Stale((f"{BEFORE}/nasa/followers/stale",), "nasa", ("followers",), date(2026, 3, 5),
               BEFORE, date(2026, 3, 5), "hidden", date(2026, 3, 6))  # fmt: skip
-POOR = CreditsLow(("e",), None, (), Reading("2026-03-03T06:00:00Z", DAY, 1234), 500.0)
+POOR = CreditsLow(("e",), None, (), DAY, None, 1234, 500.0)
 EVERY_KIND: list[Alert] = [CHANGED, SPIKE, NOTABLE, STALE, POOR]
+
+
+def test_each_kind_that_can_be_switched_on_has_one_class() -> None:
+    assert tuple(sorted(KINDS)) == tuple(sorted(ALERT_KINDS))
+    assert all(found.kind == kind for kind, found in KINDS.items())
 
 
 class Seen(HTMLParser):
@@ -114,7 +120,7 @@ def test_each_kind_says_who_what_since_when_and_what_it_means() -> None:
 def test_the_followed_accounts_are_told_apart_from_followers() -> None:
     one = NOTABLE.accounts[0]
     titles = [
-        messages([NotableChange(("x",), "nasa", ("following",), change, DAY, BEFORE, (one,))])[
+        messages([NotableChange(("x",), "nasa", ("following",), DAY, BEFORE, change, (one,))])[
             0
         ].title
         for change in ("came", "left")
@@ -231,7 +237,7 @@ def test_ordinary_names_stay_readable() -> None:
 
 
 def test_markdown_shows_underscores_of_handles() -> None:
-    changed = StatusChange(("a",), "_a_b_", BOTH, "found", "not_found", DAY, BEFORE)
+    changed = StatusChange(("a",), "_a_b_", BOTH, DAY, BEFORE, "found", "not_found")
     (message,) = messages([changed])
     assert "found → not\\_found" in message.markdown
 

@@ -15,6 +15,7 @@ from sf_assets.credits.meter import DayMeter
 from sf_assets.credits.shares import Need, shares
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets_tests.ingest.test_reading import (
     DAY,
     end_of,
@@ -96,13 +97,13 @@ def test_never_more_than_there_is_and_nothing_kept_back(
 
 
 def test_runs_of_one_day_share_one_count(tmp_path: Path) -> None:
-    path = Landing(tmp_path).meter(DAY)
+    path = DiskLanding(tmp_path).meter(DAY)
     first, second = DayMeter(path, lambda: 5), DayMeter(path, lambda: 99)
     assert second.count == 5
     assert [first.take(7), second.take(7), first.take(7)] == [True, True, False]
     second.add(-1)
     assert first.count == 6
-    assert Landing(tmp_path).days() == []
+    assert DiskLanding(tmp_path).days() == []
 
 
 def test_two_runs_beside_each_other_never_overrun_the_cap(

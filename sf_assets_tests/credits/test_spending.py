@@ -18,7 +18,7 @@ from sf_assets.ingest.reader import ListToRead
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.connection import reading
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account
@@ -135,7 +135,7 @@ def test_the_plan_is_one_line_of_the_log(pipeline: Pipeline, server: ListServer)
     server.credits_left = 5_000
     settings = load_settings()
     spending = Spending(
-        settings, read_registry(pipeline.home.registry), Landing(pipeline.home.landing), "run"
+        settings, read_registry(pipeline.home.registry), DiskLanding(pipeline.home.landing), "run"
     )
     with reading(pipeline.home.published) as con:
         costs = costs_before(con, DAY2)

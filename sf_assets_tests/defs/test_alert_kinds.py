@@ -109,7 +109,7 @@ def test_none_at_all_can_be_told(location_then: Location, monkeypatch: pytest.Mo
 
 def test_a_purge_is_a_spike_and_ordinary_days_are_none(everything: Location) -> None:
     (spike,) = of_kind(everything, ChurnSpike)
-    assert (spike.handle, spike.change, spike.snapshot_date) == ("sim.purged", "lost", PURGED)
+    assert (spike.handle, spike.change, spike.day) == ("sim.purged", "lost", PURGED)
     gone = WORLD.changes("sim.purged", "followers", PURGED - timedelta(days=1), PURGED).lost
     with reading(everything.home.published) as con:
         proved = con.execute(
@@ -129,7 +129,7 @@ def notable(number: int, day: date) -> bool:
 
 def test_notable_accounts_are_told_as_the_world_says(everything: Location) -> None:
     told = {
-        (one.snapshot_date, one.handle, one.change, account.account_id)
+        (one.day, one.handle, one.change, account.account_id)
         for one in of_kind(everything, NotableChange)
         for account in one.accounts
     }
@@ -158,7 +158,7 @@ def test_notable_accounts_are_told_as_the_world_says(everything: Location) -> No
 def test_a_handle_that_stays_closed_is_stale_once(everything: Location) -> None:
     (stale,) = of_kind(everything, Stale)
     last_usable = CLOSED - timedelta(days=1)
-    assert (stale.handle, stale.last_usable, stale.last_status) == (
+    assert (stale.handle, stale.previous_day, stale.last_status) == (
         *("sim.closed", last_usable),
         "private",
     )
@@ -184,7 +184,7 @@ def test_what_is_no_longer_tracked_is_not_stale(everything: Location) -> None:
 def test_low_credits_are_told_from_the_first_run_that_left_few(everything: Location) -> None:
     (low,) = of_kind(everything, CreditsLow)
     assert low.day == POOR
-    assert low.reading.balance < 20
+    assert low.balance < 20
     with reading(everything.home.published) as con:
         asked_at = con.execute(
             "SELECT epoch_ms(min(asked_at)) FROM credit_balances WHERE snapshot_date = ?", [POOR]
@@ -210,7 +210,7 @@ def test_credits_that_are_added_end_it_and_low_ones_begin_another(everything: Lo
     assert of_kind(everything, CreditsLow) == []
     note_balance(everything, 2, 3)
     (after,) = of_kind(everything, CreditsLow)
-    assert after.reading.balance == 3
+    assert after.balance == 3
     assert after.id != before.id
     note_balance(everything, 3, 2)
     assert of_kind(everything, CreditsLow) == [after]

@@ -306,7 +306,7 @@ def test_the_first_day_of_all_may_fail_and_is_told_then_its_recovery(
 
 def test_reasons_call_nobody_and_end_somewhere() -> None:
     reason = "for followers of @everyone: see https://evil.test " + "x" * 5000
-    alert = DayFailed(("d/failed",), None, ("followers",), DAY, 2, ("a", "b"), (reason,))
+    alert = DayFailed(("d/failed",), None, ("followers",), DAY, None, 2, ("a", "b"), (reason,))
     (message,) = alerts.messages([alert])
     assert "@everyone" not in message.body + message.markdown + message.html
     assert "https://evil.test" not in message.body

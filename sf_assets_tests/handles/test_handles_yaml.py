@@ -19,6 +19,7 @@ from sf_assets.handles.settings import (
     RegistryError,
     normalise_handle,
 )
+from sf_assets.model import SnapshotKey
 
 ALLOWED = set("abcdefghijklmnopqrstuvwxyz0123456789._")
 # Words that YAML, left to itself, takes for numbers, truth values or nothing.
@@ -201,8 +202,11 @@ def test_a_list_is_due_on_its_weekdays() -> None:
     assert found.due("a", "followers", sunday)
     assert found.due("a", "following", sunday)
     assert not found.due("a", "following", sunday + timedelta(days=1))
-    assert not found.settings_of("b").due(sunday)
-    assert found.settings_of("a").due(sunday + timedelta(days=1))
+    assert not found.due("b", "followers", sunday)
+    assert found.lists_due(sunday + timedelta(days=1)) == [
+        SnapshotKey(sunday + timedelta(days=1), handle, relation)
+        for handle, relation in (("a", "followers"), ("b", "followers"), ("b", "following"))
+    ]
 
 
 @pytest.mark.parametrize("form", ["handles: [{}]", "handles: {{{}: }}", "handles:\n  - {}"])

@@ -19,7 +19,7 @@ from sf_assets.defs import snapshots
 from sf_assets.defs.partitions import PartitionSet, grid_key
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.landing_objects import ObjectLanding
 from sf_assets_tests.cli.shell import contents, run
 from sf_assets_tests.components import ObjectStore
@@ -87,7 +87,7 @@ def test_partitions_that_are_no_handle_are_refused_and_the_others_are_stored(
     assert stored(pipeline) == [("alice", 3, "exhausted"), ("bob", 3, "exhausted")]
     assert {request.path.split("/")[4] for request in server.asked} == {"alice", "bob"}
     assert [path.name for path in tmp_path.rglob("*evil*")] == []
-    assert [key.handle for key in Landing(pipeline.home.landing).keys(DAY)] == ["alice", "bob"]
+    assert [key.handle for key in DiskLanding(pipeline.home.landing).keys(DAY)] == ["alice", "bob"]
     said = failure_of(result)[0]
     assert said.startswith(f"{len(NOT_HANDLES)} of {len(NOT_HANDLES) + 2} lists did not finish")
     reasons = reasons_of(result)
@@ -104,7 +104,7 @@ def test_a_partition_with_a_bar_in_it_buys_nothing(pipeline: Pipeline, server: L
 
 @pytest.mark.parametrize("handle", NOT_HANDLES, ids=ascii)
 def test_what_is_no_handle_becomes_no_path(tmp_path: Path, handle: str) -> None:
-    landing = Landing(tmp_path / "landing")
+    landing = DiskLanding(tmp_path / "landing")
     key = SnapshotKey(DAY, handle, "followers")
     for use in (landing.read, landing.open, landing.path, landing.drop, landing.modified):
         with pytest.raises(ValueError, match="is no handle"):
@@ -118,7 +118,7 @@ def test_what_is_no_handle_becomes_no_path(tmp_path: Path, handle: str) -> None:
 
 
 def test_files_that_are_no_lists_are_not_taken_for_some(tmp_path: Path) -> None:
-    landing = Landing(tmp_path)
+    landing = DiskLanding(tmp_path)
     folder = landing.path(SnapshotKey(DAY, "bob", "followers")).parent
     folder.mkdir(parents=True)
     for name in ("bob", "BOB", ".bob", "bob copy"):
@@ -129,7 +129,7 @@ def test_files_that_are_no_lists_are_not_taken_for_some(tmp_path: Path) -> None:
 @pytest.mark.scale
 def test_what_is_no_handle_becomes_no_object(store: ObjectStore) -> None:
     os.environ.update(store.environment)
-    from sf_assets.storage.landing_objects import landing_at
+    from sf_assets.storage.landings import landing_at
     from sf_assets.storage.object_store import place
 
     landing = landing_at(place(store.bucket(), "landing"))
@@ -266,4 +266,4 @@ def test_a_list_that_is_not_tracked_any_more_still_counts_for_its_handle_s_cap(
     pipeline.snapshot(DAY, "alice", relations=["followers"], derive=False)
     assert pipeline.ask("SELECT pages FROM follower_snapshots") == [(1,)]
     assert server.credits == 2
-    assert DAY + timedelta(days=1) not in Landing(pipeline.home.landing).days()
+    assert DAY + timedelta(days=1) not in DiskLanding(pipeline.home.landing).days()

@@ -24,11 +24,12 @@ from pydantic import SecretStr
 
 from sf_assets.credits.budget import Budget
 from sf_assets.ingest.overlap import KnownList
-from sf_assets.ingest.reader import Collected, ListToRead, Reader
+from sf_assets.ingest.reader import Collected, ListToRead, Reader, RunContext
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
 from sf_assets.storage.landing import Landing, spent_on
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import writing
@@ -47,7 +48,7 @@ def server() -> Iterator[ListServer]:
 
 @pytest.fixture
 def landing(tmp_path: Path) -> Landing:
-    return Landing(tmp_path / "landing")
+    return DiskLanding(tmp_path / "landing")
 
 
 def key_of(handle: str, relation: Relation = "followers") -> SnapshotKey:
@@ -85,12 +86,8 @@ async def collected(
             ended
             async for ended in collect(
                 lists,
-                client=client,
-                landing=landing,
-                budget=budget or Budget(None),
+                RunContext(client, landing, budget or Budget(None), run_id, **more),
                 concurrency=concurrency,
-                run_id=run_id,
-                **more,
             )
         ]
 
@@ -294,8 +291,8 @@ def _fail(where: str) -> Callable[..., Any]:
         "sf_assets.social_fetch.pagination.ListWalk.request_params",
         "sf_assets.storage.landing.SnapshotLog.add_page",
         "sf_assets.storage.landing.SnapshotLog.finish",
-        "sf_assets.storage.landing.SnapshotLog.make_durable",
-        "sf_assets.storage.landing.Landing.open",
+        "sf_assets.storage.landing_disk.DiskLog.make_durable",
+        "sf_assets.storage.landing_disk.DiskLanding.open",
         "sf_assets.credits.budget.Budget.take",
         "sf_assets.ingest.reader.new_fields",
         "sf_assets.ingest.overlap.KnownList.rank",
@@ -475,11 +472,8 @@ def test_whoever_stops_listening_stops_the_reading_and_keeps_what_was_landed(
         async with SocialFetchClient(api_key=SecretStr(KEY), base_url=server.url) as client:
             ended = collect(
                 [to_read("fast"), to_read("slow")],
-                client=client,
-                landing=landing,
-                budget=Budget(None),
+                RunContext(client, landing, Budget(None), "run-1"),
                 concurrency=2,
-                run_id="run-1",
             )
             first = await anext_(ended)
             while landed(landing, key_of("slow")).credits < 2:  # noqa: ASYNC110 - it is a file
@@ -577,7 +571,7 @@ def test_the_budget_is_never_overrun_however_many_lists_are_read_at_once(
     read([to_read(f"h{n}") for n in range(20)], server, landing, budget=budget, concurrency=20)
     assert server.credits == len(server.requests) == 17
     assert budget.spent == 17
-    assert not budget.take()
+    assert not budget.take(key_of("nasa"))
 
 
 def test_a_list_the_budget_left_nothing_for_is_unfinished(
@@ -833,11 +827,11 @@ def test_two_runs_of_one_day_never_buy_a_page_twice(server: ListServer, landing:
 PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from sf_assets.storage.landing import Landing
-from sf_assets_tests import test_collect as t
+from sf_assets.storage.landing_disk import DiskLanding
+from sf_assets_tests.ingest import test_reading as t
 class Server: url = sys.argv[1]
 lists = [t.to_read(f"h{n}") for n in range(6)]
-ended = asyncio.run(t.collected(lists, Server, Landing(Path(sys.argv[2])), concurrency=3))
+ended = asyncio.run(t.collected(lists, Server, DiskLanding(Path(sys.argv[2])), concurrency=3))
 print(sum(one.finished for one in ended), sum(one.bought for one in ended))
 """
 

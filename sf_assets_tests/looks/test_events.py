@@ -28,7 +28,7 @@ from sf_assets.defs.audience import Audience
 from sf_assets.defs.derived import DESCRIBE
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import Settings
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline
@@ -124,7 +124,7 @@ def test_a_snapshot_links_to_the_profile_and_names_its_requests(at_home: Pipelin
     day = events(at_home, "follower_snapshots")[f"{MONDAY}|open"].metadata
     assert day["profile"].value == "https://www.tiktok.com/@open"
     assert day["requests"].value == 3
-    landed = Landing(at_home.home.landing).read(SnapshotKey(MONDAY, "open", "followers"))
+    landed = DiskLanding(at_home.home.landing).read(SnapshotKey(MONDAY, "open", "followers"))
     assert landed is not None
     assert day["request_ids"].value == landed.attempts[0].request_ids
     assert len(set(day["request_ids"].value)) == 3

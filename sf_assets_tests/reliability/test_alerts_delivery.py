@@ -62,7 +62,7 @@ def webhook() -> Iterator[Webhook]:
 def alert(number: int, handle: str | None = None) -> StatusChange:
     handle = handle or f"h{number:03d}"
     day = DAY + timedelta(days=number)
-    return StatusChange((f"{day}/{handle}",), handle, ("followers",), "found", "private", day, DAY)
+    return StatusChange((f"{day}/{handle}",), handle, ("followers",), day, DAY, "found", "private")
 
 
 def settings_for(*addresses: str) -> Settings:
@@ -147,7 +147,7 @@ def publish_changes(home: Home, count: int) -> None:
             con.execute(
                 "INSERT INTO main.status_changes "
                 "VALUES ('followers', ?, 'found', 'private', ?, ?, ?)",
-                [one.handle, one.changed_on, one.previous_date, one.id],
+                [one.handle, one.day, one.previous_day, one.id],
             )
     publish(home)
 

@@ -15,7 +15,8 @@ from dagster._core.events import EngineEventData
 
 from sf_assets.cli.runner import dagster_instance
 from sf_assets.defs.sensors import build_sensors
-from sf_assets.storage.landing import Landing, spent_on
+from sf_assets.storage.landing import spent_on
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.text import counted
 from sf_assets_tests.loopback import Request
 
@@ -110,7 +111,7 @@ def test_stopped_by_hand_it_says_what_is_kept_and_begins_nothing_more(
     assert ended.code == 1
     assert "sf-assets: stopped before everything was read" in ended.stderr
     assert "Error" not in ended.stderr
-    bought = spent_on(Landing(home.landing), DAY2)
+    bought = spent_on(DiskLanding(home.landing), DAY2)
     assert f"bought, {counted(bought, 'credit')}, " in ended.stdout
     # The runs of the other handles were still to come.
     assert len({request.path.split("/")[4] for request in world.server.asked}) == 1

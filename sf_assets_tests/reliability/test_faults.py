@@ -465,17 +465,17 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
     import asyncio
 
     from sf_assets.credits.budget import Budget
-    from sf_assets.ingest.reader import Collected, ListToRead
+    from sf_assets.ingest.reader import Collected, ListToRead, RunContext
     from sf_assets.ingest.scheduler import collect
     from sf_assets.model import SnapshotKey
     from sf_assets.social_fetch import SocialFetchClient
-    from sf_assets.storage.landing import Landing
+    from sf_assets.storage.landing_disk import DiskLanding
 
     day, next_day = date(2026, 11, 1), date(2026, 11, 2)
     with ListServer() as server:
         for handle in ("begun", "queued"):
             server.set(handle, "followers", [account(n) for n in range(60)])
-        landing = Landing(tmp_path)
+        landing = DiskLanding(tmp_path)
 
         def today() -> date:
             return next_day if len(server.requests) >= 2 else day
@@ -489,12 +489,8 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
                             ListToRead(SnapshotKey(day, handle, "followers"), pages_before=3)
                             for handle in ("begun", "queued")
                         ],
-                        client=client,
-                        landing=landing,
-                        budget=Budget(None),
+                        RunContext(client, landing, Budget(None), "run", today=today),
                         concurrency=1,
-                        run_id="run",
-                        today=today,
                     )
                 }
 

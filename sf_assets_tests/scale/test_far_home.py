@@ -241,7 +241,7 @@ def test_two_derivations_at_once_derive_everything_once(far: Far, tmp_path: Path
 
 
 def _landing(root: Path) -> Any:
-    from sf_assets.storage.landing_objects import landing_at
+    from sf_assets.storage.landings import landing_at
 
     return landing_at(Home.of(load_settings()).landing)
 

@@ -10,7 +10,7 @@ import pytest
 from sf_assets.errors import SettingsError
 from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing_objects import landing_at
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import names_below, place
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive

@@ -10,7 +10,9 @@ import pytest
 
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.landing import Landing, SnapshotLog, drop_days_before, spent_on
-from sf_assets.storage.landing_objects import ObjectLanding, landing_at
+from sf_assets.storage.landing_disk import DiskLanding
+from sf_assets.storage.landing_objects import ObjectLanding
+from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import place
 from sf_assets.storage.records import LandingDamaged, LandingTaken, Page
 
@@ -74,10 +76,10 @@ def test_every_page_is_an_object_before_the_next_and_all_are_one_at_the_end(
     assert landed.settled
     assert (landed.attempts[0].pages, landed.credits) == (2, 2)
     # Its bytes are a file of the landing on disk.
-    copy = Landing(tmp_path).path(KEY)
+    copy = DiskLanding(tmp_path).path(KEY)
     copy.parent.mkdir(parents=True)
     landed.on_disk(tmp_path).rename(copy)
-    on_disk = Landing(tmp_path).read(KEY)
+    on_disk = DiskLanding(tmp_path).read(KEY)
     assert on_disk is not None
     assert on_disk.attempts == landed.attempts
     assert landing.days() == [DAY1]

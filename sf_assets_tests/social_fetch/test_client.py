@@ -37,6 +37,7 @@ from sf_assets.social_fetch import (
     InternalError,
     LookupFailed,
     PermanentError,
+    Place,
     SchemaViolation,
     ServerFault,
     SocialFetchClient,
@@ -108,7 +109,7 @@ def ask(url: str, what: Callable[[SocialFetchClient], Any], **settings: Any) -> 
 
 
 def followers(url: str, **settings: Any) -> Answer:
-    answer = ask(url, lambda client: client.followers("nasa", page=3), **settings)
+    answer = ask(url, lambda client: client.list_page("followers", "nasa", page=3), **settings)
     assert isinstance(answer, Answer)
     return answer
 
@@ -132,24 +133,22 @@ async def first_request(server: ScriptedServer) -> None:
 
 
 def test_an_answer_holds_the_page_and_the_body_as_it_came() -> None:
-    with scripted(Reply(json=PAGE, headers={"age": "17"})) as server:
+    with scripted(Reply(json=PAGE)) as server:
         before = datetime.now(timezone.utc)
         answer = followers(server.url)
     assert answer.response.data.accounts[0].handle == "fan.1"
     assert answer.body == BODY
     assert before <= answer.received_at <= datetime.now(timezone.utc)
     assert answer.received_at.tzinfo is timezone.utc
-    assert answer.seconds > 0
-    assert (answer.tries, answer.age) == (1, 17)
+    assert answer.tries == 1
     assert (answer.request_id, answer.credits_charged, answer.cached) == ("req_page", 1, False)
 
 
 def test_a_cached_answer_says_so() -> None:
     page = {**PAGE, "meta": {**PAGE["meta"], "cached": True}}
-    with scripted(Reply(json=page, headers={"age": "soon"})) as server:
+    with scripted(Reply(json=page)) as server:
         answer = followers(server.url)
     assert answer.cached
-    assert answer.age is None
 
 
 GZIP = gzip.compress(BODY)
@@ -226,7 +225,9 @@ def test_a_request_is_what_the_contract_asks_for() -> None:
     with scripted(GOOD) as server:
         ask(
             server.url,
-            lambda client: client.followers("nasa", cursor="a+b/c=&%d é", user_id="7", trim=True),
+            lambda client: client.list_page(
+                "followers", "nasa", cursor="a+b/c=&%d é", user_id="7", trim=True
+            ),
             headers={"x-simulated-day": "2026-11-22"},
         )
     (request,) = server.requests
@@ -239,7 +240,7 @@ def test_a_request_is_what_the_contract_asks_for() -> None:
 
 def test_what_is_not_given_is_not_sent() -> None:
     with scripted(GOOD) as server:
-        ask(server.url, lambda client: client.followers("nasa"), api_key=None)
+        ask(server.url, lambda client: client.list_page("followers", "nasa"), api_key=None)
     assert server.requests[0].query == {}
     assert "x-api-key" not in server.requests[0].headers
 
@@ -248,20 +249,23 @@ def test_what_is_not_given_is_not_sent() -> None:
 def test_a_handle_cannot_leave_its_place_in_the_path(handle: str) -> None:
     with ListServer() as server:
         server.set(handle, "followers", [account(1)])
-        answer = ask(server.url, lambda client: client.followers(handle))
+        answer = ask(server.url, lambda client: client.list_page("followers", handle))
     assert answer.response.data.total == 1
 
 
 @pytest.mark.parametrize("handle", ["", ".", ".."])
 def test_a_handle_without_a_name_is_refused(handle: str) -> None:
     with pytest.raises(ValueError, match="handle"):
-        ask("http://127.0.0.1:9", lambda client: client.followers(handle))
+        ask("http://127.0.0.1:9", lambda client: client.list_page("followers", handle))
 
 
 def test_empty_parameters_are_refused() -> None:
     for params in ({"cursor": ""}, {"user_id": ""}):
         with pytest.raises(ValueError, match="empty"):
-            ask("http://127.0.0.1:9", lambda client, p=params: client.followers("nasa", **p))  # type: ignore[misc]
+            ask(
+                "http://127.0.0.1:9",
+                lambda client, p=params: client.list_page("followers", "nasa", **p),
+            )  # type: ignore[misc]
 
 
 def test_a_following_list_takes_no_user_id() -> None:
@@ -277,20 +281,19 @@ def test_an_unknown_relation_is_refused() -> None:
 def test_a_following_list_is_read_like_a_follower_list() -> None:
     with ListServer() as server:
         server.set("nasa", "following", [followed(1)], total=5)
-        answer = ask(server.url, lambda client: client.following("nasa"))
+        answer = ask(server.url, lambda client: client.list_page("following", "nasa"))
     assert answer.response.data.accounts[0].handle == "creator.1"
     assert answer.response.data.total == 5
 
 
 def test_the_free_routes() -> None:
-    async def all_three(client: SocialFetchClient) -> tuple[Any, ...]:
-        return await client.balance(), await client.whoami(), await client.health()
+    async def both(client: SocialFetchClient) -> tuple[Any, ...]:
+        return await client.balance(), await client.whoami()
 
     with ListServer(credits_left=41) as server:
-        balance, user, health = ask(server.url, all_three)
+        balance, user = ask(server.url, both)
     assert balance.balance == 41
     assert user.id == "user-1"
-    assert health.status == "ok"
     assert server.credits == 0
 
 
@@ -303,7 +306,7 @@ def test_a_balance_needs_the_balance_only() -> None:
 
 def test_no_more_than_so_many_at_once() -> None:
     async def many(client: SocialFetchClient) -> None:
-        await asyncio.gather(*(client.followers(f"user{n}") for n in range(40)))
+        await asyncio.gather(*(client.list_page("followers", f"user{n}") for n in range(40)))
 
     under_way: list[int] = []
 
@@ -324,7 +327,7 @@ def test_no_more_than_so_many_at_once() -> None:
 
 def test_a_client_is_opened_before_it_is_used() -> None:
     with pytest.raises(RuntimeError, match="open the client first"):
-        asyncio.run(client_of("http://127.0.0.1:9").followers("nasa"))
+        asyncio.run(client_of("http://127.0.0.1:9").list_page("followers", "nasa"))
 
 
 def test_a_client_is_opened_once_at_a_time() -> None:
@@ -423,7 +426,7 @@ def test_status_and_code_decide_on_the_error(
     found = caught.value
     assert type(found) is kind
     assert (found.status, found.code) == (status, code)
-    assert (found.handle, found.relation, found.page) == ("nasa", "followers", 3)
+    assert found.place == Place("nasa", "followers", 3)
     assert found.request_id == ("req_error" if code else None)
     assert found.tries == len(server.requests) == (2 if isinstance(found, TransientError) else 1)
     assert isinstance(found, TransientError) is not isinstance(found, PermanentError)
@@ -467,7 +470,7 @@ def test_an_error_without_end_is_read_no_further() -> None:
 
 
 def test_an_error_can_be_copied_and_pickled() -> None:
-    made = SchemaViolation("data: odd", handle="nasa", relation="followers", page=2)
+    made = SchemaViolation("data: odd", place=Place("nasa", "followers", 2))
     made.keep(b"body")
     for again in (copy.copy(made), pickle.loads(pickle.dumps(made))):
         assert str(again) == str(made)
@@ -677,14 +680,14 @@ def test_a_retry_after_that_says_nothing_is_not_heard(value: str) -> None:
 def test_after_a_stop_nothing_more_is_sent(status: int, code: str) -> None:
     async def one_then_others(client: SocialFetchClient) -> list[Any]:
         with pytest.raises(StopEverything):
-            await client.followers("first")
-        others = [client.following(f"other{n}", page=2) for n in range(5)]
+            await client.list_page("followers", "first")
+        others = [client.list_page("following", f"other{n}", page=2) for n in range(5)]
         return await asyncio.gather(*others, return_exceptions=True)
 
     with scripted(error(status, code)) as server:
         errors = ask(server.url, one_then_others)
     assert len(server.requests) == 1
-    assert [(e.status, e.handle, e.page, e.tries) for e in errors] == [
+    assert [(e.status, e.place.handle, e.place.page, e.tries) for e in errors] == [
         (status, f"other{n}", 2, 0) for n in range(5)
     ]
 
@@ -696,23 +699,23 @@ def test_a_stop_wakes_those_who_wait_for_another_try() -> None:
         return error(401, "unauthorized")
 
     async def both(client: SocialFetchClient) -> list[Any]:
-        slow = asyncio.ensure_future(client.followers("slow"))
+        slow = asyncio.ensure_future(client.list_page("followers", "slow"))
         await first_request(server)
         await asyncio.sleep(0.05)
         with pytest.raises(Unauthorized):
-            await client.followers("other")
+            await client.list_page("followers", "other")
         return list(await asyncio.wait_for(asyncio.gather(slow, return_exceptions=True), 5))
 
     with ScriptedServer(handler) as server:
         (stopped,) = ask(server.url, both, sleep=asyncio.sleep)
     assert type(stopped) is Unauthorized
-    assert (stopped.handle, stopped.tries) == ("slow", 1)
+    assert (stopped.place.handle, stopped.tries) == ("slow", 1)
     assert len(server.requests) == 2
 
 
 def test_a_stop_holds_for_those_who_wait_for_their_turn() -> None:
     async def many(client: SocialFetchClient) -> list[Any]:
-        calls = (client.followers(f"user{n}") for n in range(30))
+        calls = (client.list_page("followers", f"user{n}") for n in range(30))
         return await asyncio.gather(*calls, return_exceptions=True)
 
     with ListServer(credits_left=0) as server:
@@ -724,7 +727,7 @@ def test_a_stop_holds_for_those_who_wait_for_their_turn() -> None:
 def test_the_balance_can_be_asked_for_when_the_credits_are_spent() -> None:
     async def spent(client: SocialFetchClient) -> Any:
         with pytest.raises(InsufficientCredits):
-            await client.followers("nasa")
+            await client.list_page("followers", "nasa")
         return await client.balance()
 
     with ListServer(credits_left=0) as server:
@@ -744,7 +747,7 @@ def test_a_refused_key_stops_the_free_routes_too() -> None:
 
 def test_a_cancelled_call_leaves_nothing_behind() -> None:
     async def cancelled(client: SocialFetchClient) -> None:
-        call = asyncio.ensure_future(client.followers("nasa"))
+        call = asyncio.ensure_future(client.list_page("followers", "nasa"))
         await first_request(server)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ def test_the_public_names_are_exactly_those_of_the_modules() -> None:
     names: set[str] = set()
     for module in MODULES:
         names.update(importlib.import_module(f"sf_assets.social_fetch.{module}").__all__)
-    assert set(social_fetch.__all__) == names - {"parse"}
+    assert set(social_fetch.__all__) == names
 
 
 def test_every_public_name_is_there_and_sorted() -> None:

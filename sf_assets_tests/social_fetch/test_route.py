@@ -144,7 +144,7 @@ def test_a_proxy_that_does_not_answer_is_named(variable: str) -> None:
         async with SocialFetchClient(
             api_key=SecretStr(KEY), base_url="http://api.example.test", max_tries=1
         ) as client:
-            await client.followers("nasa")
+            await client.list_page("followers", "nasa")
 
     with pytest.raises(TransportFailed) as caught:
         asyncio.run(ask())

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.landing import Landing, SnapshotLog, drop_days_before
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed, LandingDamaged, Page
 
 DAY = date(2026, 3, 4)
@@ -56,7 +57,7 @@ def page(number: int, body: bytes = b"{}", *, credits: int = 1, tries: int = 1) 
 
 @pytest.fixture
 def landing(tmp_path: Path) -> Landing:
-    return Landing(tmp_path / "landing")
+    return DiskLanding(tmp_path / "landing")
 
 
 @contextmanager
@@ -354,7 +355,8 @@ import sys
 from datetime import date
 from pathlib import Path
 from sf_assets.storage.landing import Landing, SnapshotKey
-log = Landing(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
+from sf_assets.storage.landing_disk import DiskLanding
+log = DiskLanding(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
 log.begin("", "other process")
 print("ready", flush=True)
 sys.stdin.read()
@@ -378,7 +380,8 @@ import sys
 from datetime import date
 from pathlib import Path
 from sf_assets.storage.landing import Landing, Page, SnapshotKey
-log = Landing(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
+from sf_assets.storage.landing_disk import DiskLanding
+log = DiskLanding(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
 log.begin("", "killed")
 print("ready", flush=True)
 number = 0
@@ -554,8 +557,9 @@ import resource, sys
 from datetime import date
 from pathlib import Path
 from sf_assets.storage.landing import Landing, Page, SnapshotKey
+from sf_assets.storage.landing_disk import DiskLanding
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-log = Landing(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
+log = DiskLanding(Path(sys.argv[1])).open(SnapshotKey(date(2026, 3, 4), "bob", "followers"))
 log.begin("", "run-1")
 body = b'{"filler": "%s"}' % (b"x" * 30_000)
 for number in range(1, 10):

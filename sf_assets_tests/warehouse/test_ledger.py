@@ -13,7 +13,7 @@ import pytest
 
 from sf_assets.cli.runner import dagster_instance
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.rebuild import rebuild
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.loopback import Reply
@@ -130,8 +130,8 @@ def test_a_run_that_was_killed_is_in_the_ledger_of_the_next_day(tmp_path: Path) 
         pipeline.track("open", "gone", relations=["followers"])
         pipeline.snapshot(DAY1, "open", relations=["followers"])
         # As it is left by a process that was killed: a page landed, nothing else.
-        source = Landing(pipeline.home.landing).path(
-            next(iter(Landing(pipeline.home.landing).keys(DAY1)))
+        source = DiskLanding(pipeline.home.landing).path(
+            next(iter(DiskLanding(pipeline.home.landing).keys(DAY1)))
         )
         lines = source.read_bytes().splitlines(keepends=True)
         source.with_name("gone.jsonl").write_bytes(b"".join(lines[:2]))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sf_assets.storage.home import Home
-from sf_assets.storage.landing import Landing
+from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.archive import archive_files
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.ledger import Balances, record_new_files, write_ledger
@@ -105,7 +105,7 @@ def spoiled_landing(home: Home) -> None:
 
 def other_landing(home: Home) -> None:
     (home.landing / on(2).isoformat() / "followers" / "nova.jsonl").unlink()
-    Told(2, "nova", (99, *range(9, 2, -1))).land(Landing(home.landing))
+    Told(2, "nova", (99, *range(9, 2, -1))).land(DiskLanding(home.landing))
 
 
 def changed(*statements: str) -> Callable[[Home], None]:
@@ -198,7 +198,7 @@ def test_what_is_wrong_is_found_by_its_check(
 
 def test_what_is_under_way_is_no_problem(home: Home) -> None:
     """Landed, archived and loaded, not derived and not published yet."""
-    landing = Landing(home.landing)
+    landing = DiskLanding(home.landing)
     Told(4, "nova", (13, 12)).land(landing)
     late = Told(4, "nova", (13, 12), relation="following").land(landing)
     orphan = Told(5, "nova", (13, 12)).land(landing)

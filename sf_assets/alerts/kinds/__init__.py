@@ -1,0 +1,29 @@
+"""The kinds of alerts. A new one is a module here, a line in `KINDS` and its name in `model.py`."""
+
+from sf_assets.alerts.kinds.base import Alert, Level, Look
+from sf_assets.alerts.kinds.churn import ChurnSpike
+from sf_assets.alerts.kinds.credits import CreditsLow
+from sf_assets.alerts.kinds.failed import DayFailed
+from sf_assets.alerts.kinds.notable import NotableAccount, NotableChange
+from sf_assets.alerts.kinds.stale import Stale
+from sf_assets.alerts.kinds.status import StatusChange
+from sf_assets.model import AlertKind
+
+KINDS: dict[AlertKind, type[Alert]] = {
+    kind.kind: kind
+    for kind in (StatusChange, DayFailed, ChurnSpike, NotableChange, Stale, CreditsLow)
+}
+
+__all__ = [
+    "KINDS",
+    "Alert",
+    "ChurnSpike",
+    "CreditsLow",
+    "DayFailed",
+    "Level",
+    "Look",
+    "NotableAccount",
+    "NotableChange",
+    "Stale",
+    "StatusChange",
+]

@@ -1,0 +1,111 @@
+"""Notable accounts that came to a list of a handle, or left it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from typing import Any, ClassVar, Literal
+
+from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, Words, partition
+from sf_assets.alerts.strangers import plain_name, stranger
+from sf_assets.model import AlertKind
+from sf_assets.text import counted
+from sf_assets.warehouse.statements import sql
+
+
+@dataclass(frozen=True)
+class NotableAccount:
+    """An account that is verified or large, as its newest profile says."""
+
+    change_id: str
+    account_id: str
+    account_handle: str
+    display_name: str | None
+    verified: bool | None
+    followers: int | None
+
+    def __str__(self) -> str:
+        name = plain_name(self.display_name)
+        notes = [name] if name else []
+        notes += ["verified"] if self.verified else []
+        notes += [counted(self.followers, "follower")] if self.followers is not None else []
+        return f"{stranger(self.account_handle)} ({', '.join(notes)})"
+
+
+@dataclass(frozen=True)
+class NotableChange(Alert):
+    """Notable accounts that came to a list of a handle, or left it, on a day: the largest first,
+    the verified before all others."""
+
+    kind: ClassVar[AlertKind] = "notable"
+
+    change: Literal["came", "left"]
+    accounts: tuple[NotableAccount, ...]
+
+    @classmethod
+    def find(cls, look: Look) -> list[NotableChange]:
+        """One alert a list, day and direction.
+
+        Only what is confirmed: a loss is told two lists later, and no false one is.
+        """
+        rows = look.rows(sql("alert_notable"), since=look.since)
+        found = []
+        for (day, handle, relation, change, previous), group in groupby(rows, lambda row: row[:5]):
+            accounts = tuple(
+                NotableAccount(
+                    f"{day}/{handle}/{relation}/notable-{kind}/{account}", account, *rest
+                )
+                for *_, kind, account, name, shown, verified, followers in group
+                for rest in [(name, shown, verified, followers)]
+            )
+            ids = tuple(one.change_id for one in accounts)
+            found.append(cls(ids, handle, (relation,), day, previous, change, accounts))
+        return found
+
+    @property
+    def level(self) -> Level:
+        return "info"
+
+    @property
+    def place(self) -> str:
+        asset = "follower_churn" if self.relations == ("followers",) else "following_churn"
+        return partition(asset, str(self.day))
+
+    @property
+    def details(self) -> dict[str, Any]:
+        accounts = [asdict(one) for one in self.accounts]
+        for one in accounts:
+            del one["change_id"]
+        return {"change": self.change, "accounts": accounts}
+
+    @property
+    def words(self) -> Words:
+        who = "; ".join(map(str, self.accounts[:NAMED]))
+        more = len(self.accounts) - NAMED
+        who += f"; and {more:,} more" if more > 0 else ""
+        states = ("not listed", "listed") if self.change == "came" else ("listed", "not listed")
+        return Words(
+            self._what,
+            f"Between {self.previous_day} and {self.day} (UTC): {who}.",
+            "The lists confirm it; the view notable_changes has them all.",
+            *states,
+        )
+
+    @property
+    def _what(self) -> str:
+        many = len(self.accounts)
+        name = stranger(self.accounts[0].account_handle)
+        if self.relations == ("following",):
+            who = name if many == 1 else f"{many:,} notable accounts"
+            return f"follows {who} now" if self.change == "came" else f"no longer follows {who}"
+        if many > 1:
+            return f"{many:,} notable followers {self.change}"
+        return f"notable follower {name} {self.change}"
+
+    def untold(self, told: Collection[str]) -> Alert | None:
+        """Without the accounts that were told: others of the day may come to light later."""
+        left = tuple(one for one in self.accounts if one.change_id not in told)
+        if not left:
+            return None
+        return replace(self, accounts=left, change_ids=tuple(one.change_id for one in left))

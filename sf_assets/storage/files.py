@@ -1,0 +1,62 @@
+"""Locks and whole replacements of files: how several processes share a folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import portalocker
+
+
+class Locked(Exception):
+    """Another process holds the lock."""
+
+
+def lock(file: IO[Any], path: Path, *, wait: bool) -> None:
+    """Lock the open file of `path` for this process; `unlock` ends it.
+
+    Raises Locked where another holds it and `wait` is false, OSError where the file system has no
+    locks.
+    """
+    try:
+        portalocker.lock(file, portalocker.LOCK_EX | (0 if wait else portalocker.LOCK_NB))
+    except portalocker.AlreadyLocked:
+        raise Locked from None
+    except portalocker.LockException as error:
+        # Waiting would never end: some network file systems have no locks.
+        raise OSError(f"{path} cannot be locked: {error}") from None
+
+
+def unlock(file: IO[Any]) -> None:
+    portalocker.unlock(file)
+
+
+@contextmanager
+def open_locked(path: Path, *, wait: bool) -> Iterator[IO[bytes]]:
+    """An unbuffered file, made where it is not there, that no other process holds; see `lock`."""
+    # For its owner only: who can open it can hold it.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        lock(file, path, wait=wait)
+        try:
+            yield file
+        finally:
+            unlock(file)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader or a crash sees the old one or the new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
