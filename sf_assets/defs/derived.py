@@ -23,11 +23,14 @@ from sf_assets.defs.partitions import Grid
 from sf_assets.defs.resources import Warehouse
 from sf_assets.defs.specs import Describe
 from sf_assets.errors import SfAssetsError
+from sf_assets.handles.parse import registry_in_force
 from sf_assets.settings import Settings, load_settings
 from sf_assets.storage.home import Home
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
+from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.publish import publish
 
@@ -57,6 +60,8 @@ def build_derived(grid: Grid) -> dg.AssetsDefinition:
         done = None
         try:
             with warehouse.get_connection() as con:
+                tracked, _ = registry_in_force(home.registry)
+                committed(con, "derive", lambda: record_handles(con, tracked, settings.day()))
                 done = derive(con, home.archive)
                 context.log.info(
                     f"compared {counted(done.snapshots, 'snapshot')} of "

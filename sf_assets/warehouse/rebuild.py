@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import duckdb
 
+from sf_assets.handles.parse import registry_in_force
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing_objects import landing_at
@@ -20,6 +22,7 @@ from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archiv
 from sf_assets.warehouse.compact import compact_locked, remove
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within
+from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.ledger import (
     Paid,
     archived_attempts,
@@ -64,6 +67,7 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
             derive(con, home.archive)
+            _record_handles(con, home)
         compact_locked(new)
         made.old = _swap(home.warehouse, new)
     publish(home, wait_seconds)
@@ -92,10 +96,17 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         if loaded:
             derive(con, home.archive)
+        _record_handles(con, home)
     made.snapshots = len(
         rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
     )
     return made
+
+
+def _record_handles(con: duckdb.DuckDBPyConnection, home: Home) -> None:
+    registry, _ = registry_in_force(home.registry, keep=False)
+    today = datetime.now(timezone.utc).date()
+    committed(con, "derive", lambda: record_handles(con, registry, today))
 
 
 def _replay(

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import duckdb
 
+from sf_assets import __version__
 from sf_assets.storage.address import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 5
+WAREHOUSE_FORMAT = 6
+#: The oldest one that is upgraded; all before were never released.
+OLDEST_FORMAT = 4
 #: The rules of proof that everything derived is made by; where they changed, it is derived anew.
 RULES = 2
 
@@ -34,6 +37,7 @@ TABLES = (
     "internal.stored_profiles",
     "main.follower_growth",
     "main.status_changes",
+    "main.handles",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -42,6 +46,7 @@ TABLES = (
 # Of these, what is loaded; the others are derived of it and of the archive.
 LOADED = (
     "internal.snapshots",
+    "main.handles",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -89,28 +94,32 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
                 [WAREHOUSE_FORMAT, RULES],
             )
         elif made_as < WAREHOUSE_FORMAT:
-            if made_as < WAREHOUSE_FORMAT - 1:
+            if made_as < OLDEST_FORMAT:
                 raise WarehouseUnreadable(
                     f"{where} has format {made_as}, which this sf_assets does not upgrade any "
                     "more; run `sf-assets rebuild`, which makes it anew from the archive and buys "
                     "nothing"
                 )
-            run_sql(con, f"upgrade_{WAREHOUSE_FORMAT}")
+            for newer in range(made_as + 1, WAREHOUSE_FORMAT + 1):
+                run_sql(con, f"upgrade_{newer}")
             run_sql(con, "schema")  # the tables it does not have
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
         of_a_lake = isinstance(where, Lake)
-        views = sql("views")
+        views = _views()
         con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
         _comment_columns(con, views_too=not of_a_lake)
         con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
 @cache
+def _views() -> str:
+    return sql("views").replace("{version}", __version__)
+
+
+@cache
 def _words() -> str:
     """Names the present views and comments: a digest of their texts."""
-    texts = sql("views") + (resources.files(__package__) / "sql" / "columns.yaml").read_text(
-        "utf-8"
-    )
+    texts = _views() + (resources.files(__package__) / "sql" / "columns.yaml").read_text("utf-8")
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 

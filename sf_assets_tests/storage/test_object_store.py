@@ -118,7 +118,9 @@ def test_days_that_left_the_grid_stay_in_the_warehouse_and_count(tmp_path: Path)
     assert pipeline.ask("SELECT count(*), min(snapshot_date) FROM follower_snapshots") == [
         (4, first)
     ]
-    assert pipeline.ask("SELECT max(avg_28d), count(*) FROM follower_growth") == [(0.0, 4)]
+    assert pipeline.ask("SELECT max(avg_daily_net_28d), count(*) FROM follower_growth") == [
+        (0.0, 4)
+    ]
     assert pipeline.ask("SELECT count(*) FROM follower_churn WHERE change = 'gained'") == [(3,)]
 
 

@@ -4,13 +4,14 @@
 CREATE SCHEMA IF NOT EXISTS internal;
 
 -- One row: the format of this file, which texts its views and comments were made from, how many
--- bytes it had when it was last copied to free what rewriting had left, and the version of the rules
--- that everything derived was made by.
+-- bytes it had when it was last copied to free what rewriting had left, the version of the rules
+-- that everything derived was made by, and when the file was last written for people.
 CREATE TABLE IF NOT EXISTS internal.warehouse_format (
     format INTEGER,
     words VARCHAR,
     copied_size BIGINT,
-    rules INTEGER
+    rules INTEGER,
+    published_at TIMESTAMPTZ
 );
 
 -- One row is one relation of one handle on one UTC day, as loaded.
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
     run_id VARCHAR,
     attempt INTEGER,
     archive_file VARCHAR,
-    damaged_fields BIGINT DEFAULT 0
+    damaged_fields BIGINT DEFAULT 0,
+    source VARCHAR DEFAULT 'api'
 );
 
 -- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
@@ -202,8 +204,8 @@ CREATE TABLE IF NOT EXISTS main.follower_growth (
     followers_unknown BIGINT,
     net_unexplained BIGINT,
     growth_rate DOUBLE,
-    avg_7d DOUBLE,
-    avg_28d DOUBLE,
+    avg_daily_net_7d DOUBLE,
+    avg_daily_net_28d DOUBLE,
     gap_days INTEGER,
     completeness VARCHAR,
     followers_lost_estimate BIGINT
@@ -248,3 +250,13 @@ CREATE TABLE IF NOT EXISTS main.credit_balances (
 
 -- One row is one ledger file of the archive that is in the two tables above.
 CREATE TABLE IF NOT EXISTS internal.ledger_files (name VARCHAR);
+
+-- One row is one handle that handles.yaml names, or that it named or that has snapshots.
+CREATE TABLE IF NOT EXISTS main.handles (
+    handle VARCHAR,
+    tags VARCHAR[],
+    relations VARCHAR[],
+    depth VARCHAR,
+    tracked_since DATE,
+    tracked_until DATE
+);

@@ -2,8 +2,14 @@
 
 CREATE OR REPLACE VIEW main.snapshots AS
 SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness, exhaustive,
-    listed, reported_total, pages, credits_charged, started_at, finished_at, run_id, damaged_fields
+    listed, reported_total, pages, credits_charged, started_at, finished_at, run_id, damaged_fields,
+    source
 FROM internal.snapshots;
+
+CREATE OR REPLACE VIEW main.about AS
+SELECT '{version}' AS version, format, published_at,
+    (SELECT max(snapshot_date) FROM internal.snapshots) AS last_day
+FROM internal.warehouse_format;
 
 CREATE OR REPLACE VIEW main.follower_snapshots AS
 SELECT * EXCLUDE (relation) FROM main.snapshots WHERE relation = 'followers';
@@ -201,15 +207,35 @@ CREATE OR REPLACE VIEW main.tenure_of_lost AS
 SELECT m.relation, m.handle, m.account_id, m.account_handle, m.first_seen,
     coalesce(m.looked_on, m.last_seen) AS last_seen,
     coalesce(m.looked_on, m.last_seen) - m.first_seen + 1 AS tenure_days,
-    m.start_kind IN ('baseline', 'revealed') AS at_least
+    m.start_kind IN ('baseline', 'revealed') AS is_lower_bound
 FROM internal.presences AS m
 JOIN internal.churn AS c
     ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
     AND c.change = 'lost' AND c.snapshot_date = m.first_missed AND c.state = 'confirmed'
 WHERE m.end_kind = 'lost';
 
--- The list of a relation as the latest usable snapshot on or before a day showed it; where that one
--- stopped at what is known, the rest of the list is as it was known then.
+-- Each list as its usable snapshot showed it; where the snapshot stopped at what is known, the rest
+-- of the list is as it was known then.
+CREATE OR REPLACE VIEW main.list_days AS
+SELECT s.handle, s.relation, s.snapshot_date,
+    row_number() OVER (
+        PARTITION BY s.handle, s.relation, s.snapshot_date ORDER BY m.place DESC, m.account_id
+    ) AS position,
+    m.account_id, m.account_handle, p.display_name, m.first_seen, m.last_seen, m.start_kind,
+    EXISTS (
+        FROM internal.healings AS h
+        WHERE h.relation = m.relation AND h.handle = m.handle AND h.account_id = m.account_id
+            AND s.snapshot_date BETWEEN h.missed_from AND h.missed_to
+    ) AS healed
+FROM internal.snapshots AS s
+JOIN internal.presences AS m
+    ON m.relation = s.relation AND m.handle = s.handle AND m.first_seen <= s.snapshot_date
+    AND (m.last_seen IS NULL OR m.last_seen >= s.snapshot_date)
+LEFT JOIN internal.profiles AS p ON p.account_id = m.account_id
+WHERE s.completeness <> 'none' AND s.listed > 0;
+
+-- The list of a relation as the latest usable snapshot on or before a day showed it. Looks for that
+-- day first: through `list_days` the lists of all days would be made.
 CREATE OR REPLACE MACRO internal.list_on(wanted_relation, wanted_handle, wanted_day) AS TABLE
 WITH stood AS (
     SELECT relation, handle, snapshot_date
@@ -251,8 +277,10 @@ WHERE handle = lower(ltrim(wanted_handle, '@'))
 ORDER BY snapshot_date, relation, change, account_handle;
 
 COMMENT ON VIEW main.snapshots IS 'One row is one relation of one handle on one UTC day.';
+COMMENT ON VIEW main.about IS 'One row: which version made this, and how fresh it is.';
 COMMENT ON VIEW main.follower_snapshots IS 'One row is the follower list of one handle on one UTC day.';
 COMMENT ON VIEW main.following_snapshots IS 'One row is the following list of one handle on one UTC day.';
+COMMENT ON VIEW main.list_days IS 'One row is one account in a list of a day.';
 COMMENT ON VIEW main.memberships IS 'One row is one unbroken presence of an account in a list.';
 COMMENT ON VIEW main.follower_churn IS 'One row is one proved change of a follower list.';
 COMMENT ON VIEW main.following_churn IS 'One row is one proved change of a following list.';
@@ -272,3 +300,4 @@ COMMENT ON MACRO TABLE main.following_on IS 'One row is one account in the follo
 COMMENT ON MACRO TABLE main.churn_between IS 'One row is one account that came or left after one day, up to another.';
 COMMENT ON TABLE main.credit_ledger IS 'One row is one attempt at a snapshot and what it cost.';
 COMMENT ON TABLE main.credit_balances IS 'One row is one run that asked for lists: the balance before and after it.';
+COMMENT ON TABLE main.handles IS 'One row is one handle that is or was tracked.';
