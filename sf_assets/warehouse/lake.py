@@ -24,6 +24,8 @@ NAME = "sf_assets"
 # Keeps DuckLake's own tables apart from what else is in the database, Dagster's for example.
 METADATA_SCHEMA = "sf_assets"
 
+_NOT_THERE = "creating a new DuckLake is explicitly disabled"
+
 
 def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake as its default catalog.
@@ -50,19 +52,6 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool) -> None:
     """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
-    if lake.on_motherduck:
-        _load(con, "motherduck")
-        con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name}")
-    else:
-        _attach_ducklake(con, lake, name, read_only)
-
-
-_NOT_THERE = "creating a new DuckLake is explicitly disabled"
-
-
-def _attach_ducklake(
-    con: duckdb.DuckDBPyConnection, lake: Lake, name: str, read_only: bool
-) -> None:
     _load(con, "ducklake")
     if lake.on_postgres:
         _load(con, "postgres_scanner")
