@@ -17,7 +17,7 @@ import duckdb
 from sf_assets import __version__
 from sf_assets.storage.address import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
-from sf_assets.warehouse.statements import run_sql, sql, transaction
+from sf_assets.warehouse.statements import quoted, run_sql, sql, transaction
 
 WAREHOUSE_FORMAT = 6
 #: The oldest one that is upgraded; all before were never released.
@@ -155,10 +155,9 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
     rows = []
     for name, columns in column_comments().items():
         for column, meaning in columns.items():
-            quoted = meaning.replace("'", "''")
-            rows.append(f"('{name}', '{column}', '{quoted}')")
+            rows.append(f"('{name}', '{column}', {quoted(meaning)})")
             if views_too or name in tables:
-                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
+                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS {quoted(meaning)}")
     if not views_too:
         rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
         con.execute(
@@ -181,7 +180,7 @@ def fingerprint(
     described = con.execute(f"DESCRIBE {columns_of}").fetchall()
     # By name: an upgrade adds a column at the end, where a new table has it in the middle.
     names = sorted(name for (name, *_) in described if name not in without)
-    columns = ", ".join(f'"{name}"' for name in names)
+    columns = ", ".join(quoted(name, '"') for name in names)
     found = con.execute(
         f"SELECT count(*), coalesce(sum(CAST(hash({columns}) AS HUGEINT)), 0) FROM {table}"
     ).fetchall()[0]
