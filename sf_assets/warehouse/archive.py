@@ -130,12 +130,7 @@ def write_batch(
             run_sql(con, "stage_entries")
             rows = [
                 _row(raw, f"{folder.name}/{name}")
-                for raw in con.execute(
-                    "SELECT relation, handle, snapshot_date, lookup_status, end_reason, listed, "
-                    "reported_total, pages, credits_charged, started_at, finished_at, run_id, "
-                    "attempt, damaged_fields, nameless FROM staged_snapshots "
-                    "ORDER BY relation, handle"
-                ).fetchall()
+                for raw in con.execute(sql("staged_rows")).fetchall()
             ]
             if is_remote(root):
                 # An object is whole or absent: it is made here and put there in one step.

@@ -86,7 +86,7 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             return
     with transaction(con):
         if found is None:
-            run_sql(con, "schema")
+            _make_tables(con)
             if isinstance(where, Lake):
                 run_sql(con, "lake")
             con.execute(
@@ -102,7 +102,7 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
                 )
             for newer in range(made_as + 1, WAREHOUSE_FORMAT + 1):
                 run_sql(con, f"upgrade_{newer}")
-            run_sql(con, "schema")  # the tables it does not have
+            _make_tables(con)  # the tables it does not have
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
         of_a_lake = isinstance(where, Lake)
         views = _views()
@@ -111,9 +111,22 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
         con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
+def make_empty(con: duckdb.DuckDBPyConnection) -> None:
+    """Make all tables and views, without comments on columns and without a format."""
+    _make_tables(con)
+    con.execute(_views())
+
+
+def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
+    for name in ("schema", "schema_macros", "schema_derived"):
+        run_sql(con, name)
+
+
 @cache
 def _views() -> str:
-    return sql("views").replace("{version}", __version__)
+    """The statements that make all views and macros, and comment on them."""
+    names = ("views", "views_lists", "views_people", "comments")
+    return "\n".join(map(sql, names)).replace("{version}", __version__)
 
 
 @cache
@@ -159,7 +172,7 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
             if views_too or name in tables:
                 con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS {quoted(meaning)}")
     if not views_too:
-        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
+        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("comments"))]
         con.execute(
             f"CREATE OR REPLACE VIEW main.column_meanings AS FROM (VALUES {', '.join(rows)}) "
             "AS meanings(table_name, column_name, meaning)"
