@@ -27,10 +27,10 @@ NAMED = 50
 NAME_LENGTH = 30
 
 _MADE_BY = [
-    "assets/churn.py",
+    "defs/churn.py",
     "warehouse/derive.py",
-    "membership.py",
-    "warehouse/sql/wave_apply.sql",
+    "warehouse/compare.py",
+    "warehouse/sql/derive_write.sql",
 ]
 
 SPECS = [

@@ -41,7 +41,7 @@ SPECS = [
         example="FROM follower_growth WHERE handle = 'nasa' ORDER BY snapshot_date DESC",
         group="derived",
         kinds={"duckdb"},
-        code=["warehouse/sql/growth.sql", "assets/growth.py"],
+        code=["warehouse/sql/growth.sql", "defs/growth.py"],
     )
 ]
 

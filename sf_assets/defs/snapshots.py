@@ -100,7 +100,7 @@ def build_snapshots(grid: Grid) -> dg.AssetsDefinition:
                 ),
                 group="snapshots",
                 kinds={"tiktok", "duckdb", "python"},
-                code=["assets/snapshots.py", "collect.py", "warehouse/load.py"],
+                code=["defs/snapshots.py", "ingest/reader.py", "warehouse/load.py"],
                 # Of the asset as a whole: any handle of any day makes it fresh. The check `fresh`
                 # looks at each handle.
                 freshness_policy=dg.FreshnessPolicy.time_window(

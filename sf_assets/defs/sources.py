@@ -16,7 +16,7 @@ SPECS = [
             "home. The sensor `registry` turns it into partitions.\n\n"
             "```sh\nsf-assets track nasa esa --relation followers\n```"
         ),
-        metadata={"dagster/code_references": code_references(["registry.py"])},
+        metadata={"dagster/code_references": code_references(["handles/parse.py"])},
         group_name="sources",
         kinds={"yaml"},
         owners=OWNERS,

@@ -31,7 +31,7 @@ SPECS = [
         example="FROM status_changes ORDER BY changed_on DESC",
         group="derived",
         kinds={"duckdb"},
-        code=["warehouse/sql/status_changes.sql", "assets/status.py"],
+        code=["warehouse/sql/status_changes.sql", "defs/status_changes.py"],
     )
 ]
 

@@ -76,7 +76,7 @@ JOIN chunk AS c
 JOIN profiles_sightings AS s ON s.listing = c.listing AND s.position = p.position
 LEFT JOIN earlier_sec_uids AS e ON e.account_id = s.account_id;
 
--- In steps, so that never all profiles of the wave are held at once.
+-- In steps, so that never all profiles of the chunk are held at once.
 CREATE OR REPLACE TEMP TABLE profiles_shown AS
 SELECT * EXCLUDE (unheard) FROM profiles WHERE NOT unheard;
 
