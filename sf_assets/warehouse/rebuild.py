@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -118,22 +117,9 @@ def _replay(
     if rows:
         record(con, list(rows.values()))
     paid += archived_attempts(home.archive)
-    record_paid(con, [*paid, *_of_older_versions(rows.values(), paid)])
+    record_paid(con, paid)
     record_new_files(con, home.archive, None)
     return rows, landings
-
-
-def _of_older_versions(rows: Iterable[SnapshotRow], paid: Iterable[Paid]) -> list[Paid]:
-    """Snapshots archived before there was a ledger: what is known of their cost."""
-    known = {one.name[:3] for one in paid}
-    return [
-        Paid(
-            row.relation, row.handle, row.snapshot_date, row.attempt, row.pages,
-            row.credits_charged, None, None, None, row.started_at, row.run_id,
-        )
-        for row in rows
-        if (row.relation, row.handle, row.snapshot_date) not in known
-    ]  # fmt: skip
 
 
 def _swap(work: Path, new: Path) -> Path | None:
