@@ -20,7 +20,7 @@ from sf_assets.model import ALERT_KINDS, AlertKind
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
-_WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S|md:\w")
+_WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s][^\s]*)?")
 
 _HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -188,8 +188,8 @@ class Settings(BaseModel):
     def _warehouse_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _WAREHOUSE.match(value.get_secret_value()):
             raise ValueError(
-                "needs ducklake:postgres:<dsn>, ducklake:<catalog file> or md:<database>; unset, "
-                "the warehouse is a DuckDB file in the home"
+                "needs ducklake:postgres:<dsn> or ducklake:<catalog file>; unset, the warehouse "
+                "is a DuckDB file in the home"
             )
         return value
 

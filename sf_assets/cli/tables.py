@@ -22,7 +22,7 @@ from sf_assets.model import Relation
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.lake import is_lake
-from sf_assets.warehouse.statements import run_sql
+from sf_assets.warehouse.statements import quoted, run_sql
 
 # Off a terminal nothing is left out for want of room: no column and no value.
 _ANY_WIDTH = 1_000_000
@@ -140,9 +140,8 @@ def _harmless(text: str) -> str:
 def _stream(answer: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
     # DuckDB writes both forms itself, nested and dated columns included.
     options = "FORMAT json, ARRAY true" if form == "json" else "FORMAT csv, HEADER true"
-    quoted = str(path).replace("'", "''")
     rows = "FROM answer" if form == "json" else _without_formulas(answer)
-    answer.query("answer", f"COPY ({rows}) TO '{quoted}' ({options})")
+    answer.query("answer", f"COPY ({rows}) TO {quoted(path)} ({options})")
     if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
         click.echo(_harmless(path.read_text(encoding="utf-8")), nl=False)
         return
@@ -159,8 +158,7 @@ def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
         if str(kind) == "VARCHAR":
             is_one = f"regexp_matches({cell}, '{_FORMULA}')"
             cell = f"CASE WHEN {is_one} THEN chr(39) || {cell} ELSE {cell} END"
-        quoted = name.replace('"', '""')
-        columns.append(f'{cell} AS "{quoted}"')
+        columns.append(f"{cell} AS " + quoted(name, '"'))
     return f"SELECT {', '.join(columns)} FROM answer"
 
 

@@ -16,9 +16,12 @@ from sf_assets.defs.audience import Audience, keys_by_table
 from sf_assets.defs.checks import CHECKS_OPERATION, evaluations
 from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
+from sf_assets.handles.parse import registry_in_force
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
+from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.publish import publish
 
@@ -56,6 +59,9 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         done = None
         try:
             with audience.writing() as con:
+                tracked, _ = registry_in_force(audience.home.registry)
+                today = audience.settings.day()
+                committed(con, "derive", lambda: record_handles(con, tracked, today))
                 done = derive(con, audience.home.archive)
                 context.log.info(
                     f"compared {counted(done.snapshots, 'snapshot')} of "

@@ -13,8 +13,7 @@ import dagster as dg
 import duckdb
 
 from sf_assets.defs.audience import Audience
-from sf_assets.warehouse.schema import column_comments
-from sf_assets.warehouse.statements import run_sql
+from sf_assets.warehouse.schema import column_comments, make_empty
 
 # A placeholder: put your own team here, Dagster shows it beside each asset.
 OWNERS = ["team:audience"]
@@ -107,8 +106,7 @@ def row_counts(day_rows: int, all_rows: int) -> dict[str, dg.MetadataValue]:
 def _columns() -> dict[str, tuple[dg.TableColumn, ...]]:
     """Table -> its columns. The types are DuckDB's own, asked of an empty warehouse."""
     with duckdb.connect() as con:
-        run_sql(con, "schema")
-        run_sql(con, "views")
+        make_empty(con)
         types = con.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() "
             "WHERE schema_name = 'main' AND NOT internal ORDER BY table_name, column_index"

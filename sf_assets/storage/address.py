@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _PASSWORD = re.compile(
-    r"(?P<key>password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s'\"]+)|(?P<user>://[^\s:/@]*:)[^\s@]+(?=@)"
-    r"|(?P<token>motherduck_token=)[^\s&'\"]+",
+    r"(?P<key>password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s'\"]+)|(?P<user>://[^\s:/@]*:)[^\s@]+(?=@)",
     re.IGNORECASE,
 )
 
@@ -17,14 +16,14 @@ def without_password(text: str) -> str:
     """The text with what follows `password=`, or stands before `@` in a URL, blotted out."""
 
     def blot(found: re.Match[str]) -> str:
-        return f"{found['key'] or found['user'] or found['token']}***"
+        return f"{found['key'] or found['user']}***"
 
     return _PASSWORD.sub(blot, text)
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Tables kept by DuckLake or MotherDuck: an address DuckDB attaches, and its Parquet's folder.
+    """Tables kept by DuckLake: an address DuckDB attaches, and its Parquet's folder.
 
     `str` and `repr` leave out the password of the address.
     """
@@ -40,12 +39,8 @@ class Lake:
         return self.address.startswith("ducklake:postgres:")
 
     @property
-    def on_motherduck(self) -> bool:
-        return self.address.startswith("md:")
-
-    @property
     def catalog_file(self) -> Path | None:
-        """The DuckDB file of a lake whose catalog is one; None for the others."""
-        if self.on_postgres or self.on_motherduck:
+        """The DuckDB file of a lake whose catalog is one; None where it is Postgres."""
+        if self.on_postgres:
             return None
         return Path(self.address.removeprefix("ducklake:"))

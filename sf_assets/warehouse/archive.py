@@ -33,7 +33,7 @@ from sf_assets.text import first_line
 from sf_assets.warehouse.alignment import completeness, exhaustive
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
-from sf_assets.warehouse.statements import run_sql, sql
+from sf_assets.warehouse.statements import quoted, run_sql, sql
 
 ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
@@ -130,12 +130,7 @@ def write_batch(
             run_sql(con, "stage_entries")
             rows = [
                 _row(raw, f"{folder.name}/{name}")
-                for raw in con.execute(
-                    "SELECT relation, handle, snapshot_date, lookup_status, end_reason, listed, "
-                    "reported_total, pages, credits_charged, started_at, finished_at, run_id, "
-                    "attempt, damaged_fields, nameless FROM staged_snapshots "
-                    "ORDER BY relation, handle"
-                ).fetchall()
+                for raw in con.execute(sql("staged_rows")).fetchall()
             ]
             if is_remote(root):
                 # An object is whole or absent: it is made here and put there in one step.
@@ -188,7 +183,6 @@ def _copy(
             ],
         }
     )
-    quoted = described.replace("'", "''")
     con.execute(
         "COPY (SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
         "l.* EXCLUDE (series, place_read), "
@@ -196,9 +190,9 @@ def _copy(
         f"FROM ({' UNION ALL BY NAME '.join(listed)}) AS l "
         "JOIN kept AS k ON k.series = l.series AND k.place_read = l.place_read "
         "JOIN finished AS f ON f.series = l.series) "
-        f"TO '{str(target).replace(chr(39), chr(39) * 2)}' "
+        f"TO {quoted(target)} "
         f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
-        f"KV_METADATA {{{METADATA_KEY}: '{quoted}'}})"
+        f"KV_METADATA {{{METADATA_KEY}: {quoted(described)}}})"
     )
 
 

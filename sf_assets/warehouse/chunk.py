@@ -192,12 +192,8 @@ class Chunk:
             self._renumber()
             run_sql(con, "derive_write")
             run_sql(con, "derive_profiles")
+            run_sql(con, "derive_profiles_write")
         else:
-            con.execute(
-                "DELETE FROM internal.comparisons USING chunk AS c "
-                "WHERE comparisons.relation = c.relation AND comparisons.handle = c.handle "
-                "AND comparisons.snapshot_date = c.snapshot_date"
-            )
             put_table(con, "out_comparisons", out.tables()["comparisons"])
         run_sql(con, "derive_end")
 
@@ -207,28 +203,14 @@ class Chunk:
         for series in self._series:
             if not series.changes.renumbered:
                 continue
-            name = [series.relation, series.handle]
-            stored = con.execute(
-                "SELECT DISTINCT place FROM internal.presences "
-                "WHERE relation = ? AND handle = ? AND place IS NOT NULL UNION "
-                "SELECT reach FROM internal.comparisons "
-                "WHERE relation = ? AND handle = ? AND isfinite(reach)",
-                [*name, *name],
-            ).fetchnumpy()["place"]
+            name = {"relation": series.relation, "handle": series.handle}
+            stored = con.execute(sql("places"), name).fetchnumpy()["place"]
             moved = np.asarray(stored, dtype=np.float64)
             for old, new in series.changes.renumbered:
                 moved = np.interp(moved, old, new)
-            put_table(con, "moved", pa.table({"old": stored, "new": moved}))
-            con.execute(
-                "UPDATE internal.presences SET place = m.new FROM moved AS m "
-                "WHERE relation = ? AND handle = ? AND place = m.old",
-                name,
-            )
-            con.execute(
-                "UPDATE internal.comparisons SET reach = m.new FROM moved AS m "
-                "WHERE relation = ? AND handle = ? AND reach = m.old",
-                name,
-            )
+            own = {column: [value] * len(moved) for column, value in name.items()}
+            put_table(con, "moved", pa.table({**own, "old": stored, "new": moved}))
+            run_sql(con, "move_places")
 
 
 def shown_on_other_side(

@@ -19,7 +19,7 @@ from sf_assets.fault_injection import crash_point
 from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
-from sf_assets.warehouse.statements import STORAGE_VERSION
+from sf_assets.warehouse.statements import STORAGE_VERSION, quoted
 
 #: A file of up to so many bytes is left as it is.
 SMALL = 4 << 20
@@ -70,7 +70,7 @@ def _replace(path: Path, new: Path, size: int) -> bool:
     }
     with duckdb.connect(":memory:", config=spill) as con:
         con.execute("SET TimeZone = 'UTC'")
-        con.execute(f"ATTACH '{_quoted(path)}' AS old (READ_ONLY)")
+        con.execute(f"ATTACH {quoted(path)} AS old (READ_ONLY)")
         grown = size > SMALL and size > GROWTH * _size_when_last_copied(con)
         if not grown and not _is_for_newer_ones(con):
             return False
@@ -97,7 +97,7 @@ def _replace(path: Path, new: Path, size: int) -> bool:
 
 def _copy(con: duckdb.DuckDBPyConnection, new: Path) -> None:
     """All that is in `old` into a new file."""
-    con.execute(f"ATTACH '{_quoted(new)}' AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
+    con.execute(f"ATTACH {quoted(new)} AS new (STORAGE_VERSION '{STORAGE_VERSION}')")
     con.execute("COPY FROM DATABASE old TO new")
     con.execute("CHECKPOINT new")
     con.execute("UPDATE new.internal.warehouse_format SET copied_size = ?", [new.stat().st_size])
@@ -127,7 +127,3 @@ def remove(file: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

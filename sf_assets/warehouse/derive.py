@@ -32,13 +32,6 @@ ACCOUNTS_OF_MANY_DAYS = 50_000
 
 _log = logging.getLogger("sf_assets.warehouse")
 
-# Snapshots that are loaded and not compared.
-_WAITING = (
-    "internal.snapshots AS s ANTI JOIN internal.comparisons AS c ON c.relation = s.relation "
-    "AND c.handle = s.handle AND c.snapshot_date = s.snapshot_date AND c.attempt = s.attempt "
-    "AND c.pages = s.pages"
-)
-
 
 class ArchiveIncomplete(SfAssetsError):
     """A file of the archive that `snapshots` names is not there."""
@@ -86,14 +79,7 @@ def _memory(con: duckdb.DuckDBPyConnection) -> int:
     and of 200,000), and are hardly quicker with more. What many days need cannot be spilled: DuckDB
     keeps dropped tables until the transaction ends, 450 bytes an account (measured on 365 days).
     """
-    size, total = con.execute(
-        "SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0), coalesce(sum(accounts), 0)"
-        " FROM (SELECT sum(s.listed) AS accounts, max(s.listed) AS longest "
-        "FROM internal.snapshots AS s SEMI JOIN ("
-        f"SELECT DISTINCT s.relation, s.handle FROM {_WAITING}) AS w "
-        "ON w.relation = s.relation AND w.handle = s.handle GROUP BY s.snapshot_date)",
-        [ACCOUNTS_AT_A_TIME],
-    ).fetchall()[0]
+    size, total = con.execute(sql("waiting_size"), [ACCOUNTS_AT_A_TIME]).fetchall()[0]
     many_days = con.execute(sql("pending")).execute(
         "SELECT bool_or(replay OR days > 1) FROM pending_series"
     )
@@ -195,14 +181,7 @@ class _Derivation:
                 done += len(chunk)
 
     def _waiting(self, names: set[_Name]) -> list[Snapshot]:
-        rows = self.con.execute(
-            "SELECT s.relation, s.handle, s.snapshot_date, s.attempt, s.pages, s.listed, "
-            "s.reported_total, s.completeness, s.exhaustive, s.lookup_status, "
-            "coalesce(s.end_reason = 'known', false), coalesce(s.damaged_fields, 0), "
-            "s.archive_file "
-            f"FROM {_WAITING} "
-            "ORDER BY s.snapshot_date, s.relation, s.handle"
-        ).fetchall()
+        rows = self.con.execute(sql("waiting")).fetchall()
         there: dict[str, bool] = {}
         waiting = []
         for *values, archive_file in rows:

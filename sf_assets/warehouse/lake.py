@@ -17,12 +17,14 @@ import duckdb
 from sf_assets.storage.address import Lake
 from sf_assets.storage.object_store import SCALE_MISSING, is_remote, s3_secret
 from sf_assets.text import first_line
-from sf_assets.warehouse.statements import STORAGE_VERSION
+from sf_assets.warehouse.statements import STORAGE_VERSION, quoted
 
 # The name tables have in full: sf_assets.main.follower_growth, as in the file.
 NAME = "sf_assets"
 # Keeps DuckLake's own tables apart from what else is in the database, Dagster's for example.
 METADATA_SCHEMA = "sf_assets"
+
+_NOT_THERE = "creating a new DuckLake is explicitly disabled"
 
 
 def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -50,19 +52,6 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool) -> None:
     """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
-    if lake.on_motherduck:
-        _load(con, "motherduck")
-        con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name}")
-    else:
-        _attach_ducklake(con, lake, name, read_only)
-
-
-_NOT_THERE = "creating a new DuckLake is explicitly disabled"
-
-
-def _attach_ducklake(
-    con: duckdb.DuckDBPyConnection, lake: Lake, name: str, read_only: bool
-) -> None:
     _load(con, "ducklake")
     if lake.on_postgres:
         _load(con, "postgres_scanner")
@@ -73,14 +62,14 @@ def _attach_ducklake(
         lake.catalog_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not is_remote(lake.data) and not read_only:
         Path(lake.data).mkdir(parents=True, exist_ok=True, mode=0o700)
-    options = [f"DATA_PATH '{_quoted(lake.data)}'"]
+    options = [f"DATA_PATH {quoted(lake.data)}"]
     if lake.on_postgres:
         options.append(f"METADATA_SCHEMA '{METADATA_SCHEMA}'")
     if read_only:
         options.append("READ_ONLY")
     # Commits that only add rows never collide; they queue for the next number of a version.
     con.execute("SET ducklake_max_retry_count = 100")
-    con.execute(f"ATTACH '{_quoted(lake.address)}' AS {name} ({', '.join(options)})")
+    con.execute(f"ATTACH {quoted(lake.address)} AS {name} ({', '.join(options)})")
 
 
 def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
@@ -89,7 +78,7 @@ def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
         return
     _load(con, "httpfs")
     settings = ", ".join(
-        f"{name} {value}" if isinstance(value, bool) else f"{name} '{_quoted(str(value))}'"
+        f"{name} {value if isinstance(value, bool) else quoted(value)}"
         for name, value in s3_secret().items()
     )
     con.execute(f"CREATE OR REPLACE SECRET sf_assets_s3 (TYPE s3, {settings})")
@@ -127,7 +116,7 @@ def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
     for folder in package.__path__ if package else ():
         file = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
         if file.exists():
-            con.execute(f"LOAD '{_quoted(str(file))}'")
+            con.execute(f"LOAD {quoted(file)}")
             return
     try:
         con.execute(f"INSTALL {name}")
@@ -137,7 +126,3 @@ def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
             f"DuckDB's extension {name} for version {duckdb.__version__} can neither be found nor "
             f"fetched ({first_line(error)}); {SCALE_MISSING}"
         ) from None
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")

@@ -38,7 +38,7 @@ class LedgerDamaged(SfAssetsError):
 
 @dataclass(frozen=True)
 class Paid:
-    """One attempt at a snapshot and what it cost; None where an older version did not say.
+    """One attempt at a snapshot and what it cost.
 
     `credits` are what the API said, and one for each of the `unread` answers, which could not say.
     """
@@ -49,9 +49,9 @@ class Paid:
     attempt: int
     pages: int
     credits: int
-    cached: int | None
-    retries: int | None
-    unread: int | None
+    cached: int
+    retries: int
+    unread: int
     started_at: str
     run_id: str
 
@@ -181,8 +181,7 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
         try:
             with path.open("rb") as file:
                 metadata = pq.read_metadata(file).metadata or {}
-            # A file of an older version names none.
-            for raw in json.loads(metadata[METADATA_KEY.encode()]).get("attempts", ()):
+            for raw in json.loads(metadata[METADATA_KEY.encode()])["attempts"]:
                 yield _paid(raw)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
             raise LedgerDamaged(

@@ -20,7 +20,7 @@ from sf_assets.text import first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.ledger import paid_for, record_paid
-from sf_assets.warehouse.statements import sql
+from sf_assets.warehouse.statements import run_sql, sql
 
 # Opens the warehouse for writing, for the length of a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
@@ -63,12 +63,7 @@ class Before(NamedTuple):
 
 def lists_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], Before]:
     """(relation, handle) -> its latest snapshot before `day`."""
-    rows = con.execute(
-        "SELECT relation, handle, arg_max(lookup_status, snapshot_date), "
-        "arg_max(pages, snapshot_date), max(listed) FROM internal.snapshots "
-        "WHERE snapshot_date < ? GROUP BY ALL",
-        [day],
-    ).fetchall()
+    rows = con.execute(sql("lists_before"), [day]).fetchall()
     return {(relation, handle): Before(*before) for relation, handle, *before in rows}
 
 
@@ -118,16 +113,7 @@ def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
     incoming = pa.table(columns, schema=_schema())
     exhaustive = pa.array([row.exhaustive for row in rows], pa.bool_())
     con.register("incoming", incoming.append_column("exhaustive", exhaustive))
-    con.execute(
-        "DELETE FROM internal.snapshots USING incoming AS i WHERE snapshots.relation = i.relation "
-        "AND snapshots.handle = i.handle AND snapshots.snapshot_date = i.snapshot_date"
-    )
-    con.execute(
-        "INSERT INTO internal.snapshots BY NAME "
-        "SELECT * REPLACE (CAST(started_at AS TIMESTAMPTZ) AS started_at, "
-        "CAST(finished_at AS TIMESTAMPTZ) AS finished_at) FROM incoming "
-        "ORDER BY relation, handle, snapshot_date"
-    )
+    run_sql(con, "record_snapshots")
     con.unregister("incoming")
 
 

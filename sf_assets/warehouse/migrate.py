@@ -24,7 +24,7 @@ from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import locked, reading, writing
 from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT, fingerprint
-from sf_assets.warehouse.statements import transaction
+from sf_assets.warehouse.statements import quoted, transaction
 
 # What a home has beside tables and lists.
 _SMALL_FILES = (
@@ -190,8 +190,7 @@ def _attached(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> Iterator[No
     if isinstance(where, Lake):
         attach_to(con, where, OLD, read_only=True)
     else:
-        quoted = str(where).replace("'", "''")
-        con.execute(f"ATTACH '{quoted}' AS {OLD} (READ_ONLY)")
+        con.execute(f"ATTACH {quoted(where)} AS {OLD} (READ_ONLY)")
     try:
         yield
     finally:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
 import duckdb
 
+from sf_assets.handles.parse import registry_in_force
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
@@ -20,6 +21,7 @@ from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archiv
 from sf_assets.warehouse.compact import compact_locked, remove
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within
+from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.ledger import (
     Paid,
     archived_attempts,
@@ -64,6 +66,7 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
             derive(con, home.archive)
+            _record_handles(con, home)
         compact_locked(new)
         made.old = _swap(home.warehouse, new)
     publish(home, wait_seconds)
@@ -92,10 +95,17 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         if loaded:
             derive(con, home.archive)
+        _record_handles(con, home)
     made.snapshots = len(
         rows.keys() | {(row.relation, row.handle, row.snapshot_date) for row in loaded}
     )
     return made
+
+
+def _record_handles(con: duckdb.DuckDBPyConnection, home: Home) -> None:
+    registry, _ = registry_in_force(home.registry, keep=False)
+    today = datetime.now(timezone.utc).date()
+    committed(con, "derive", lambda: record_handles(con, registry, today))
 
 
 def _replay(
@@ -107,22 +117,9 @@ def _replay(
     if rows:
         record(con, list(rows.values()))
     paid += archived_attempts(home.archive)
-    record_paid(con, [*paid, *_of_older_versions(rows.values(), paid)])
+    record_paid(con, paid)
     record_new_files(con, home.archive, None)
     return rows, landings
-
-
-def _of_older_versions(rows: Iterable[SnapshotRow], paid: Iterable[Paid]) -> list[Paid]:
-    """Snapshots archived before there was a ledger: what is known of their cost."""
-    known = {one.name[:3] for one in paid}
-    return [
-        Paid(
-            row.relation, row.handle, row.snapshot_date, row.attempt, row.pages,
-            row.credits_charged, None, None, None, row.started_at, row.run_id,
-        )
-        for row in rows
-        if (row.relation, row.handle, row.snapshot_date) not in known
-    ]  # fmt: skip
 
 
 def _swap(work: Path, new: Path) -> Path | None:

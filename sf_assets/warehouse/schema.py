@@ -14,11 +14,14 @@ from pathlib import Path
 
 import duckdb
 
+from sf_assets import __version__
 from sf_assets.storage.address import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
-from sf_assets.warehouse.statements import run_sql, sql, transaction
+from sf_assets.warehouse.statements import quoted, run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 5
+WAREHOUSE_FORMAT = 6
+#: The oldest one that is upgraded; all before were never released.
+OLDEST_FORMAT = 4
 #: The rules of proof that everything derived is made by; where they changed, it is derived anew.
 RULES = 2
 
@@ -34,6 +37,7 @@ TABLES = (
     "internal.stored_profiles",
     "main.follower_growth",
     "main.status_changes",
+    "main.handles",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -42,6 +46,7 @@ TABLES = (
 # Of these, what is loaded; the others are derived of it and of the archive.
 LOADED = (
     "internal.snapshots",
+    "main.handles",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -81,7 +86,7 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             return
     with transaction(con):
         if found is None:
-            run_sql(con, "schema")
+            _make_tables(con)
             if isinstance(where, Lake):
                 run_sql(con, "lake")
             con.execute(
@@ -89,28 +94,45 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
                 [WAREHOUSE_FORMAT, RULES],
             )
         elif made_as < WAREHOUSE_FORMAT:
-            if made_as < WAREHOUSE_FORMAT - 1:
+            if made_as < OLDEST_FORMAT:
                 raise WarehouseUnreadable(
                     f"{where} has format {made_as}, which this sf_assets does not upgrade any "
                     "more; run `sf-assets rebuild`, which makes it anew from the archive and buys "
                     "nothing"
                 )
-            run_sql(con, f"upgrade_{WAREHOUSE_FORMAT}")
-            run_sql(con, "schema")  # the tables it does not have
+            for newer in range(made_as + 1, WAREHOUSE_FORMAT + 1):
+                run_sql(con, f"upgrade_{newer}")
+            _make_tables(con)  # the tables it does not have
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
         of_a_lake = isinstance(where, Lake)
-        views = sql("views")
+        views = _views()
         con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
         _comment_columns(con, views_too=not of_a_lake)
         con.execute("UPDATE internal.warehouse_format SET words = ?", [words])
 
 
+def make_empty(con: duckdb.DuckDBPyConnection) -> None:
+    """Make all tables and views, without comments on columns and without a format."""
+    _make_tables(con)
+    con.execute(_views())
+
+
+def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
+    for name in ("schema", "schema_macros", "schema_derived"):
+        run_sql(con, name)
+
+
+@cache
+def _views() -> str:
+    """The statements that make all views and macros, and comment on them."""
+    names = ("views", "views_lists", "views_people", "comments")
+    return "\n".join(map(sql, names)).replace("{version}", __version__)
+
+
 @cache
 def _words() -> str:
     """Names the present views and comments: a digest of their texts."""
-    texts = sql("views") + (resources.files(__package__) / "sql" / "columns.yaml").read_text(
-        "utf-8"
-    )
+    texts = _views() + (resources.files(__package__) / "sql" / "columns.yaml").read_text("utf-8")
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
@@ -146,12 +168,11 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
     rows = []
     for name, columns in column_comments().items():
         for column, meaning in columns.items():
-            quoted = meaning.replace("'", "''")
-            rows.append(f"('{name}', '{column}', '{quoted}')")
+            rows.append(f"('{name}', '{column}', {quoted(meaning)})")
             if views_too or name in tables:
-                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS '{quoted}'")
+                con.execute(f"COMMENT ON COLUMN main.{name}.{column} IS {quoted(meaning)}")
     if not views_too:
-        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("views"))]
+        rows += [f"('{name}', NULL, {text})" for name, text in _ON_MACRO.findall(sql("comments"))]
         con.execute(
             f"CREATE OR REPLACE VIEW main.column_meanings AS FROM (VALUES {', '.join(rows)}) "
             "AS meanings(table_name, column_name, meaning)"
@@ -172,7 +193,7 @@ def fingerprint(
     described = con.execute(f"DESCRIBE {columns_of}").fetchall()
     # By name: an upgrade adds a column at the end, where a new table has it in the middle.
     names = sorted(name for (name, *_) in described if name not in without)
-    columns = ", ".join(f'"{name}"' for name in names)
+    columns = ", ".join(quoted(name, '"') for name in names)
     found = con.execute(
         f"SELECT count(*), coalesce(sum(CAST(hash({columns}) AS HUGEINT)), 0) FROM {table}"
     ).fetchall()[0]

@@ -30,6 +30,11 @@ def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
     con.execute(sql(name))
 
 
+def quoted(text: object, mark: str = "'") -> str:
+    """The text as SQL has it: between quotes, those within it doubled."""
+    return f"{mark}{str(text).replace(mark, mark * 2)}{mark}"
+
+
 def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
     """A temp table from Arrow; a mere registration would not survive in a transaction."""
     con.register(f"{name}_arrow", table)

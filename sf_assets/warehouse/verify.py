@@ -36,6 +36,7 @@ from sf_assets.warehouse.ledger import LedgerDamaged, archived_attempts, paid_fo
 from sf_assets.warehouse.load import loaded_rows, record
 from sf_assets.warehouse.publish import unshared
 from sf_assets.warehouse.schema import LOADED, TABLES, WAREHOUSE_FORMAT, fingerprint
+from sf_assets.warehouse.statements import sql
 
 # Landed lists that are archived once more to compare, and lists of days that are asked for.
 LANDED_SAMPLE = 10
@@ -314,14 +315,7 @@ class _Look:
     def lists(self, con: duckdb.DuckDBPyConnection) -> Finding:
         """A sample of lists, as people are shown them, has as many accounts as the archive."""
         found = Finding("lists", "")
-        sample = con.execute(
-            "SELECT s.relation, s.handle, s.snapshot_date, s.listed FROM internal.snapshots AS s "
-            "SEMI JOIN internal.comparisons AS c ON c.relation = s.relation "
-            "AND c.handle = s.handle AND c.snapshot_date = s.snapshot_date "
-            "AND c.attempt = s.attempt AND c.pages = s.pages "
-            "WHERE s.listed > 0 AND s.end_reason <> 'known' "
-            f"ORDER BY random() LIMIT {LISTS_SAMPLE}"
-        ).fetchall()
+        sample = con.execute(sql("lists_sample"), [LISTS_SAMPLE]).fetchall()
         for relation, handle, day, listed in sample:
             ((shown,),) = con.execute(
                 f"SELECT count(*) FILTER (NOT healed) FROM {relation}_on(?, ?)", [handle, day]
@@ -337,11 +331,7 @@ class _Look:
     def derived(self, con: duckdb.DuckDBPyConnection) -> Finding:
         """All that is derived, derived anew of what is loaded."""
         found = Finding("derived", "")
-        waiting = con.execute(
-            "SELECT count(*) FROM internal.snapshots AS s ANTI JOIN internal.comparisons AS c "
-            "ON c.relation = s.relation AND c.handle = s.handle "
-            "AND c.snapshot_date = s.snapshot_date AND c.attempt = s.attempt AND c.pages = s.pages"
-        ).fetchall()[0][0]
+        ((waiting,),) = con.execute("SELECT count(*) FROM internal.waiting").fetchall()
         if waiting:
             found.says = f"not compared: {waiting} snapshots wait to be derived"
             return found

@@ -83,7 +83,7 @@ def alerts_of(
 
 
 def addressed(*urls: str) -> Settings:
-    return Settings.model_validate({"SF_ASSETS_ALERT_URLS": ",".join(urls)})
+    return Settings.model_validate({"alert_urls": ",".join(urls)})
 
 
 # --- what there is to tell ------------------------------------------------------------------------

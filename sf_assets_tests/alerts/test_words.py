@@ -303,7 +303,7 @@ def hook() -> Iterator[ScriptedServer]:
 
 
 def addressed(*urls: str) -> Settings:
-    return Settings.model_validate({"SF_ASSETS_ALERT_URLS": ",".join(urls), "SF_ASSETS_UI_URL": UI})
+    return Settings.model_validate({"alert_urls": ",".join(urls), "ui_url": UI})
 
 
 def test_a_mail_has_a_title_a_page_and_a_text(tmp_path: Path, post: MailServer) -> None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -156,7 +157,10 @@ def test_every_table_shows_its_columns_owner_and_query(spec: dg.AssetSpec) -> No
     assert [column.name for column in schema.columns] == list(column_comments()[name])
     assert all(column.description and column.type for column in schema.columns)
     assert spec.metadata["dagster/table_name"] == f"sf_assets.main.{name}"
-    assert spec.metadata["dagster/code_references"].code_references
+    assert all(
+        Path(file.file_path).is_file()
+        for file in spec.metadata["dagster/code_references"].code_references
+    )
     assert spec.owners
     assert "duckdb" in spec.kinds
     assert "```sql" in (spec.description or "")
@@ -171,6 +175,8 @@ def test_the_lineage_begins_at_the_registry_and_the_vendor() -> None:
     for spec in external.specs(AUDIENCE):
         # The catalog shows a description's first line as it is written.
         assert re.match(r"[\w ,]{40}", spec.description or "")
+        for file in spec.metadata["dagster/code_references"].code_references:
+            assert Path(file.file_path).is_file(), file
         assert spec.metadata["dagster/code_references"].code_references
     names = [spec.key.path[-1] for spec in external.specs(AUDIENCE)]
     assert names == ["handle_registry", "social_fetch_api"]

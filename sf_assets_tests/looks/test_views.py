@@ -51,8 +51,8 @@ def test_retention_counts_nobody_as_lost_whose_loss_is_not_confirmed(world: Pipe
 
 def test_tenure_says_where_it_is_a_lower_bound(world: Pipeline) -> None:
     assert world.ask(
-        "SELECT account_handle, first_seen, last_seen, tenure_days, at_least FROM tenure_of_lost "
-        "ORDER BY account_handle"
+        "SELECT account_handle, first_seen, last_seen, tenure_days, is_lower_bound "
+        "FROM tenure_of_lost ORDER BY account_handle"
     ) == [("fan.7", MONDAY, MONDAY, 1, True)]
 
 

@@ -66,7 +66,7 @@ def alert(number: int, handle: str | None = None) -> StatusChange:
 
 
 def settings_for(*addresses: str) -> Settings:
-    return Settings.model_validate({"SF_ASSETS_ALERT_URLS": ",".join(addresses)})
+    return Settings.model_validate({"alert_urls": ",".join(addresses)})
 
 
 # --- what is posted -------------------------------------------------------------------------------

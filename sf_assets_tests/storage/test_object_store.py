@@ -24,14 +24,16 @@ from sf_assets_tests.served_lists import KEY, ListServer, account
 
 @pytest.mark.parametrize(
     "address",
-    ["ducklake:postgres:host=db dbname=lake", "ducklake:/srv/catalog.ducklake", "md:sf_assets"],
+    ["ducklake:postgres:host=db dbname=lake", "ducklake:/srv/catalog.ducklake"],
 )
 def test_an_address_of_the_warehouse_is_taken(address: str) -> None:
     os.environ["SF_ASSETS_WAREHOUSE"] = address
     assert Home.of(load_settings()).lake == Lake(address, f"{Path('data').absolute()}/lake/")
 
 
-@pytest.mark.parametrize("address", ["lake", "postgres:host=db", "ducklake:", "ducklake:mysql:x"])
+@pytest.mark.parametrize(
+    "address", ["lake", "postgres:host=db", "ducklake:", "ducklake:mysql:x", "md:sf"]
+)
 def test_another_address_is_refused_with_what_it_may_be(address: str) -> None:
     os.environ["SF_ASSETS_WAREHOUSE"] = address
     with pytest.raises(SettingsError, match="SF_ASSETS_WAREHOUSE: needs ducklake:postgres:<dsn>"):
@@ -72,7 +74,6 @@ def test_a_folder_holds_archive_landing_and_the_lakes_files(tmp_path: Path) -> N
         "ducklake:postgres:host=db user=sf password=hush dbname=lake",
         r"ducklake:postgres:host=db password='hush it\'s hush' user=sf",
         "ducklake:postgres:postgresql://sf:hush@db:5432/lake",
-        "md:sf?motherduck_token=hush",
     ],
 )
 def test_the_password_of_an_address_is_not_shown(address: str) -> None:
@@ -118,7 +119,9 @@ def test_days_that_left_the_grid_stay_in_the_warehouse_and_count(tmp_path: Path)
     assert pipeline.ask("SELECT count(*), min(snapshot_date) FROM follower_snapshots") == [
         (4, first)
     ]
-    assert pipeline.ask("SELECT max(avg_28d), count(*) FROM follower_growth") == [(0.0, 4)]
+    assert pipeline.ask("SELECT max(avg_daily_net_28d), count(*) FROM follower_growth") == [
+        (0.0, 4)
+    ]
     assert pipeline.ask("SELECT count(*) FROM follower_churn WHERE change = 'gained'") == [(3,)]
 
 

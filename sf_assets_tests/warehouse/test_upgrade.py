@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tarfile
+from contextlib import nullcontext
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,13 @@ from sf_assets.storage.home import Home
 from sf_assets.warehouse.archive import read_archive
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import ArchiveIncomplete, derive
+from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.schema import RULES, TABLES, WAREHOUSE_FORMAT
 from sf_assets.warehouse.verify import verify
 
 from ..conftest import Pipeline
-from ..lists import Lists
+from ..lists import Lists, Told
 from ..served_lists import KEY, ListServer, account
 
 CHURN = (
@@ -112,6 +114,42 @@ def test_an_upgrade_that_cannot_be_finished_changes_nothing(
         assert con.execute(CHURN).fetchall() != before
     assert "is kept as" in caplog.text
     assert "new rules of proof: 4 lists are derived anew" in caplog.text
+
+
+def test_names_change_in_place_and_nothing_is_derived_anew(tmp_path: Path) -> None:
+    """A file of format 5 keeps every row; only columns have other names."""
+    told = Lists(tmp_path / "told")
+    path = tmp_path / "warehouse" / "sf_assets.duckdb"
+    with writing(path) as con:
+        rows = [one.land(told.landing) for one in (Told(1, "nova", (2, 1)), Told(9, "nova", (1,)))]
+        load(lambda: nullcontext(con), told.home.archive, rows)
+        derive(con, told.home.archive)
+        growth = con.execute("FROM follower_growth").fetchall()
+        assert (growth[1][11], growth[1][12]) == (None, -1 / 8)
+    told.close()
+    with duckdb.connect(str(path)) as con:
+        for (view,) in con.execute(
+            "SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE NOT internal"
+        ).fetchall():
+            con.execute(f"DROP VIEW {view}")
+        for statement in (
+            "ALTER TABLE follower_growth RENAME COLUMN avg_daily_net_7d TO avg_7d",
+            "ALTER TABLE follower_growth RENAME COLUMN avg_daily_net_28d TO avg_28d",
+            "ALTER TABLE internal.snapshots DROP COLUMN source",
+            "ALTER TABLE internal.warehouse_format DROP COLUMN published_at",
+            "DROP TABLE handles",
+            "UPDATE internal.warehouse_format SET format = 5, words = ''",
+        ):
+            con.execute(statement)
+    with writing(path) as con:
+        assert con.execute("SELECT format FROM about").fetchall() == [(WAREHOUSE_FORMAT,)]
+        assert con.execute("SELECT * FROM follower_growth").fetchall() == growth
+        assert con.execute("SELECT avg_daily_net_28d FROM follower_growth").fetchall() == [
+            (None,),
+            (-1 / 8,),
+        ]
+        assert con.execute("SELECT DISTINCT source FROM snapshots").fetchall() == [("api",)]
+        assert derive(con, told.home.archive).snapshots == 0
 
 
 def test_a_format_that_is_too_old_is_named_with_the_way_out(home: Home) -> None:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sf_assets import __version__
+from sf_assets.handles.parse import parse_registry
+from sf_assets.warehouse.handles import record_handles
+from sf_assets.warehouse.schema import WAREHOUSE_FORMAT
+
 from ..lists import Lists, Told, on
 
 BASE = list(range(100, 0, -1))
@@ -73,9 +78,9 @@ def test_averages_are_per_day_and_look_back_by_days(lists: Lists) -> None:
     for day, total in ((1, 1_000), (4, 1_030), (8, 1_070), (36, 1_350)):
         lists.load([Told(day, "nova", tuple(BASE), total=total)])
     lists.derive()
-    assert growth(lists, 1, "avg_7d", "avg_28d") == (None, None)
-    assert growth(lists, 8, "avg_7d", "avg_28d") == (10, 10)
-    assert growth(lists, 36, "avg_7d", "avg_28d") == (None, 10)
+    assert growth(lists, 1, "avg_daily_net_7d", "avg_daily_net_28d") == (None, None)
+    assert growth(lists, 8, "avg_daily_net_7d", "avg_daily_net_28d") == (10, 10)
+    assert growth(lists, 36, "avg_daily_net_7d", "avg_daily_net_28d") == (None, 10)
 
 
 def test_growth_shows_the_following_total_beside_the_followers(lists: Lists) -> None:
@@ -112,3 +117,74 @@ def test_each_list_has_its_own_status(lists: Lists) -> None:
     lists.tell(Told(1, "nova", (1,)), Told(1, "nova", (2,), relation="following"))
     lists.tell(Told(2, "nova", status="hidden"), Told(2, "nova", (2,), relation="following"))
     assert lists.rows("SELECT relation, to_status FROM status_changes") == [("followers", "hidden")]
+
+
+def test_the_lists_of_all_days_are_there_without_macros(lists: Lists) -> None:
+    """`list_days` says of each usable day what `followers_on` says of it, top first."""
+    lists.tell(Told(1, "nova", (3, 2, 1)), Told(1, "nova", (8, 9), relation="following"))
+    lists.day(2, "nova", status="private")
+    lists.day(3, "nova", [4, 3, 1])
+    lists.tell(Told(4, "nova", (4, 3, 2, 1)), Told(4, "twin", ()))
+    columns = "account_id, account_handle, display_name, first_seen, last_seen, start_kind, healed"
+    days = lists.rows("SELECT DISTINCT relation, handle, snapshot_date FROM list_days ORDER BY ALL")
+    assert days == [
+        *(("followers", "nova", on(day)) for day in (1, 3, 4)),
+        ("following", "nova", on(1)),
+    ]
+    for relation, handle, day in days:
+        of_the_day = "WHERE relation = ? AND handle = ? AND snapshot_date = ? ORDER BY position"
+        shown = lists.rows(f"SELECT {columns} FROM list_days {of_the_day}", relation, handle, day)
+        assert shown == lists.rows(f"SELECT {columns} FROM {relation}_on(?, ?)", handle, day)
+        places = lists.rows(f"SELECT position FROM list_days {of_the_day}", relation, handle, day)
+        assert places == [(at + 1,) for at in range(len(shown))]
+    assert lists.rows(
+        "SELECT account_handle, healed FROM list_days "
+        "WHERE relation = 'followers' AND snapshot_date = ? ORDER BY position",
+        on(3),
+    ) == [("fan4", False), ("fan3", False), ("fan2", True), ("fan1", False)]
+
+
+def test_who_is_tracked_and_who_was_is_a_table(lists: Lists) -> None:
+    """An untracked handle keeps its row; a handle without snapshots has one, too."""
+
+    def track(text: str, day: int) -> None:
+        record_handles(lists.con, parse_registry(text), on(day))
+
+    lists.day(2, "nova", [1])
+    lists.tell(Told(3, "nova", (1,)), Told(3, "twin", (1,), relation="following"))
+    track(
+        "handles: {nova: {tags: [vip, de], depth: {pages: 40}}, "
+        "late: {relations: [followers], depth: recent}}",
+        3,
+    )
+    both = ["followers", "following"]
+    assert lists.rows("FROM handles ORDER BY ALL") == [
+        ("late", [], ["followers"], "recent", on(3), None),
+        ("nova", ["vip", "de"], both, "40 pages", on(2), None),
+        ("twin", [], ["following"], None, on(3), on(3)),
+    ]
+    track("handles: {twin: {followers: {depth: recent}}}", 5)
+    gone = [
+        ("late", [], ["followers"], "recent", on(3), on(5)),
+        ("nova", ["vip", "de"], both, "40 pages", on(2), on(3)),
+    ]
+    twin = ("twin", [], both, "followers recent, following full", on(3), None)
+    assert lists.rows("FROM handles ORDER BY ALL") == [*gone, twin]
+    track("handles: {twin: {followers: {depth: recent}}}", 9)
+    assert lists.rows("FROM handles ORDER BY ALL") == [*gone, twin]
+
+
+def test_about_says_which_version_and_how_fresh(lists: Lists) -> None:
+    about = "SELECT version, format, published_at IS NULL, last_day FROM about"
+    assert lists.rows(about) == [(__version__, WAREHOUSE_FORMAT, True, None)]
+    lists.day(2, "nova", [1])
+    lists.day(5, "nova", status="private")
+    assert lists.rows(about) == [(__version__, WAREHOUSE_FORMAT, False, on(5))]
+    published_at = lists.one("SELECT published_at FROM about")
+    lists.derive()
+    assert lists.one("SELECT published_at >= ? FROM about", published_at)
+
+
+def test_each_snapshot_says_where_it_came_from(lists: Lists) -> None:
+    lists.day(1, "nova", [1])
+    assert lists.rows("SELECT source FROM follower_snapshots") == [("api",)]

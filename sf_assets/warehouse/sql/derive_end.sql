@@ -1,4 +1,9 @@
 -- Note what was compared; from here on these snapshots count as derived.
+
+DELETE FROM internal.comparisons USING chunk AS c
+WHERE comparisons.relation = c.relation AND comparisons.handle = c.handle
+    AND comparisons.snapshot_date = c.snapshot_date;
+
 INSERT INTO internal.comparisons BY NAME
 SELECT c.relation, c.handle, c.snapshot_date, c.attempt, c.pages,
     o.previous AS previous_date,

@@ -1,5 +1,5 @@
 -- The lists of the snapshots in `chunk` -> `listed`: one row is one account of one list, with the
--- ids it shows. Accounts are told apart later, in derive_ids.sql.
+-- ids it shows. Accounts are told apart later, in derive_known.sql.
 
 CREATE OR REPLACE TEMP TABLE listed AS
 SELECT row_number() OVER () - 1 AS entry, c.series, c.listing, p.position,

@@ -106,7 +106,3 @@ FROM out_renamed AS r
 JOIN named AS n USING (series, account)
 JOIN listed AS t ON t.entry = r.to_entry
 LEFT JOIN listed AS f ON f.entry = r.from_entry;
-
-DELETE FROM internal.comparisons USING chunk AS c
-WHERE comparisons.relation = c.relation AND comparisons.handle = c.handle
-    AND comparisons.snapshot_date = c.snapshot_date;

@@ -44,7 +44,7 @@ FROM weekly_retention ORDER BY handle, week, weeks_after;
 
 -- How long had those stayed who left?
 SELECT handle, count(*) AS lost, median(tenure_days) AS median_days,
-    count(*) FILTER (at_least) AS there_before_us
+    count(*) FILTER (is_lower_bound) AS there_before_us
 FROM tenure_of_lost WHERE relation = 'followers' GROUP BY handle ORDER BY lost DESC;
 
 -- What does each handle cost a day?

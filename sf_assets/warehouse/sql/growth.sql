@@ -5,7 +5,7 @@ DELETE FROM main.follower_growth USING touched AS t WHERE follower_growth.handle
 INSERT INTO main.follower_growth (
     handle, snapshot_date, followers_total, following_total, followers_net, followers_gained,
     followers_lost, followers_lost_provisional, followers_unknown, net_unexplained, growth_rate,
-    avg_7d, avg_28d, gap_days, completeness, followers_lost_estimate
+    avg_daily_net_7d, avg_daily_net_28d, gap_days, completeness, followers_lost_estimate
 )
 WITH days AS (
     SELECT handle, snapshot_date FROM internal.snapshots SEMI JOIN touched USING (handle)

@@ -16,11 +16,7 @@ missing AS (
             WHERE c.relation = s.relation AND c.handle = s.handle
                 AND c.snapshot_date = s.snapshot_date
         ) AS read_before
-    FROM internal.snapshots AS s
-    ANTI JOIN internal.comparisons AS done
-        ON done.relation = s.relation AND done.handle = s.handle
-        AND done.snapshot_date = s.snapshot_date AND done.attempt = s.attempt
-        AND done.pages = s.pages
+    FROM internal.waiting AS s
     JOIN bearers AS b
         ON b.account_handle = s.handle AND b.relation <> s.relation AND b.handle <> s.handle
     JOIN internal.presences AS m

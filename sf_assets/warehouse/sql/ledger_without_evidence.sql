@@ -1,8 +1,7 @@
--- One row is an attempt or a balance that is loaded otherwise than the evidence has it. Of attempts
--- that an older version archived, nobody knows more than their credits.
+-- One row is an attempt or a balance that is loaded otherwise than the evidence has it.
 SELECT l.handle || ' ' || l.relation || ' ' || l.snapshot_date || ', attempt ' || l.attempt AS name
 FROM main.credit_ledger AS l
-WHERE (l.cached IS NOT NULL OR l.retries IS NOT NULL OR l.unread IS NOT NULL) AND NOT EXISTS (
+WHERE NOT EXISTS (
     FROM evidence_paid AS e
     WHERE e.relation = l.relation AND e.handle = l.handle AND e.snapshot_date = l.snapshot_date
         AND e.attempt = l.attempt AND (
@@ -10,9 +9,7 @@ WHERE (l.cached IS NOT NULL OR l.retries IS NOT NULL OR l.unread IS NOT NULL) AN
             OR (
                 e.credits = l.credits AND e.pages = l.pages AND e.run_id = l.run_id
                 AND CAST(e.started_at AS TIMESTAMPTZ) = l.started_at
-                AND e.cached IS NOT DISTINCT FROM l.cached
-                AND e.retries IS NOT DISTINCT FROM l.retries
-                AND e.unread IS NOT DISTINCT FROM l.unread
+                AND e.cached = l.cached AND e.retries = l.retries AND e.unread = l.unread
             )
         )
 )

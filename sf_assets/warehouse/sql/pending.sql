@@ -4,13 +4,9 @@
 CREATE OR REPLACE TEMP TABLE pending_series AS
 SELECT s.relation, s.handle, min(s.snapshot_date) AS first_date, count(*) AS days,
     coalesce(min(s.snapshot_date) <= any_value(done.last_date), false) AS replay
-FROM internal.snapshots AS s
-LEFT JOIN internal.comparisons AS c
-    ON c.relation = s.relation AND c.handle = s.handle AND c.snapshot_date = s.snapshot_date
-    AND c.attempt = s.attempt AND c.pages = s.pages
+FROM internal.waiting AS s
 LEFT JOIN (
     SELECT relation, handle, max(snapshot_date) AS last_date
     FROM internal.comparisons WHERE losses <> 'unusable' GROUP BY ALL
 ) AS done ON done.relation = s.relation AND done.handle = s.handle
-WHERE c.snapshot_date IS NULL
 GROUP BY s.relation, s.handle;

@@ -3,6 +3,8 @@
 ALTER TABLE internal.warehouse_format ADD COLUMN IF NOT EXISTS rules INTEGER;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS exhaustive BOOLEAN;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS damaged_fields BIGINT DEFAULT 0;
+-- Of format 6: DuckDB alters no table that the same transaction has updated.
+ALTER TABLE internal.snapshots ADD COLUMN source VARCHAR DEFAULT 'api';
 UPDATE internal.snapshots
 SET exhaustive = coalesce(
         lookup_status = 'found' AND end_reason = 'exhausted' AND reported_total <= listed

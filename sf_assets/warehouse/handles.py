@@ -1,0 +1,50 @@
+"""The table `handles`: who is tracked, and who was."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+
+from sf_assets.handles.settings import HandleSettings, Registry
+from sf_assets.text import counted
+from sf_assets.warehouse.statements import put_table, run_sql
+
+_TRACKED = pa.schema(
+    [
+        ("handle", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("relations", pa.list_(pa.string())),
+        ("depth", pa.string()),
+    ]
+)
+
+
+def record_handles(con: duckdb.DuckDBPyConnection, registry: Registry, day: date) -> None:
+    """Bring `handles` up to the registry in force, in the transaction of the caller."""
+    rows = [
+        {
+            "handle": handle,
+            "tags": list(own.tags),
+            "relations": sorted(own.relations),
+            "depth": _depth(own),
+        }
+        for handle, own in registry.handles.items()
+    ]
+    put_table(con, "tracked", pa.Table.from_pylist(rows, schema=_TRACKED))
+    con.execute("SET VARIABLE run_day = ?", [day])
+    run_sql(con, "handles")
+
+
+def _depth(own: HandleSettings) -> str:
+    """`full`, or by list where they differ: `followers recent, following full`."""
+    depths = {
+        relation: counted(own.of(relation).max_pages or 0, "page")
+        if own.of(relation).max_pages
+        else str(own.of(relation).depth)
+        for relation in sorted(own.relations)
+    }
+    if len(set(depths.values())) == 1:
+        return next(iter(depths.values()))
+    return ", ".join(f"{relation} {depth}" for relation, depth in depths.items())

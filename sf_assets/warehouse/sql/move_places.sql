@@ -1,0 +1,7 @@
+-- Give what is stored of a list its new places: `moved` has relation, handle, old and new.
+UPDATE internal.presences SET place = m.new
+FROM moved AS m
+WHERE presences.relation = m.relation AND presences.handle = m.handle AND place = m.old;
+UPDATE internal.comparisons SET reach = m.new
+FROM moved AS m
+WHERE comparisons.relation = m.relation AND comparisons.handle = m.handle AND reach = m.old;

@@ -1,0 +1,143 @@
+-- What is derived of the snapshots and of the archive.
+
+-- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
+-- which claims it allows, and why. A snapshot without such a row is still to be derived. reach is
+-- the place down to which a reading went that stopped at what is known, null for any other: below
+-- it the list is as it was last read. unnamed counts accounts that the list shows without any name.
+CREATE TABLE IF NOT EXISTS internal.comparisons (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    attempt INTEGER,
+    pages INTEGER,
+    previous_date DATE,
+    common BIGINT,
+    chain BIGINT,
+    order_agreement DOUBLE,
+    losses VARCHAR,
+    gains VARCHAR,
+    reason VARCHAR,
+    reach DOUBLE,
+    unnamed INTEGER
+);
+
+-- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
+-- higher up. looked_on is the last day the account was read, where later readings stopped above it.
+-- undecided counts the lists without order since an account is back that was claimed lost.
+CREATE TABLE IF NOT EXISTS internal.presences (
+    relation VARCHAR,
+    handle VARCHAR,
+    account_id VARCHAR,
+    first_seen DATE,
+    last_seen DATE,
+    start_kind VARCHAR,
+    end_kind VARCHAR,
+    place DOUBLE,
+    account_handle VARCHAR,
+    looked_on DATE,
+    first_missed DATE,
+    followed_after DATE,
+    followed_before DATE,
+    undecided TINYINT
+);
+
+-- One row is one claim: an account came, came back or left between two snapshots. misses counts
+-- the later lists that would have shown an account that is claimed lost, and lack it; confirmed_on is
+-- the day of the list that confirmed the loss.
+CREATE TABLE IF NOT EXISTS internal.churn (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    previous_date DATE,
+    account_id VARCHAR,
+    account_handle VARCHAR,
+    change VARCHAR,
+    state VARCHAR,
+    evidence VARCHAR,
+    totals_agree BOOLEAN,
+    misses TINYINT,
+    confirmed_on DATE
+);
+
+-- One row is one absence that turned out to be none: not listed from missed_from to missed_to.
+CREATE TABLE IF NOT EXISTS internal.healings (
+    relation VARCHAR,
+    handle VARCHAR,
+    account_id VARCHAR,
+    missed_from DATE,
+    missed_to DATE
+);
+
+-- One row is one secUid, as a number, that was shown beside a numeric id: all lists of the home share
+-- this map, so that one person is one account_id in all of them.
+CREATE TABLE IF NOT EXISTS internal.ids (
+    sec_key UBIGINT,
+    account_id VARCHAR
+);
+
+-- One row is one handle an account was seen under in a list, for account_renames.
+CREATE TABLE IF NOT EXISTS internal.renames (
+    relation VARCHAR,
+    handle VARCHAR,
+    account_id VARCHAR,
+    from_handle VARCHAR,
+    to_handle VARCHAR,
+    seen_on DATE
+);
+
+-- One row is the newest known profile of an account, with the digests of the two list entries it is
+-- made of. Stored as small as it goes; internal.profiles shows what it says. A secUid is in one of
+-- two columns, the addresses of the picture as what they add to avatar_url.
+CREATE TABLE IF NOT EXISTS internal.stored_profiles (
+    account_id VARCHAR,
+    account_handle VARCHAR,
+    sec_uid_bytes BLOB,
+    sec_uid_text VARCHAR,
+    display_name VARCHAR,
+    bio VARCHAR,
+    verified BOOLEAN,
+    private_account BOOLEAN,
+    followers BIGINT,
+    following BIGINT,
+    posts BIGINT,
+    avatar_url VARCHAR,
+    avatar_rests STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR),
+    profile_url VARCHAR,
+    region VARCHAR,
+    "language" VARCHAR,
+    account_created_at TIMESTAMPTZ,
+    details VARCHAR,
+    followers_digest UINTEGER,
+    following_digest UINTEGER
+);
+
+-- One row is one handle-day of growth.
+CREATE TABLE IF NOT EXISTS main.follower_growth (
+    handle VARCHAR,
+    snapshot_date DATE,
+    followers_total BIGINT,
+    following_total BIGINT,
+    followers_net BIGINT,
+    followers_gained BIGINT,
+    followers_lost BIGINT,
+    followers_lost_provisional BIGINT,
+    followers_unknown BIGINT,
+    net_unexplained BIGINT,
+    growth_rate DOUBLE,
+    avg_daily_net_7d DOUBLE,
+    avg_daily_net_28d DOUBLE,
+    gap_days INTEGER,
+    completeness VARCHAR,
+    followers_lost_estimate BIGINT
+);
+
+-- One row is one change of a lookup status between two snapshots of one list.
+CREATE TABLE IF NOT EXISTS main.status_changes (
+    relation VARCHAR,
+    handle VARCHAR,
+    from_status VARCHAR,
+    to_status VARCHAR,
+    changed_on DATE,
+    previous_date DATE,
+    change_id VARCHAR
+);
