@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.runner import dagster_instance, failure_of
+from sf_assets.cli.runner import Runner, dagster_instance, failure_of
+from sf_assets.settings import load_settings
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 
@@ -132,9 +133,7 @@ def test_a_past_day_is_refused_without_a_request(tmp_path: Path) -> None:
         pipeline.snapshot(DAY2, "open")
         asked = len(server.requests)
         with dagster_instance(pipeline.home) as instance:
-            from sf_assets.cli.runner import Runner
-
-            (result,) = Runner(instance, pipeline.settings).snapshot(
+            (result,) = Runner(instance, load_settings()).snapshot(
                 DAY1, ["open"], ["followers"], refresh=False
             )
         assert not result.success
