@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import duckdb
-from pydantic import SecretStr
 
 from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import print_table
@@ -27,6 +26,7 @@ from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError
 from sf_assets.handles.settings import Registry, normalise_handle
 from sf_assets.ingest import preflight
+from sf_assets.ingest.client import client_of
 from sf_assets.ingest.reader import ListToRead, RunContext, first_page
 from sf_assets.ingest.run_budget import ask_balance
 from sf_assets.model import SnapshotKey
@@ -34,7 +34,6 @@ from sf_assets.settings import Settings
 from sf_assets.social_fetch import (
     ListWalk,
     LookupStatus,
-    SocialFetchClient,
     SocialFetchError,
     StopEverything,
 )
@@ -203,13 +202,7 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
     day = settings.day()
     landing = landing_at(home.landing, home.root)
     meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
-    async with SocialFetchClient(
-        api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),
-        base_url=settings.base_url,
-        max_tries=3,
-        max_wait=10,
-        headers={"X-Sim-Day": settings.today.isoformat()} if settings.today else None,
-    ) as client:
+    async with client_of(settings, max_tries=3, max_wait=10) as client:
         return await first_page(
             ListToRead(SnapshotKey(day, handle, "followers")),
             RunContext(

@@ -126,16 +126,14 @@ class Look:
 
 
 def finished_today(relation: Relation, look: Look) -> Verdict:
-    tracked = [
-        handle for handle in look.tracked(relation) if look.registry.due(handle, relation, look.day)
-    ]
+    due = [key.handle for key in look.registry.lists_due(look.day) if key.relation == relation]
     missing = [
         handle
-        for handle in tracked
+        for handle in due
         if look.newest.get((relation, handle), (date.min, None))[0] < look.day
     ]
     verdict = Verdict(
-        f"{len(tracked) - len(missing)} of {counted(len(tracked), 'due handle')} have their "
+        f"{len(due) - len(missing)} of {counted(len(due), 'due handle')} have their "
         f"{relation} of {look.day}",
         ("handle", "state"),
     )
