@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,9 @@ DEFAULT_WAIT_SECONDS = 600.0
 _PUBLISHED_NOW = "UPDATE internal.warehouse_format SET published_at = now()"
 # Of a lake: how often a commit that met another one is done again, each time a little later.
 CONFLICT_TRIES = 12
+
+# Opens the warehouse for writing, for the length of a `with` block.
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("sf_assets.warehouse")
