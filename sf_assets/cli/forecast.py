@@ -40,8 +40,8 @@ from sf_assets.social_fetch import (
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
-from sf_assets.text import counted, first_line
-from sf_assets.warehouse.connection import reading
+from sf_assets.text import counted
+from sf_assets.warehouse.connection import reading, why_unreadable
 
 _COLUMNS = (
     *("handle", "relation", "depth", "pages", "paid", "credits"),
@@ -96,10 +96,7 @@ def _known(
     except FileNotFoundError:
         return {}, {}
     except duckdb.Error as error:
-        raise SettingsError(
-            f"{home.readable} cannot be read ({first_line(error)}): run sf-assets "
-            "rebuild, or a snapshot, which publishes it anew"
-        ) from None
+        raise SettingsError(why_unreadable(home.readable, error)) from None
 
 
 def _row(one: ListForecast) -> list[Any]:

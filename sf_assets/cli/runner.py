@@ -6,7 +6,6 @@ import contextlib
 import glob
 import logging
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -205,6 +204,8 @@ class Failed(NamedTuple):
 
 def failure_of(result: dg.ExecuteInProcessResult) -> Failed:
     """Why a run that failed did."""
+    from sf_assets.defs.runs import root_cause
+
     if was_stopped(result):
         return Failed(
             "stopped before everything was read. What was landed is kept; the same command goes on "
@@ -221,9 +222,5 @@ def failure_of(result: dg.ExecuteInProcessResult) -> Failed:
                 tuple(map(str, reasons)) if isinstance(reasons, list) else (),
             )
         if data is not None and data.error is not None:
-            cause = data.error
-            while cause.cause is not None:
-                cause = cause.cause
-            # Our own errors are sentences; the class before them says nothing to a person.
-            return Failed(re.sub(r"^sf_assets\.[\w.]+: ", "", cause.message.strip()))
+            return Failed(root_cause(data.error))
     return Failed("the run failed; see it in the Dagster UI or add --verbose")

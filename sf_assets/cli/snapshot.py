@@ -44,20 +44,6 @@ class Manner:
     as_json: bool = False
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a snapshot came to: the stored lists, what they cost, what is wrong."""
-
-    day: date
-    lists: Sequence[dict[str, Any]]
-    lists_asked_for: int
-    pages_bought: int
-    credits: int
-    seconds: float
-    problems: Sequence[str]
-    exit_code: int
-
-
 def reasons_of(failed: Failed) -> list[str]:
     """Why a run failed, one line a list that did not finish."""
     # Where the vendor refused us, all lists say the same.
@@ -91,7 +77,7 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, manner: Manner)
     day = _day(settings, home)
     registry, _ = registry_in_force(home.registry)
     handles, relations, due_only = wanted.handles, wanted.relations, wanted.due_only
-    asked_for = registry.lists_of(handles, day, relations, due_only=due_only)
+    asked_for = registry.lists_of(handles, relations, day, due_only=due_only)
     with dagster_instance(home, verbose=manner.verbose) as instance:
         runner = Runner(instance, settings, verbose=manner.verbose)
         with contextlib.nullcontext() if manner.quiet else reading_progress():
@@ -107,19 +93,19 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, manner: Manner)
         if not problems:
             raise
         columns, rows = [], []  # why they failed says more
-    summary = Summary(
-        day=day,
-        lists=[dict(zip(columns, row, strict=True)) for row in rows],
-        lists_asked_for=len(asked_for),
-        pages_bought=pages,
-        credits=credits,
-        seconds=round(time.monotonic() - began, 1),
-        problems=problems,
-        exit_code=code,
-    )
+    answer = {
+        "day": day,
+        "lists": [dict(zip(columns, row, strict=True)) for row in rows],
+        "lists_asked_for": len(asked_for),
+        "pages_bought": pages,
+        "credits": credits,
+        "seconds": round(time.monotonic() - began, 1),
+        "problems": problems,
+        "exit_code": code,
+    }
     if not manner.quiet and not manner.as_json:
         print_table(columns, rows)
-    _show(summary, manner)
+    _show(answer, manner)
     return code
 
 
@@ -133,11 +119,11 @@ def _day(settings: Settings, home: Home) -> date:
     return day
 
 
-def _show(summary: Summary, manner: Manner) -> None:
-    for problem in summary.problems:
+def _show(answer: dict[str, Any], manner: Manner) -> None:
+    for problem in answer["problems"]:
         click.echo(f"sf-assets: {problem}", err=True)
-    stored, asked_for = len(summary.lists), summary.lists_asked_for
-    if summary.exit_code == FINE and stored < asked_for:
+    stored, asked_for = len(answer["lists"]), answer["lists_asked_for"]
+    if answer["exit_code"] == FINE and stored < asked_for:
         # No failure: what our own caps leave no page for waits for the next day.
         click.echo(
             f"sf-assets: {counted(asked_for - stored, 'list')} got no page: what may be spent "
@@ -146,10 +132,13 @@ def _show(summary: Summary, manner: Manner) -> None:
             err=True,
         )
     if manner.as_json:
-        print_json(vars(summary))
+        print_json(answer)
     elif not manner.quiet:
+        pages, credits = (
+            counted(answer["pages_bought"], "page"),
+            counted(answer["credits"], "credit"),
+        )
         click.echo(
-            f"{summary.day}: {stored} of {counted(asked_for, 'list')} stored; "
-            f"{counted(summary.pages_bought, 'page')} bought, "
-            f"{counted(summary.credits, 'credit')}, {summary.seconds:.1f} seconds"
+            f"{answer['day']}: {stored} of {counted(asked_for, 'list')} stored; {pages} bought, "
+            f"{credits}, {answer['seconds']:.1f} seconds"
         )

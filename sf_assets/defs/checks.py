@@ -410,12 +410,7 @@ def evaluations(
     """
     return [
         dg.AssetCheckEvaluation(
-            asset_key=keys.get(check.asset, audience.key(check.asset)),
-            check_name=check.name,
-            passed=verdict.passed,
-            severity=verdict.severity,
-            description=verdict.said,
-            metadata=_metadata(check, verdict),
+            asset_key=keys.get(check.asset, audience.key(check.asset)), **_result(check, verdict)
         )
         for check, verdict in evaluate(audience.home, audience.settings)
     ]
@@ -438,16 +433,19 @@ def build_checks(audience: Audience) -> dg.AssetChecksDefinition:
         for check, verdict in evaluate(audience.home, audience.settings):
             key = selected.get((check.asset, check.name))
             if key is not None:
-                yield dg.AssetCheckResult(
-                    asset_key=key.asset_key,
-                    check_name=check.name,
-                    passed=verdict.passed,
-                    severity=verdict.severity,
-                    description=verdict.said,
-                    metadata=_metadata(check, verdict),
-                )
+                yield dg.AssetCheckResult(asset_key=key.asset_key, **_result(check, verdict))
 
     return checks
+
+
+def _result(check: Check, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "check_name": check.name,
+        "passed": verdict.passed,
+        "severity": verdict.severity,
+        "description": verdict.said,
+        "metadata": _metadata(check, verdict),
+    }
 
 
 def _metadata(check: Check, verdict: Verdict) -> Mapping[str, dg.MetadataValue]:

@@ -53,22 +53,16 @@ def damage_sentence(rows: Iterable[SnapshotRow]) -> str | None:
     )
 
 
-def spending_event(
-    key: dg.AssetKey, spending: Spending, balances: Balances, not_begun: int
-) -> dg.AssetObservation:
+def spending_metadata(spending: Spending, balances: Balances, not_begun: int) -> dict[str, int]:
     """What a run paid, held against what it was expected to pay and against the balance."""
-    return dg.AssetObservation(
-        key,
-        description=spending.plan,
-        metadata={
-            "balance_before": balances.balance_before,
-            "balance_after": balances.balance_after,
-            "expected_credits": spending.expected,
-            "credits": balances.credits,
-            "unexplained": balances.unexplained,
-            "lists_without_a_page": not_begun,
-        },
-    )
+    return {
+        "balance_before": balances.balance_before,
+        "balance_after": balances.balance_after,
+        "expected_credits": spending.expected,
+        "credits": balances.credits,
+        "unexplained": balances.unexplained,
+        "lists_without_a_page": not_begun,
+    }
 
 
 def _some(ids: Sequence[str]) -> list[str]:

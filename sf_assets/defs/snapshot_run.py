@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -19,7 +20,7 @@ from sf_assets.defs.snapshot_metadata import (
     log_line,
     order_sentence,
     snapshot_event,
-    spending_event,
+    spending_metadata,
 )
 from sf_assets.defs.sources import SOCIAL_FETCH_API
 from sf_assets.errors import SfAssetsError
@@ -268,8 +269,9 @@ class SnapshotRun:
             balances = self.spending.finish()
             self._warn(self.outcome.capped())
             if balances is not None:
-                key, not_begun = self.audience.key(SOCIAL_FETCH_API), len(self.outcome.not_begun)
-                self.context.log_event(spending_event(key, self.spending, balances, not_begun))
+                metadata = spending_metadata(self.spending, balances, len(self.outcome.not_begun))
+                key = self.audience.key(SOCIAL_FETCH_API)
+                self._observe(key, self.spending.plan, metadata)
             left = left_behind(self.home, self.landing, since, day) | self.outcome.attempts
             paid = [one for key, attempts in left.items() for one in paid_for(key, attempts)]
             if paid or balances:
@@ -301,13 +303,8 @@ class SnapshotRun:
         """Fields the contract does not have, once a run: the landing keeps them, we do not read."""
         for relation, counts in self.outcome.strange_fields().items():
             self._warn(f"{ASSET_OF[relation]}: fields new to us: {counts}")
-            self.context.log_event(
-                dg.AssetObservation(
-                    self.asset_keys[relation],
-                    description="Social Fetch sends fields that its contract does not have.",
-                    metadata={"new_fields": counts},
-                )
-            )
+            description = "Social Fetch sends fields that its contract does not have."
+            self._observe(self.asset_keys[relation], description, {"new_fields": counts})
 
     def _fail_if_unfinished(self, plan: Plan) -> None:
         outcome = self.outcome
@@ -343,6 +340,10 @@ class SnapshotRun:
                 self._warn(f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem})")
         except (SfAssetsError, duckdb.Error, OSError) as error:
             self._warn(f"the heartbeat was not sent: {error}")
+
+    def _observe(self, key: dg.AssetKey, description: str, metadata: Mapping[str, Any]) -> None:
+        event = dg.AssetObservation(key, description=description, metadata=metadata)
+        self.context.log_event(event)
 
     def _warn(self, sentence: str | None) -> None:
         if sentence:
@@ -385,7 +386,7 @@ def _lists(
     for partition_key in partition_keys:
         day, handle = split_grid_key(partition_key)
         if is_handle(handle):
-            keys += registry.lists_of([handle], day, relations, due_only=due_only)
+            keys += registry.lists_of([handle], relations, day, due_only=due_only)
             continue
         label = ascii(handle)[1:-1][:60]
         refused |= {

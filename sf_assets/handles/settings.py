@@ -131,18 +131,12 @@ class Registry:
 
     def lists_due(self, day: date) -> list[SnapshotKey]:
         """The lists that are read on that day by themselves."""
-        return self.lists_of(self.handles, day, due_only=True)
+        return self.lists_of(self.handles, RELATIONS, day, due_only=True)
 
     def lists_of(
-        self,
-        handles: Iterable[str],
-        day: date,
-        relations: Sequence[Relation] = RELATIONS,
-        *,
-        due_only: bool,
+        self, handles: Iterable[str], relations: Sequence[Relation], day: date, *, due_only: bool
     ) -> list[SnapshotKey]:
-        """The lists of these handles on a day, of untracked ones those of the defaults; or only
-        those that are due."""
+        """The lists of these handles, of untracked ones as the defaults say; or those due."""
         return [
             SnapshotKey(day, handle, relation)
             for handle in handles
