@@ -137,7 +137,7 @@ def test_a_past_day_is_refused_without_a_request(tmp_path: Path) -> None:
                 DAY1, ["open"], ["followers"], refresh=False
             )
         assert not result.success
-        said, refused = failure_of(result)
+        said, refused, _ = failure_of(result)
         assert "the API knows only now" in said
         assert refused == ""
         assert len(server.requests) == asked
@@ -175,7 +175,7 @@ def test_a_handle_that_fails_does_not_fail_the_others(tmp_path: Path) -> None:
         server.set("bad", "followers", status="unheard_of")
         (result,) = pipeline.snapshot(DAY1, "good", "bad", relations=["followers"])
         assert not result.success
-        said, _ = failure_of(result)
+        said = failure_of(result).said
         assert "bad" in said
         with dagster_instance(pipeline.home) as instance:
             key = dg.AssetKey("follower_snapshots")

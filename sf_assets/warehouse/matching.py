@@ -33,11 +33,6 @@ class Match:
     by_handle: Bools
 
 
-def told_apart(number: Bools, sec: Bools, other_number: Bools, other_sec: Bools) -> Bools:
-    """Whether two different accounts show ids of one kind, which then differ."""
-    return (number & other_number) | (sec & other_sec)
-
-
 def find(keys: Keys, wanted: Keys) -> Ints:
     """The index in `keys` of each of `wanted`, -1 where it is not among them."""
     if len(keys) == 0:
