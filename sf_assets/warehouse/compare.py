@@ -170,11 +170,12 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )  # fmt: skip
     present = known & (rows["present"][found.account] if len(rows) else False)
     places = rows["place"]
+    established = before is not None and before.agreement is not None and not before.shuffled
     over = align(
         np.where(present, place, np.nan),
         np.where(known & ~present, place, np.nan),
         np.sort(places[~np.isnan(places)]),
-        established=before is not None and before.agreement is not None and not before.shuffled,
+        established=established,
     )
     if over.renumbered is not None:
         series.renumber(*over.renumbered)
@@ -193,6 +194,12 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
+    if over.common and not verdict.order and not established:
+        # The list gives everybody a place anew; the others stood in an order that counts no more.
+        elsewhere = ~np.isnan(rows["place"])
+        elsewhere[found.account[found.account >= 0]] = False
+        rows["place"][elsewhere] = np.nan
+        rows["changed"][elsewhere] = True
     before_places = rows["place"][rows["present"] & ~np.isnan(rows["place"])]
     return _Today(
         series,
@@ -253,12 +260,16 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
     if order:
         moved = _has_moved(today, entries, accounts, away | waiting)
+        sure = away & ~moved & np.isnan(rows["place"][accounts]) & _surely_left(rows, accounts)
+        moved |= sure
         _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
         lost = away & (rows["loss_state"][accounts] != State.none)
         heal(series, accounts[lost & ~moved], day)
         back = away & moved
         unclear = np.zeros(len(entries), dtype=bool)
         unclear[back] = _may_have_been_there(today, entries[back], gone)
+        if today.claims.gains != "all":
+            unclear |= sure & (entries >= today.over.front)
         _start(today, entries[back & ~unclear], Start.returned)
         # It left; on which day it came again, nobody can tell.
         series.confirm_losses(accounts[unclear], Proof.order, day)
@@ -273,15 +284,22 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         rows["undecided"][patient] += 1
         rows["changed"][patient] = True
         patient = patient[rows["undecided"][patient] >= PATIENCE]
-        # Lists without order for days. Who was away for lists that show everyone did leave.
-        sure = (rows["loss_state"][patient] == State.confirmed) & (
-            (rows["loss_proof"][patient] & Proof.exhaustive) > 0
-        )
+        # Lists without order for days.
+        sure = _surely_left(rows, patient)
         _decide_waiting(today, patient[~sure], patient[sure])
     stays = accounts[~away]
     stay_entries = entries[~away]
     _unseen_leave_and_return(today, stay_entries, stays)
     _keep_places(today)
+
+
+def _surely_left(rows: Accounts, accounts: Ints) -> Bools:
+    """Which of these were away for lists that show everyone: those did leave, wherever they are
+    back."""
+    surely: Bools = (rows["loss_state"][accounts] == State.confirmed) & (
+        (rows["loss_proof"][accounts] & Proof.exhaustive) > 0
+    )
+    return surely
 
 
 def _among_themselves(today: _Today, entries: Ints) -> bool:
@@ -299,8 +317,9 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     rows, over = today.rows, today.over
     moved = np.zeros(len(entries), dtype=bool)
     place = rows["place"][accounts]
+    placeless = asked & np.isnan(place)
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
-    if not len(suspects):
+    if not len(suspects) and not placeless.any():
         return moved
     stood = np.flatnonzero(rows["present"][accounts] & (over.places[entries] == place) & ~asked)
     last = np.where(
@@ -308,6 +327,9 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     )
     came = np.isin(rows["start"][accounts[stood]], (Start.gained, Start.returned))
     first = rows["first"][accounts[stood]]
+    for day in np.unique(last[placeless]).tolist():
+        newer = entries[stood[came & (first > day)]]
+        moved |= placeless & (last == day) & (entries < newer.max(initial=-1))
     for day in np.unique(last[suspects]).tolist():
         proves = stood[came | (first <= day)]
         if not len(proves):

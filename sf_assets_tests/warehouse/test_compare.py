@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,6 +137,43 @@ def test_a_list_without_order_decides_nothing_about_who_is_back() -> None:
     lists.tell(BASE, 30)
     assert (lists.loss(15)[0], lists.of(15)["start"]) == ("none", Start.baseline)
     assert [gain for gain in lists.series.changes.gains if gain[0] == 15] == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_only_shown_on_days_without_order_has_no_place_to_be_missing_from(seed: int) -> None:
+    """A window of the newest 30 of 60, and on shuffled days any 30 of them; nobody leaves."""
+    chance = random.Random(seed)
+    everybody = list(range(60, 0, -1))
+    for shuffled_days in itertools.product([False, True], repeat=4):
+        lists = Lists()
+        for shuffled in (*shuffled_days, False, False, False, False, False):
+            lists.tell(chance.sample(everybody, 30) if shuffled else everybody[:30], 60)
+            lost = lists.series.accounts["loss_state"] != State.none
+            assert not lost.any(), (shuffled_days, lists.told)
+
+
+@pytest.mark.parametrize("total", [30, 90])
+def test_who_left_before_the_order_was_lost_and_is_back_above_newer_accounts_returned(
+    total: int,
+) -> None:
+    chance = random.Random(1)
+    lists = Lists().tell(BASE, total).tell(without(15), total - 1)
+    for _ in range(2):
+        lists.tell(chance.sample(without(15), 29), total - 1)
+    for _ in range(3):
+        lists.tell(without(15), total - 1)
+    lists.tell((31, *without(15)), total)
+    lists.tell((15, 31, *without(15)), total + 1)
+    assert (lists.of(15)["start"], lists.of(15)["first"]) == (Start.returned, 9)
+
+
+def test_who_was_away_for_lists_that_show_everyone_left_whatever_its_place() -> None:
+    lists = Lists().tell(BASE).tell(random.Random(1).sample(without(15), 29))
+    lists.tell(without(15)).tell(without(15)).tell(without(15))
+    assert lists.loss(15)[0] == "confirmed"
+    lists.tell(BASE)
+    assert lists.of(15)["start"] == Start.returned
+    assert lists.series.changes.healed == []
 
 
 def test_the_other_list_finds_a_loss_below_the_window_and_clears_a_flicker() -> None:
