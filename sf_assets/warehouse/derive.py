@@ -23,7 +23,7 @@ from sf_assets.settings import SfAssetsError
 from sf_assets.warehouse.chunk import Chunk, Snapshot, shown_on_other_side
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.schema import RULES
-from sf_assets.warehouse.statements import put_table, run_sql, sql
+from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
 # So many accounts are compared at a time; bounds the memory.
 ACCOUNTS_AT_A_TIME = 500_000
@@ -108,7 +108,7 @@ def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
 class _Derivation:
     def __init__(self, con: duckdb.DuckDBPyConnection, archive: Path) -> None:
-        self.con, self.archive, self.done = con, archive, Derived()
+        self.con, self.archive, self.done, self.rows = con, archive, Derived(), Rows(con)
 
     def run(self) -> Derived:
         con, done = self.con, self.done
@@ -226,7 +226,7 @@ class _Derivation:
         """Compare each snapshot with the one before it; returns series to be started anew."""
         if not snapshots:
             return set()
-        chunk = Chunk(self.con, self.archive, snapshots)
+        chunk = Chunk(self.con, self.archive, snapshots, self.rows)
         restart = {_Name(*name) for name in chunk.read()}
         self._forget(restart)
         chunk.drop(restart)
