@@ -32,6 +32,7 @@ from sf_assets.warehouse.matching import (
     heal,
     match,
     merge_nameless,
+    namesakes,
     possible_renames,
     same_kind,
 )
@@ -170,7 +171,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )  # fmt: skip
     present = known & (rows["present"][found.account] if len(rows) else False)
     places = rows["place"]
-    established = before is not None and before.agreement is not None and not before.shuffled
+    established = _established(series.readings)
     over = align(
         np.where(present, place, np.nan),
         np.where(known & ~present, place, np.nan),
@@ -212,6 +213,12 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
         np.sort(before_places),
         before,
     )
+
+
+def _established(readings: list[Reading]) -> bool:
+    """Whether the last of these is in order with those before it: a next one that is not does not
+    give anybody a place."""
+    return bool(readings) and readings[-1].agreement is not None and not readings[-1].shuffled
 
 
 def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:
@@ -260,7 +267,10 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
     if order:
         moved = _has_moved(today, entries, accounts, away | waiting)
-        sure = away & ~moved & np.isnan(rows["place"][accounts]) & _surely_left(rows, accounts)
+        # Where no place says whether they ever left; a few alone are in order by chance.
+        alone = not today.order and np.count_nonzero(away) < HOLE_SIZE
+        sure = away & ~moved & (alone | np.isnan(rows["place"][accounts]))
+        sure &= _surely_left(rows, accounts)
         moved |= sure
         _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
         lost = away & (rows["loss_state"][accounts] != State.none)
@@ -473,8 +483,12 @@ def _keep_places(today: _Today) -> None:
 
 
 def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
-    """Which of these entries the list before may have shown under another name, or without one."""
-    rows, listing = today.rows, today.listing
+    """Which of these entries the list before may have shown under another name, or without one,
+    or not have reached, as it was in no order."""
+    rows, listing, readings = today.rows, today.listing, today.series.readings
+    cut_off = _established(readings[:-1]) and not readings[-1].exhaustive
+    if cut_off and readings[-1].shuffled:
+        return np.ones(len(entries), dtype=bool)
     _, unclear = possible_renames(
         today.last_gap_of(gone),
         same_kind(rows["number"][gone], rows["sec"][gone]),
@@ -501,6 +515,10 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         # The order contradicts a gain further down, whatever the list before showed.
         start = np.where(above & ~unclear, Start.gained, Start.revealed)
     elif today.claims.gains == "all":
+        # Without order whoever bears the handle of somebody who is away may be the same.
+        away = np.ones(len(rows), dtype=bool)
+        away[found.account[found.account >= 0]] = False
+        unclear |= namesakes(rows, away, listing, entries) >= 0
         start = np.where(unclear, Start.revealed, Start.gained)
     else:
         start = np.full(len(entries), Start.revealed)

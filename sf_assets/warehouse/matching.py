@@ -60,7 +60,7 @@ def match(series: Series, listing: Listing) -> Match:
     for entries in (np.flatnonzero(has_id & (account < 0)), np.flatnonzero(~has_id)):
         if not len(entries) or not free.any():
             continue
-        found = _by_handle(rows, free, listing, entries)
+        found = namesakes(rows, free, listing, entries)
         chosen = entries[found >= 0]
         account[chosen] = found[found >= 0]
         by_handle[chosen] = True
@@ -68,7 +68,7 @@ def match(series: Series, listing: Listing) -> Match:
     return Match(account, by_handle)
 
 
-def _by_handle(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> Ints:
+def namesakes(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> Ints:
     """For each of `entries` the likeliest free account of that handle, each account once.
 
     Who is in the list already goes before who was, and of those who was seen last.

@@ -176,6 +176,31 @@ def test_who_was_away_for_lists_that_show_everyone_left_whatever_its_place() -> 
     assert lists.series.changes.healed == []
 
 
+def test_who_was_away_for_lists_that_show_everyone_is_back_after_an_empty_one() -> None:
+    lists = Lists().tell([6, 3]).tell([6]).tell([6]).tell([6]).tell([]).tell([3])
+    assert (lists.of(3)["start"], lists.of(3)["first"]) == (Start.returned, 6)
+    # All of them, in the order in which they stood: they had never left.
+    lists = Lists().tell(BASE).tell(without(15)).tell([]).tell([]).tell([]).tell(BASE)
+    assert {lists.of(n)["start"] for n in BASE} == {Start.baseline}
+
+
+def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
+    lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(without(15), 90)
+    shuffled = random.Random(1).sample((*without(15), *range(60, 90)), 30)
+    lists.tell(shuffled, 90).tell((15, 32, 31, *without(15)), 90)
+    assert {lists.of(n)["start"] for n in (15, 31, 32)} == {Start.revealed}
+    assert lists.loss(15)[0] == "none"
+    assert lists.series.changes.gains == []
+    lists.tell((33, 15, 32, 31, *without(15)), 90)
+    assert lists.of(33)["start"] == Start.gained
+
+
+def test_a_nameless_bearer_of_a_handle_on_a_day_without_order_may_be_who_was_away() -> None:
+    lists = Lists().tell(BASE).tell(without(15))
+    lists.tell(random.Random(1).sample(BASE, 30), nameless=[15]).tell(BASE)
+    assert (lists.loss(15)[0], lists.of(15)["start"]) == ("none", Start.baseline)
+
+
 def test_the_other_list_finds_a_loss_below_the_window_and_clears_a_flicker() -> None:
     lists = Lists().tell(BASE, 90).tell(without(1), 90, facts={1: False})
     assert lists.loss(1) == ("provisional", Proof.other_list)
