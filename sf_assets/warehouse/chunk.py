@@ -196,7 +196,9 @@ class Chunk:
             for name, table in out.tables().items():
                 self._rows.put(f"out_{name}", table)
             self._renumber()
+            self._rows.query("named", "named")
             run_sql(con, "derive_write")
+            self._rows.query("sightings", "sightings")
             run_sql(con, "derive_profiles")
         else:
             con.execute(

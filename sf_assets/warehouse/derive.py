@@ -83,22 +83,17 @@ def _memory(con: duckdb.DuckDBPyConnection) -> int:
     """Megabytes that DuckDB may hold before it spills to the disk; by itself it takes all it gets.
 
     Lists that are compared at a time need about 600 bytes an account (measured on lists of 5,000
-    and of 200,000), and are hardly quicker with more. What many days need cannot be spilled: DuckDB
-    keeps dropped tables until the transaction ends, 450 bytes an account (measured on 365 days).
+    and of 200,000, and on 365 days of 2,000), and are hardly quicker with more.
     """
-    size, total = con.execute(
-        "SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0), coalesce(sum(accounts), 0)"
-        " FROM (SELECT sum(s.listed) AS accounts, max(s.listed) AS longest "
+    size = con.execute(
+        "SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0) "
+        "FROM (SELECT sum(s.listed) AS accounts, max(s.listed) AS longest "
         "FROM internal.snapshots AS s SEMI JOIN ("
         f"SELECT DISTINCT s.relation, s.handle FROM {_WAITING}) AS w "
         "ON w.relation = s.relation AND w.handle = s.handle GROUP BY s.snapshot_date)",
         [ACCOUNTS_AT_A_TIME],
-    ).fetchall()[0]
-    many_days = con.execute(sql("pending")).execute(
-        "SELECT bool_or(replay OR days > 1) FROM pending_series"
-    )
-    days = int(total) if many_days.fetchall()[0][0] else 0
-    return 48 + (max(int(size), ACCOUNTS_OF_MANY_DAYS) * 600 + days * 450) // 1_000_000
+    ).fetchall()[0][0]
+    return 48 + max(int(size), ACCOUNTS_OF_MANY_DAYS) * 600 // 1_000_000
 
 
 def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
