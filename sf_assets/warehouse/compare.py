@@ -327,11 +327,16 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     rows, over = today.rows, today.over
     moved = np.zeros(len(entries), dtype=bool)
     place = rows["place"][accounts]
+    stays = ~asked & ~np.isnan(place)
+    stood = np.flatnonzero(stays & (over.places[entries] == place))
+    # A page of the day before shows a whole block above its place: who is in it proves nothing.
+    in_place = np.concatenate([[True], over.in_chain[entries[stays]], [True]])
+    above = np.cumsum(stays)
+    asked = asked & in_place[above] & in_place[above + 1]
     placeless = asked & np.isnan(place)
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
     if not len(suspects) and not placeless.any():
         return moved
-    stood = np.flatnonzero(rows["present"][accounts] & (over.places[entries] == place) & ~asked)
     last = np.where(
         rows["undecided"][accounts] > 0, rows["loss_from"][accounts], rows["last"][accounts]
     )
@@ -692,7 +697,7 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     shown_above = _would_show(today, accounts)
     shows = (today.shows_all | shown_above | does_not) & ~withdrawn
     blocked = follows | has_bearer(series, today.listing, today.found, accounts)
-    blocked |= today.unnamed_beside(accounts)
+    blocked |= today.unnamed_beside(accounts) | _may_be_renamed(today, accounts)
     # Followed all the while, the other list says: the loss is none, although the list lacks it.
     retracted = follows & ~withdrawn
     counted = shows & ~retracted

@@ -184,6 +184,23 @@ def test_who_was_away_for_lists_that_show_everyone_is_back_after_an_empty_one() 
     assert {lists.of(n)["start"] for n in BASE} == {Start.baseline}
 
 
+def test_who_is_back_in_a_block_out_of_its_place_has_not_moved() -> None:
+    block = (16, 15, 14)  # a page of the day before, shown again further up
+    lists = Lists().tell(BASE, 90).tell(without(15), 90)
+    lists.tell((30, 29, *block, *(n for n in BASE if n < 29 and n not in block)), 90)
+    assert (lists.of(15)["start"], lists.of(15)["present"]) == (Start.baseline, True)
+    assert lists.series.changes.gains == []
+
+
+def test_a_loss_of_whom_another_name_may_be_back_for_is_not_confirmed() -> None:
+    renamed = tuple(50 if n == 15 else n for n in BASE)
+    lists = Lists().tell(BASE, 90, nameless=[15])
+    lists.tell(renamed, 90, nameless=[50]).tell(without(15), 90)
+    for _ in range(5):
+        lists.tell(renamed, 90, nameless=[50])
+    assert lists.loss(10_015)[0] == "none"
+
+
 def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
     lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(without(15), 90)
     shuffled = random.Random(1).sample((*without(15), *range(60, 90)), 30)
