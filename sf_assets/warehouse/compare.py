@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sf_assets.membership import (
     HOLE_SIZE,
@@ -330,9 +331,10 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     stays = ~asked & ~np.isnan(place)
     stood = np.flatnonzero(stays & (over.places[entries] == place))
     # A page of the day before shows a whole block above its place: who is in it proves nothing.
-    in_place = np.concatenate([[True], over.in_chain[entries[stays]], [True]])
-    above = np.cumsum(stays)
-    asked = asked & in_place[above] & in_place[above + 1]
+    displaced = np.pad(~over.in_chain[entries[stays]], HOLE_SIZE)
+    block = np.all(sliding_window_view(displaced, HOLE_SIZE), axis=1)
+    beside_block: Bools = np.any(sliding_window_view(block, HOLE_SIZE + 1), axis=1)
+    asked = asked & ~beside_block[np.cumsum(stays)]
     placeless = asked & np.isnan(place)
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
     if not len(suspects) and not placeless.any():

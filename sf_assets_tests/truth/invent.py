@@ -234,8 +234,10 @@ class _Inventor:
         counted = frozenset((true - uncounted) | phantoms)
         shown_at_all = [p for p in order if p not in shown.missing]
         if day and chance.random() < manner.shuffle and len(shown_at_all) > 5:
-            # Also whom the window does not reach on other days.
-            chance.shuffle(shown_at_all)
+            # Also whom the window does not reach on other days; a narrow one would have so few in
+            # common with the day before that they are in order by chance.
+            narrow = shown_at_all[: manner.cap] if manner.cap == 12 else shown_at_all
+            shown_at_all = chance.sample(narrow, len(narrow))
             quirks.add("shuffled")
         listed = shown_at_all[: manner.cap]
         total: int | None = len(counted)

@@ -185,11 +185,16 @@ def test_who_was_away_for_lists_that_show_everyone_is_back_after_an_empty_one() 
 
 
 def test_who_is_back_in_a_block_out_of_its_place_has_not_moved() -> None:
-    block = (16, 15, 14)  # a page of the day before, shown again further up
-    lists = Lists().tell(BASE, 90).tell(without(15), 90)
-    lists.tell((30, 29, *block, *(n for n in BASE if n < 29 and n not in block)), 90)
+    block = (17, 16, 15, 14, 13)  # a page of the day before, shown again further up
+    many = tuple(range(90, 0, -1))
+    lists = Lists().tell(many, 200).tell([n for n in many if n != 15], 200)
+    lists.tell((90, 89, *block, *(n for n in many if n < 89 and n not in block)), 200)
     assert (lists.of(15)["start"], lists.of(15)["present"]) == (Start.baseline, True)
     assert lists.series.changes.gains == []
+    # One other that is above its place has come back, too.
+    lists = Lists().tell(BASE, 90).tell(without(15), 90)
+    lists.tell((15, 16, *without(15, 16)), 90)
+    assert lists.of(15)["start"] == Start.returned
 
 
 def test_a_loss_of_whom_another_name_may_be_back_for_is_not_confirmed() -> None:
@@ -199,6 +204,16 @@ def test_a_loss_of_whom_another_name_may_be_back_for_is_not_confirmed() -> None:
     for _ in range(5):
         lists.tell(renamed, 90, nameless=[50])
     assert lists.loss(10_015)[0] == "none"
+
+
+def test_neighbours_without_ids_that_take_over_handles_are_renamed_and_not_gone() -> None:
+    nameless = (50, *BASE)
+    # 15 is called 14 from now on, and 14 is called 50.
+    renamed = tuple({15: 14, 14: 50}.get(n, n) for n in BASE)
+    lists = Lists().tell(BASE, nameless=nameless)
+    for _ in range(4):
+        lists.tell(renamed, nameless=nameless)
+    assert {lists.loss(10_000 + n)[0] for n in BASE} == {"none"}
 
 
 def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
