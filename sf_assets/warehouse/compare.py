@@ -699,7 +699,9 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     shown_above = _would_show(today, accounts)
     shows = (today.shows_all | shown_above | does_not) & ~withdrawn
     blocked = follows | has_bearer(series, today.listing, today.found, accounts)
-    blocked |= today.unnamed_beside(accounts) | _may_be_renamed(today, accounts)
+    # Who had another name already before the loss may have been missing then.
+    blocked |= _may_be_renamed(today, accounts, rows["loss_on"][accounts])
+    blocked |= today.unnamed_beside(accounts)
     # Followed all the while, the other list says: the loss is none, although the list lacks it.
     retracted = follows & ~withdrawn
     counted = shows & ~retracted
@@ -797,7 +799,8 @@ def _settle(today: _Today, accounts: Ints) -> None:
     accounts, proof, follows = accounts[proof > 0], proof[proof > 0], follows[proof > 0]
     if not len(accounts):
         return
-    renamed = _may_be_renamed(today, accounts) | today.unnamed_beside(accounts)
+    until = np.full(len(accounts), today.listing.day + 1)
+    renamed = _may_be_renamed(today, accounts, until) | today.unnamed_beside(accounts)
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, accounts)
     lost = accounts[~blocked]
     rows["end"][lost] = End.lost
@@ -807,11 +810,11 @@ def _settle(today: _Today, accounts: Ints) -> None:
     _claim_losses(today, lost, proof[~blocked])
 
 
-def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
+def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
     """Which of these absent accounts may be somebody in the list under another name.
 
-    Somebody without ids who came since it was last seen, and stands between the same accounts that
-    were in the list already then.
+    Somebody without ids who came since it was last seen, before a day `until`, and stands between
+    the same accounts that were in the list already then.
     """
     rows, listing = today.rows, today.listing
     result = np.zeros(len(accounts), dtype=bool)
@@ -819,9 +822,12 @@ def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
     kinds = same_kind(rows["number"][accounts], rows["sec"][accounts])
     listed_kinds = same_kind(rows["number"][listed], rows["sec"][listed])
     entries = np.arange(len(listing))
-    for day in np.unique(rows["last"][accounts]).tolist():
-        own = np.flatnonzero(rows["last"][accounts] == day)
-        since = np.flatnonzero(rows["first"][listed] > day)
+    spans = np.stack([rows["last"][accounts], until], axis=1)
+    for day, end in np.unique(spans, axis=0).tolist():
+        own = np.flatnonzero((spans == (day, end)).all(axis=1))
+        since = np.flatnonzero((rows["first"][listed] > day) & (rows["first"][listed] < end))
+        if not len(since):
+            continue
         if today.order:
             stood = np.flatnonzero(today.over.in_chain & (rows["first"][listed] <= day))
             gaps = np.searchsorted(stood, entries[since], side="right")

@@ -175,7 +175,9 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
             changes.moved_gains.append((spell, account, first))
     else:
         heal(series, one, first)
-    rows["place"][account] = rows["place"][spell]
+    # Who never left stands where it stood.
+    if came in (Start.gained, Start.returned) or np.isnan(rows["place"][account]):
+        rows["place"][account] = rows["place"][spell]
     rows["present"][account] = True
     rows["end"][account] = End.none
     rows["missed"][account] = NONE
