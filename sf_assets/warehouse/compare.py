@@ -401,6 +401,8 @@ def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> No
     before, rows, series = today.before, today.rows, today.series
     if before is None or before.reach is None or not today.order:
         return
+    if before.shuffled:
+        return  # it may have shown them: nobody knows how deep it went
     place = rows["place"][accounts]
     again = (entries < today.over.front) & (place < before.reach) & (
         place < today.over.floor[entries]
@@ -456,7 +458,8 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
     chain = np.flatnonzero(today.over.in_chain)
     rows = today.rows[today.found.account[chain]]
     before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
-    after[chain] = rows["after"]
+    # A handle alone may have passed to another account on a day without order.
+    after[chain] = np.where(rows["number"] | rows["sec"], rows["after"], NONE)
     # Who left and came again unseen stands above people who follow for longer. So whoever stands
     # below came before a day only where as many as make a hole say so, all above it.
     few: list[int] = [day] * HOLE_SIZE

@@ -32,8 +32,10 @@ class Lists:
         *,
         facts: dict[int, bool] | None = None,
         nameless: Sequence[int] = (),
+        recent: bool = False,
     ) -> Lists:
-        """`total` -1: as many as are listed. Whoever is `nameless` shows a handle alone."""
+        """`total` -1: as many as are listed. Whoever is `nameless` shows a handle alone; a `recent`
+        reading stopped at what is known."""
         self.told += 1
         count = len(accounts)
         known = usable_total(count, count if total == -1 else total)
@@ -44,9 +46,9 @@ class Lists:
             Listing(
                 number=self.told,
                 day=self.told,
-                exhaustive=known is not None and known <= count,
+                exhaustive=known is not None and known <= count and not recent,
                 complete=known is None or abs(known - count) <= 2,
-                until_known=False,
+                until_known=recent,
                 total=known,
                 entry=np.arange(count),
                 key=np.array(keys, dtype=np.uint64),
@@ -214,6 +216,23 @@ def test_neighbours_without_ids_that_take_over_handles_are_renamed_and_not_gone(
     for _ in range(4):
         lists.tell(renamed, nameless=nameless)
     assert {lists.loss(10_000 + n)[0] for n in BASE} == {"none"}
+
+
+def test_who_is_on_top_of_a_recent_reading_without_order_came_back_before_the_next() -> None:
+    back = (13, *without(13))
+    lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(back[:9], 90, recent=True)
+    assert lists.series.readings[-1].shuffled
+    lists.tell((31, *back), 90)
+    assert (lists.of(13)["start"], lists.series.changes.gains) == (Start.baseline, [])
+
+
+def test_who_never_left_keeps_its_place_though_it_showed_no_id_for_a_day() -> None:
+    # 2 shows a handle alone and stands elsewhere while 3 is missing; then both are as they were.
+    many = tuple(range(60, 0, -1))
+    lists = Lists().tell(many, 200)
+    lists.tell([2, *(n for n in many if n not in (2, 3))], 200, nameless=[2])
+    lists.tell([n for n in many if n != 3], 200).tell(many, 200)
+    assert lists.of(3)["start"] == Start.baseline
 
 
 def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
