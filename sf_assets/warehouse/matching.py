@@ -246,9 +246,9 @@ def possible_renames(
     gone_there |= gone_there[ANYWHERE]
     gone = (new_there[gaps] & ~TOLD_APART[kinds]).any(axis=1)
     new = (gone_there[new_gaps] & ~TOLD_APART[new_kinds]).any(axis=1)
-    # A newcomer further down, where nobody is gone: neighbours that took over names of each other.
-    strays = np.isin(np.arange(4), new_kinds[(new_gaps > 0) & ~new])
-    gone |= (strays & ~TOLD_APART[kinds]).any(axis=1)
+    # A newcomer further down, where nobody is gone: neighbours without ids took over each other's
+    # names.
+    gone |= (kinds == 0) & bool(np.any((new_gaps > 0) & ~new & (new_kinds == 0)))
     return gone, new
 
 
