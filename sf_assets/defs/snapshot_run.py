@@ -159,7 +159,7 @@ class SnapshotRun:
                 # It is only a copy, or of an older version: the warehouse has today's form as soon
                 # as it was opened.
                 self.context.log.warning(f"{self.home.readable} is renewed ({first_line(error)})")
-                with contextlib.suppress(SfAssetsError, duckdb.Error):
+                with contextlib.suppress(SfAssetsError, duckdb.Error, OSError):
                     with self.audience.writing():
                         pass
                     self._publish()
