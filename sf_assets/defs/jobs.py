@@ -7,10 +7,15 @@ import dagster as dg
 from pydantic import Field
 
 from sf_assets import alerts
-from sf_assets.defs.audience import ALERT_JOB, DERIVE_JOB, SNAPSHOTS_JOB, Audience
+from sf_assets.defs.audience import (
+    ALERT_JOB,
+    DERIVE_JOB,
+    MADE_BY_TAG,
+    SNAPSHOTS_JOB,
+    Audience,
+)
 from sf_assets.defs.partitions import HandleRange
 from sf_assets.defs.runs import DAY_TAG
-from sf_assets.defs.specs import MADE_BY_TAG
 from sf_assets.warehouse.connection import locked
 
 # How long a delivery waits for another one of the same home.

@@ -37,6 +37,17 @@ def location_of(context: dg.SensorEvaluationContext) -> str | None:
     return origin.location_name if origin is not None else None
 
 
+def as_loaded(
+    audience: Audience, context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext
+) -> Audience:
+    """The audience with its assets' keys in the code location of a tick, which may be others."""
+    try:
+        repository = context.repository_def
+    except dg.DagsterInvariantViolationError:
+        return audience  # a tick that is evaluated by hand
+    return audience.loaded_in(repository) if repository else audience
+
+
 def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> bool:
     """Whether a run is of this home.
 
