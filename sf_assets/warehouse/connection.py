@@ -27,8 +27,6 @@ from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, format_of, prepare
 from sf_assets.warehouse.statements import STORAGE_VERSION, transaction
 
 DEFAULT_WAIT_SECONDS = 600.0
-# What is committed is for people at once: from a lake directly, of a file within the same run.
-_PUBLISHED_NOW = "UPDATE internal.warehouse_format SET published_at = now()"
 # Of a lake: how often a commit that met another one is done again, each time a little later.
 CONFLICT_TRIES = 12
 
@@ -149,17 +147,13 @@ def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Res
 
     if not is_lake(con):
         with transaction(con):
-            result = work()
-            con.execute(_PUBLISHED_NOW)
-            return result
+            return work()
     for attempt in range(CONFLICT_TRIES):
         if attempt:
             time.sleep(random.uniform(0, min(8.0, 0.1 * 2**attempt)))
         try:
             with transaction(con):
                 con.execute(f"UPDATE internal.{turn}_turn SET taken = taken + 1")
-                if turn == "derive":  # else a load and a derivation would meet on this row
-                    con.execute(_PUBLISHED_NOW)
                 return work()
         except duckdb.Error as error:
             if not _CONFLICT.search(str(error)):

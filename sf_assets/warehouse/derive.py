@@ -121,6 +121,8 @@ class _Derivation:
         run_sql(con, "growth")
         run_sql(con, "status_changes")
         run_sql(con, "drop_unseen_profiles")
+        # What is committed is for people at once: from a lake directly, of a file in the same run.
+        con.execute("UPDATE internal.warehouse_format SET published_at = now()")
         return done
 
     def _decided_late(self) -> set[_Name]:

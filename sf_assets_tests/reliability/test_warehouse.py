@@ -420,7 +420,7 @@ def test_a_full_disk_loses_nothing_and_buys_nothing_twice(
 # The size of any file is limited from the named step on, as if the disk had no more room.
 FULL_DISK = """
 import resource
-from sf_assets.defs import snapshots
+from sf_assets.defs import snapshot_run as snapshots
 from sf_assets.cli.main import main
 
 def limited(call):
