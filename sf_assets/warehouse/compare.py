@@ -196,8 +196,9 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
-    if over.common and not verdict.order and not established:
-        # The list gives everybody a place anew; the others stood in an order that counts no more.
+    if over.common and not verdict.order and not established and not listing.until_known:
+        # A list read to its end gives everybody a place anew; the others stood in an order that
+        # counts no more. One that was read until known says nothing of those below.
         elsewhere = ~np.isnan(rows["place"])
         elsewhere[found.account[found.account >= 0]] = False
         rows["place"][elsewhere] = np.nan
