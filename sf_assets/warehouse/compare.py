@@ -331,10 +331,11 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     stays = ~asked & ~np.isnan(place)
     stood = np.flatnonzero(stays & (over.places[entries] == place))
     # A page of the day before shows a whole block above its place: who is in it proves nothing.
+    # (Above the front are those who came back.)
     displaced = np.pad(~over.in_chain[entries[stays]], HOLE_SIZE)
     block = np.all(sliding_window_view(displaced, HOLE_SIZE), axis=1)
     beside_block: Bools = np.any(sliding_window_view(block, HOLE_SIZE + 1), axis=1)
-    asked = asked & ~beside_block[np.cumsum(stays)]
+    asked = asked & ~(beside_block[np.cumsum(stays)] & (entries > over.front))
     placeless = asked & np.isnan(place)
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
     if not len(suspects) and not placeless.any():

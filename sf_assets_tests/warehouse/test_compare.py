@@ -193,9 +193,9 @@ def test_who_is_back_in_a_block_out_of_its_place_has_not_moved() -> None:
     lists.tell((90, 89, *block, *(n for n in many if n < 89 and n not in block)), 200)
     assert (lists.of(15)["start"], lists.of(15)["present"]) == (Start.baseline, True)
     assert lists.series.changes.gains == []
-    # One other that is above its place has come back, too.
-    lists = Lists().tell(BASE, 90).tell(without(15), 90)
-    lists.tell((15, 16, *without(15, 16)), 90)
+    # Others that are on top left and came back, too.
+    lists = Lists().tell(many, 200).tell([n for n in many if n != 15], 200)
+    lists.tell((17, 16, 15, 14, 13, *(n for n in many if n not in block)), 200)
     assert lists.of(15)["start"] == Start.returned
 
 
