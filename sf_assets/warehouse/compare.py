@@ -196,7 +196,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
-    if over.common and not verdict.order and not established:
+    if over.common and not (verdict.order or established or listing.until_known):
         # The list gives everybody a place anew; the others stood in an order that counts no more.
         elsewhere = ~np.isnan(rows["place"])
         elsewhere[found.account[found.account >= 0]] = False
@@ -402,8 +402,6 @@ def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> No
     before, rows, series = today.before, today.rows, today.series
     if before is None or before.reach is None or not today.order:
         return
-    if before.shuffled:
-        return  # it may have shown them: nobody knows how deep it went
     place = rows["place"][accounts]
     again = (entries < today.over.front) & (place < before.reach) & (
         place < today.over.floor[entries]
@@ -480,6 +478,10 @@ def _keep_places(today: _Today) -> None:
     accounts = found.account[entries]
     places = today.over.places[entries]
     new_place = ~np.isnan(places) & (places != rows["place"][accounts])
+    if today.listing.until_known and not today.order:
+        # Who stands elsewhere came back, nobody knows when: it gets a place with the next list.
+        new_place = ~today.over.in_chain[entries]
+        places = np.full(len(entries), np.nan)
     rows["place"][accounts[new_place]] = places[new_place]
     rows["changed"][accounts[new_place]] = True
     handles = today.listing.handle[entries]
@@ -497,8 +499,10 @@ def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
     """Which of these entries the list before may have shown under another name, or without one,
     or not have reached, as it was in no order."""
     rows, listing, readings = today.rows, today.listing, today.series.readings
-    cut_off = _established(readings[:-1]) and not readings[-1].exhaustive
-    if cut_off and readings[-1].shuffled:
+    before = today.before
+    # (A reading that stopped at what is known found that in order.)
+    cut_off = before is not None and before.reach is None and not before.exhaustive
+    if cut_off and readings[-1].shuffled and _established(readings[:-1]):
         return np.ones(len(entries), dtype=bool)
     _, unclear = possible_renames(
         today.last_gap_of(gone),

@@ -223,7 +223,7 @@ def test_who_is_on_top_of_a_recent_reading_without_order_came_back_before_the_ne
     lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(back[:9], 90, recent=True)
     assert lists.series.readings[-1].shuffled
     lists.tell((31, *back), 90)
-    assert (lists.of(13)["start"], lists.series.changes.gains) == (Start.baseline, [])
+    assert (lists.of(13)["start"], lists.loss(13)[0]) == (Start.baseline, "none")
 
 
 def test_who_never_left_keeps_its_place_though_it_showed_no_id_for_a_day() -> None:
