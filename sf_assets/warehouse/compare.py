@@ -197,11 +197,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
     if over.common and not (verdict.order or established or listing.until_known):
-        # The list gives everybody a place anew; the others stood in an order that counts no more.
-        elsewhere = ~np.isnan(rows["place"])
-        elsewhere[found.account[found.account >= 0]] = False
-        rows["place"][elsewhere] = np.nan
-        rows["changed"][elsewhere] = True
+        _forget_order(series, found)
     before_places = rows["place"][rows["present"] & ~np.isnan(rows["place"])]
     return _Today(
         series,
@@ -214,6 +210,20 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
         np.sort(before_places),
         before,
     )
+
+
+def _forget_order(series: Series, found: Match) -> None:
+    """A list gives everybody a place anew: the others stood in an order that counts no more, and
+    proves nothing of losses that no list has confirmed yet."""
+    rows = series.accounts
+    elsewhere = ~np.isnan(rows["place"])
+    elsewhere[found.account[found.account >= 0]] = False
+    rows["place"][elsewhere] = np.nan
+    rows["changed"][elsewhere] = True
+    open_losses = np.flatnonzero(elsewhere & (rows["loss_state"] == State.provisional))
+    rows["loss_proof"][open_losses] &= ~int(Proof.order)
+    rows["loss_changed"][open_losses] = True
+    series.withdraw_losses(open_losses[rows["loss_proof"][open_losses] == Proof.none])
 
 
 def _established(readings: list[Reading]) -> bool:

@@ -235,6 +235,18 @@ def test_who_never_left_keeps_its_place_though_it_showed_no_id_for_a_day() -> No
     assert lists.of(3)["start"] == Start.baseline
 
 
+@pytest.mark.parametrize("total", [30, 90])
+def test_no_loss_stays_provisional_when_the_order_that_proved_it_is_lost(total: int) -> None:
+    chance = random.Random(1)
+    lists = Lists().tell(BASE, total).tell(BASE, total).tell(without(15), total)
+    assert lists.loss(15)[0] == "provisional"
+    for _ in range(2):
+        lists.tell(chance.sample(without(15), 29), total)
+    for _ in range(5):
+        lists.tell(without(15), total)
+    assert (lists.of(15)["end"], lists.loss(15)[0]) == (End.beyond, "none")
+
+
 def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
     lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(without(15), 90)
     shuffled = random.Random(1).sample((*without(15), *range(60, 90)), 30)
