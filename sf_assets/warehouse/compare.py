@@ -196,13 +196,8 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
-    if over.common and not verdict.order and not established and not listing.until_known:
-        # A list read to its end gives everybody a place anew; the others stood in an order that
-        # counts no more. One that was read until known says nothing of those below.
-        elsewhere = ~np.isnan(rows["place"])
-        elsewhere[found.account[found.account >= 0]] = False
-        rows["place"][elsewhere] = np.nan
-        rows["changed"][elsewhere] = True
+    if over.common and not (verdict.order or established or listing.until_known):
+        _forget_order(series, found)
     before_places = rows["place"][rows["present"] & ~np.isnan(rows["place"])]
     return _Today(
         series,
@@ -215,6 +210,20 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
         np.sort(before_places),
         before,
     )
+
+
+def _forget_order(series: Series, found: Match) -> None:
+    """A list gives everybody a place anew: the others stood in an order that counts no more, and
+    proves nothing of losses that no list has confirmed yet."""
+    rows = series.accounts
+    elsewhere = ~np.isnan(rows["place"])
+    elsewhere[found.account[found.account >= 0]] = False
+    rows["place"][elsewhere] = np.nan
+    rows["changed"][elsewhere] = True
+    open_losses = np.flatnonzero(elsewhere & (rows["loss_state"] == State.provisional))
+    rows["loss_proof"][open_losses] &= ~int(Proof.order)
+    rows["loss_changed"][open_losses] = True
+    series.withdraw_losses(open_losses[rows["loss_proof"][open_losses] == Proof.none])
 
 
 def _established(readings: list[Reading]) -> bool:
@@ -332,10 +341,11 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     stays = ~asked & ~np.isnan(place)
     stood = np.flatnonzero(stays & (over.places[entries] == place))
     # A page of the day before shows a whole block above its place: who is in it proves nothing.
+    # (Above the front are those who came back.)
     displaced = np.pad(~over.in_chain[entries[stays]], HOLE_SIZE)
     block = np.all(sliding_window_view(displaced, HOLE_SIZE), axis=1)
     beside_block: Bools = np.any(sliding_window_view(block, HOLE_SIZE + 1), axis=1)
-    asked = asked & ~beside_block[np.cumsum(stays)]
+    asked = asked & ~(beside_block[np.cumsum(stays)] & (entries > over.front))
     placeless = asked & np.isnan(place)
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
     if not len(suspects) and not placeless.any():
@@ -402,8 +412,6 @@ def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> No
     before, rows, series = today.before, today.rows, today.series
     if before is None or before.reach is None or not today.order:
         return
-    if before.shuffled:
-        return  # it may have shown them: nobody knows how deep it went
     place = rows["place"][accounts]
     again = (entries < today.over.front) & (place < before.reach) & (
         place < today.over.floor[entries]
@@ -480,6 +488,10 @@ def _keep_places(today: _Today) -> None:
     accounts = found.account[entries]
     places = today.over.places[entries]
     new_place = ~np.isnan(places) & (places != rows["place"][accounts])
+    if today.listing.until_known and not today.order:
+        # Who stands elsewhere came back, nobody knows when: it gets a place with the next list.
+        new_place = ~today.over.in_chain[entries]
+        places = np.full(len(entries), np.nan)
     rows["place"][accounts[new_place]] = places[new_place]
     rows["changed"][accounts[new_place]] = True
     handles = today.listing.handle[entries]
@@ -497,8 +509,10 @@ def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
     """Which of these entries the list before may have shown under another name, or without one,
     or not have reached, as it was in no order."""
     rows, listing, readings = today.rows, today.listing, today.series.readings
-    cut_off = _established(readings[:-1]) and not readings[-1].exhaustive
-    if cut_off and readings[-1].shuffled:
+    before = today.before
+    # (A reading that stopped at what is known found that in order.)
+    cut_off = before is not None and before.reach is None and not before.exhaustive
+    if cut_off and readings[-1].shuffled and _established(readings[:-1]):
         return np.ones(len(entries), dtype=bool)
     _, unclear = possible_renames(
         today.last_gap_of(gone),

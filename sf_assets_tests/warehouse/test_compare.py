@@ -193,9 +193,9 @@ def test_who_is_back_in_a_block_out_of_its_place_has_not_moved() -> None:
     lists.tell((90, 89, *block, *(n for n in many if n < 89 and n not in block)), 200)
     assert (lists.of(15)["start"], lists.of(15)["present"]) == (Start.baseline, True)
     assert lists.series.changes.gains == []
-    # One other that is above its place has come back, too.
-    lists = Lists().tell(BASE, 90).tell(without(15), 90)
-    lists.tell((15, 16, *without(15, 16)), 90)
+    # Others that are on top left and came back, too.
+    lists = Lists().tell(many, 200).tell([n for n in many if n != 15], 200)
+    lists.tell((17, 16, 15, 14, 13, *(n for n in many if n not in block)), 200)
     assert lists.of(15)["start"] == Start.returned
 
 
@@ -223,7 +223,7 @@ def test_who_is_on_top_of_a_recent_reading_without_order_came_back_before_the_ne
     lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(back[:9], 90, recent=True)
     assert lists.series.readings[-1].shuffled
     lists.tell((31, *back), 90)
-    assert (lists.of(13)["start"], lists.series.changes.gains) == (Start.baseline, [])
+    assert (lists.of(13)["start"], lists.loss(13)[0]) == (Start.baseline, "none")
 
 
 def test_who_never_left_keeps_its_place_though_it_showed_no_id_for_a_day() -> None:
@@ -233,6 +233,18 @@ def test_who_never_left_keeps_its_place_though_it_showed_no_id_for_a_day() -> No
     lists.tell([2, *(n for n in many if n not in (2, 3))], 200, nameless=[2])
     lists.tell([n for n in many if n != 3], 200).tell(many, 200)
     assert lists.of(3)["start"] == Start.baseline
+
+
+@pytest.mark.parametrize("total", [30, 90])
+def test_no_loss_stays_provisional_when_the_order_that_proved_it_is_lost(total: int) -> None:
+    chance = random.Random(1)
+    lists = Lists().tell(BASE, total).tell(BASE, total).tell(without(15), total)
+    assert lists.loss(15)[0] == "provisional"
+    for _ in range(2):
+        lists.tell(chance.sample(without(15), 29), total)
+    for _ in range(5):
+        lists.tell(without(15), total)
+    assert (lists.of(15)["end"], lists.loss(15)[0]) == (End.beyond, "none")
 
 
 def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
