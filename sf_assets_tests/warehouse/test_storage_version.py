@@ -80,6 +80,7 @@ def elsewhere(code: str, *arguments: object) -> str:
 ADD_DAY = """
 import sys
 from pathlib import Path
+from sf_assets.storage.home import Home
 from sf_assets.warehouse import compact
 from sf_assets_tests.homes import add_day
 compact.SMALL = compact.GROWTH = 0
