@@ -255,7 +255,7 @@ class Series:
             deep = (
                 np.ones(len(rows), dtype=bool)
                 if reading.reach is None
-                else ~(rows["place"] < reading.reach)
+                else rows["place"] >= reading.reach
             )
             days = np.where(deep, np.maximum(days, reading.day), days)
         return days
