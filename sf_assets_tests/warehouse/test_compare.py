@@ -295,3 +295,34 @@ def test_who_can_be_told_apart_by_ids_is_no_rename() -> None:
     assert not any(made(kind, both) for kind in (sec, number, both))
     assert made(sec, number)
     assert made(number, sec)
+
+
+def test_names_without_ids_may_have_passed_on_where_one_stands_elsewhere() -> None:
+    lists = Lists().tell((2, 1), nameless=(1, 2)).tell((1, 2, 14), nameless=(1, 2, 14))
+    assert lists.series.changes.gains == []
+    ten = tuple(range(10, 0, -1))
+    everybody = (*ten, 11)
+    lists = Lists().tell(ten, nameless=everybody)
+    lists.tell((9, 8, 11, 7, 6, 5, 4, 3, 1, 2), nameless=everybody)  # 10 goes, 2 and 1 swap
+    assert (lists.of(10_010)["end"], lists.series.changes.gains) == (End.beyond, [])
+    # Whoever shows ids is told apart all the same.
+    lists = Lists().tell(ten).tell((9, 8, 11, 7, 6, 5, 4, 3, 1, 2))
+    assert (lists.of(10)["end"], len(lists.series.changes.gains)) == (End.lost, 1)
+
+
+def test_a_new_name_without_ids_further_down_may_be_anybody_s() -> None:
+    many = (*BASE, 99)
+    lists = Lists().tell(BASE, nameless=many)
+    lists.tell((30, 29, 99, *without(30, 29, 15)), nameless=many)
+    assert lists.of(10_015)["end"] == End.beyond
+    lists = Lists().tell(BASE, nameless=many).tell((99, *without(15)), nameless=many)
+    assert lists.of(10_015)["end"] == End.lost
+
+
+def test_who_moved_up_on_a_day_without_order_did_not_come_back_on_the_next() -> None:
+    nine = tuple(range(9, 0, -1))
+    up = [9, 2, *(n for n in nine if n not in (9, 2))]
+    lists = Lists().tell(nine).tell(nine).tell(up)
+    lists.tell([n for n in up if n != 2], None).tell((10, *up), None)
+    assert (lists.of(2)["start"], lists.loss(2)[0]) == (Start.revealed, "none")
+    assert [gain[3] for gain in lists.series.changes.gains] == [Start.gained]
