@@ -294,10 +294,11 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     waiting = rows["present"][accounts] & (rows["undecided"][accounts] > 0)
     order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
     if order:
-        moved = _has_moved(today, entries, accounts, away | waiting)
+        # Where the list without order that showed somebody last had it, nobody knows.
+        placeless = np.isnan(rows["place"][accounts]) | (away & today.seen_shuffled(accounts))
+        moved = _has_moved(today, entries, accounts, away | waiting, placeless)
         # Where no place says whether they ever left; a few alone are in order by chance.
         alone = not today.order and np.count_nonzero(away) < HOLE_SIZE
-        placeless = np.isnan(rows["place"][accounts])
         sure = (away | waiting) & ~moved & ((away & alone) | placeless)
         sure &= _surely_left(rows, accounts)
         moved |= sure
@@ -307,8 +308,6 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         back = away & moved
         unclear = np.zeros(len(entries), dtype=bool)
         unclear[back] = _may_have_been_there(today, entries[back], gone)
-        # Where the list without order that showed it last had it already, nobody knows.
-        unclear |= back & ~lost & today.seen_shuffled(accounts)
         if today.claims.gains != "all":
             unclear |= sure & away & (entries >= today.over.front)
         _start(today, entries[back & ~unclear], Start.returned)
@@ -352,13 +351,15 @@ def _among_themselves(today: _Today, entries: Ints) -> bool:
     return bool(kept >= MIN_ORDER_AGREEMENT * len(entries))
 
 
-def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bools:
+def _has_moved(
+    today: _Today, entries: Ints, accounts: Ints, asked: Bools, placeless: Bools
+) -> Bools:
     """Of those `asked` for, who stands above somebody that stood above it, or came after it was
     last seen. Who was revealed since then proves nothing."""
     rows, over = today.rows, today.over
     moved = np.zeros(len(entries), dtype=bool)
-    place = rows["place"][accounts]
-    stays = ~asked & ~np.isnan(place)
+    place = np.where(placeless, np.nan, rows["place"][accounts])
+    stays = ~asked & ~placeless
     stood = np.flatnonzero(stays & (over.places[entries] == place))
     # A page of the day before shows a whole block above its place: who is in it proves nothing.
     # (Above the front are those who came back.)
@@ -366,7 +367,7 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     block = np.all(sliding_window_view(displaced, HOLE_SIZE), axis=1)
     beside_block: Bools = np.any(sliding_window_view(block, HOLE_SIZE + 1), axis=1)
     asked = asked & ~(beside_block[np.cumsum(stays)] & (entries > over.front))
-    placeless = asked & np.isnan(place)
+    placeless = asked & placeless
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
     if not len(suspects) and not placeless.any():
         return moved

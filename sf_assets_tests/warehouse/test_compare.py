@@ -324,5 +324,9 @@ def test_who_moved_up_on_a_day_without_order_did_not_come_back_on_the_next() -> 
     up = [9, 2, *(n for n in nine if n not in (9, 2))]
     lists = Lists().tell(nine).tell(nine).tell(up)
     lists.tell([n for n in up if n != 2], None).tell((10, *up), None)
-    assert (lists.of(2)["start"], lists.loss(2)[0]) == (Start.revealed, "none")
+    assert (lists.of(2)["start"], lists.loss(2)[0]) == (Start.baseline, "none")
     assert [gain[3] for gain in lists.series.changes.gains] == [Start.gained]
+    # Above somebody who came since, it did.
+    lists = Lists().tell(nine).tell(nine).tell(up)
+    lists.tell((10, *(n for n in up if n != 2))).tell((2, 10, *(n for n in up if n != 2)))
+    assert lists.of(2)["start"] == Start.returned
