@@ -109,11 +109,13 @@ def claims(
     """
     if common == 0 and listed > 0 and listed_before > 0:
         return Claims("none", "none", False, "The lists have no account in common.")
-    order = common > 0 and chain >= MIN_ORDER_AGREEMENT * common
+    order = common > 1 and chain >= MIN_ORDER_AGREEMENT * common
     losses: Literal["all", "window", "none"] = "all" if shows_all else "window" if order else "none"
     gains: Literal["all", "front", "none"] = "all" if showed_all else "front" if order else "none"
     if order:
         proofs = ["The common accounts kept their order"]
+    elif common == 1:
+        proofs = ["One common account is in any order"]
     elif common:
         proofs = [f"Only {chain / common:.0%} of the common accounts kept their order"]
     else:

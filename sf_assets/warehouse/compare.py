@@ -290,13 +290,15 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     day = today.listing.day
     entries = np.flatnonzero(found.account >= 0)
     accounts = found.account[entries]
-    away = ~rows["present"][accounts]
-    waiting = rows["present"][accounts] & (rows["undecided"][accounts] > 0)
+    before_today = rows["present"][accounts]
+    away = ~before_today
+    waiting = before_today & (rows["undecided"][accounts] > 0)
     order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
-    if order:
-        # Where the list without order that showed somebody last had it, nobody knows.
-        placeless = np.isnan(rows["place"][accounts]) | (away & today.seen_shuffled(accounts))
-        moved = _has_moved(today, entries, accounts, away | waiting, placeless)
+    # Where the list without order that showed somebody last had it, nobody knows.
+    placeless = np.isnan(rows["place"][accounts]) | (away & today.seen_shuffled(accounts))
+    moved = _has_moved(today, entries, accounts, away | waiting, placeless)
+    # Where more are out of their places than keep the order, few are in order by chance.
+    if order and not (today.order and np.count_nonzero(away & moved) > today.over.chain):
         # Where no place says whether they ever left; a few alone are in order by chance.
         alone = not today.order and np.count_nonzero(away) < HOLE_SIZE
         sure = (away | waiting) & ~moved & ((away & alone) | placeless)
@@ -317,6 +319,9 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         _start(today, entries[unclear], Start.revealed)
         _start(today, entries[away & ~moved & ~lost], Start.revealed)
     else:
+        sure = away & _surely_left(rows, accounts) & np.isnan(rows["place"][accounts])
+        _start(today, entries[sure], Start.returned)
+        away &= ~sure
         lost = away & (rows["loss_state"][accounts] != State.none)
         _start(today, entries[away], Start.revealed)
         rows["undecided"][accounts[lost]] = 1
@@ -327,8 +332,8 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         # Lists without order for days.
         sure = _surely_left(rows, patient)
         _decide_waiting(today, patient[~sure], patient[sure])
-    stays = accounts[~away]
-    stay_entries = entries[~away]
+    stay_entries = entries[before_today]
+    stays = accounts[before_today]
     _unseen_leave_and_return(today, stay_entries, stays)
     _keep_places(today)
 
@@ -360,7 +365,9 @@ def _has_moved(
     moved = np.zeros(len(entries), dtype=bool)
     place = np.where(placeless, np.nan, rows["place"][accounts])
     stays = ~asked & ~placeless
-    stood = np.flatnonzero(stays & (over.places[entries] == place))
+    # (Who got its ids with this list may be another of that name.)
+    named = rows["id_entry"][accounts] != today.listing.entry[entries]
+    stood = np.flatnonzero(stays & named & (over.places[entries] == place))
     # A page of the day before shows a whole block above its place: who is in it proves nothing.
     # (Above the front are those who came back.)
     displaced = np.pad(~over.in_chain[entries[stays]], HOLE_SIZE)
@@ -482,8 +489,8 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
     count, day = len(today.listing), today.listing.day
     after = np.full(count, NONE, dtype=np.int64)
     before = np.full(count, day, dtype=np.int64)
-    if not today.order or today.over.chain < today.over.common:
-        # Where one account is out of its place, any other may be.
+    if not today.tells_places or today.over.chain < today.over.common:
+        # Where one account is out of its place, any other may be; few are in order by chance.
         return after, before
     chain = np.flatnonzero(today.over.in_chain)
     rows = today.rows[today.found.account[chain]]
@@ -564,6 +571,10 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         start: Ints = np.full(len(entries), Start.baseline)
     elif today.order:
         # The order contradicts a gain further down, whatever the list before showed.
+        # The name of somebody without ids who stood elsewhere: two may have swapped names.
+        left = np.zeros(len(rows), dtype=bool)
+        left[gone] = True
+        unclear |= (kinds == 0) & (namesakes(rows, left, listing, entries) >= 0)
         start = np.where(above & ~unclear, Start.gained, Start.revealed)
     elif today.claims.gains == "all":
         # Without order whoever bears the handle of somebody who is away may be the same.
@@ -874,7 +885,7 @@ def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
         since = np.flatnonzero((rows["first"][listed] > day) & (rows["first"][listed] < end))
         if not len(since):
             continue
-        if today.order:
+        if today.tells_places:
             stood = np.flatnonzero(today.over.in_chain & (rows["first"][listed] <= day))
             gaps = np.searchsorted(stood, entries[since], side="right")
             own_gaps = _gaps_of(rows["place"][accounts[own]], rows["place"][listed[stood]])

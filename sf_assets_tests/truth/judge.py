@@ -104,7 +104,7 @@ class _Judge:
         """Whether the second list, newest first, goes on with the order of the first."""
         at = {person: n for n, person in enumerate(one.people)}
         common = [at[person] for person in other.people if person in at]
-        return bool(common) and longest_rising(common) >= 0.9 * len(common)
+        return len(common) > 1 and longest_rising(common) >= 0.9 * len(common)
 
     def _able_to_show(self, person: str, before: int, after: int) -> list[int]:
         """Later lists that lack the person and would have shown it: by everything that is true."""
