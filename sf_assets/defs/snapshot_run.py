@@ -36,7 +36,7 @@ from sf_assets.ingest.overlap import known_lists
 from sf_assets.ingest.plan import Known, Plan, Rules, known_of, make_plan
 from sf_assets.ingest.progress import report
 from sf_assets.ingest.reader import Collected, ListToRead, RunContext
-from sf_assets.ingest.retention import LANDING_DAYS, drop_old_pages
+from sf_assets.ingest.retention import tend_landing
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
@@ -51,6 +51,8 @@ from sf_assets.warehouse.publish import PublishFailed, publish
 
 # What a run bought, in tags of the run.
 PAGES_TAG, CREDITS_TAG = "sf_assets/pages", "sf_assets/credits"
+# How far back is looked for what killed runs have paid.
+LEDGER_DAYS = 30
 RETRIES = 2
 RETRY_SECONDS = 60.0
 CAPPED = "the credits of the day were spent: raise SF_ASSETS_DAILY_CREDITS or daily_credits"
@@ -122,7 +124,7 @@ class SnapshotRun:
             _tag_bought(self.context, budget)
             if self.loaded_something:
                 self._publish()
-        self._drop_old_pages()
+        self._tend_landing()
         self._tell_strange_fields()
         self._remember("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
         self._fail_if_unfinished(plan)
@@ -264,7 +266,7 @@ class SnapshotRun:
         Nothing here fails a run. What is in the archive reaches the tables with the next run.
         """
         day, archive = self.settings.day(), self.home.archive
-        since = day - timedelta(days=LANDING_DAYS)
+        since = day - timedelta(days=LEDGER_DAYS)
         try:
             balances = self.spending.finish()
             self._warn(self.outcome.capped())
@@ -288,13 +290,12 @@ class SnapshotRun:
         except PublishFailed as error:
             self._warn(str(error))
 
-    def _drop_old_pages(self) -> None:
+    def _tend_landing(self) -> None:
+        days, connect = self.registry.retention.raw_days, self.audience.writing
         try:
-            dropped = drop_old_pages(
-                self.home, self.landing, self.settings.day(), self.audience.writing
-            )
+            dropped, _ = tend_landing(self.home, self.landing, self.settings.day(), days, connect)
         except Exception as error:
-            self._warn(f"raw pages of days long archived are kept: {first_line(error)}")
+            self._warn(f"raw pages of archived lists are kept as they are: {first_line(error)}")
         else:
             if dropped:
                 self.context.log.info(f"removed the raw pages of {dropped} archived snapshots")
