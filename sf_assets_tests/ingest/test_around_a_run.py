@@ -10,9 +10,9 @@ from pathlib import Path
 import portalocker
 import pytest
 
+from sf_assets.handles.settings import Retention
 from sf_assets.ingest import preflight
 from sf_assets.ingest.ledger_gaps import left_behind
-from sf_assets.handles.settings import Retention
 from sf_assets.ingest.retention import tend_landing
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home

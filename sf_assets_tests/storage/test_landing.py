@@ -748,10 +748,9 @@ def test_a_damaged_compressed_list_is_never_read_as_fewer_pages(
     for act in (landing.read, landing.open):
         try:
             found = act(key)
-        except LandingDamaged as error:
-            assert str(file) in str(error)
-            continue
-        assert found is not None
-        assert tuple(found.attempts) == before  # a bit that says nothing of the content
-        return
-    assert file.read_bytes() == bytes(body)
+        except LandingDamaged:
+            assert file.read_bytes() == bytes(body)
+        else:  # a bit that says nothing of the content
+            assert found is not None
+            assert tuple(found.attempts) == before
+            return
