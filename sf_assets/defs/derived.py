@@ -15,7 +15,7 @@ from sf_assets.defs import churn, growth, status_changes
 from sf_assets.defs.audience import Audience, keys_by_table
 from sf_assets.defs.checks import CHECKS_OPERATION, evaluations
 from sf_assets.defs.prune import prune_runs, remove_old_files
-from sf_assets.defs.runs import as_loaded, location_of_run
+from sf_assets.defs.runs import location_of_run
 from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
@@ -105,8 +105,9 @@ def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:
 def _prune(context: dg.AssetExecutionContext, audience: Audience, days: int) -> None:
     """Remove the runs and files that were over so many days ago; fails no derivation."""
     before = datetime.now(timezone.utc) - timedelta(days=days)
-    ours, location = as_loaded(audience, context), location_of_run(context.run)
+    location = location_of_run(context.run)
     try:
+        ours = audience.loaded_in(context.repository_def) if location else audience
         runs = prune_runs(context.instance, ours, location, before)
         files = remove_old_files(audience, before)
     except Exception as error:

@@ -38,15 +38,13 @@ def location_of(context: dg.SensorEvaluationContext) -> str | None:
 
 
 def as_loaded(
-    audience: Audience,
-    context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext | dg.AssetExecutionContext,
+    audience: Audience, context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext
 ) -> Audience:
-    """The audience with its assets' keys in the code location of a tick or a run, which may be
-    others."""
+    """The audience with its assets' keys in the code location of a tick, which may be others."""
     try:
         repository = context.repository_def
     except dg.DagsterInvariantViolationError:
-        return audience  # evaluated by hand
+        return audience  # a tick that is evaluated by hand
     return audience.loaded_in(repository) if repository else audience
 
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sf_assets.credits.budget import Budget
 from sf_assets.defs.audience import Audience
-from sf_assets.defs.partitions import split_grid_key
+from sf_assets.defs.partitions import grid_key, split_grid_key
 from sf_assets.defs.snapshot_metadata import (
     damage_sentence,
     log_line,
@@ -110,7 +110,7 @@ class SnapshotRun:
         self._log_plan(plan, len(to_read))
         # What this run already reported before it was retried is not reported again.
         if self.report_ready or self.context.retry_number == 0:
-            for row in plan.ready:
+            for row in self._to_report(plan):
                 yield snapshot_event(self.asset_keys[row.relation], row, None)
         try:
             yield from self._load(plan.load, plan)
@@ -129,6 +129,24 @@ class SnapshotRun:
         self._remember("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
         self._fail_if_unfinished(plan)
         self._tell_heartbeat()
+
+    def _to_report(self, plan: Plan) -> list[SnapshotRow]:
+        """The finished lists that are reported once more.
+
+        Where there is nothing else to do, that is what was never reported: an event is kilobytes.
+        A run that may fail reports all, for what it does not report would count as failed.
+        """
+        if self.report_ready or not plan.ready or plan.lists > len(plan.ready):
+            return plan.ready
+        cells = {row: grid_key(row.snapshot_date, row.handle) for row in plan.ready}
+        events, kind = self.context.instance.event_log_storage, dg.DagsterEventType
+        reported = {
+            relation: events.get_latest_storage_id_by_partition(
+                key, kind.ASSET_MATERIALIZATION, set(cells.values())
+            )
+            for relation, key in self.asset_keys.items()
+        }
+        return [row for row, cell in cells.items() if cell not in reported[row.relation]]
 
     def _plan(self) -> Plan:
         keys, not_handles = _lists(

@@ -133,7 +133,7 @@ def test_old_runs_go_with_their_logs_and_the_grid_stays(location: Location) -> N
     check = dg.AssetCheckKey(snapshots.key, "fine")
     history = events.get_asset_check_execution_history(check, limit=10)
     assert {record.run_id for record in history} == {others, waiting, new}
-    left = {path for path in Path(location.instance.root_directory).rglob("*")}
+    left = set(Path(location.instance.root_directory).rglob("*"))
     assert not [path for path in left if any(gone in str(path) for gone in (*old, failed))]
     assert [path for path in left if new in str(path)]
     with location.instance.run_storage.connect() as con:  # type: ignore[attr-defined]
