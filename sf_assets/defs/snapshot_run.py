@@ -42,6 +42,7 @@ from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed
+from sf_assets.storage.sizes import note_size
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import reading
@@ -100,6 +101,8 @@ class SnapshotRun:
         self.outcome = RunOutcome()
         self.known = Known()
         self.loaded_something = False
+        # Of what was loaded, as it came.
+        self.pages = self.page_bytes = 0
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
@@ -190,7 +193,7 @@ class SnapshotRun:
         if not lists:
             return lists
         try:
-            preflight.look(self.home, sum(wanted.pages_before or 1 for wanted in lists))
+            preflight.look(self.home, self.spending.pages(lists, self.known.costs))
         except SfAssetsError as error:
             reason = f"nothing was bought: {error}"
             self.outcome.unfinished |= {wanted.key: reason for wanted in lists}
@@ -265,6 +268,8 @@ class SnapshotRun:
             self._warn(self.outcome.add_not_loaded(by_key, error))
             return
         self.loaded_something |= bool(rows)
+        self.pages += sum(row.pages for row in rows)
+        self.page_bytes += sum(by_key[row.key].sound_bytes for row in rows)
         self.outcome.add_loaded(by_key, rows, failures)
         self._log_loaded(rows, bought or {})
         for row in rows:
@@ -312,6 +317,7 @@ class SnapshotRun:
         days, connect = self.registry.retention.raw_days, self.audience.writing
         try:
             dropped, _ = tend_landing(self.home, self.landing, self.settings.day(), days, connect)
+            note_size(self.home, self.day, self.pages, self.page_bytes)
         except Exception as error:
             self._warn(f"raw pages of archived lists are kept as they are: {first_line(error)}")
         else:

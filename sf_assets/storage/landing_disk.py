@@ -206,7 +206,8 @@ class DiskLog(SnapshotLog):
         os.fsync(self._file.fileno())
 
     def landed(self) -> Landed:
-        return Landed(self.key, self.path, tuple(self.attempts), 0)
+        size = os.fstat(self._file.fileno()).st_size
+        return Landed(self.key, self.path, tuple(self.attempts), size)
 
     def reading(self) -> IO[bytes]:
         return self.path.open("rb")
