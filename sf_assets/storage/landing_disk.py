@@ -19,7 +19,7 @@ from sf_assets.storage.landing import (
     quarantine_record,
     quarantined,
 )
-from sf_assets.storage.packed import pack, packed_path, read_packed, unpack
+from sf_assets.storage.packed import PackedFile, pack, packed_path, read_packed, unpack
 from sf_assets.storage.records import Landed, LandingDamaged, read_records
 
 # An `end` is a few hundred bytes.
@@ -29,8 +29,8 @@ _LONGEST_END = 2048
 class DiskLanding(Landing):
     """The `landing/` folder.
 
-    Where a list has a compressed file, that one counts, and a plain one beside it is being made of
-    it or is what it was made of. So a process may be killed at any step of either.
+    Where a list has a compressed file and a plain one, one is being made of the other, and the one
+    with more in it counts. So a process may be killed at any step.
     """
 
     far = False
@@ -44,11 +44,30 @@ class DiskLanding(Landing):
         return ()
 
     def read(self, key: SnapshotKey) -> Landed | None:
-        path, packed = self.path(key), packed_path(self.path(key))
-        for form in (packed, path, packed):  # it may be compressed just then
-            with suppress(FileNotFoundError), form.open("rb") as file:
-                read = read_packed if form == packed else read_records
-                return read(key, form, file)
+        for _ in range(2):  # it may be compressed between the two looks
+            packed = self._read_packed(key)
+            try:
+                plain = self._read_plain(key)
+            except LandingDamaged:
+                if packed is None:
+                    raise
+                plain = None  # of a power cut: it was not complete yet
+            if packed is None or (plain and plain.sound_bytes > packed.sound_bytes):
+                packed = plain
+            if packed is not None:
+                break
+        return packed
+
+    def _read_plain(self, key: SnapshotKey) -> Landed | None:
+        path = self.path(key)
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            return read_records(key, path, file)
+        return None
+
+    def _read_packed(self, key: SnapshotKey) -> Landed | None:
+        path = packed_path(self.path(key))
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            return read_packed(key, path, file)
         return None
 
     def read_each(
@@ -86,11 +105,11 @@ class DiskLanding(Landing):
             return None
         try:
             if packed.exists():
-                self.read(key)  # before anything is changed
-                file.truncate(0)
-                with packed.open("rb") as source:
-                    for lines in unpack(source):
-                        _write(file, lines)
+                if self._is_packed(key):
+                    file.truncate(0)
+                    with packed.open("rb") as source:
+                        for lines in unpack(source):
+                            _write(file, lines)
                 os.fsync(file.fileno())
                 crash_point("unpacked")
                 packed.unlink()
@@ -117,6 +136,10 @@ class DiskLanding(Landing):
                 file.close()
                 raise
 
+    def _is_packed(self, key: SnapshotKey) -> bool:
+        """Whether the compressed file is the one that counts."""
+        return isinstance(self.read(key), PackedFile)
+
     def not_packed(self, day: date) -> list[SnapshotKey]:
         return [key for key in self.keys(day) if self.path(key).exists()]
 
@@ -126,7 +149,7 @@ class DiskLanding(Landing):
         if file is None:
             return False
         try:
-            if not packed.exists() and not self._pack(key, file, packed, archived):
+            if not self._is_packed(key) and not self._pack(key, file, packed, archived):
                 return False
             crash_point("packed")
             path.unlink()
@@ -170,16 +193,15 @@ class DiskLanding(Landing):
         return path
 
     def modified(self, key: SnapshotKey) -> float | None:
-        path, packed = self.path(key), packed_path(self.path(key))
-        for form in (packed, path, packed):
+        path, found = self.path(key), []
+        for form in (path, packed_path(path)):
             with suppress(FileNotFoundError):
-                return form.stat().st_mtime
-        return None
+                found.append(form.stat().st_mtime)
+        return max(found, default=None)
 
     def drop(self, key: SnapshotKey) -> None:
         path = self.path(key)
         packed = packed_path(path)
-        # The compressed one counts: the other way round a kill would leave the older one.
         for file in (path, packed, quarantined(path), packed.with_name(f".{packed.name}.partial")):
             file.unlink(missing_ok=True)
         with suppress(OSError):  # not empty yet

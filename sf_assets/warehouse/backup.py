@@ -22,7 +22,6 @@ from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.fault_injection import crash_point
 from sf_assets.storage.files import Locked, open_locked
 from sf_assets.storage.home import Home
-from sf_assets.storage.packed import SUFFIX
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.publish import PublishFailed, publish, unshared
 from sf_assets.warehouse.verify import Finding, verify
@@ -157,13 +156,6 @@ class _Copy:
         for name in self._names(""):
             if name.parts[0] not in ("dagster", "warehouse", "published", "lake"):
                 self._copy(name)
-        # A compressed list counts, so it must not stay beside what it was made plain again for.
-        for name in [name for name in self.copied if name.suffix == SUFFIX]:
-            if not (self.home.root / name).exists():
-                self._copy(name.with_suffix(""))
-                if not (self.home.root / name).exists():
-                    (self.root / name).unlink()
-                    del self.copied[name]
 
     def warehouse(self) -> None:
         """The warehouse, with what a killed process left in its log. The caller holds its lock."""

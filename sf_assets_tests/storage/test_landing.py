@@ -656,6 +656,24 @@ def test_a_compressed_list_goes_on_as_a_plain_one(landing: Landing) -> None:
     assert len(landed(landing).attempts) == 2
 
 
+def test_of_both_forms_the_one_with_more_counts(landing: Landing, tmp_path: Path) -> None:
+    """As when what another copy of the home has landed since is copied over."""
+    file = packed(landing)
+    older = file.read_bytes()
+    with opened(landing) as log:
+        log.begin("refresh", "run-2")
+        log.add_page(page(1))
+    for end in (None, "exhausted"):
+        file.write_bytes(older)
+        before = landed(landing).attempts
+        assert len(before) == 2
+        assert landing.pack(KEY, (2, 1)) is (end is not None)
+        with opened(landing) as log:
+            assert tuple(log.attempts) == before
+            if end is None:
+                log.finish("found", "exhausted", "run-2")
+
+
 STEP = """
 import sys
 from datetime import date
@@ -692,8 +710,9 @@ def test_killed_between_any_two_steps_nothing_is_lost(
     assert landed(landing).attempts == before
     assert landing.not_packed(DAY) == [KEY]
     if step == "unpacked":  # killed a moment earlier, while the plain file was filled
-        path.write_bytes(lines[:100])
-        assert landed(landing).attempts == before
+        for part in (lines[:100], bytes(len(lines)), lines[:200] + bytes(50)):
+            path.write_bytes(part)
+            assert landed(landing).attempts == before
     with opened(landing) as log:  # whoever comes by goes on with it
         assert tuple(log.attempts) == before
     assert landing.pack(KEY, (1, 3))
