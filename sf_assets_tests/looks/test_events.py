@@ -124,8 +124,7 @@ def test_a_status_day_says_who_is_closed_and_since_when(at_home: Pipeline) -> No
 def test_a_snapshot_links_to_the_profile_and_names_its_requests(at_home: Pipeline) -> None:
     day = events(at_home, "follower_snapshots")[f"{NEWEST}|open"].metadata
     assert day["profile"].value == "https://www.tiktok.com/@open"
-    assert day["requests"].value == 4
-    assert "retries" not in day, "what is 0 is left out"
+    assert not day.keys() & {"retries", "pages", "end_reason"}, "what is as usual is left out"
     landed = DiskLanding(at_home.home.landing).read(SnapshotKey(NEWEST, "open", "followers"))
     assert landed is not None
     assert day["request_ids"].value == landed.attempts[0].request_ids
