@@ -9,7 +9,9 @@ import dagster as dg
 import pytest
 
 from sf_assets.cli.runner import Runner, dagster_instance, failure_of
+from sf_assets.defs.audience import Audience
 from sf_assets.settings import load_settings
+from sf_assets.warehouse.verify import verify
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 
@@ -95,6 +97,40 @@ def test_three_days_become_the_tables_the_server_served(tmp_path: Path) -> None:
         ("followers", "found", "private", DAY2),
         ("followers", "private", "found", DAY3),
     ]
+
+
+def test_a_finished_day_is_packed_and_reported_once(tmp_path: Path) -> None:
+    with ListServer() as server:
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY1)
+        for handle in ("one", "two"):
+            server.set(handle, "followers", followers(*range(45, 0, -1)))
+            server.set(handle, "following", followings(1))
+        first = pipeline.snapshot(DAY1, "one", "two")[0].run_id
+        files = [file.name for file in pipeline.home.landing.rglob("*.jsonl*")]
+        assert sorted(files) == [f"{handle}.jsonl.zst" for handle in ("one", "one", "two", "two")]
+        assert verify(pipeline.home)[1].problems == []
+        asked = len(server.requests)
+        key, cells = dg.AssetKey("follower_snapshots"), [f"{DAY1}|one", f"{DAY1}|two"]
+
+        def reported() -> list[str]:
+            pipeline.snapshot(DAY1, "one", "two", derive=False)
+            with dagster_instance(pipeline.home) as instance:
+                grid = Audience(pipeline.settings).grid.cells
+                shown = instance.get_status_by_partition(key, cells, grid)
+                assert {one.value for one in (shown or {}).values() if one} == {"MATERIALIZED"}
+                return [
+                    record.run_id
+                    for record in instance.fetch_materializations(key, limit=9).records
+                ]
+
+        assert reported() == [first, first]
+        # As if the first run had been killed after it loaded them.
+        with dagster_instance(pipeline.home) as instance:
+            instance.event_log_storage.delete_events(first)
+        again = reported()
+        assert len(again) == 2
+        assert first not in again
+        assert len(server.requests) == asked
 
 
 def test_a_finished_day_is_not_bought_again(tmp_path: Path) -> None:
@@ -207,7 +243,7 @@ def test_every_materialization_says_what_it_holds(tmp_path: Path) -> None:
         }
     open_ = said[f"{DAY1}|open"]
     assert (open_["status"], open_["listed"], open_["total"]) == ("found", 25, 26)
-    assert (open_["completeness"], open_["pages"], open_["credits"]) == ("complete", 2, 2)
+    assert (open_["completeness"], open_["credits"]) == ("complete", 2)
     assert open_["seconds"] >= 0
     shy = said[f"{DAY1}|shy"]
     assert (shy["status"], shy["completeness"], shy["credits"]) == ("hidden", "none", 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -29,12 +28,14 @@ from sf_assets.social_fetch import (
 )
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
+from sf_assets.storage.sizes import sizes
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading, why_unreadable
 
 _Answer = TypeVar("_Answer")
 
 MIN_FREE_BYTES = 2 * 1024**3
+MIN_DAYS_LEFT = 14
 MAX_GRID_KEYS = 100_000
 MAX_SKEW_SECONDS = 120
 DAYS_SHOWN = 5
@@ -183,13 +184,15 @@ def _home(settings: Settings, home: Home) -> str:
 
 
 def _disk(settings: Settings, home: Home) -> str:
-    folder = home.root
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < MIN_FREE_BYTES:
-        raise Problem(f"only {free / 1024**3:.1f} GiB free at {folder}: make room")
-    return f"{free / 1024**3:.0f} GiB free"
+    found = sizes(home, settings.day())
+    said = f"{found.free / 1024**3:.0f} GiB free; {found}"
+    if found.free < MIN_FREE_BYTES:
+        raise Problem(
+            f"only {found.free / 1024**3:.1f} GiB free at {home.root}: make room; {found}"
+        )
+    if found.days_left is not None and found.days_left < MIN_DAYS_LEFT:
+        raise Problem(f"{said}. Make room, or keep less: `retention:` in handles.yaml")
+    return said
 
 
 def _handles(settings: Settings, home: Home) -> str:

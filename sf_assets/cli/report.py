@@ -17,6 +17,7 @@ from sf_assets.ingest import days as days_of
 from sf_assets.report import gather, render
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
+from sf_assets.storage.sizes import sizes
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
 
@@ -56,6 +57,8 @@ def run_report(
     gaps = [gap for gap in gaps if gap.day >= report.days[0]]
     gaps = [gap for gap in gaps if not wanted or named & {key.handle for key in gap.missing}]
     report = replace(report, missing=gaps)
+    if not wanted:  # a report of some handles is for somebody else
+        report = replace(report, sizes=sizes(home, settings.day()))
     try:
         output.write_text(render(report), encoding="utf-8")
     except OSError as error:

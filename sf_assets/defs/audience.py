@@ -107,9 +107,10 @@ class Audience:
     def default_sensor_status(self) -> dg.DefaultSensorStatus:
         return dg.DefaultSensorStatus(self.automation.upper())
 
-    def is_job(self, name: str) -> bool:
-        """Whether a job is one of this home's."""
-        return name in {self.named(job) for job in (SNAPSHOTS_JOB, DERIVE_JOB, ALERT_JOB)}
+    @property
+    def jobs(self) -> set[str]:
+        """The names of this home's jobs."""
+        return {self.named(job) for job in (SNAPSHOTS_JOB, DERIVE_JOB, ALERT_JOB)}
 
     @property
     def keys(self) -> dict[str, dg.AssetKey]:

@@ -6,7 +6,7 @@ in its own module.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
 import duckdb
@@ -14,6 +14,8 @@ import duckdb
 from sf_assets.defs import churn, growth, status_changes
 from sf_assets.defs.audience import Audience, keys_by_table
 from sf_assets.defs.checks import CHECKS_OPERATION, evaluations
+from sf_assets.defs.prune import prune_runs, remove_old_files
+from sf_assets.defs.runs import location_of_run
 from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
@@ -75,6 +77,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
                 _publish(context, audience)
+        _prune(context, audience, tracked.retention.runs_days)
         for key, of_day in said.items():
             for day, metadata in of_day.items():
                 if day not in asked:
@@ -97,6 +100,22 @@ def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:
                 tend(con)
     except (SfAssetsError, duckdb.Error) as error:
         context.log.warning(str(error))
+
+
+def _prune(context: dg.AssetExecutionContext, audience: Audience, days: int) -> None:
+    """Remove the runs and files that were over so many days ago; fails no derivation."""
+    before = datetime.now(timezone.utc) - timedelta(days=days)
+    location = location_of_run(context.run)
+    try:
+        ours = audience.loaded_in(context.repository_def) if location else audience
+        runs = prune_runs(context.instance, ours, location, before)
+        files = remove_old_files(audience, before)
+    except Exception as error:
+        context.log.warning(f"old runs and files are kept for now: {error}")
+        return
+    if runs or files:
+        what = f"{counted(runs, 'run')} and {counted(files, 'old file')}"
+        context.log.info(f"removed {what} of more than {days} days ago")
 
 
 def _checked(

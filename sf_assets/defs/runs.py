@@ -24,7 +24,7 @@ IN_PROGRESS = [
 ]
 
 # What the UI calls a run of assets.
-_ASSET_JOB = "__ASSET_JOB"
+ASSET_JOB = "__ASSET_JOB"
 DAY_TAG = "sf_assets/day"
 _PARTITION = "dagster/partition"
 _FIRST = "dagster/asset_partition_range_start"
@@ -48,6 +48,12 @@ def as_loaded(
     return audience.loaded_in(repository) if repository else audience
 
 
+def location_of_run(run: dg.DagsterRun) -> str | None:
+    """The name of the code location that a run was started in; None for the command line's."""
+    origin = run.remote_job_origin
+    return origin.repository_origin.code_location_origin.location_name if origin else None
+
+
 def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> bool:
     """Whether a run is of this home.
 
@@ -57,11 +63,10 @@ def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> boo
     tagged = run.tags.get(HOME_TAG)
     if tagged is not None:
         return tagged == audience.tags[HOME_TAG]
-    origin = run.remote_job_origin
-    if origin is None or origin.repository_origin.code_location_origin.location_name != location:
+    if run.remote_job_origin is None or location_of_run(run) != location:
         return False
     ours = set(audience.keys.values())
-    return audience.is_job(run.job_name) or bool(ours & (run.asset_selection or set()))
+    return run.job_name in audience.jobs or bool(ours & (run.asset_selection or set()))
 
 
 def in_progress(
@@ -106,7 +111,7 @@ def day_runs(
     tagged = dg.RunsFilter(tags={DAY_TAG: day.isoformat()})
     # What the UI starts bears its partitions alone.
     midnight = datetime.combine(day, time(), timezone.utc)
-    materialized = dg.RunsFilter(job_name=_ASSET_JOB, created_after=midnight)
+    materialized = dg.RunsFilter(job_name=ASSET_JOB, created_after=midnight)
     records = {
         record.dagster_run.run_id: record
         for wanted in (tagged, materialized)

@@ -15,8 +15,8 @@ from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.ledger import Balances
 
-# So many ids of requests an event shows, some 40 bytes each: there is one a list and day.
-REQUEST_IDS = 50
+# So many ids of requests an event shows, some 40 bytes each, twice: there is one a list and day.
+REQUEST_IDS = 6
 
 
 def log_line(row: SnapshotRow, bought: int) -> str:
@@ -78,29 +78,31 @@ def snapshot_event(
 ) -> dg.AssetMaterialization:
     """The materialization of a partition; `order_agreement` where it switched `recent` off."""
     attempt = landed.to_load if landed else None
+    # Each value takes some 130 bytes, twice: what is as usual is left out, and in the table.
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
         "completeness": dg.MetadataValue.text(row.completeness),
     }
-    if row.end_reason is not None:
-        metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
+    if row.end_reason not in (None, "exhausted"):
+        metadata["end_reason"] = dg.MetadataValue.text(str(row.end_reason))
     metadata["listed"] = dg.MetadataValue.int(row.listed)
     if row.reported_total is not None:
         metadata["total"] = dg.MetadataValue.int(row.reported_total)
     metadata |= {
-        "pages": dg.MetadataValue.int(row.pages),
         "credits": dg.MetadataValue.int(row.credits_charged),
         "seconds": dg.MetadataValue.float(row.seconds),
-        "damaged_fields": dg.MetadataValue.int(row.damaged_fields),
         "profile": dg.MetadataValue.url(f"https://www.tiktok.com/@{row.handle}"),
     }
     if order_agreement is not None:
         metadata["recent_off_order_agreement"] = dg.MetadataValue.float(order_agreement)
+    rare = {
+        "pages": row.pages if row.pages != row.credits_charged else 0,
+        "damaged_fields": row.damaged_fields,
+    }
     if attempt is not None:
-        metadata["retries"] = dg.MetadataValue.int(attempt.retries)
-        metadata["cached_pages"] = dg.MetadataValue.int(attempt.cached)
-        metadata["requests"] = dg.MetadataValue.int(len(attempt.request_ids))
+        rare |= {"retries": attempt.retries, "cached_pages": attempt.cached}
         metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
+    metadata |= {name: dg.MetadataValue.int(count) for name, count in rare.items() if count}
     # A partition's rows are the accounts on its list.
     metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
     return dg.AssetMaterialization(

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sf_assets.credits.budget import Budget
 from sf_assets.defs.audience import Audience
-from sf_assets.defs.partitions import split_grid_key
+from sf_assets.defs.partitions import grid_key, split_grid_key
 from sf_assets.defs.snapshot_metadata import (
     damage_sentence,
     log_line,
@@ -36,12 +36,13 @@ from sf_assets.ingest.overlap import known_lists
 from sf_assets.ingest.plan import Known, Plan, Rules, known_of, make_plan
 from sf_assets.ingest.progress import report
 from sf_assets.ingest.reader import Collected, ListToRead, RunContext
-from sf_assets.ingest.retention import LANDING_DAYS, drop_old_pages
+from sf_assets.ingest.retention import tend_landing
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed
+from sf_assets.storage.sizes import note_size
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import reading
@@ -51,6 +52,8 @@ from sf_assets.warehouse.publish import PublishFailed, publish
 
 # What a run bought, in tags of the run.
 PAGES_TAG, CREDITS_TAG = "sf_assets/pages", "sf_assets/credits"
+# How far back is looked for what killed runs have paid.
+LEDGER_DAYS = 30
 RETRIES = 2
 RETRY_SECONDS = 60.0
 CAPPED = "the credits of the day were spent: raise SF_ASSETS_DAILY_CREDITS or daily_credits"
@@ -98,6 +101,8 @@ class SnapshotRun:
         self.outcome = RunOutcome()
         self.known = Known()
         self.loaded_something = False
+        # Of what was loaded, as it came.
+        self.pages = self.page_bytes = 0
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
@@ -108,7 +113,7 @@ class SnapshotRun:
         self._log_plan(plan, len(to_read))
         # What this run already reported before it was retried is not reported again.
         if self.report_ready or self.context.retry_number == 0:
-            for row in plan.ready:
+            for row in self._to_report(plan):
                 yield snapshot_event(self.asset_keys[row.relation], row, None)
         try:
             yield from self._load(plan.load, plan)
@@ -122,11 +127,29 @@ class SnapshotRun:
             _tag_bought(self.context, budget)
             if self.loaded_something:
                 self._publish()
-        self._drop_old_pages()
+        self._tend_landing()
         self._tell_strange_fields()
         self._remember("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
         self._fail_if_unfinished(plan)
         self._tell_heartbeat()
+
+    def _to_report(self, plan: Plan) -> list[SnapshotRow]:
+        """The finished lists that are reported once more.
+
+        Where there is nothing else to do, that is what was never reported: an event is kilobytes.
+        A run that may fail reports all, for what it does not report would count as failed.
+        """
+        if self.report_ready or not plan.ready or plan.lists > len(plan.ready):
+            return plan.ready
+        cells = {row: grid_key(row.snapshot_date, row.handle) for row in plan.ready}
+        events, kind = self.context.instance.event_log_storage, dg.DagsterEventType
+        reported = {
+            relation: events.get_latest_storage_id_by_partition(
+                key, kind.ASSET_MATERIALIZATION, set(cells.values())
+            )
+            for relation, key in self.asset_keys.items()
+        }
+        return [row for row, cell in cells.items() if cell not in reported[row.relation]]
 
     def _plan(self) -> Plan:
         keys, not_handles = _lists(
@@ -170,7 +193,7 @@ class SnapshotRun:
         if not lists:
             return lists
         try:
-            preflight.look(self.home, sum(wanted.pages_before or 1 for wanted in lists))
+            preflight.look(self.home, self.spending.pages(lists, self.known.costs))
         except SfAssetsError as error:
             reason = f"nothing was bought: {error}"
             self.outcome.unfinished |= {wanted.key: reason for wanted in lists}
@@ -245,6 +268,8 @@ class SnapshotRun:
             self._warn(self.outcome.add_not_loaded(by_key, error))
             return
         self.loaded_something |= bool(rows)
+        self.pages += sum(row.pages for row in rows)
+        self.page_bytes += sum(by_key[row.key].sound_bytes for row in rows)
         self.outcome.add_loaded(by_key, rows, failures)
         self._log_loaded(rows, bought or {})
         for row in rows:
@@ -264,7 +289,7 @@ class SnapshotRun:
         Nothing here fails a run. What is in the archive reaches the tables with the next run.
         """
         day, archive = self.settings.day(), self.home.archive
-        since = day - timedelta(days=LANDING_DAYS)
+        since = day - timedelta(days=LEDGER_DAYS)
         try:
             balances = self.spending.finish()
             self._warn(self.outcome.capped())
@@ -288,13 +313,13 @@ class SnapshotRun:
         except PublishFailed as error:
             self._warn(str(error))
 
-    def _drop_old_pages(self) -> None:
+    def _tend_landing(self) -> None:
+        days, connect = self.registry.retention.raw_days, self.audience.writing
         try:
-            dropped = drop_old_pages(
-                self.home, self.landing, self.settings.day(), self.audience.writing
-            )
+            dropped, _ = tend_landing(self.home, self.landing, self.settings.day(), days, connect)
+            note_size(self.home, self.day, self.pages, self.page_bytes)
         except Exception as error:
-            self._warn(f"raw pages of days long archived are kept: {first_line(error)}")
+            self._warn(f"raw pages of archived lists are kept as they are: {first_line(error)}")
         else:
             if dropped:
                 self.context.log.info(f"removed the raw pages of {dropped} archived snapshots")

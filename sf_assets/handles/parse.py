@@ -6,16 +6,17 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from sf_assets.handles.settings import (
     OF_A_LIST,
     HandleSettings,
     Registry,
     RegistryError,
+    Retention,
     normalise_handle,
 )
 from sf_assets.model import RELATIONS
@@ -31,6 +32,9 @@ _EXPECTED = {
 
 # Of one handle's settings, or of the defaults.
 MOST_VALUES = 10_000
+TOP_KEYS = {"defaults", "handles", "retention"}
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_registry(path: Path) -> Registry:
@@ -130,12 +134,11 @@ def _parsed(text: str, name: str) -> Registry:
         raise RegistryError(f"{where}: {problem}") from None
     if root is None:
         return Registry(has_list=False)
-    top = mapping(root, name, "the file", {"defaults", "handles"})
-    defaults = _plain(top["defaults"], name) if "defaults" in top else {}
-    if defaults in ("", None):
-        defaults = {}
-    if not isinstance(defaults, dict):
-        raise _at(top["defaults"], name, "defaults: must be a mapping")
+    top = mapping(root, name, "the file", TOP_KEYS)
+    defaults, kept = (
+        _plain_mapping(top.get(key), name, f"{key}:") for key in ("defaults", "retention")
+    )
+    retention = _valid(Retention, kept, top.get("retention"), name, "retention")
     usual = checked_settings(_over({}, defaults), top.get("defaults", root), name, "defaults")
     handles: dict[str, HandleSettings] = {}
     for key, own in entries_of(top.get("handles"), name):
@@ -145,13 +148,18 @@ def _parsed(text: str, name: str) -> Registry:
             raise _at(key, name, str(error)) from None
         if handle in handles:
             raise _at(key, name, f"{handle} is listed twice")
-        value = _plain(own, name) if own is not None else {}
-        if value in ("", None):
-            value = {}
-        if not isinstance(value, dict):
-            raise _at(own, name, f"{handle}: settings must be a mapping")
+        value = _plain_mapping(own, name, f"{handle}: settings")
         handles[handle] = checked_settings(_over(defaults, value), own or key, name, handle)
-    return Registry(handles, usual, "handles" in top)
+    return Registry(handles, usual, "handles" in top, retention)
+
+
+def _plain_mapping(node: yaml.Node | None, name: str, what: str) -> dict[str, Any]:
+    value = _plain(node, name) if node is not None else {}
+    if value in ("", None):
+        return {}
+    if not isinstance(value, dict):
+        raise _at(node, name, f"{what} must be a mapping")
+    return value
 
 
 def _over(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +185,7 @@ def _at(node: yaml.Node | None, name: str, problem: str) -> RegistryError:
 
 def mapping(node: yaml.Node, name: str, what: str, allowed: set[str]) -> dict[str, yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
-        raise _at(node, name, f"{what} must be a mapping with {' and '.join(sorted(allowed))}")
+        raise _at(node, name, f"{what} must be a mapping with {', '.join(sorted(allowed))}")
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value.startswith("x-"):
@@ -257,8 +265,14 @@ def _values(node: yaml.Node, name: str, seen: Iterator[int]) -> Any:
 def checked_settings(
     value: dict[str, Any], node: yaml.Node | None, name: str, what: str
 ) -> HandleSettings:
+    return _valid(HandleSettings, value, node, name, what)
+
+
+def _valid(
+    kind: type[_Model], value: dict[str, Any], node: yaml.Node | None, name: str, what: str
+) -> _Model:
     try:
-        return HandleSettings.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

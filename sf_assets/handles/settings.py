@@ -109,6 +109,19 @@ class HandleSettings(ListSettings):
         return own or self
 
 
+class Retention(BaseModel):
+    """For how many days the home keeps what the tables do not need.
+
+    `raw_days`: pages of archived lists as they came. `runs_days`: runs in Dagster with their logs,
+    and the old files of rebuilds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    raw_days: int = Field(default=7, ge=1, le=36_500)
+    # The sensors look at the runs of yesterday.
+    runs_days: int = Field(default=90, ge=2, le=36_500)
+
+
 @dataclass(frozen=True)
 class Registry:
     """The tracked handles, in the order of the file.
@@ -120,6 +133,7 @@ class Registry:
     handles: dict[str, HandleSettings] = field(default_factory=dict)
     defaults: HandleSettings = field(default_factory=HandleSettings)
     has_list: bool = field(default=True, compare=False)
+    retention: Retention = field(default_factory=Retention, compare=False)
 
     def settings_of(self, handle: str) -> HandleSettings:
         return self.handles.get(handle, self.defaults)

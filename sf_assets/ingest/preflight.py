@@ -16,14 +16,17 @@ import duckdb
 from sf_assets.errors import SettingsError
 from sf_assets.storage.home import Home
 from sf_assets.storage.object_store import Store, is_remote, put_bytes
+from sf_assets.storage.sizes import page_size
 from sf_assets.text import first_line
 from sf_assets.warehouse.archive import refuse_newer
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import LOADED, fingerprint
 
-# What a page takes on the disk, landed, archived and loaded, with room to spare.
+# What a page takes on the disk, landed, archived and loaded, with room to spare: where none was
+# landed yet, and of each byte that pages had.
 PAGE_BYTES = 50_000
+TIMES = 2
 # What is needed besides: Dagster's events, the log of a transaction.
 SPARE_BYTES = 32 << 20
 PROBE = bytes(64 << 10)
@@ -40,7 +43,12 @@ def look(home: Home, pages: int) -> None:
     folders += [home.warehouse.parent] if home.lake is None else []
     for folder in folders:
         _write_something(folder)
-    _find_room(home.root, pages * PAGE_BYTES + SPARE_BYTES)
+    needed = round(pages * TIMES * (page_size(home) or PAGE_BYTES / TIMES))
+    here = [folder for folder in folders if not is_remote(folder)]
+    # Beside a lake elsewhere the home keeps Dagster's events alone.
+    _find_room(home.root, (needed if here else 0) + SPARE_BYTES)
+    for folder in here:
+        _find_room(folder, needed)
     refuse_newer(home.archive)
     _open_warehouse(home)
 

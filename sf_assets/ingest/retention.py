@@ -1,8 +1,10 @@
-"""Raw pages go when their day is long archived, and what only they know of its cost is kept."""
+"""Raw pages are compressed once they are archived and go some days later; what only they know of
+their cost is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import date, timedelta
 
 import duckdb
@@ -11,25 +13,37 @@ from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing, drop_days_before
 from sf_assets.storage.object_store import names_below
-from sf_assets.storage.records import Landed
+from sf_assets.storage.records import Landed, LandingDamaged
+from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.connection import Connect, reading
 from sf_assets.warehouse.ledger import Paid, load_ledger, paid_for, write_ledger
 from sf_assets.warehouse.load import loaded_rows
 
-# How long raw pages stay after their day is archived.
-LANDING_DAYS = 30
 
+def tend_landing(
+    home: Home, landing: Landing, today: date, raw_days: int, connect: Connect
+) -> tuple[int, int]:
+    """Compress the raw pages of archived lists, and drop those of more than `raw_days` ago.
 
-def drop_old_pages(home: Home, landing: Landing, today: date, connect: Connect) -> int:
-    """Drop the raw pages of archived lists older than LANDING_DAYS; returns of how many lists.
-
-    Raises where the ledger cannot be kept; all pages stay then.
+    Returns how many lists were dropped and compressed. Raises where the ledger cannot be kept or a
+    file cannot be written; all pages stay then.
     """
-    oldest = today - timedelta(days=LANDING_DAYS)
+    dropped = _drop_old_pages(home, landing, today - timedelta(days=raw_days), today, connect)
+    plain = [key for day in landing.days() for key in landing.not_packed(day)]
+    packed = 0
+    for row in _archived(home, plain):
+        with suppress(LandingDamaged):  # stays as it is; `verify` names it
+            packed += landing.pack(row.key, row.version)
+    return dropped, packed
+
+
+def _drop_old_pages(
+    home: Home, landing: Landing, oldest: date, today: date, connect: Connect
+) -> int:
     old = [key for day in landing.days() if day < oldest for key in landing.keys(day)]
     if not old:
         return 0
-    archived = _archived(home, old)
+    archived = {row.key for row in _archived(home, old)}
     paid = _paid_only_here(landing, archived)
     if paid:
         write_ledger(home.archive, today, paid)
@@ -37,14 +51,16 @@ def drop_old_pages(home: Home, landing: Landing, today: date, connect: Connect) 
     return drop_days_before(landing, oldest, keep=set(old) - archived)
 
 
-def _archived(home: Home, keys: Sequence[SnapshotKey]) -> set[SnapshotKey]:
+def _archived(home: Home, keys: Sequence[SnapshotKey]) -> list[SnapshotRow]:
     """Those that are loaded and archived; none where that cannot be told."""
+    if not keys:
+        return []
     try:
         with reading(home.readable) as con:
             there = names_below(home.archive, "day=*/*.parquet")
-            return {row.key for row in loaded_rows(con, keys) if row.archive_file in there}
+            return [row for row in loaded_rows(con, keys) if row.archive_file in there]
     except (FileNotFoundError, duckdb.Error):
-        return set()
+        return []
 
 
 def _paid_only_here(landing: Landing, keys: Iterable[SnapshotKey]) -> list[Paid]:

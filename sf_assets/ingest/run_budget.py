@@ -23,6 +23,8 @@ from sf_assets.warehouse.ledger import Balances
 
 # Lists that get less than they need are named up to so many.
 NAMED = 10
+# Of a list that was never read: as much as TikTok usually shows of one.
+UNKNOWN_PAGES = 250
 
 Costs = Mapping[tuple[str, str], Cost]
 
@@ -77,6 +79,13 @@ class Spending:
             budget.allowances = {wanted.key: given[wanted.key] for wanted in lists}
         self.plan = self._said(needs, budget)
         return budget
+
+    def pages(self, lists: Sequence[ListToRead], costs: Costs) -> int:
+        """How many pages `lists` are likely to have, at most; before anything is asked for."""
+        needs = [self._need(wanted, costs).credits for wanted in lists]
+        pages = sum(UNKNOWN_PAGES if need is None else max(1, need) for need in needs)
+        cap = self.settings.daily_credits
+        return pages if cap is None else min(pages, cap)
 
     def finish(self) -> Balances | None:
         """The balances of the run; None where they could not be asked for."""

@@ -15,6 +15,7 @@ import duckdb
 from sf_assets import __version__
 from sf_assets.ingest.days import MissingDay
 from sf_assets.render.charts import chart_css, draw
+from sf_assets.storage.sizes import Sizes, megabytes
 from sf_assets.text import clean
 
 # Handles that get charts of their own; with more of them, those that moved most do.
@@ -109,6 +110,7 @@ class Report:
     notable: Sequence[Mapping[str, Any]]
     spend: Mapping[date, Mapping[str, int]]
     missing: Sequence[MissingDay] = ()
+    sizes: Sizes | None = None
 
     @property
     def detailed(self) -> list[Handle]:
@@ -237,6 +239,7 @@ def render(report: Report) -> str:
     )
     environment.filters.update(
         clean=clean,
+        megabytes=megabytes,
         number=lambda value: "-" if value is None else f"{value:,}",
         signed=lambda value: "-" if value is None else f"{value:+,}" if value else "0",
         percent=lambda value: "" if value is None else f"{value:+.1f} %",

@@ -48,6 +48,16 @@ def open_locked(path: Path, *, wait: bool) -> Iterator[IO[bytes]]:
             unlock(file)
 
 
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder, where the system can tell."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small text file so that a reader or a crash sees the old one or the new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

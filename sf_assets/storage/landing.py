@@ -1,7 +1,8 @@
 """Pages exactly as they came, landed before anything else is asked for.
 
 A landing is a folder (`landing_disk`) or a place in an object store (`landing_objects`). A snapshot
-is `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line, which only grows.
+is `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line, which only grows; once it is
+archived it is compressed to `<handle>.jsonl.zst` (`packed`).
 `start` opens an attempt, `adopt` names a later intent that goes on with it, each `page` carries the
 request and the untouched body, `unread` notes an answer that was paid for and is in quarantine,
 `end` says how the walk ended. Every line begins with a CRC of the
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sf_assets.model import RELATIONS, SnapshotKey, is_handle
+from sf_assets.storage.packed import SUFFIX
 from sf_assets.storage.records import (
     LANDING_FORMAT,
     Attempt,
@@ -83,6 +85,18 @@ class Landing(ABC):
         """When a list was last written to, in seconds since 1970; None where nothing is landed."""
 
     @abstractmethod
+    def not_packed(self, day: date) -> list[SnapshotKey]:
+        """Lists of a day that `pack` may compress."""
+
+    @abstractmethod
+    def pack(self, key: SnapshotKey, archived: tuple[int, int]) -> bool:
+        """Compress a list of which the archive has this version: its attempt and pages.
+
+        False for one that is held, that goes on, or of which more is landed; it stays as it is.
+        Raises LandingDamaged, OSError.
+        """
+
+    @abstractmethod
     def drop(self, key: SnapshotKey) -> None:
         """Delete what is landed of a list, what is in quarantine, and folders without files."""
 
@@ -119,10 +133,13 @@ class Landing(ABC):
     def keys(self, day: date) -> list[SnapshotKey]:
         """Snapshots of a day of which something is landed."""
         return sorted(
-            SnapshotKey(day, handle, relation)
-            for relation in RELATIONS
-            for name in self.names(day.isoformat(), relation)
-            if name.endswith(".jsonl") and is_handle(handle := name.removesuffix(".jsonl"))
+            {
+                SnapshotKey(day, handle, relation)
+                for relation in RELATIONS
+                for name in self.names(day.isoformat(), relation)
+                if (file := name.removesuffix(SUFFIX)).endswith(".jsonl")
+                and is_handle(handle := file.removesuffix(".jsonl"))
+            }
         )
 
 

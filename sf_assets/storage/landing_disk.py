@@ -10,14 +10,16 @@ from datetime import date
 from pathlib import Path
 from typing import IO
 
+from sf_assets.fault_injection import crash_point
 from sf_assets.model import SnapshotKey
-from sf_assets.storage.files import Locked, lock, unlock
+from sf_assets.storage.files import Locked, lock, sync_folder, unlock
 from sf_assets.storage.landing import (
     Landing,
     SnapshotLog,
     quarantine_record,
     quarantined,
 )
+from sf_assets.storage.packed import PackedFile, pack, packed_path, read_packed, unpack
 from sf_assets.storage.records import Landed, LandingDamaged, read_records
 
 # An `end` is a few hundred bytes.
@@ -25,7 +27,11 @@ _LONGEST_END = 2048
 
 
 class DiskLanding(Landing):
-    """The `landing/` folder."""
+    """The `landing/` folder.
+
+    Where a list has a compressed file and a plain one, one is being made of the other, and the one
+    with more in it counts. So a process may be killed at any step.
+    """
 
     far = False
 
@@ -38,12 +44,31 @@ class DiskLanding(Landing):
         return ()
 
     def read(self, key: SnapshotKey) -> Landed | None:
+        for _ in range(2):  # it may be compressed between the two looks
+            packed = self._read_packed(key)
+            try:
+                plain = self._read_plain(key)
+            except LandingDamaged:
+                if packed is None:
+                    raise
+                plain = None  # of a power cut: it was not complete yet
+            if packed is None or (plain and plain.sound_bytes > packed.sound_bytes):
+                packed = plain
+            if packed is not None:
+                break
+        return packed
+
+    def _read_plain(self, key: SnapshotKey) -> Landed | None:
         path = self.path(key)
-        try:
-            with path.open("rb") as file:
-                return read_records(key, path, file)
-        except FileNotFoundError:
-            return None
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            return read_records(key, path, file)
+        return None
+
+    def _read_packed(self, key: SnapshotKey) -> Landed | None:
+        path = packed_path(self.path(key))
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            return read_packed(key, path, file)
+        return None
 
     def read_each(
         self, keys: Iterable[SnapshotKey]
@@ -51,8 +76,12 @@ class DiskLanding(Landing):
         return ((key, self.read_or_why(key)) for key in keys)
 
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
+        # What is compressed is loaded as it is.
+        plain = set(self.not_packed(day))
         return [
-            key for key in self.keys(day) if key not in ended or self._last_end(key) != ended[key]
+            key
+            for key in self.keys(day)
+            if key not in ended or (key in plain and self._last_end(key) != ended[key])
         ]
 
     def _last_end(self, key: SnapshotKey) -> str | None:
@@ -70,18 +99,91 @@ class DiskLanding(Landing):
             return None
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
-        path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        try:
-            lock(file, path, wait=False)
-            return DiskLog(key, path, file)
-        except Locked:
-            file.close()
+        path, packed = self.path(key), packed_path(self.path(key))
+        file = self._held(path)
+        if file is None:
             return None
+        try:
+            if packed.exists():
+                if self._is_packed(key):
+                    file.truncate(0)
+                    with packed.open("rb") as source:
+                        for lines in unpack(source):
+                            _write(file, lines)
+                os.fsync(file.fileno())
+                crash_point("unpacked")
+                packed.unlink()
+            return DiskLog(key, path, file)
         except BaseException:
             file.close()
             raise
+
+    def _held(self, path: Path) -> IO[bytes] | None:
+        """The plain file, made where there is none and locked; None while another holds it."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while True:
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+            try:
+                lock(file, path, wait=False)
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                        return file
+                file.close()  # of a list that was compressed while it was opened
+            except Locked:
+                file.close()
+                return None
+            except BaseException:
+                file.close()
+                raise
+
+    def _is_packed(self, key: SnapshotKey) -> bool:
+        """Whether the compressed file is the one that counts."""
+        return isinstance(self.read(key), PackedFile)
+
+    def not_packed(self, day: date) -> list[SnapshotKey]:
+        return [key for key in self.keys(day) if self.path(key).exists()]
+
+    def pack(self, key: SnapshotKey, archived: tuple[int, int]) -> bool:
+        path, packed = self.path(key), packed_path(self.path(key))
+        file = self._held(path)
+        if file is None:
+            return False
+        try:
+            if not self._is_packed(key) and not self._pack(key, file, packed, archived):
+                return False
+            crash_point("packed")
+            path.unlink()
+            return True
+        finally:
+            unlock(file)
+            file.close()
+
+    def _pack(
+        self, key: SnapshotKey, file: IO[bytes], packed: Path, archived: tuple[int, int]
+    ) -> bool:
+        landed = read_records(key, self.path(key), file)
+        best = landed.to_load
+        goes_on = any(attempt.end is None for attempt in landed.attempts)
+        if best is None or goes_on or (best.number, best.pages) != archived:
+            return False
+        partial = packed.with_name(f".{packed.name}.partial")
+        stat = os.fstat(file.fileno())
+        file.seek(0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(partial, flags, 0o600), "wb") as copy:
+            for part in pack(file, landed.sound_bytes):
+                copy.write(part)
+            copy.flush()
+            os.fsync(copy.fileno())
+        with partial.open("rb") as copied:
+            # It was paid for, and is about to be all that there is.
+            if read_packed(key, partial, copied).attempts != landed.attempts:
+                raise LandingDamaged(f"{partial} is not what {landed.path} is; that one is kept")
+        os.utime(partial, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        crash_point("packing")
+        os.replace(partial, packed)
+        sync_folder(packed.parent)
+        return True
 
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
         path = quarantined(self.path(key))
@@ -91,15 +193,17 @@ class DiskLanding(Landing):
         return path
 
     def modified(self, key: SnapshotKey) -> float | None:
-        try:
-            return self.path(key).stat().st_mtime
-        except FileNotFoundError:
-            return None
+        path, found = self.path(key), []
+        for form in (path, packed_path(path)):
+            with suppress(FileNotFoundError):
+                found.append(form.stat().st_mtime)
+        return max(found, default=None)
 
     def drop(self, key: SnapshotKey) -> None:
         path = self.path(key)
-        path.unlink(missing_ok=True)
-        quarantined(path).unlink(missing_ok=True)
+        packed = packed_path(path)
+        for file in (path, packed, quarantined(path), packed.with_name(f".{packed.name}.partial")):
+            file.unlink(missing_ok=True)
         with suppress(OSError):  # not empty yet
             path.parent.rmdir()
             path.parent.parent.rmdir()
@@ -124,12 +228,17 @@ class DiskLog(SnapshotLog):
         os.fsync(self._file.fileno())
 
     def landed(self) -> Landed:
-        return Landed(self.key, self.path, tuple(self.attempts), 0)
+        size = os.fstat(self._file.fileno()).st_size
+        return Landed(self.key, self.path, tuple(self.attempts), size)
 
     def reading(self) -> IO[bytes]:
         return self.path.open("rb")
 
     def write(self, line: bytes) -> None:
-        view = memoryview(line)
-        while view:  # an unbuffered write may be short, on a full disk above all
-            view = view[self._file.write(view) :]
+        _write(self._file, line)
+
+
+def _write(file: IO[bytes], lines: bytes) -> None:
+    view = memoryview(lines)
+    while view:  # an unbuffered write may be short, on a full disk above all
+        view = view[file.write(view) :]

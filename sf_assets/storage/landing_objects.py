@@ -2,7 +2,8 @@
 
 An object is whole or absent, so a record is an object: `<handle>.jsonl.open/00000001`, the next
 number for each, put only where that number is not taken. When the walk has ended they become one
-object `<handle>.jsonl`, line by line what the file on disk would be, and are then removed.
+object `<handle>.jsonl.zst`, line by line what the file on disk would be, and are then removed.
+(Older versions put `<handle>.jsonl`, which is read as well.)
 
 There are no locks. Who finds a list that another wrote to within LEASE_SECONDS waits for him; who
 finds one left alone longer goes on with it, by taking the next number first. Was the other one only
@@ -31,6 +32,7 @@ from sf_assets.storage.landing import (
     quarantined,
 )
 from sf_assets.storage.object_store import Store
+from sf_assets.storage.packed import SUFFIX, pack, unpack
 from sf_assets.storage.records import (
     Landed,
     LandingDamaged,
@@ -65,11 +67,15 @@ class LandedObjects(Landed):
 
 @dataclass(frozen=True)
 class _Found:
-    """What there is of one list: the whole object, or None, and the records beyond it."""
+    """What there is of one list: the whole object, or None, and the records beyond it.
+
+    `plain` is the object that an older version put.
+    """
 
     whole: str | None
     opened: dict[int, str]
     touched: float
+    plain: str | None
 
 
 class ObjectLanding(Landing):
@@ -125,7 +131,7 @@ class ObjectLanding(Landing):
         ours = self._left.pop(key, None) == lines.count(b"\n")
         if begun and fresh and not ours:
             return None
-        log = ObjectLog(self, landed, lines, set(found.opened))
+        log = ObjectLog(self, landed, lines, found)
         if begun and not ours:
             try:
                 # Before anything is asked for: who was slow and not dead must notice.
@@ -142,11 +148,16 @@ class ObjectLanding(Landing):
     def modified(self, key: SnapshotKey) -> float | None:
         return self._find(key).touched or None
 
+    def not_packed(self, day: date) -> list[SnapshotKey]:
+        return []  # what has ended was put compressed
+
+    def pack(self, key: SnapshotKey, archived: tuple[int, int]) -> bool:
+        return False
+
     def drop(self, key: SnapshotKey) -> None:
         path = self._path(key)
         names = [*self._names(f"{path}.open"), *self._names(f"{path}.quarantine")]
-        if self.fs.exists(path):
-            names.append(path)
+        names += [form for form in (path, path + SUFFIX) if self.fs.exists(form)]
         if names:
             self.fs.rm(names)
 
@@ -161,18 +172,20 @@ class ObjectLanding(Landing):
 
     def _find(self, key: SnapshotKey) -> _Found:
         path = self._path(key)
-        whole, opened, touched = None, {}, 0.0
+        plain, packed, opened, touched = None, None, {}, 0.0
         folder, _, begins = path.rpartition("/")
         # One question for both: what begins with the name.
         for name, info in self.fs.find(folder, prefix=begins, detail=True).items():
             if name == path:
-                whole = name
+                plain = name
+            elif name == path + SUFFIX:
+                packed = name
             elif name.startswith(f"{path}.open/"):
                 opened[int(name.rsplit("/", 1)[-1])] = name
             else:
                 continue
             touched = max(touched, info["LastModified"].timestamp())
-        return _Found(whole, opened, touched)
+        return _Found(packed or plain, opened, touched, plain)
 
     def _look(self, key: SnapshotKey) -> tuple[_Found, LandedObjects, bytes]:
         """What there is, and what it says."""
@@ -188,7 +201,13 @@ class ObjectLanding(Landing):
         names = [found.whole] if found.whole else []
         names += [found.opened[number] for number in sorted(found.opened)]
         held = self._bytes(names) if names else {}
-        lines = held[found.whole] if found.whole else b""
+        try:
+            lines = self._lines(found.whole, held) if found.whole else b""
+        except OSError as error:
+            raise LandingDamaged(
+                f"s3://{found.whole}: it is damaged ({error}); nothing of it was used. Restore it, "
+                "or move the list away and snapshot again"
+            ) from None
         known = lines.count(b"\n")
         for number in sorted(found.opened):
             # What is in the whole object already was to be removed when somebody was killed.
@@ -207,15 +226,22 @@ class ObjectLanding(Landing):
                 f"{path}: its last record is damaged; nothing of it was used. Restore it, or move "
                 "the list away and snapshot again"
             )
-        whole = self._whole(key) if found.whole and not found.opened else lambda: lines
+        only = found.whole if not found.opened else None
+        whole = self._whole(only) if only else lambda: lines
         return (
             LandedObjects(key, path, landed.attempts, landed.sound_bytes, whole, found.touched),
             lines,
         )
 
-    def _whole(self, key: SnapshotKey) -> Callable[[], bytes]:
+    def _whole(self, name: str) -> Callable[[], bytes]:
         """Asks for it when it is wanted: a run holds hundreds of finished lists."""
-        return lambda: self._bytes([self._path(key)])[self._path(key)]
+        return lambda: self._lines(name, self._bytes([name]))
+
+    @staticmethod
+    def _lines(name: str, held: Mapping[str, bytes]) -> bytes:
+        """The lines of a whole object. Raises OSError where it cannot be decompressed."""
+        body = held[name]
+        return b"".join(unpack(io.BytesIO(body))) if name.endswith(SUFFIX) else body
 
     def _bytes(self, names: list[str]) -> dict[str, bytes]:
         """What is in the objects, a request each: in parts it would ask for every size first."""
@@ -227,13 +253,14 @@ class ObjectLog(SnapshotLog):
     """A list being written, record by record. Raises LandingTaken where another goes on with it."""
 
     def __init__(
-        self, landing: ObjectLanding, landed: LandedObjects, lines: bytes, opened: set[int]
+        self, landing: ObjectLanding, landed: LandedObjects, lines: bytes, found: _Found
     ) -> None:
         super().__init__(landed.key, landed.path, landed.attempts)
         self._landing, self._lines = landing, bytearray(lines)
         self._number = lines.count(b"\n")
-        self._folder = f"{landing._path(landed.key)}.open"
-        self._opened = opened
+        path = landing._path(landed.key)
+        self._folder, self._packed = f"{path}.open", path + SUFFIX
+        self._opened, self._plain = set(found.opened), found.plain
 
     def close(self) -> None:
         """Nothing is held; who goes on with it in this process need not wait for himself."""
@@ -242,16 +269,19 @@ class ObjectLog(SnapshotLog):
     def make_durable(self) -> None:
         """Put the ended walk together as one object, and remove the records it was landed as."""
         fs = self._landing.fs
-        fs.pipe_file(self._landing._path(self.key), bytes(self._lines))
-        if self._opened:
-            fs.rm([f"{self._folder}/{number:08d}" for number in sorted(self._opened)])
-        self._opened = set()
+        lines = io.BytesIO(self._lines)
+        fs.pipe_file(self._packed, b"".join(pack(lines, len(self._lines))))
+        names = [f"{self._folder}/{number:08d}" for number in sorted(self._opened)]
+        names += [self._plain] if self._plain else []
+        if names:
+            fs.rm(names)
+        self._opened, self._plain = set(), None
 
     def landed(self) -> Landed:
         touched = datetime.now(timezone.utc).timestamp()
         size = len(self._lines)
         lines = bytes(self._lines) if self._opened else b""
-        whole = (lambda: lines) if self._opened else self._landing._whole(self.key)
+        whole = (lambda: lines) if self._opened else self._landing._whole(self._packed)
         return LandedObjects(self.key, self.path, tuple(self.attempts), size, whole, touched)
 
     def reading(self) -> IO[bytes]:

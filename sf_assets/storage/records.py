@@ -196,14 +196,13 @@ class Records:
         self._path, self._file, self.sound_bytes = path, file, 0
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        self._file.seek(0)
-        if isinstance(self._file, io.BytesIO):
-            reader: IO[bytes] = self._file
-        else:
+        reader = self._file
+        if isinstance(reader, io.FileIO):
             # Buffered on top of a raw descriptor; closing the reader must not close the descriptor.
-            reader = os.fdopen(os.dup(self._file.fileno()), "rb")
+            reader = os.fdopen(os.dup(reader.fileno()), "rb")
         with reader:
-            reader.seek(0)
+            if reader.seekable():  # what is decompressed is read once, from its beginning
+                reader.seek(0)
             bad_line: int | None = None
             for number, line in enumerate(reader, start=1):
                 if bad_line is not None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from sf_assets.fault_injection import crash_point
+from sf_assets.storage.files import sync_folder
 from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
@@ -85,12 +86,7 @@ def _replace(path: Path, new: Path, size: int) -> bool:
         crash_point("compacted")
         # Open to the end for reading, so that no tool can have begun to write into the old one.
         os.replace(new, path)
-    if os.name != "nt":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
     _log.info("%s: %s bytes instead of %s", path, f"{path.stat().st_size:,}", f"{size:,}")
     return True
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from sf_assets.cli import doctor
+from sf_assets.storage.home import Home
+from sf_assets.storage.sizes import Sizes, sizes
 from sf_assets_tests.cli.shell import Said, contents, run, use
 from sf_assets_tests.loopback import Reply
 from sf_assets_tests.served_lists import KEY, ListServer, account
@@ -43,6 +49,43 @@ def test_when_all_is_well_every_check_says_ok(home: Path) -> None:
     assert checks == wanted.split()
     assert "1 tracked" in said.out
     assert "1 partition (1 day x 1 handle)" in said.out
+
+
+def test_the_size_of_the_home_and_when_the_disk_is_full(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("track", "nasa")
+    (home / "archive").mkdir()
+    (home / "archive" / "one").write_bytes(os.urandom(12_000_000))
+    os.link(home / "archive" / "one", home / "archive" / "two")
+    said = run("doctor").out
+    assert re.search(
+        r"free; the home takes 12 MB \(archive 12 MB, other 0\.0 MB\); its growth sh", said
+    )
+    noted: dict[str, object] = {
+        "day": "2026-11-12",
+        "parts": {"archive": 2_000_000, "other": 20_000},
+        "bytes": 0,
+    }
+    today = date.fromisoformat("2026-11-22")
+    monkeypatch.setenv("SF_ASSETS_TODAY", str(today))
+    lines = [
+        {**noted, "pages": 0},
+        {"day": "a torn line"},
+        {**noted, "day": str(today), "pages": 0},
+    ]
+    (home / "sizes.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    said = run("doctor").out
+    assert re.search(
+        r"grows by 1\.0 MB a day \(over the last 10 days\): the disk is full in [\d,]+ ", said
+    )
+    monkeypatch.setattr(doctor, "MIN_DAYS_LEFT", 10**9)
+    assert "Make room, or keep less: `retention:` in handles.yaml" in bad(run("doctor"))["disk"]
+    found = sizes(Home(home), today)
+    assert (found.days, found.total > 12_000_000) == (10, True)
+    assert Sizes({"archive": 9}, 99, 10.0, 4).days_left == 9
+    assert Sizes({}, 99, 0.0, 4).pace == Sizes({}, 99, -1.0, 4).pace
+    assert sizes(Home(home), today + timedelta(days=30)).growth is None
 
 
 def test_what_the_vendor_says_reaches_the_terminal_as_text(home: Path, server: ListServer) -> None:

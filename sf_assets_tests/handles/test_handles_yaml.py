@@ -17,6 +17,7 @@ from sf_assets.handles.settings import (
     PageDepth,
     Registry,
     RegistryError,
+    Retention,
     normalise_handle,
 )
 from sf_assets.model import SnapshotKey
@@ -269,6 +270,23 @@ def test_a_file_that_is_no_text_is_an_error_and_not_an_empty_list(path: Path) ->
         ("handles:\n  bob: {daily_credits: 0}\n", 2, "bob: daily_credits: "),
         ("handles: [bob]\ndefaults: {followers: 3}\n", 2, "defaults: followers: must be a mapping"),
         ("handles: [bob]\ndefaults: 3\n", 2, "defaults: must be a mapping"),
+        ("handles: [bob]\nretention: 3\n", 2, "retention: must be a mapping"),
+        (
+            "handles: [bob]\nretention: {raw_days: 0}\n",
+            2,
+            "retention: raw_days: Input should be greater",
+        ),
+        (
+            "handles: [bob]\nretention: {runs_days: 1}\n",
+            2,
+            "retention: runs_days: Input should be gr",
+        ),
+        (
+            "handles: [bob]\nretention: {raw_days: off}\n",
+            2,
+            "retention: raw_days: Input should be a v",
+        ),
+        ("handles: [bob]\nretention: {days: 9}\n", 2, "retention: days: "),
         ("handles: [bob]\ndefaults: {tag: x}\n", 2, "defaults: tag: "),
         ("handles:\n\t- bob\n", 2, "cannot start any token"),
         ("handles:\n  - bob\n  - @eve\n", 3, "cannot start any token"),
@@ -652,3 +670,13 @@ def test_an_edit_of_what_handles_share_is_refused_and_nothing_written(
     with pytest.raises(RegistryError, match="edit it by hand"):
         edit(path)
     assert path.read_text(encoding="utf-8") == text
+
+
+def test_retention_is_read_and_an_edit_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "handles.yaml"
+    path.write_text("retention: {raw_days: 14}  # for audits\nhandles:\n  bob:\n")
+    assert read_registry(path).retention == Retention(raw_days=14, runs_days=90)
+    track(path, ["eve"])
+    untrack(path, ["bob"])
+    assert path.read_text() == "retention: {raw_days: 14}  # for audits\nhandles:\n  eve:\n"
+    assert parse_registry("handles: [bob]").retention == Retention(raw_days=7, runs_days=90)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import portalocker
 import pytest
 
+from sf_assets.handles.settings import Retention
 from sf_assets.ingest import preflight
 from sf_assets.ingest.ledger_gaps import left_behind
-from sf_assets.ingest.retention import LANDING_DAYS, drop_old_pages
+from sf_assets.ingest.retention import tend_landing
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing_disk import DiskLanding
@@ -20,12 +22,14 @@ from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable
 from sf_assets.warehouse.ledger import Balances, load_ledger, write_ledger
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.verify import verify
 from sf_assets_tests.homes import fill
 from sf_assets_tests.lists import on
 
 NOVA = SnapshotKey(on(1), "nova", "followers")
 OTHER = SnapshotKey(on(1), "other", "followers")
-TODAY = on(1) + timedelta(days=LANDING_DAYS + 1)
+DAYS = Retention().raw_days
+TODAY = on(1) + timedelta(days=DAYS + 1)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,12 @@ def ledger(home: Home, day: date) -> list[tuple[object, ...]]:
 def test_old_pages_go_with_their_cost_noted_and_what_is_not_archived_stays(home: Home) -> None:
     landing = DiskLanding(home.landing)
     assert ledger(home, on(1)) == [("nova", "followers", 1), ("nova", "following", 1)]
-    assert drop_old_pages(home, landing, TODAY - timedelta(days=1), never) == 0
-    assert drop_old_pages(home, landing, TODAY, lambda: writing(home.warehouse)) == 2
+    connect = partial(writing, home.warehouse)
+    assert tend_landing(home, landing, TODAY - timedelta(days=1), DAYS, never) == (0, 3)
+    # What is archived is compressed, but for the refresh that broke off.
+    assert (landing.not_packed(on(1)), landing.not_packed(on(2))) == ([NOVA, OTHER], [])
+    assert verify(home)[1].problems == []
+    assert tend_landing(home, landing, TODAY, DAYS, connect) == (2, 0)
     assert landing.keys(on(1)) == [OTHER]
     assert len(landing.keys(on(2))) == 2
     assert ("nova", "followers", 2) in ledger(home, on(1))
@@ -75,10 +83,10 @@ def test_all_pages_stay_where_the_ledger_or_the_archive_cannot_be_told(
     landing = DiskLanding(home.landing)
     if unreadable:
         home.published.unlink()
-        assert drop_old_pages(home, landing, TODAY, never) == 0
+        assert tend_landing(home, landing, TODAY, DAYS, never) == (0, 0)
     else:
         with pytest.raises(WarehouseBusy):
-            drop_old_pages(home, landing, TODAY, never)
+            tend_landing(home, landing, TODAY, DAYS, never)
     assert len(landing.keys(on(1))) == 3
 
 

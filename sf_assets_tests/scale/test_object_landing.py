@@ -70,7 +70,7 @@ def test_every_page_is_an_object_before_the_next_and_all_are_one_at_the_end(
         log.add_page(page(2))
         log.finish("found", "exhausted", "run")
         log.make_durable()
-    assert names(landing) == [folder]
+    assert names(landing) == [f"{folder}.zst"]
     landed = landing.read(KEY)
     assert landed is not None
     assert landed.settled
@@ -204,6 +204,32 @@ def test_a_damaged_or_missing_record_is_named_and_nothing_is_used(landing: Objec
         landing.read(KEY)
 
 
+def test_an_object_of_an_older_version_is_read_and_goes_on(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    walk(landing, 2)
+    (name,) = landing.fs.find(landing.base)
+    before = landing.read(KEY)
+    assert before is not None
+    lines = before.on_disk(tmp_path).read_bytes()
+    landing.fs.pipe_file(name.removesuffix(".zst"), lines)
+    both = landing.read(KEY)
+    landing.fs.rm(name)
+    alone = landing.read(KEY)
+    assert both is not None
+    assert alone is not None
+    assert before.attempts == both.attempts == alone.attempts
+    assert alone.on_disk(tmp_path).read_bytes() == lines
+    walk(landing, 1)
+    assert landing.fs.find(landing.base) == [name]
+    after = landing.read(KEY)
+    assert after is not None
+    assert [attempt.pages for attempt in after.attempts] == [2, 1]
+    landing.fs.pipe_file(name, landing.fs.cat_file(name)[:-9])
+    with pytest.raises(LandingDamaged, match="damaged"):
+        landing.read(KEY)
+
+
 def test_old_days_go_with_all_their_objects(landing: ObjectLanding) -> None:
     walk(landing, 2)
     kept = SnapshotKey(date(2026, 10, 1), "kept", "following")
@@ -211,17 +237,20 @@ def test_old_days_go_with_all_their_objects(landing: ObjectLanding) -> None:
     walk(landing, 1, SnapshotKey(DAY2, "nova", "followers"))
     landing.quarantine(KEY, 1, "odd", b"{}")
     assert drop_days_before(landing, DAY2, {kept}) == 1
-    assert names(landing) == ["2026-10-01/following/kept.jsonl", "2026-11-02/followers/nova.jsonl"]
+    assert names(landing) == [
+        "2026-10-01/following/kept.jsonl.zst",
+        "2026-11-02/followers/nova.jsonl.zst",
+    ]
 
 
 def test_handles_that_begin_alike_are_kept_apart(landing: ObjectLanding) -> None:
-    for handle in ("nova", "nova.jsonl", "nova.jsonl.open", "nov"):
+    for handle in ("nova", "nova.jsonl", "nova.jsonl.zst", "nova.jsonl.open", "nov"):
         walk(landing, 1, SnapshotKey(DAY1, handle, "followers"))
-    for handle in ("nova", "nova.jsonl", "nova.jsonl.open", "nov"):
+    for handle in ("nova", "nova.jsonl", "nova.jsonl.zst", "nova.jsonl.open", "nov"):
         landed = landing.read(SnapshotKey(DAY1, handle, "followers"))
         assert landed is not None, handle
         assert landed.credits == 1
-    assert len(landing.keys(DAY1)) == 4
+    assert len(landing.keys(DAY1)) == 5
 
 
 def test_a_list_that_was_left_for_a_while_is_gone_on_with_at_once(landing: ObjectLanding) -> None:

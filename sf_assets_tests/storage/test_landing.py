@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -580,3 +581,195 @@ def test_a_page_the_disk_had_no_room_for_is_no_page(landing: Landing) -> None:
     with opened(landing) as log:
         log.add_page(page(4))
         assert [one.number for one in log.pages()] == [1, 2, 3, 4]
+
+
+# --- compressed -----------------------------------------------------------------------------------
+
+
+def packed(landing: Landing, pages: int = 3) -> Path:
+    """A landed list, compressed; returns its file."""
+    path = write(landing, pages)
+    assert landing.pack(KEY, (1, pages))
+    assert not path.exists()
+    return path.with_name("bob.jsonl.zst")
+
+
+def test_a_compressed_list_reads_as_it_did_and_any_tool_reads_it(
+    landing: Landing, tmp_path: Path
+) -> None:
+    path = write(landing, 3)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    lines, before = path.read_bytes(), landed(landing)
+    assert landing.not_packed(DAY) == [KEY]
+    assert landing.pack(KEY, (1, 3))
+    (file,) = path.parent.iterdir()
+    assert (file.name, stat.S_IMODE(file.stat().st_mode)) == ("bob.jsonl.zst", 0o600)
+    after = landed(landing)
+    assert (after.key, after.attempts) == (before.key, before.attempts)
+    assert (after.modified, landing.modified(KEY)) == (1_700_000_000, 1_700_000_000)
+    assert after.on_disk(tmp_path).read_bytes() == lines
+    assert (landing.days(), landing.keys(DAY), landing.not_packed(DAY)) == ([DAY], [KEY], [])
+    assert landing.unsettled(DAY, {KEY: "whenever"}) == []
+    assert landing.unsettled(DAY, {}) == [KEY]
+    with duckdb.connect() as con:
+        rows = con.execute("SELECT kind FROM read_json(?)", [str(file)]).fetchall()
+    assert rows == [("start",), ("page",), ("page",), ("page",), ("end",)]
+    assert drop_days_before(landing, date(2026, 3, 5), keep=set()) == 1
+    assert list(landing.root.iterdir()) == []
+
+
+def test_what_is_torn_behind_the_end_is_not_compressed(landing: Landing, tmp_path: Path) -> None:
+    path = write(landing, 2)
+    lines = path.read_bytes()
+    path.write_bytes(lines + b'{"crc":"0123')
+    assert landing.pack(KEY, (1, 2))
+    assert landed(landing).on_disk(tmp_path).read_bytes() == lines
+
+
+@pytest.mark.parametrize(
+    ("end", "archived"), [(None, (1, 2)), ("exhausted", (1, 1)), ("budget", (2, 2))]
+)
+def test_a_list_that_goes_on_or_is_not_archived_as_it_is_stays_plain(
+    landing: Landing, end: str | None, archived: tuple[int, int]
+) -> None:
+    path = write(landing, 2, end)
+    before = path.read_bytes()
+    assert not landing.pack(KEY, archived)
+    assert path.read_bytes() == before
+    if end == "exhausted":
+        with opened(landing) as log:
+            assert not landing.pack(KEY, (1, 2))  # somebody holds it
+            log.begin("refresh", "run-2")
+        assert not landing.pack(KEY, (1, 2))
+
+
+def test_a_compressed_list_goes_on_as_a_plain_one(landing: Landing) -> None:
+    file = packed(landing)
+    with opened(landing) as log:
+        assert not file.exists()
+        assert [one.number for one in log.pages()] == [1, 2, 3]
+        log.begin("refresh", "run-2")
+        log.add_page(page(1))
+        log.finish("found", "exhausted", "run-2")
+    assert len(landed(landing).attempts) == 2
+    assert landing.pack(KEY, (2, 1))
+    assert len(landed(landing).attempts) == 2
+
+
+def test_of_both_forms_the_one_with_more_counts(landing: Landing, tmp_path: Path) -> None:
+    """As when what another copy of the home has landed since is copied over."""
+    file = packed(landing)
+    older = file.read_bytes()
+    with opened(landing) as log:
+        log.begin("refresh", "run-2")
+        log.add_page(page(1))
+    for end in (None, "exhausted"):
+        file.write_bytes(older)
+        before = landed(landing).attempts
+        assert len(before) == 2
+        assert landing.pack(KEY, (2, 1)) is (end is not None)
+        with opened(landing) as log:
+            assert tuple(log.attempts) == before
+            if end is None:
+                log.finish("found", "exhausted", "run-2")
+
+
+STEP = """
+import sys
+from datetime import date
+from pathlib import Path
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.landing_disk import DiskLanding
+landing, key = DiskLanding(Path(sys.argv[1])), SnapshotKey(date(2026, 3, 4), "bob", "followers")
+print("ready", flush=True)
+if sys.argv[2] == "pack":
+    landing.pack(key, (1, 3))
+elif sys.argv[2] == "open":
+    landing.open(key)
+elif sys.argv[2] == "packs":
+    while not sys.stdin.closed and not (Path(sys.argv[1]) / "stop").exists():
+        number = len(landing.read(key).attempts)
+        landing.pack(key, (number, 1))
+"""
+
+
+@pytest.mark.parametrize("step", ["packing", "packed", "unpacked"])
+def test_killed_between_any_two_steps_nothing_is_lost(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch, step: str, tmp_path: Path
+) -> None:
+    path = write(landing, 3)
+    lines, before = path.read_bytes(), landed(landing).attempts
+    if step == "unpacked":
+        landing.pack(KEY, (1, 3))
+    with monkeypatch.context() as patched:
+        patched.setenv("SF_ASSETS_CRASH_AT", step)
+        patched.setenv("SOCIALFETCH_BASE_URL", "http://127.0.0.1:9")
+        process = python(STEP, landing.root, "open" if step == "unpacked" else "pack")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert landed(landing).attempts == before
+    assert landing.not_packed(DAY) == [KEY]
+    if step == "unpacked":  # killed a moment earlier, while the plain file was filled
+        for part in (lines[:100], bytes(len(lines)), lines[:200] + bytes(50)):
+            path.write_bytes(part)
+            assert landed(landing).attempts == before
+    with opened(landing) as log:  # whoever comes by goes on with it
+        assert tuple(log.attempts) == before
+    assert landing.pack(KEY, (1, 3))
+    assert [file.name for file in path.parent.iterdir()] == ["bob.jsonl.zst"]
+    assert landed(landing).on_disk(tmp_path).read_bytes() == lines
+
+
+def test_what_is_written_while_another_process_compresses_is_never_lost(landing: Landing) -> None:
+    write(landing, 1)
+    with python(STEP, landing.root, "packs") as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        written = 1
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            log = landing.open(KEY)
+            if log is not None:
+                with log:
+                    assert len(log.attempts) == written
+                    log.begin("refresh", "run")
+                    log.add_page(page(1))
+                    log.finish("found", "exhausted", "run")
+                written += 1
+            assert len(landed(landing).attempts) == written
+        (landing.root / "stop").touch()
+        other.communicate()
+    assert other.returncode == 0
+    assert written > 10
+    assert len(landed(landing).attempts) == written
+
+
+@given(st.data())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_damaged_compressed_list_is_never_read_as_fewer_pages(
+    landing: Landing, data: st.DataObject
+) -> None:
+    key = some_key()
+    path = write(landing, 4, key=key)
+    before = landed(landing, key).attempts
+    assert landing.pack(key, (1, 4))
+    file = path.with_name(path.name + ".zst")
+    body = bytearray(file.read_bytes())
+    cut, bit = data.draw(st.booleans()), data.draw(st.integers(0, 7))
+    at = data.draw(st.integers(0, 10_000)) % len(body)
+    if cut:
+        body = body[:at]
+    else:
+        body[at] ^= 1 << bit
+    file.write_bytes(body)
+    for act in (landing.read, landing.open):
+        try:
+            found = act(key)
+        except LandingDamaged:
+            assert file.read_bytes() == bytes(body)
+        else:  # a bit that says nothing of the content
+            assert found is not None
+            assert tuple(found.attempts) == before
+            return
