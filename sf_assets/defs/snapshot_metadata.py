@@ -56,7 +56,10 @@ def snapshot_event(
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
         "completeness": dg.MetadataValue.text(row.completeness),
+        "source": dg.MetadataValue.text(row.source),
     }
+    if row.imported_file is not None:
+        metadata["imported_file"] = dg.MetadataValue.text(row.imported_file)
     if row.end_reason is not None:
         metadata["end_reason"] = dg.MetadataValue.text(row.end_reason)
     metadata["listed"] = dg.MetadataValue.int(row.listed)

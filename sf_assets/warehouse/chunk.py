@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sf_assets.storage.object_store import pattern_of
 from sf_assets.warehouse.alignment import usable_total
-from sf_assets.warehouse.compare import advance
+from sf_assets.warehouse.compare import advance, leave_out
 from sf_assets.warehouse.series import (
     ACCOUNT,
     NO_ENTRY,
@@ -47,6 +47,8 @@ class Snapshot(NamedTuple):
     lookup_status: str
     until_known: bool
     damaged_fields: int
+    ordered: bool
+    partial: bool
     path: str
 
     @property
@@ -123,7 +125,11 @@ class Chunk:
             low, high = np.searchsorted(of_series, [number, number + 1])
             series = Series(*names[number], known[low:high], readings.get(number, []))
             for listing in sorted(listings, key=lambda at: self._snapshots[at].snapshot_date):
-                advance(series, self._listing(listing, columns, facts))
+                shown = self._listing(listing, columns, facts)
+                if self._snapshots[listing].partial and series.before is not None:
+                    leave_out(series, shown)
+                else:
+                    advance(series, shown)
             series.number = number
             self._series.append(series)
 
@@ -147,6 +153,7 @@ class Chunk:
             exhaustive=snapshot.exhaustive,
             complete=snapshot.completeness == "complete",
             until_known=snapshot.until_known,
+            ordered=snapshot.ordered,
             total=usable_total(snapshot.listed, snapshot.reported_total),
             unnamed=unnamed,
             facts=facts.get(number, {}),
@@ -191,6 +198,7 @@ class Chunk:
                 put_table(con, f"out_{name}", table)
             self._renumber()
             run_sql(con, "derive_write")
+            run_sql(con, "derive_follow_times")
             run_sql(con, "derive_profiles")
             run_sql(con, "derive_profiles_write")
         else:
@@ -245,7 +253,16 @@ def _chunk_table(snapshots: Sequence[Snapshot], number: dict[tuple[str, str], in
         "pages": pa.int32(),
         "comparable": pa.bool_(),
     }
-    names = ("relation", "handle", "snapshot_date", "attempt", "pages", "path", "lookup_status")
+    names = (
+        "relation",
+        "handle",
+        "snapshot_date",
+        "attempt",
+        "pages",
+        "path",
+        "lookup_status",
+        "completeness",
+    )
     rows = [
         {
             "series": number[one.relation, one.handle],
@@ -458,14 +475,17 @@ class _Output:
         )
 
     def _sightings(self) -> pa.Table:
+        entries = ("seen_entry", "sec_entry", "id_entry", "time_entry")
         columns: dict[str, list[Any]] = {
-            name: [np.zeros(0, dtype=np.int64)]
-            for name in ("series", "account", "seen_entry", "sec_entry", "id_entry")
+            name: [np.zeros(0, dtype=np.int64)] for name in ("series", "account", *entries)
         }
         for series in self._series:
-            seen = np.flatnonzero(series.accounts["seen_entry"] != NO_ENTRY)
+            seen = np.flatnonzero(
+                (series.accounts["seen_entry"] != NO_ENTRY)
+                | (series.accounts["time_entry"] != NO_ENTRY)
+            )
             columns["series"].append(np.full(len(seen), series.number))
             columns["account"].append(seen)
-            for name in ("seen_entry", "sec_entry", "id_entry"):
+            for name in entries:
                 columns[name].append(series.accounts[name][seen])
         return pa.table({name: np.concatenate(parts) for name, parts in columns.items()})

@@ -159,6 +159,15 @@ def advance(series: Series, listing: Listing) -> None:
     _note_comparison(today, before)
 
 
+def leave_out(series: Series, listing: Listing) -> None:
+    """Note a list of which nobody knows what part it is, and which so proves nothing beside others:
+    it is compared only where no list came before."""
+    reason = "Nobody said which part of the list was imported: it is not compared."
+    series.changes.comparisons.append(
+        Comparison(listing.number, NONE, 0, 0, "unusable", "unusable", reason, None, 0)
+    )
+
+
 def _lay_over(series: Series, listing: Listing) -> _Today:
     before = series.before
     found = match(series, listing)
@@ -175,6 +184,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
         np.where(known & ~present, place, np.nan),
         np.sort(places[~np.isnan(places)]),
         established=before is not None and before.agreement is not None and not before.shuffled,
+        ordered=listing.ordered,
     )
     if over.renumbered is not None:
         series.renumber(*over.renumbered)
@@ -189,6 +199,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
             listed_before=before.listed,
             common=over.common,
             chain=over.chain,
+            ordered=listing.ordered and before.ordered,
         )
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
@@ -250,7 +261,9 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     accounts = found.account[entries]
     away = ~rows["present"][accounts]
     waiting = rows["present"][accounts] & (rows["undecided"][accounts] > 0)
-    order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
+    order = today.order or (
+        today.over.common == 0 and today.listing.ordered and _among_themselves(today, entries[away])
+    )
     if order:
         moved = _has_moved(today, entries, accounts, away | waiting)
         _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
@@ -813,10 +826,13 @@ def _settled_by_order(today: _Today, accounts: Ints) -> Bools:
 
 def _note_sightings(today: _Today) -> None:
     rows, accounts = today.rows, today.found.account
-    rows["seen_entry"][accounts] = today.listing.entry
-    rows["sec_entry"][accounts[today.listing.shows_sec]] = today.listing.entry[
-        today.listing.shows_sec
-    ]
+    listing = today.listing
+    for name, shown in (
+        ("seen_entry", ~listing.bare),
+        ("sec_entry", listing.shows_sec & ~listing.bare),
+        ("time_entry", listing.shows_time),
+    ):
+        rows[name][accounts[shown]] = listing.entry[shown]
 
 
 def _reading(today: _Today) -> Reading:
@@ -835,6 +851,7 @@ def _reading(today: _Today) -> Reading:
         reach,
         len(listing.unnamed),
         today.series.gained_today,
+        listing.ordered,
     )
 
 

@@ -7,15 +7,16 @@ SELECT row_number() OVER () - 1 AS entry, c.series, c.listing, p.position,
     valid_number(p.platform_user_id) AS number,
     md5_number_lower(valid_sec_uid(p.sec_uid)) AS sec_key,
     CASE WHEN valid_number(p.platform_user_id) IS NULL THEN valid_sec_uid(p.sec_uid) END AS sec_uid,
-    p.profile_digest AS digest, CAST(NULL AS VARCHAR) AS account_id
+    p.profile_digest AS digest, CAST(NULL AS VARCHAR) AS account_id, p.followed_at
 FROM (
     FROM read_parquet(
         getvariable('archive_files'), filename = 'path', union_by_name = true,
         hive_partitioning = false
     )
     UNION ALL BY NAME
-    -- Files of an older version have no digest of the profiles.
-    SELECT CAST(NULL AS UINTEGER) AS profile_digest WHERE false
+    -- Files of an older version have no digest of the profiles, and only imports have follow times.
+    SELECT CAST(NULL AS UINTEGER) AS profile_digest, CAST(NULL AS TIMESTAMPTZ) AS followed_at
+    WHERE false
 ) AS p
 JOIN chunk AS c
     ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
