@@ -247,10 +247,11 @@ def _blocks(path: Path) -> Iterator[dict[str, str]]:
             name = plain_name(name)
             if not colon or name not in ("date", "username"):
                 continue
+            name = "Date" if name == "date" else "UserName"
             if name in block:
                 yield block
                 block = {}
-            block["Date" if name == "date" else "UserName"] = value.strip()
+            block[name] = value.strip()
     if block:
         yield block
 
