@@ -217,7 +217,10 @@ def test_each_layout_is_known_by_its_keys(what: str, tmp_path: Path) -> None:
 
 
 def test_the_other_list_of_an_export(tmp_path: Path) -> None:
-    for path in ("Activity > Follower List > FansList", "Profile And Settings > Follower > FansList"):
+    for path in (
+        "Activity > Follower List > FansList",
+        "Profile And Settings > Follower > FansList",
+    ):
         found = understood(dumped(export(path))(tmp_path), relation="following")
         assert [row[0] for row in found.sample] == ["somebody.else"]
     assert [row[0] for row in understood(zipped(tmp_path), relation="following").sample] == [
@@ -372,7 +375,10 @@ def test_days_are_read_as_they_are_written(texts: list[str], days: list[str]) ->
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["03/04/2026"], "line 2: '03/04/2026' is one of two days; write it as 2026-04-03 or 2026-"),
+        (
+            ["03/04/2026"],
+            "line 2: '03/04/2026' is one of two days; write it as 2026-04-03 or 2026-",
+        ),
         (["13/04/2026", "04/13/2026", "01/02/2026"], "line 4: .* is one of two days|line 2"),
         (["2026-02-30"], "line 2: '2026-02-30' is not a day"),
         (["2026-03-04", "soon"], "line 3: 'soon' is not a day"),
