@@ -263,9 +263,8 @@ def _days(
         texts: list[str | None] = [None]
         days = [day]
     else:
-        texts = [
-            text for (text,) in con.execute("SELECT DISTINCT day FROM import_rows ORDER BY ALL").fetchall()
-        ]  # fmt: skip
+        rows = con.execute("SELECT DISTINCT day FROM import_rows ORDER BY ALL").fetchall()
+        texts = [text for (text,) in rows]
         if None in texts:
             raise ImportRefused(
                 f"{source.name}: of which day is it? Say --day 2026-11-27, or --day with a pattern "
@@ -323,8 +322,8 @@ def _claims(
         raise ImportRefused(f"{source.name}: it has {len(listed)} days; a total is of one")
     if wanted.everyone and cut is not None:
         raise ImportRefused(
-            f"{source.name}: it does not show everyone: {cut}. If TikTok showed that number on that "
-            "day, say it with --total; else use --window"
+            f"{source.name}: it does not show everyone: {cut}. If TikTok showed that number on "
+            "that day, say it with --total; else use --window"
         )
     nameless = facts["rows"] - facts["named"]
     total = wanted.total if wanted.total is not None else shown_total
