@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -109,7 +109,7 @@ def _unpacked(path: Path, scratch: Path, name: str, relation: str) -> Path:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4)
-    opened: IO[bytes]
+    opened: Any
     if head[:2] == b"\x1f\x8b":
         opened = gzip.open(path)  # noqa: SIM115
     elif head[:3] == b"BZh":
@@ -147,7 +147,7 @@ def _member(members: list[zipfile.ZipInfo], name: str, relation: str) -> zipfile
     )
 
 
-def _copied(opened: IO[bytes], scratch: Path, size: int, name: str) -> Path:
+def _copied(opened: Any, scratch: Path, size: int, name: str) -> Path:
     target, written = scratch / "unpacked", 0
     try:
         with opened, target.open("wb") as copy:
@@ -179,7 +179,7 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
     target, line, longest = scratch / "text", 0, 0
     try:
         with (
-            path.open(encoding=encoding, newline="") as lines,
+            path.open(encoding=encoding) as lines,  # any end of a line becomes \n
             target.open("w", encoding="utf-8", newline="") as copy,
         ):
             for text in lines:

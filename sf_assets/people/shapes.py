@@ -266,9 +266,9 @@ def _fields(rows: Sequence[Any], relation: str) -> dict[str, str]:
         if own in _OF_COUNTS:
             wheres += [(*at, one) for at in (parent, parent[:-1]) for one in _COUNTS]
         for where in wheres:
-            path = _best({p: o for p, o in parts.items() if p not in fields.values()}, names, where)
-            if path is not None:
-                fields[own] = path
+            free = {path: said for path, said in parts.items() if path not in fields.values()}
+            if best := _best(free, names, where):
+                fields[own] = best
                 break
     if own_export := (parts[anchor][-1] == "accounthandle" and _best(parts, ("handle",), parent)):
         fields["owner"] = own_export

@@ -416,6 +416,7 @@ class _Output:
                 "before": _days(rows["before"]),
                 "undecided": pa.array(np.where(present, rows["undecided"], 0), pa.int8()),
                 "handle_entry": rows["handle_entry"],
+                "time_entry": rows["time_entry"],
             }
         )  # fmt: skip
 
@@ -475,17 +476,14 @@ class _Output:
         )
 
     def _sightings(self) -> pa.Table:
-        entries = ("seen_entry", "sec_entry", "id_entry", "time_entry")
         columns: dict[str, list[Any]] = {
-            name: [np.zeros(0, dtype=np.int64)] for name in ("series", "account", *entries)
+            name: [np.zeros(0, dtype=np.int64)]
+            for name in ("series", "account", "seen_entry", "sec_entry", "id_entry")
         }
         for series in self._series:
-            seen = np.flatnonzero(
-                (series.accounts["seen_entry"] != NO_ENTRY)
-                | (series.accounts["time_entry"] != NO_ENTRY)
-            )
+            seen = np.flatnonzero(series.accounts["seen_entry"] != NO_ENTRY)
             columns["series"].append(np.full(len(seen), series.number))
             columns["account"].append(seen)
-            for name in entries:
+            for name in ("seen_entry", "sec_entry", "id_entry"):
                 columns[name].append(series.accounts[name][seen])
         return pa.table({name: np.concatenate(parts) for name, parts in columns.items()})

@@ -833,6 +833,7 @@ def _note_sightings(today: _Today) -> None:
         ("time_entry", listing.shows_time),
     ):
         rows[name][accounts[shown]] = listing.entry[shown]
+    rows["changed"][accounts[listing.shows_time]] = True
 
 
 def _reading(today: _Today) -> Reading:

@@ -297,6 +297,7 @@ class Series:
             self.changes.closed.append((index, self.accounts[index].copy()))
         rows = self.accounts
         rows["stored"][indices] = NONE
+        rows["time_entry"][indices] = NO_ENTRY
         rows["undecided"][indices] = 0
         for name in ("missed", "after", "before"):
             rows[name][indices] = NONE
