@@ -366,7 +366,8 @@ def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
         series.close_losses(one)
         before = max(reading.day for reading in series.readings if reading.day < first)
         rows["after"][index], rows["before"][index] = before, first
-        series.gain(index, before, first, Start.returned, Proof.order, NO_ENTRY)
+        entry = int(rows["handle_entry"][index])  # none where it is stored under that handle
+        series.gain(index, before, first, Start.returned, Proof.order, entry)
 
 
 def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> None:

@@ -27,9 +27,8 @@ PAGE = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    use(tmp_path / "home")
+    use(tmp_path / "home", url="http://127.0.0.1:9", day=date(2026, 11, 22))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SF_ASSETS_TODAY", "2026-11-22")
     for day, names in (("01", ("alice", "carol", "bob")), ("02", ("alice", "bob"))):
         (tmp_path / f"fans_2026-10-{day}.csv").write_text("\n".join(("username", *names)))
     return Home(tmp_path / "home")
