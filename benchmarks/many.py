@@ -43,11 +43,11 @@ def directly() -> None:
     from sf_assets.credits.budget import Budget
     from sf_assets.handles.parse import read_registry
     from sf_assets.ingest.batches import read_in_batches
+    from sf_assets.ingest.client import client_of
     from sf_assets.ingest.reader import Collected, ListToRead, RunContext
     from sf_assets.ingest.scheduler import collect
     from sf_assets.model import SnapshotKey
     from sf_assets.settings import load_settings
-    from sf_assets.social_fetch import SocialFetchClient
     from sf_assets.storage.home import Home
     from sf_assets.storage.landing_disk import DiskLanding
     from sf_assets.warehouse.connection import writing
@@ -64,12 +64,7 @@ def directly() -> None:
     ]
 
     async def read() -> AsyncIterator[Collected]:
-        async with SocialFetchClient(
-            api_key=settings.require_key(),
-            base_url=settings.base_url,
-            concurrency=settings.concurrency,
-            headers={"X-Sim-Day": day.isoformat()},
-        ) as client:
+        async with client_of(settings) as client:
             async for ended in collect(
                 lists,
                 RunContext(client, DiskLanding(home.landing), Budget(None), run_id="benchmark"),

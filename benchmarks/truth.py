@@ -17,9 +17,10 @@ What the figures mean, for a usable list P and the next one, C:
 
 - A *gain* (`gained` or `returned`) is right where, by the record, the account followed at C and not
   at P; or not at one of the two before P, because P missed it: that row is a day or two late.
-- A *loss* (`lost`, confirmed) is right where, by the record, the account left between P and C; or
-  between C and the list that confirmed it: that row is early, as C had missed the account; or
-  between the list before P and P, which showed a page of the day before: that row is a day late.
+- A *loss* (`lost`, confirmed) is right where, by the record, the account left between the row's
+  `previous_date`, which is P or an earlier list that showed the account, and C; or between C and
+  the list that confirmed it: that row is early, as C had missed the account; or between the list
+  before P and P, which showed a page of the day before: that row is a day late.
 - A gain *could be seen* where, by the record, the account came between P and C, C lists it above
   the newest account that it shares with P in order, and the two can be compared: nine in ten of the
   accounts in both keep their order, or both are complete.
@@ -205,15 +206,11 @@ def _land_in_child(root: Path, keys: list[SnapshotKey]) -> list[Landed]:
     return [land_whole(landing, _world, key) for key in keys]
 
 
-#: (relation, handle, day of the row, account_id) -> day of the list that confirmed the loss.
-Confirmations = dict[tuple[str, str, date, str], date]
 #: (relation, handle, day before, day of the row, account_id, its handle): losses once provisional.
 Provisional = set[tuple[str, str, date, date, str, str]]
 
 
-def run_month(
-    world: World, home: Home, days: list[date], confirmed: Confirmations, doubted: Provisional
-) -> dict[str, float]:
+def run_month(world: World, home: Home, days: list[date], doubted: Provisional) -> dict[str, float]:
     """Land, load and derive day by day; returns seconds per step."""
     spent = dict.fromkeys(("land", "load", "derive", "slowest day's derive"), 0.0)
     lists = [(handle, relation) for handle in world.handles for relation in RELATIONS]
@@ -233,26 +230,15 @@ def run_month(
             assert not failures, failures
             spent["load"] += time.perf_counter() - start
             shutil.rmtree(home.landing)
-            _derive(home, spent, day, confirmed, doubted)
+            _derive(home, spent, doubted)
     return spent
 
 
-def _derive(
-    home: Home,
-    spent: dict[str, float],
-    day: date,
-    confirmed: Confirmations,
-    doubted: Provisional,
-) -> None:
+def _derive(home: Home, spent: dict[str, float], doubted: Provisional) -> None:
     with writing(home.warehouse) as con:
         start = time.perf_counter()
         derive(con, home.archive)
         seconds = time.perf_counter() - start
-        for row in con.execute(
-            "SELECT relation, handle, snapshot_date, account_id FROM internal.churn "
-            "WHERE change = 'lost' AND state = 'confirmed'"
-        ).fetchall():
-            confirmed.setdefault(row, day)
         doubted.update(
             con.execute(
                 "SELECT relation, handle, previous_date, snapshot_date, account_id, "
@@ -264,7 +250,7 @@ def _derive(
     spent["slowest day's derive"] = max(spent["slowest day's derive"], seconds)
 
 
-def replay_month(home: Home, confirmed: Confirmations, doubted: Provisional) -> dict[str, float]:
+def replay_month(home: Home, doubted: Provisional) -> dict[str, float]:
     """Make the warehouse again from an archive that is there, a day at a time."""
     shutil.rmtree(home.warehouse.parent, ignore_errors=True)
     home.warehouse.parent.mkdir()
@@ -275,7 +261,7 @@ def replay_month(home: Home, confirmed: Confirmations, doubted: Provisional) -> 
     for day in sorted(by_day):
         with writing(home.warehouse) as con, transaction(con):
             record(con, by_day[day])
-        _derive(home, spent, day, confirmed, doubted)
+        _derive(home, spent, doubted)
     return spent
 
 
@@ -420,33 +406,23 @@ class Names:
         return self.world.number_of({"platformUserId": account_id}, day)
 
 
-def score(
-    world: World,
-    con: duckdb.DuckDBPyConnection,
-    confirmed: Confirmations,
-    doubted: Provisional,
-) -> dict[str, Score]:
+def score(world: World, con: duckdb.DuckDBPyConnection, doubted: Provisional) -> dict[str, Score]:
     """Score what is in the warehouse, and the plain difference beside it."""
     names = Names(world)
-    confirmed_on: dict[tuple[str, str, date, int], date] = {}
-    churn: dict[tuple[str, str], dict[date, dict[str, set[int]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(set))
+    # Series -> day -> kind of claim -> account: the list before, and of a loss the confirming one.
+    churn: dict[tuple[str, str], dict[date, dict[str, dict[int, tuple[date, date]]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(dict))
     )
-    for relation, handle, day, before, account, name, change, state in con.execute(
+    for relation, handle, day, before, account, name, change, state, until in con.execute(
         "SELECT relation, handle, snapshot_date, previous_date, account_id, account_handle, "
-        "change, state FROM internal.churn"
+        "change, state, coalesce(confirmed_on, snapshot_date) FROM internal.churn"
     ).fetchall():
-        if change == "lost":
-            number = names.number(account, name, before)
-            churn[relation, handle][day][state].add(number)
-            if (relation, handle, day, account) in confirmed:
-                confirmed_on[relation, handle, day, number] = confirmed[
-                    relation, handle, day, account
-                ]
-        else:
-            churn[relation, handle][day]["gained"].add(names.number(account, name, day))
+        kind, shown = (state, before) if change == "lost" else ("gained", day)
+        number = names.number(account, name, shown)
+        churn[relation, handle][day][kind][number] = before, until
     for relation, handle, before, day, account, name in doubted:
-        churn[relation, handle][day]["doubted"].add(names.number(account, name, before))
+        number = names.number(account, name, before)
+        churn[relation, handle][day]["doubted"][number] = before, day
     usable: dict[tuple[Relation, str], list[tuple[date, bool, int | None]]] = defaultdict(list)
     for relation, handle, day, end_reason, listed, total in con.execute(
         "SELECT relation, handle, snapshot_date, end_reason, listed, reported_total "
@@ -478,34 +454,45 @@ def score(
             left, gone_next = truth.lost, truth.lost
             if at:
                 gone_next = gone_next | (longer.lost - truth.gained - truth.returned)
-            for number in claims[pair.after]["confirmed"] - gone_next:
-                until = confirmed_on.get((*series, pair.after, number), pair.after)
-                later = world.changes(series[1], series[0], pair.before, until)
-                if number in later.lost | later.moved:
-                    gone_next = gone_next | {number}
-            claimed = claims[pair.after]
+            losses = claims[pair.after]["confirmed"]
+            gone_next = gone_next | _left_by(world, pair, losses, gone_next)
             visible = came & above_front & here
-            _add(scores["gained"], pair, claimed["gained"], came, wider, visible, "+")
+            _add(
+                scores["gained"], pair, set(claims[pair.after]["gained"]), came, wider, visible, "+"
+            )
             _add(scores["plain gained"], pair, here - before, came, came, visible, "+")
             confirmable = {
                 number
                 for number in (left & before & in_window) - here
                 if _can_be_confirmed(number, pair, pairs[at + 1 :])
             }
-            _add(scores["lost"], pair, claimed["confirmed"], left, gone_next, confirmable, "-")
+            _add(scores["lost"], pair, set(losses), left, gone_next, confirmable, "-")
             if (days[-1][0] - pair.after).days > 7:
                 old = scores["a week old"]
-                _add(old, pair, claimed["confirmed"], left, gone_next, confirmable, "-")
+                _add(old, pair, set(losses), left, gone_next, confirmable, "-")
             _add(scores["plain lost"], pair, before - here, left, left, confirmable, "-")
-            for number in claimed["doubted"] - gone_next:
-                shown = next(
-                    (each.after for each in pairs[at + 1 :] if number in each.here), days[-1][0]
-                )
-                later = world.changes(series[1], series[0], pair.before, shown)
-                if number in later.lost | later.moved:
-                    gone_next = gone_next | {number}
-            _add(scores["provisional"], pair, claimed["doubted"], left, gone_next, set(), "-")
+            doubts = {}
+            for number, (before_it, _) in claims[pair.after]["doubted"].items():
+                shown_again = (each.after for each in pairs[at + 1 :] if number in each.here)
+                doubts[number] = before_it, next(shown_again, days[-1][0])
+            gone_next = gone_next | _left_by(world, pair, doubts, gone_next)
+            _add(scores["provisional"], pair, set(doubts), left, gone_next, set(), "-")
     return scores
+
+
+def _left_by(
+    world: World, pair: Pair, losses: dict[int, tuple[date, date]], found: frozenset[int]
+) -> set[int]:
+    """Of losses that are not found right yet those that left between their own two days: where the
+    account was seen last, and the list that decided."""
+    right = set()
+    for number in losses.keys() - found:
+        before, until = losses[number]
+        of_row = world.changes(pair.series[1], pair.series[0], before, pair.after)
+        later = world.changes(pair.series[1], pair.series[0], pair.before, until)
+        if number in of_row.lost | later.lost | later.moved:
+            right.add(number)
+    return right
 
 
 def _can_be_confirmed(account: int, pair: Pair, later: list[Pair]) -> bool:
@@ -604,17 +591,16 @@ def main() -> None:
         kept = wanted.home and wanted.home / f"seed-{wanted.seed}-{name}"
         root = kept or Path(tempfile.mkdtemp(prefix="truth-"))
         home = Home(root)
-        confirmed: Confirmations = {}
         doubted: Provisional = set()
         try:
             if home.archive.exists():
-                spent = replay_month(home, confirmed, doubted)
+                spent = replay_month(home, doubted)
             else:
                 home.warehouse.parent.mkdir(parents=True, exist_ok=True)
-                spent = run_month(world, home, days, confirmed, doubted)
+                spent = run_month(world, home, days, doubted)
             start = time.perf_counter()
             with writing(home.warehouse) as con:
-                scores = score(world, con, confirmed, doubted)
+                scores = score(world, con, doubted)
             spent["score"] = time.perf_counter() - start
         finally:
             if kept is None:

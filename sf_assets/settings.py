@@ -12,8 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic import model_validator as _model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import ALERT_KINDS, AlertKind
@@ -136,9 +144,10 @@ class Settings(BaseModel):
     @field_validator("ui_hosts", mode="before")
     @classmethod
     def _host_names(cls, value: object) -> object:
-        if not isinstance(value, str):
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
             return value
-        hosts = tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        hosts = tuple(str(part).strip().lower() for part in parts if str(part).strip())
         for host in hosts:
             if not _HOST.fullmatch(host):
                 raise ValueError(
@@ -166,6 +175,13 @@ class Settings(BaseModel):
             raise ValueError(
                 "needs five fields: minute hour day month weekday, for example 0 6 * * *"
             )
+        # Each field is right, yet no day is like that: the 31st of February.
+        try:
+            next(CronSim(value, datetime.now(timezone.utc)))
+        except (CronSimError, StopIteration):
+            raise ValueError(
+                f"{value!r} names a time that never comes; a daily one reads 0 6 * * *"
+            ) from None
         return value
 
     @field_validator("base_url")
@@ -205,28 +221,38 @@ class Settings(BaseModel):
             return value.rstrip("/")
         return str(_folder(Path(value)))
 
+    @field_validator("home", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("needs a folder; an empty one would be wherever the process runs")
+        return value
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return _folder(value)
 
-    @_model_validator(mode="after")
-    def _tables_beside_the_files(self) -> Settings:
-        if self.storage is not None and self.warehouse is None:
+    @field_validator("storage")
+    @classmethod
+    def _tables_beside_the_files(cls, value: str | None, others: ValidationInfo) -> str | None:
+        # What is wrong itself is not among the others, and said by itself.
+        if value is not None and others.data.get("warehouse", "") is None:
             raise ValueError(
-                "SF_ASSETS_STORAGE is where a lake and its files are kept: set SF_ASSETS_WAREHOUSE "
-                "too (ducklake:postgres:<dsn>)"
+                "is where a lake and its files are kept: set the warehouse too "
+                "(ducklake:postgres:<dsn>)"
             )
-        return self
+        return value
 
-    @_model_validator(mode="after")
-    def _pretend_day_needs_loopback(self) -> Settings:
-        if self.today is not None and not is_loopback(self.base_url):
+    @field_validator("today")
+    @classmethod
+    def _pretend_day_needs_loopback(cls, value: date | None, others: ValidationInfo) -> date | None:
+        if value is not None and not is_loopback(others.data.get("base_url", "http://localhost")):
             raise ValueError(
-                "SF_ASSETS_TODAY is honoured only while SOCIALFETCH_BASE_URL is loopback: "
+                "is honoured only while the API's address is loopback: "
                 "the real API knows only now, so its answer would be stored under a wrong day"
             )
-        return self
+        return value
 
     @property
     def simulated(self) -> bool:
@@ -302,7 +328,9 @@ def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
     try:
         return Settings.model_validate(told)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
+        raise SettingsError(
+            "; ".join(sentence(item, VARIABLES) for item in error.errors())
+        ) from None
 
 
 def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -316,9 +344,10 @@ def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: found[0] for name, found in close.items() if found}
 
 
-def _sentence(item: Any) -> str:
+def sentence(item: Any, names: Mapping[str, str] = {}) -> str:
+    """What pydantic says of a field, which may have another of these names."""
     message = str(item["msg"]).removeprefix("Value error, ")
-    place = ".".join(VARIABLES.get(str(part), str(part)) for part in item["loc"])
+    place = ".".join(names.get(str(part), str(part)) for part in item["loc"])
     return f"{place}: {message}" if place else message
 
 

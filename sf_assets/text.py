@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 NAME_LENGTH = 60
 
@@ -33,6 +34,11 @@ def one_line(text: str, longest: int = 300) -> str:
 def counted(number: int, noun: str, many: str | None = None) -> str:
     """`1 page`, `2,000 pages`."""
     return f"{number:,} {noun if number == 1 else many or f'{noun}s'}"
+
+
+def named(names: Sequence[str], most: int = 20) -> str:
+    """The first names with commas between, and `…` for those left out."""
+    return ", ".join([*names[:most], "…"] if len(names) > most else names)
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import hypothesis
 import pytest
 
 from sf_assets.cli.runner import Runner, dagster_instance
@@ -106,3 +107,10 @@ class Pipeline:
         """Rows from the published file, or the lake."""
         with reading(self.home.readable) as con:
             return con.execute(sql, list(parameters)).fetchall()
+
+
+# A busy machine is no fault of a property.
+hypothesis.settings.register_profile(
+    "busy", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+)
+hypothesis.settings.load_profile("busy")

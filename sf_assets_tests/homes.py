@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 
+from sf_assets.handles.parse import read_registry
 from sf_assets.model import RELATIONS
 from sf_assets.storage.home import HOME_FORMAT, Home
 from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
+from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import publish
 from sf_assets_tests.lists import Told
@@ -26,6 +29,7 @@ def add_day(home: Home, day: int) -> None:
     rows, failures = load(lambda: writing(home.warehouse), home.archive, landed)
     assert (len(rows), failures) == (2, [])
     with writing(home.warehouse) as con:
+        record_handles(con, read_registry(home.registry), date(2026, 11, day))
         derive(con, home.archive)
     compact(home.warehouse)
     publish(home)

@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sf_assets.cli.runner import dagster_instance, failure_of
+from sf_assets.cli.runner import Runner, dagster_instance, failure_of
+from sf_assets.settings import load_settings
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 
@@ -132,13 +133,11 @@ def test_a_past_day_is_refused_without_a_request(tmp_path: Path) -> None:
         pipeline.snapshot(DAY2, "open")
         asked = len(server.requests)
         with dagster_instance(pipeline.home) as instance:
-            from sf_assets.cli.runner import Runner
-
-            (result,) = Runner(instance, pipeline.settings).snapshot(
+            (result,) = Runner(instance, load_settings()).snapshot(
                 DAY1, ["open"], ["followers"], refresh=False
             )
         assert not result.success
-        said, refused = failure_of(result)
+        said, refused, _ = failure_of(result)
         assert "the API knows only now" in said
         assert refused == ""
         assert len(server.requests) == asked
@@ -176,7 +175,7 @@ def test_a_handle_that_fails_does_not_fail_the_others(tmp_path: Path) -> None:
         server.set("bad", "followers", status="unheard_of")
         (result,) = pipeline.snapshot(DAY1, "good", "bad", relations=["followers"])
         assert not result.success
-        said, _ = failure_of(result)
+        said = failure_of(result).said
         assert "bad" in said
         with dagster_instance(pipeline.home) as instance:
             key = dg.AssetKey("follower_snapshots")

@@ -260,7 +260,7 @@ def test_a_slash_after_the_origin_does_not_matter(monkeypatch: pytest.MonkeyPatc
 
 def test_a_pretend_day_is_refused_with_the_real_api(monkeypatch: pytest.MonkeyPatch) -> None:
     told = complaint(monkeypatch, SF_ASSETS_TODAY="2026-01-01")
-    assert told.startswith("SF_ASSETS_TODAY is honoured only while SOCIALFETCH_BASE_URL is loop")
+    assert told.startswith("SF_ASSETS_TODAY: is honoured only while the API's address is loop")
 
 
 def test_neither_key_nor_addresses_are_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:

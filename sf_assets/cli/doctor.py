@@ -17,6 +17,7 @@ from sf_assets.cli.common import CheckList
 from sf_assets.cli.tables import print_json
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
+from sf_assets.ingest.client import client_of
 from sf_assets.ingest.days import last_heartbeat, missing_days
 from sf_assets.settings import Settings, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
@@ -95,14 +96,9 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
     return code
 
 
-def _client(settings: Settings) -> SocialFetchClient:
-    key = settings.key() if settings.simulated else settings.require_key()
-    return SocialFetchClient(api_key=key, base_url=settings.base_url, max_tries=2, max_wait=5)
-
-
 def _key(settings: Settings, home: Home) -> str:
     async def ask() -> User:
-        async with _client(settings) as client:
+        async with client_of(settings, max_tries=2, max_wait=5) as client:
             return await client.whoami()
 
     user = _asked(ask)
@@ -114,7 +110,7 @@ def _balance(settings: Settings, home: Home) -> str:
         raise SettingsError("not asked for: there is no key")
 
     async def ask() -> Balance:
-        async with _client(settings) as client:
+        async with client_of(settings, max_tries=2, max_wait=5) as client:
             return await client.balance()
 
     left = _asked(ask).balance

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import duckdb
-from pydantic import SecretStr
 
 from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import print_table
@@ -27,6 +26,7 @@ from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError
 from sf_assets.handles.settings import Registry, normalise_handle
 from sf_assets.ingest import preflight
+from sf_assets.ingest.client import client_of
 from sf_assets.ingest.reader import ListToRead, RunContext, first_page
 from sf_assets.ingest.run_budget import ask_balance
 from sf_assets.model import SnapshotKey
@@ -34,15 +34,14 @@ from sf_assets.settings import Settings
 from sf_assets.social_fetch import (
     ListWalk,
     LookupStatus,
-    SocialFetchClient,
     SocialFetchError,
     StopEverything,
 )
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
-from sf_assets.text import counted, first_line
-from sf_assets.warehouse.connection import reading
+from sf_assets.text import counted
+from sf_assets.warehouse.connection import reading, why_unreadable
 
 _COLUMNS = (
     *("handle", "relation", "depth", "pages", "paid", "credits"),
@@ -97,10 +96,7 @@ def _known(
     except FileNotFoundError:
         return {}, {}
     except duckdb.Error as error:
-        raise SettingsError(
-            f"{home.readable} cannot be read ({first_line(error)}): run sf-assets "
-            "rebuild, or a snapshot, which publishes it anew"
-        ) from None
+        raise SettingsError(why_unreadable(home.readable, error)) from None
 
 
 def _row(one: ListForecast) -> list[Any]:
@@ -203,13 +199,7 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
     day = settings.day()
     landing = landing_at(home.landing, home.root)
     meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
-    async with SocialFetchClient(
-        api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),
-        base_url=settings.base_url,
-        max_tries=3,
-        max_wait=10,
-        headers={"X-Sim-Day": settings.today.isoformat()} if settings.today else None,
-    ) as client:
+    async with client_of(settings, max_tries=3, max_wait=10) as client:
         return await first_page(
             ListToRead(SnapshotKey(day, handle, "followers")),
             RunContext(

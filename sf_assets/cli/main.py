@@ -147,7 +147,7 @@ def snapshot(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from sf_assets.cli.snapshot import Manner, run_snapshot
+    from sf_assets.cli.snapshot import Manner, Wanted, run_snapshot
     from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import normalise_handle
     from sf_assets.model import RELATIONS
@@ -159,26 +159,17 @@ def snapshot(
     home = known_home(settings)
     registry = registry_of(home)
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
-    wanted = list(named or registry.handles)
-    if not wanted:
+    selected = list(named or registry.handles)
+    if not selected:
         raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
-    for handle in wanted:
+    for handle in selected:
         if handle not in registry.handles:
             raise SettingsError(not_tracked(handle, registry))
     relations = [one for one in RELATIONS if relation in (one, "both")]
     home.ensure(settings)
+    wanted = Wanted(selected, relations, refresh=refresh, due_only=not named)
     manner = Manner(verbose=verbose, quiet=quiet, as_json=as_json)
-    sys.exit(
-        run_snapshot(
-            settings,
-            home,
-            wanted,
-            relations,
-            refresh=refresh,
-            due_only=not named,
-            manner=manner,
-        )
-    )
+    sys.exit(run_snapshot(settings, home, wanted, manner))
 
 
 @main.command(

@@ -6,14 +6,13 @@ import contextlib
 import glob
 import logging
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import Relation
@@ -141,7 +140,7 @@ class Runner:
 
     def bought(self, results: Sequence[dg.ExecuteInProcessResult]) -> tuple[int, int]:
         """Pages and credits of these runs themselves, whatever others buy at the same time."""
-        from sf_assets.defs.snapshots import CREDITS_TAG, PAGES_TAG
+        from sf_assets.defs.snapshot_run import CREDITS_TAG, PAGES_TAG
 
         runs = [self.instance.get_run_by_id(result.run_id) for result in results]
         tags = [run.tags for run in runs if run is not None]
@@ -191,28 +190,37 @@ def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
     )
 
 
-def failure_of(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
-    """What a failed run says; and whether the vendor refused: `unauthorized`, `credits` or ``."""
-    import dagster as dg
+class Failed(NamedTuple):
+    """Why a run failed.
+
+    `refused` is why the vendor did: `unauthorized`, `credits` or ``. `reasons` are those of the
+    lists that did not finish.
+    """
+
+    said: str
+    refused: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> Failed:
+    """Why a run that failed did."""
+    from sf_assets.defs.runs import root_cause
 
     if was_stopped(result):
-        return (
+        return Failed(
             "stopped before everything was read. What was landed is kept; the same command goes on "
-            "from there and buys nothing twice",
-            "",
+            "from there and buys nothing twice"
         )
     for event in result.all_events:
-        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
-            data = event.step_failure_data
-            if data.user_failure_data is not None:
-                refused = data.user_failure_data.metadata.get("refused_by_vendor")
-                return data.user_failure_data.description or "", str(
-                    refused.value if refused else ""
-                )
-            if data.error is not None:
-                cause = data.error
-                while cause.cause is not None:
-                    cause = cause.cause
-                # Our own errors are sentences; the class before them says nothing to a person.
-                return re.sub(r"^sf_assets\.[\w.]+: ", "", cause.message.strip()), ""
-    return "the run failed; see it in the Dagster UI or add --verbose", ""
+        data = event.step_failure_data if event.is_step_failure else None
+        if data is not None and data.user_failure_data is not None:
+            told = {name: one.value for name, one in data.user_failure_data.metadata.items()}
+            reasons = told.get("reasons")
+            return Failed(
+                data.user_failure_data.description or "",
+                str(told.get("refused_by_vendor") or ""),
+                tuple(map(str, reasons)) if isinstance(reasons, list) else (),
+            )
+        if data is not None and data.error is not None:
+            return Failed(root_cause(data.error))
+    return Failed("the run failed; see it in the Dagster UI or add --verbose")

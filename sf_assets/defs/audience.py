@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import dagster as dg
 import duckdb
@@ -26,7 +26,10 @@ Automation = Literal["running", "stopped", "none"]
 HOME_TAG = "sf_assets/home"
 SNAPSHOTS_JOB, DERIVE_JOB, ALERT_JOB = "daily_snapshots", "derive", "deliver_alert"
 DERIVED = ("follower_churn", "following_churn", "follower_growth", "status_changes")
+# Names the operation that makes an asset; jobs select by it.
+MADE_BY_TAG = "sf_assets/made_by"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_KEY_PART = re.compile(r"[A-Za-z0-9_.-]+")
 _TABLE_NAME = "dagster/table_name"
 
 
@@ -36,13 +39,15 @@ class Audience:
 
     `name` stands before the names of jobs, sensors, operations and the rest, and `key_prefix`
     before the keys of the assets, so that several homes fit into one deployment. Raises
-    SettingsError for a name that Dagster does not take.
+    SettingsError for a name or a prefix that Dagster does not take, and for another `automation`.
     """
 
     settings: Settings
     name: str = ""
     key_prefix: tuple[str, ...] = ()
     automation: Automation = "stopped"
+    #: By table, where a project that merged the definitions changed the keys of assets.
+    renamed: Mapping[str, dg.AssetKey] = field(default_factory=dict)
     #: How long a run waits for another one that writes.
     wait_seconds: ClassVar[float] = DEFAULT_WAIT_SECONDS
 
@@ -51,6 +56,16 @@ class Audience:
             raise SettingsError(
                 f"name: {self.name!r} has to begin with a letter, and go on with letters, digits "
                 "and underscores"
+            )
+        for part in self.key_prefix:
+            if not _KEY_PART.fullmatch(part):
+                raise SettingsError(
+                    f"key_prefix: {part!r} has to be letters, digits, underscores, dots and "
+                    "dashes; give several parts as a list"
+                )
+        if self.automation not in get_args(Automation):
+            raise SettingsError(
+                f"automation: {self.automation!r} is none of {', '.join(get_args(Automation))}"
             )
 
     def named(self, what: str) -> str:
@@ -99,7 +114,20 @@ class Audience:
     @property
     def keys(self) -> dict[str, dg.AssetKey]:
         """The assets that a run of this home materializes, by their tables."""
-        return {table: self.key(table) for table in (*ASSET_OF.values(), *DERIVED)}
+        return {table: self.key(table) for table in (*ASSET_OF.values(), *DERIVED)} | dict(
+            self.renamed
+        )
+
+    def loaded_in(self, repository: dg.RepositoryDefinition) -> Audience:
+        """The same, with the keys that its assets have in a code location."""
+        made_by = {self.named("snapshots"), self.named("derived")}
+        specs = {
+            spec.key: spec
+            for assets in repository.assets_defs_by_key.values()
+            for spec in assets.specs
+            if spec.tags.get(MADE_BY_TAG) in made_by
+        }
+        return replace(self, renamed=keys_by_table(specs.values()))
 
 
 def keys_by_table(specs: Iterable[dg.AssetSpec]) -> dict[str, dg.AssetKey]:

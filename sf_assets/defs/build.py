@@ -35,10 +35,11 @@ def build_definitions(
     switches them on in the UI; "running" starts them as soon as the code location is loaded;
     "none" leaves them out.
 
-    Reads the home's marker and writes nothing. Raises SettingsError for a name or a cron expression
-    that Dagster does not take, and where the home was made by a newer version.
+    Reads the home's marker and writes nothing. Raises SettingsError for a name, a prefix or
+    an `automation` that Dagster does not take, and where the home was made by a newer version.
     """
-    prefix = (key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix)
+    parts = [key_prefix] if isinstance(key_prefix, str) and key_prefix else key_prefix
+    prefix = tuple(parts)
     audience = Audience(settings, name, prefix, automation)
     snapshots, derive, alert = snapshots_job(audience), derive_job(audience), alert_job(audience)
     automatic = automation != "none"

@@ -126,16 +126,14 @@ class Look:
 
 
 def finished_today(relation: Relation, look: Look) -> Verdict:
-    tracked = [
-        handle for handle in look.tracked(relation) if look.registry.due(handle, relation, look.day)
-    ]
+    due = [key.handle for key in look.registry.lists_due(look.day) if key.relation == relation]
     missing = [
         handle
-        for handle in tracked
+        for handle in due
         if look.newest.get((relation, handle), (date.min, None))[0] < look.day
     ]
     verdict = Verdict(
-        f"{len(tracked) - len(missing)} of {counted(len(tracked), 'due handle')} have their "
+        f"{len(due) - len(missing)} of {counted(len(due), 'due handle')} have their "
         f"{relation} of {look.day}",
         ("handle", "state"),
     )
@@ -412,12 +410,7 @@ def evaluations(
     """
     return [
         dg.AssetCheckEvaluation(
-            asset_key=keys.get(check.asset, audience.key(check.asset)),
-            check_name=check.name,
-            passed=verdict.passed,
-            severity=verdict.severity,
-            description=verdict.said,
-            metadata=_metadata(check, verdict),
+            asset_key=keys.get(check.asset, audience.key(check.asset)), **_result(check, verdict)
         )
         for check, verdict in evaluate(audience.home, audience.settings)
     ]
@@ -440,16 +433,19 @@ def build_checks(audience: Audience) -> dg.AssetChecksDefinition:
         for check, verdict in evaluate(audience.home, audience.settings):
             key = selected.get((check.asset, check.name))
             if key is not None:
-                yield dg.AssetCheckResult(
-                    asset_key=key.asset_key,
-                    check_name=check.name,
-                    passed=verdict.passed,
-                    severity=verdict.severity,
-                    description=verdict.said,
-                    metadata=_metadata(check, verdict),
-                )
+                yield dg.AssetCheckResult(asset_key=key.asset_key, **_result(check, verdict))
 
     return checks
+
+
+def _result(check: Check, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "check_name": check.name,
+        "passed": verdict.passed,
+        "severity": verdict.severity,
+        "description": verdict.said,
+        "metadata": _metadata(check, verdict),
+    }
 
 
 def _metadata(check: Check, verdict: Verdict) -> Mapping[str, dg.MetadataValue]:

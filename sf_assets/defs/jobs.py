@@ -1,16 +1,21 @@
 """Jobs: the day's snapshots, what is derived of them, an alert."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import dagster as dg
 from pydantic import Field
 
 from sf_assets import alerts
-from sf_assets.defs.audience import ALERT_JOB, DERIVE_JOB, SNAPSHOTS_JOB, Audience
+from sf_assets.defs.audience import (
+    ALERT_JOB,
+    DERIVE_JOB,
+    MADE_BY_TAG,
+    SNAPSHOTS_JOB,
+    Audience,
+)
 from sf_assets.defs.partitions import HandleRange
 from sf_assets.defs.runs import DAY_TAG
-from sf_assets.defs.specs import MADE_BY_TAG
 from sf_assets.warehouse.connection import locked
 
 # How long a delivery waits for another one of the same home.
@@ -91,7 +96,7 @@ def alert_job(audience: Audience) -> dg.JobDefinition:
         retry_policy=dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL),
     )
     def post_alert(context: dg.OpExecutionContext, config: AlertConfig) -> None:
-        _deliver(context, config.change_id, audience)
+        context.add_output_metadata(deliver_alerts(config.change_id, audience, context.log.info))
 
     @dg.job(
         name=audience.named(ALERT_JOB),
@@ -105,7 +110,9 @@ def alert_job(audience: Audience) -> dg.JobDefinition:
     return deliver_alert
 
 
-def _deliver(context: dg.OpExecutionContext, change_id: str, audience: Audience) -> None:
+def deliver_alerts(
+    change_id: str, audience: Audience, log: Callable[[str], None]
+) -> dict[str, dg.MetadataValue]:
     """Sends the alert unless it went out before, and what is older before it: news stay in order.
 
     Raises DeliveryFailed, which is retried.
@@ -114,27 +121,25 @@ def _deliver(context: dg.OpExecutionContext, change_id: str, audience: Audience)
     found = alerts.find_all(home, settings)
     alert = next((one for one in found if change_id in one.change_ids), None)
     if alert is None:
-        context.log.info(f"{change_id} is no change any more: its day was read again")
-        return
+        log(f"{change_id} is no change any more: its day was read again")
+        return {}
     # One at a time, also beside a second daemon: two would tell the same.
     with locked(home.deliveries, DELIVERY_SECONDS):
         waiting = alerts.undelivered(found, alerts.delivered(home))
         last = [at for at, one in enumerate(waiting) if change_id in one.change_ids]
         # Told already, perhaps by a run that was killed right after: never twice.
         if not last:
-            context.log.info(f"{change_id} has been told before")
-            return
+            log(f"{change_id} has been told before")
+            return {}
         news = waiting[: last[0] + 1]
         for message in alerts.messages(news, settings.ui_url):
-            context.log.info(f"{message.title}. {message.body}")
+            log(f"{message.title}. {message.body}")
         addresses = alerts.deliver(home, news, settings)
-    context.add_output_metadata(
-        {
-            "title": dg.MetadataValue.text(alerts.title(alert)),
-            "kind": dg.MetadataValue.text(alert.kind),
-            "handle": dg.MetadataValue.text(alert.handle or "all"),
-            "since": dg.MetadataValue.text(str(alert.day)),
-            "addresses": dg.MetadataValue.int(addresses),
-            "alerts": dg.MetadataValue.int(len(news)),
-        }
-    )
+    return {
+        "title": dg.MetadataValue.text(alerts.title(alert)),
+        "kind": dg.MetadataValue.text(alert.kind),
+        "handle": dg.MetadataValue.text(alert.handle or "all"),
+        "since": dg.MetadataValue.text(str(alert.day)),
+        "addresses": dg.MetadataValue.int(addresses),
+        "alerts": dg.MetadataValue.int(len(news)),
+    }

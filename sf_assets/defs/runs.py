@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, time, timezone
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from sf_assets.defs.audience import HOME_TAG, Audience
 from sf_assets.defs.partitions import split_grid_key
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
@@ -31,6 +35,17 @@ def location_of(context: dg.SensorEvaluationContext) -> str | None:
     """The name of the code location that a sensor is evaluated in."""
     origin = context.code_location_origin
     return origin.location_name if origin is not None else None
+
+
+def as_loaded(
+    audience: Audience, context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext
+) -> Audience:
+    """The audience with its assets' keys in the code location of a tick, which may be others."""
+    try:
+        repository = context.repository_def
+    except dg.DagsterInvariantViolationError:
+        return audience  # a tick that is evaluated by hand
+    return audience.loaded_in(repository) if repository else audience
 
 
 def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> bool:
@@ -127,12 +142,17 @@ def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
             error = event.step_failure_data.error
             if error.cls_name == "DagsterExecutionInterruptedError":
                 return "the run was stopped before everything was read"
-            while error.cause is not None:
-                error = error.cause
-            # Our own errors are sentences; the class before them says nothing to a person.
-            return " ".join(re.sub(r"^sf_assets\.[\w.]+: ", "", error.message).split())
+            return " ".join(root_cause(error).split())
         text = text or event.message or ""
     return text or "the run failed without saying why"
+
+
+def root_cause(error: SerializableErrorInfo) -> str:
+    """The message of the error that led to this one."""
+    while error.cause is not None:
+        error = error.cause
+    # Our own errors are sentences; the class before them says nothing to a person.
+    return re.sub(r"^sf_assets\.[\w.]+: ", "", error.message.strip())
 
 
 def aware(moment: datetime) -> datetime:

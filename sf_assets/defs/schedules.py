@@ -8,7 +8,7 @@ import dagster as dg
 from sf_assets.defs.audience import Audience, snapshot_keys
 from sf_assets.defs.jobs import AGAIN_TAG, chunk_tags
 from sf_assets.defs.partitions import handle_ranges
-from sf_assets.errors import SettingsError
+from sf_assets.defs.runs import as_loaded
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Registry
 from sf_assets.model import RELATIONS, Relation
@@ -22,10 +22,7 @@ SCHEDULE = "daily"
 def build_daily_schedule(
     audience: Audience, job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
-    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC.
-
-    Raises SettingsError for a cron expression that Dagster does not take.
-    """
+    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC."""
     settings = audience.settings
 
     def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -37,27 +34,19 @@ def build_daily_schedule(
             return
         registered = audience.handles.register(context.instance, registry.handles)
         # The API knows only now: a tick that comes late still asks for today.
-        requests = list(day_requests(audience, registered, registry))
+        requests = list(day_requests(as_loaded(audience, context), registered, registry))
         yield from requests
         if not requests:
             yield dg.SkipReason(f"no list is due on {settings.day():%A}s, says handles.yaml")
 
-    decorate = dg.schedule(
+    return dg.schedule(
         name=audience.named(SCHEDULE),
         job=job,
         cron_schedule=settings.cron,
         execution_timezone="UTC",
         default_status=audience.default_schedule_status,
         description="Snapshots every tracked handle once a day.",
-    )
-    try:
-        return decorate(daily)
-    except dg.DagsterInvalidDefinitionError:
-        # Each field is right, yet no day is like that: the 31st of February.
-        raise SettingsError(
-            f"SF_ASSETS_CRON: {settings.cron!r} names a time that never comes; a daily one reads "
-            "0 6 * * *"
-        ) from None
+    )(daily)
 
 
 def day_requests(

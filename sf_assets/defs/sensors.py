@@ -17,6 +17,7 @@ from sf_assets.defs.jobs import ALERT_TAG, DERIVE_TAG, HANDLE_TAG, KIND_TAG, der
 from sf_assets.defs.runs import (
     DAY_TAG,
     IN_PROGRESS,
+    as_loaded,
     aware,
     handles_held,
     in_progress,
@@ -39,8 +40,8 @@ def registry_sensor(audience: Audience) -> dg.SensorDefinition:
         description="Keeps the handle partitions equal to handles.yaml.",
     )
     def registry(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        location = location_of(context)
-        for run_id in fail_dead_runs(context.instance, audience, location):
+        location, ours = location_of(context), as_loaded(audience, context)
+        for run_id in fail_dead_runs(context.instance, ours, location):
             context.log.warning(f"run {run_id} was killed; it no longer counts as in progress")
         partitions = audience.handles.registered(context.instance)
         registered = set(partitions)
@@ -55,7 +56,7 @@ def registry_sensor(audience: Audience) -> dg.SensorDefinition:
         # Only what was in the file and is taken out leaves; what others registered stays.
         gone = sorted((known - tracked.keys()) & registered)
         # Deleting a key while a run holds it loses the run's end.
-        runs = in_progress(context.instance, audience, location) if gone else []
+        runs = in_progress(context.instance, ours, location) if gone else []
         held = {handle for run in runs for handle in handles_held(run, partitions)} & set(gone)
         if held:
             context.log.info(f"{', '.join(sorted(held))}: removed when no run holds it any more")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
 from sf_assets.defs.partitions import grid_key
+from sf_assets.ingest.run_budget import Spending
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.records import Landed
-from sf_assets.text import counted
+from sf_assets.text import counted, named
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.archive import SnapshotRow
+from sf_assets.warehouse.ledger import Balances
 
 # So many ids of requests an event shows, some 40 bytes each: there is one a list and day.
 REQUEST_IDS = 50
@@ -36,8 +38,31 @@ def order_sentence(disordered: Mapping[SnapshotKey, float]) -> str:
     names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
     return (
         f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
-        f"order: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+        f"order: {named(names)}"
     )
+
+
+def damage_sentence(rows: Iterable[SnapshotRow]) -> str | None:
+    """Which lists came with damaged fields, and with how many."""
+    damaged = [f"{row.key} {row.damaged_fields:,}" for row in rows if row.damaged_fields]
+    if not damaged:
+        return None
+    return (
+        "fields that are not what the contract says are stored as NULL, so many a list: "
+        + ", ".join(damaged)
+    )
+
+
+def spending_metadata(spending: Spending, balances: Balances, not_begun: int) -> dict[str, int]:
+    """What a run paid, held against what it was expected to pay and against the balance."""
+    return {
+        "balance_before": balances.balance_before,
+        "balance_after": balances.balance_after,
+        "expected_credits": spending.expected,
+        "credits": balances.credits,
+        "unexplained": balances.unexplained,
+        "lists_without_a_page": not_begun,
+    }
 
 
 def _some(ids: Sequence[str]) -> list[str]:

@@ -36,7 +36,7 @@ def specs(audience: Audience) -> list[dg.AssetSpec]:
                 "```sh\nsf-assets forecast\n```"
             ),
             metadata={
-                **table_metadata("credit_ledger"),
+                **table_metadata(audience, "credit_ledger"),
                 "dagster/code_references": code_references(
                     ["social_fetch/client.py", "warehouse/ledger.py"]
                 ),

@@ -12,13 +12,11 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from sf_assets.defs.audience import Audience
+from sf_assets.defs.audience import MADE_BY_TAG, Audience
 from sf_assets.warehouse.schema import column_comments, make_empty
 
 # A placeholder: put your own team here, Dagster shows it beside each asset.
 OWNERS = ["team:audience"]
-# Names the operation that makes an asset; jobs select by it.
-MADE_BY_TAG = "sf_assets/made_by"
 
 Metadata = Mapping[str, dg.MetadataValue]
 # What an asset says of each of some days, all days asked at once: a day at a time is a query each.
@@ -56,7 +54,7 @@ def table_spec(
         owners=OWNERS,
         skippable=True,
         metadata={
-            **table_metadata(name),
+            **table_metadata(audience, name),
             # What DuckDB's IO managers ask for, to load the rows of a partition downstream.
             "partition_expr": partition_expr,
             "schema": "main",
@@ -66,10 +64,13 @@ def table_spec(
     )
 
 
-def table_metadata(name: str) -> dict[str, Any]:
-    """The name and the columns of a table of the published file, as Dagster shows them."""
+def table_metadata(audience: Audience, name: str) -> dict[str, Any]:
+    """The name and the columns of a table of the published file, as Dagster shows them.
+
+    The name begins with the home's: Dagster takes assets with the same table for the same thing.
+    """
     return {
-        "dagster/table_name": f"sf_assets.main.{name}",
+        "dagster/table_name": f"{audience.name or 'sf_assets'}.main.{name}",
         "dagster/column_schema": dg.TableSchema(columns=list(_columns()[name])),
     }
 

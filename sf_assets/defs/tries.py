@@ -15,6 +15,7 @@ from cronsim import CronSim
 from sf_assets.defs.audience import Audience
 from sf_assets.defs.jobs import AGAIN_TAG
 from sf_assets.defs.runs import (
+    as_loaded,
     aware,
     day_of,
     day_runs,
@@ -80,13 +81,14 @@ def days_sensor(audience: Audience, job: dg.UnresolvedAssetJobDefinition) -> dg.
         context: dg.SensorEvaluationContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         registry, _ = registry_in_force(audience.home.registry)
-        requests, why_not = _today(context, audience, registry)
+        ours = as_loaded(audience, context)
+        requests, why_not = _today(context, ours, registry)
         moment = datetime.now(timezone.utc)
         last_look = datetime.fromisoformat(context.cursor) if context.cursor else None
         if last_look is None or moment - last_look >= look_back:
             context.update_cursor(moment.isoformat())
-            _note_yesterday(context, audience, registry)
-            requests += _late(context, audience)
+            _note_yesterday(context, ours, registry)
+            requests += _late(context, ours)
         yield from requests
         if not requests:
             yield dg.SkipReason(why_not)

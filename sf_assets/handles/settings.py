@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
@@ -130,11 +131,18 @@ class Registry:
 
     def lists_due(self, day: date) -> list[SnapshotKey]:
         """The lists that are read on that day by themselves."""
+        return self.lists_of(self.handles, RELATIONS, day, due_only=True)
+
+    def lists_of(
+        self, handles: Iterable[str], relations: Sequence[Relation], day: date, *, due_only: bool
+    ) -> list[SnapshotKey]:
+        """The lists of these handles, of untracked ones as the defaults say; or those due."""
         return [
             SnapshotKey(day, handle, relation)
-            for handle in self.handles
-            for relation in RELATIONS
-            if self.due(handle, relation, day)
+            for handle in handles
+            for relation in relations
+            if relation in self.settings_of(handle).relations
+            and (not due_only or self.due(handle, relation, day))
         ]
 
     def closest(self, handle: str) -> str | None:

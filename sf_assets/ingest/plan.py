@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from sf_assets.credits.estimate import Cost
+import duckdb
+
+from sf_assets.credits.estimate import Cost, costs_before
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest.reader import ListToRead
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.landing import Landing
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow
-from sf_assets.warehouse.load import Before
+from sf_assets.warehouse.load import Before, lists_before, loaded_rows
 
 # A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
 RESUME_SECONDS = 6 * 3600
@@ -33,6 +35,11 @@ class Plan:
     refused: dict[SnapshotKey, str] = field(default_factory=dict)
     disordered: dict[SnapshotKey, float] = field(default_factory=dict)
 
+    @property
+    def lists(self) -> int:
+        """How many lists it has."""
+        return len(self.read) + len(self.load) + len(self.ready) + len(self.refused)
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -45,28 +52,43 @@ Decision = ListToRead | Landed | SnapshotRow | Refused
 
 
 @dataclass(frozen=True)
+class Known:
+    """What the published database tells of a run's lists.
+
+    `loaded` are their rows, `before` what their last snapshots before the day were like, `costs`
+    what reading them has cost, both by (relation, handle).
+    """
+
+    loaded: Mapping[SnapshotKey, SnapshotRow] = field(default_factory=dict)
+    before: Mapping[tuple[str, str], Before] = field(default_factory=dict)
+    costs: Mapping[tuple[str, str], Cost] = field(default_factory=dict)
+
+
+def known_of(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey], day: date) -> Known:
+    """What is known of these lists before they are read on that day."""
+    loaded = {row.key: row for row in loaded_rows(con, keys)}
+    return Known(loaded, lists_before(con, day), costs_before(con, day))
+
+
+@dataclass(frozen=True)
 class Rules:
     """What a run knows and wants, and what follows from it for each of its lists.
 
     `refresh` buys anew what is finished, `untracked` buys what the registry does not name.
-    `loaded` are the rows of lists in the published database, `before` what their last snapshots
-    before today were like, `costs` what reading them has cost, both by (relation, handle).
     """
 
     today: date
     refresh: bool
     untracked: bool
     registry: Registry
-    loaded: Mapping[SnapshotKey, SnapshotRow]
-    before: Mapping[tuple[str, str], Before]
-    costs: Mapping[tuple[str, str], Cost]
+    known: Known
 
     def decide(self, key: SnapshotKey, landed: Landed | None) -> Decision:
         """Read the list, load what is landed of it, leave the row that is there, or refuse.
 
         What is finished for the day is neither bought nor loaded again.
         """
-        row = self.loaded.get(key)
+        row = self.known.loaded.get(key)
         best = landed.to_load if landed else None
         settled = landed.settled if landed else row is not None and not row.imported
         refusal = self._refusal(key, landed)
@@ -78,15 +100,15 @@ class Rules:
 
     def disorder(self, key: SnapshotKey) -> float | None:
         """How far a `recent` list kept its order, where that is too little to go by; else None."""
-        cost = self.costs.get((key.relation, key.handle))
+        cost = self.known.costs.get((key.relation, key.handle))
         depth = self.registry.settings_of(key.handle).of(key.relation).depth
         return cost.order_agreement if cost and depth == "recent" and not cost.in_order else None
 
     def _to_read(self, key: SnapshotKey, landed: Landed | None) -> ListToRead:
         own = self.registry.settings_of(key.handle)
         depth = own.of(key.relation)
-        cost = self.costs.get((key.relation, key.handle))
-        last = self.before.get((key.relation, key.handle))
+        cost = self.known.costs.get((key.relation, key.handle))
+        last = self.known.before.get((key.relation, key.handle))
         return ListToRead(
             key,
             max_pages=depth.max_pages,

@@ -83,7 +83,7 @@ def _open_warehouse(home: Home) -> None:
                     fingerprint(con, table, table)
     except WarehouseBusy:
         return
-    except duckdb.Error as error:
+    except (OSError, duckdb.Error) as error:
         said = first_line(error)
         raise WarehouseUnreadable(
             f"{home.writable} cannot be opened for writing ({said})"

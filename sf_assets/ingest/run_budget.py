@@ -7,17 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from pydantic import SecretStr
-
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost
 from sf_assets.credits.meter import DayMeter
 from sf_assets.credits.shares import Need, least, limit_of, shares
 from sf_assets.handles.settings import Registry
+from sf_assets.ingest.client import client_of
 from sf_assets.ingest.reader import ListToRead
 from sf_assets.model import RELATIONS, SnapshotKey
 from sf_assets.settings import Settings
-from sf_assets.social_fetch import SocialFetchClient
 from sf_assets.storage.landing import Landing, spent_on
 from sf_assets.storage.records import Landed, now
 from sf_assets.text import counted
@@ -167,13 +165,7 @@ def ask_balance(settings: Settings) -> int | None:
 
     async def ask() -> int:
         # A client of its own: what goes wrong here must not stop the lists.
-        async with SocialFetchClient(
-            api_key=settings.key() or (SecretStr("sfk_sim") if settings.simulated else None),
-            base_url=settings.base_url,
-            max_tries=2,
-            max_wait=2,
-            deadline=15,
-        ) as client:
+        async with client_of(settings, max_tries=2, max_wait=2, deadline=15) as client:
             return (await client.balance()).balance
 
     # In a thread of its own: whoever runs the asset may have an event loop running in this one.

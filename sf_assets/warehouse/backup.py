@@ -12,15 +12,15 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
-import portalocker
 
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.fault_injection import crash_point
+from sf_assets.storage.files import Locked, open_locked
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.publish import PublishFailed, publish, unshared
@@ -72,27 +72,25 @@ def backup(
 
 def _made(home: Home, target: Path, partial: Path, wait_seconds: float) -> tuple[int, int]:
     """Make the copy; returns its files and their bytes."""
-    lock = _begin(partial)
-    try:
-        made = _Copy(home, partial)
-        made.dagster()
-        made.files()
-        if home.warehouse.exists():
-            with locked(home.warehouse, wait_seconds):
-                made.warehouse()
-                made.files()
-        else:
+    with _held(partial):
+        try:
+            made = _Copy(home, partial)
+            made.dagster()
             made.files()
-        made.mend_and_publish(replace(home, root=partial))
-        crash_point("backed_up")
-        files, size = made.check()
-        (partial / _LOCK).unlink()
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    finally:
-        os.close(lock)
+            if home.warehouse.exists():
+                with locked(home.warehouse, wait_seconds):
+                    made.warehouse()
+                    made.files()
+            else:
+                made.files()
+            made.mend_and_publish(replace(home, root=partial))
+            crash_point("backed_up")
+            files, size = made.check()
+            (partial / _LOCK).unlink()
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return files, size
 
 
@@ -111,21 +109,19 @@ def _refuse(home: Home, target: Path) -> None:
         raise SettingsError(f"backup: {target} is inside of the home; name a folder elsewhere")
 
 
-def _begin(partial: Path) -> int:
-    """Make the folder that is filled; one that a killed backup left is removed first."""
-    if partial.exists():
-        with suppress(OSError), (partial / _LOCK).open("r+b") as left:
-            try:
-                portalocker.lock(left, portalocker.LOCK_EX | portalocker.LOCK_NB)
-            except (portalocker.LockException, portalocker.AlreadyLocked):
-                raise SettingsError(
-                    f"backup: another one to {partial.name[1:-8]} is under way"
-                ) from None
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, mode=0o700)
-    lock = os.open(partial / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
-    return lock
+@contextmanager
+def _held(partial: Path) -> Iterator[None]:
+    """The folder that is filled, locked; what a killed backup left in it is removed first."""
+    try:
+        if partial.exists():
+            with suppress(OSError), open_locked(partial / _LOCK, wait=False):
+                pass
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True, mode=0o700)
+        with open_locked(partial / _LOCK, wait=False):
+            yield
+    except Locked:
+        raise SettingsError(f"backup: another one to {partial.name[1:-8]} is under way") from None
 
 
 class _Copy:

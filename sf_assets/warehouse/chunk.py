@@ -29,7 +29,7 @@ from sf_assets.warehouse.series import (
     State,
     new_accounts,
 )
-from sf_assets.warehouse.statements import put_table, run_sql, sql
+from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
 
 class Snapshot(NamedTuple):
@@ -63,9 +63,13 @@ class Chunk:
     """Snapshots that are compared together, each series in the order of its days."""
 
     def __init__(
-        self, con: duckdb.DuckDBPyConnection, archive: Path, snapshots: Sequence[Snapshot]
+        self,
+        con: duckdb.DuckDBPyConnection,
+        archive: Path,
+        snapshots: Sequence[Snapshot],
+        rows: Rows,
     ) -> None:
-        self._con, self._archive = con, archive
+        self._con, self._archive, self._rows = con, archive, rows
         self._snapshots = snapshots
         names = sorted({(one.relation, one.handle) for one in snapshots})
         self._number = {name: number for number, name in enumerate(names)}
@@ -92,7 +96,8 @@ class Chunk:
         if not files:
             return []
         con.execute("SET VARIABLE archive_files = ?", [files])
-        run_sql(con, "derive_lists")
+        self._rows.query("listed", "listed")
+        run_sql(con, "derive_ids")
         return con.execute("SELECT relation, handle FROM to_replay ORDER BY ALL").fetchall()
 
     def drop(self, names: Iterable[tuple[str, str]]) -> None:
@@ -107,7 +112,8 @@ class Chunk:
         if not self._has_lists:
             return
         con = self._con
-        run_sql(con, "derive_known")
+        self._rows.query("listed", "listed_named")
+        self._rows.query("known", "known")
         entries = con.sql(sql("chunk_entries")).to_arrow_table()
         columns = {name: _numbers(entries[name]) for name in entries.column_names}
         accounts = con.sql(sql("chunk_accounts")).to_arrow_table()
@@ -195,14 +201,15 @@ class Chunk:
         out = _Output(self._series)
         if self._has_lists:
             for name, table in out.tables().items():
-                put_table(con, f"out_{name}", table)
+                self._rows.put(f"out_{name}", table)
             self._renumber()
+            self._rows.query("named", "named")
             run_sql(con, "derive_write")
-            run_sql(con, "derive_follow_times")
+            self._rows.query("sightings", "sightings")
             run_sql(con, "derive_profiles")
             run_sql(con, "derive_profiles_write")
         else:
-            put_table(con, "out_comparisons", out.tables()["comparisons"])
+            self._rows.put("out_comparisons", out.tables()["comparisons"])
         run_sql(con, "derive_end")
 
     def _renumber(self) -> None:

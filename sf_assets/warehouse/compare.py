@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sf_assets.warehouse.alignment import (
     HOLE_SIZE,
@@ -32,6 +33,7 @@ from sf_assets.warehouse.matching import (
     heal,
     match,
     merge_nameless,
+    namesakes,
     possible_renames,
     same_kind,
 )
@@ -179,11 +181,12 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )  # fmt: skip
     present = known & (rows["present"][found.account] if len(rows) else False)
     places = rows["place"]
+    established = _established(series.readings)
     over = align(
         np.where(present, place, np.nan),
         np.where(known & ~present, place, np.nan),
         np.sort(places[~np.isnan(places)]),
-        established=before is not None and before.agreement is not None and not before.shuffled,
+        established=established,
         ordered=listing.ordered,
     )
     if over.renumbered is not None:
@@ -204,6 +207,8 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
     rows = series.accounts
+    if over.common and not (verdict.order or established or listing.until_known):
+        _forget_order(series, found)
     before_places = rows["place"][rows["present"] & ~np.isnan(rows["place"])]
     return _Today(
         series,
@@ -216,6 +221,26 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
         np.sort(before_places),
         before,
     )
+
+
+def _forget_order(series: Series, found: Match) -> None:
+    """A list gives everybody a place anew: the others stood in an order that counts no more, and
+    proves nothing of losses that no list has confirmed yet."""
+    rows = series.accounts
+    elsewhere = ~np.isnan(rows["place"])
+    elsewhere[found.account[found.account >= 0]] = False
+    rows["place"][elsewhere] = np.nan
+    rows["changed"][elsewhere] = True
+    open_losses = np.flatnonzero(elsewhere & (rows["loss_state"] == State.provisional))
+    rows["loss_proof"][open_losses] &= ~int(Proof.order)
+    rows["loss_changed"][open_losses] = True
+    series.withdraw_losses(open_losses[rows["loss_proof"][open_losses] == Proof.none])
+
+
+def _established(readings: list[Reading]) -> bool:
+    """Whether the last of these is in order with those before it: a next one that is not does not
+    give anybody a place."""
+    return bool(readings) and readings[-1].agreement is not None and not readings[-1].shuffled
 
 
 def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:
@@ -266,12 +291,19 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     )
     if order:
         moved = _has_moved(today, entries, accounts, away | waiting)
+        # Where no place says whether they ever left; a few alone are in order by chance.
+        alone = not today.order and np.count_nonzero(away) < HOLE_SIZE
+        sure = away & ~moved & (alone | np.isnan(rows["place"][accounts]))
+        sure &= _surely_left(rows, accounts)
+        moved |= sure
         _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
         lost = away & (rows["loss_state"][accounts] != State.none)
         heal(series, accounts[lost & ~moved], day)
         back = away & moved
         unclear = np.zeros(len(entries), dtype=bool)
         unclear[back] = _may_have_been_there(today, entries[back], gone)
+        if today.claims.gains != "all":
+            unclear |= sure & (entries >= today.over.front)
         _start(today, entries[back & ~unclear], Start.returned)
         # It left; on which day it came again, nobody can tell.
         series.confirm_losses(accounts[unclear], Proof.order, day)
@@ -286,15 +318,22 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         rows["undecided"][patient] += 1
         rows["changed"][patient] = True
         patient = patient[rows["undecided"][patient] >= PATIENCE]
-        # Lists without order for days. Who was away for lists that show everyone did leave.
-        sure = (rows["loss_state"][patient] == State.confirmed) & (
-            (rows["loss_proof"][patient] & Proof.exhaustive) > 0
-        )
+        # Lists without order for days.
+        sure = _surely_left(rows, patient)
         _decide_waiting(today, patient[~sure], patient[sure])
     stays = accounts[~away]
     stay_entries = entries[~away]
     _unseen_leave_and_return(today, stay_entries, stays)
     _keep_places(today)
+
+
+def _surely_left(rows: Accounts, accounts: Ints) -> Bools:
+    """Which of these were away for lists that show everyone: those did leave, wherever they are
+    back."""
+    surely: Bools = (rows["loss_state"][accounts] == State.confirmed) & (
+        (rows["loss_proof"][accounts] & Proof.exhaustive) > 0
+    )
+    return surely
 
 
 def _among_themselves(today: _Today, entries: Ints) -> bool:
@@ -312,15 +351,26 @@ def _has_moved(today: _Today, entries: Ints, accounts: Ints, asked: Bools) -> Bo
     rows, over = today.rows, today.over
     moved = np.zeros(len(entries), dtype=bool)
     place = rows["place"][accounts]
+    stays = ~asked & ~np.isnan(place)
+    stood = np.flatnonzero(stays & (over.places[entries] == place))
+    # A page of the day before shows a whole block above its place: who is in it proves nothing.
+    # (Above the front are those who came back.)
+    displaced = np.pad(~over.in_chain[entries[stays]], HOLE_SIZE)
+    block = np.all(sliding_window_view(displaced, HOLE_SIZE), axis=1)
+    beside_block: Bools = np.any(sliding_window_view(block, HOLE_SIZE + 1), axis=1)
+    asked = asked & ~(beside_block[np.cumsum(stays)] & (entries > over.front))
+    placeless = asked & np.isnan(place)
     suspects = np.flatnonzero(asked & (place < over.floor[entries]))
-    if not len(suspects):
+    if not len(suspects) and not placeless.any():
         return moved
-    stood = np.flatnonzero(rows["present"][accounts] & (over.places[entries] == place) & ~asked)
     last = np.where(
         rows["undecided"][accounts] > 0, rows["loss_from"][accounts], rows["last"][accounts]
     )
     came = np.isin(rows["start"][accounts[stood]], (Start.gained, Start.returned))
     first = rows["first"][accounts[stood]]
+    for day in np.unique(last[placeless]).tolist():
+        newer = entries[stood[came & (first > day)]]
+        moved |= placeless & (last == day) & (entries < newer.max(initial=-1))
     for day in np.unique(last[suspects]).tolist():
         proves = stood[came | (first <= day)]
         if not len(proves):
@@ -431,7 +481,8 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
     chain = np.flatnonzero(today.over.in_chain)
     rows = today.rows[today.found.account[chain]]
     before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
-    after[chain] = rows["after"]
+    # A handle alone may have passed to another account on a day without order.
+    after[chain] = np.where(rows["number"] | rows["sec"], rows["after"], NONE)
     # Who left and came again unseen stands above people who follow for longer. So whoever stands
     # below came before a day only where as many as make a hole say so, all above it.
     few: list[int] = [day] * HOLE_SIZE
@@ -451,6 +502,10 @@ def _keep_places(today: _Today) -> None:
     accounts = found.account[entries]
     places = today.over.places[entries]
     new_place = ~np.isnan(places) & (places != rows["place"][accounts])
+    if today.listing.until_known and not today.order:
+        # Who stands elsewhere came back, nobody knows when: it gets a place with the next list.
+        new_place = ~today.over.in_chain[entries]
+        places = np.full(len(entries), np.nan)
     rows["place"][accounts[new_place]] = places[new_place]
     rows["changed"][accounts[new_place]] = True
     handles = today.listing.handle[entries]
@@ -465,8 +520,14 @@ def _keep_places(today: _Today) -> None:
 
 
 def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
-    """Which of these entries the list before may have shown under another name, or without one."""
-    rows, listing = today.rows, today.listing
+    """Which of these entries the list before may have shown under another name, or without one,
+    or not have reached, as it was in no order."""
+    rows, listing, readings = today.rows, today.listing, today.series.readings
+    before = today.before
+    # (A reading that stopped at what is known found that in order.)
+    cut_off = before is not None and before.reach is None and not before.exhaustive
+    if cut_off and readings[-1].shuffled and _established(readings[:-1]):
+        return np.ones(len(entries), dtype=bool)
     _, unclear = possible_renames(
         today.last_gap_of(gone),
         same_kind(rows["number"][gone], rows["sec"][gone]),
@@ -493,6 +554,10 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         # The order contradicts a gain further down, whatever the list before showed.
         start = np.where(above & ~unclear, Start.gained, Start.revealed)
     elif today.claims.gains == "all":
+        # Without order whoever bears the handle of somebody who is away may be the same.
+        away = np.ones(len(rows), dtype=bool)
+        away[found.account[found.account >= 0]] = False
+        unclear |= namesakes(rows, away, listing, entries) >= 0
         start = np.where(unclear, Start.revealed, Start.gained)
     else:
         start = np.full(len(entries), Start.revealed)
@@ -666,6 +731,8 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     shown_above = _would_show(today, accounts)
     shows = (today.shows_all | shown_above | does_not) & ~withdrawn
     blocked = follows | has_bearer(series, today.listing, today.found, accounts)
+    # Who had another name already before the loss may have been missing then.
+    blocked |= _may_be_renamed(today, accounts, rows["loss_on"][accounts])
     blocked |= today.unnamed_beside(accounts)
     # Followed all the while, the other list says: the loss is none, although the list lacks it.
     retracted = follows & ~withdrawn
@@ -764,7 +831,8 @@ def _settle(today: _Today, accounts: Ints) -> None:
     accounts, proof, follows = accounts[proof > 0], proof[proof > 0], follows[proof > 0]
     if not len(accounts):
         return
-    renamed = _may_be_renamed(today, accounts) | today.unnamed_beside(accounts)
+    until = np.full(len(accounts), today.listing.day + 1)
+    renamed = _may_be_renamed(today, accounts, until) | today.unnamed_beside(accounts)
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, accounts)
     lost = accounts[~blocked]
     rows["end"][lost] = End.lost
@@ -774,11 +842,11 @@ def _settle(today: _Today, accounts: Ints) -> None:
     _claim_losses(today, lost, proof[~blocked])
 
 
-def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
+def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
     """Which of these absent accounts may be somebody in the list under another name.
 
-    Somebody without ids who came since it was last seen, and stands between the same accounts that
-    were in the list already then.
+    Somebody without ids who came since it was last seen, before a day `until`, and stands between
+    the same accounts that were in the list already then.
     """
     rows, listing = today.rows, today.listing
     result = np.zeros(len(accounts), dtype=bool)
@@ -786,9 +854,12 @@ def _may_be_renamed(today: _Today, accounts: Ints) -> Bools:
     kinds = same_kind(rows["number"][accounts], rows["sec"][accounts])
     listed_kinds = same_kind(rows["number"][listed], rows["sec"][listed])
     entries = np.arange(len(listing))
-    for day in np.unique(rows["last"][accounts]).tolist():
-        own = np.flatnonzero(rows["last"][accounts] == day)
-        since = np.flatnonzero(rows["first"][listed] > day)
+    spans = np.stack([rows["last"][accounts], until], axis=1)
+    for day, end in np.unique(spans, axis=0).tolist():
+        own = np.flatnonzero((spans == (day, end)).all(axis=1))
+        since = np.flatnonzero((rows["first"][listed] > day) & (rows["first"][listed] < end))
+        if not len(since):
+            continue
         if today.order:
             stood = np.flatnonzero(today.over.in_chain & (rows["first"][listed] <= day))
             gaps = np.searchsorted(stood, entries[since], side="right")

@@ -13,24 +13,25 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import duckdb
-import portalocker
 
 from sf_assets.storage.address import Lake, without_password
+from sf_assets.storage.files import Locked, open_locked
 from sf_assets.text import first_line
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, format_of, prepare
 from sf_assets.warehouse.statements import STORAGE_VERSION, transaction
 
 DEFAULT_WAIT_SECONDS = 600.0
-# What is committed is for people at once: from a lake directly, of a file within the same run.
-_PUBLISHED_NOW = "UPDATE internal.warehouse_format SET published_at = now()"
 # Of a lake: how often a commit that met another one is done again, each time a little later.
 CONFLICT_TRIES = 12
+
+# Opens the warehouse for writing, for the length of a `with` block.
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("sf_assets.warehouse")
@@ -117,29 +118,22 @@ def locked(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[N
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock_path = path.with_suffix(".lock")
     deadline = time.monotonic() + wait_seconds
-    # For its owner only: who can open it can hold it.
-    with os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
+    with ExitStack() as held:
         while True:
             try:
-                portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
+                lock = held.enter_context(open_locked(lock_path, wait=False))
                 break
-            except (portalocker.LockException, portalocker.AlreadyLocked):
+            except Locked:
                 if time.monotonic() > deadline:
-                    lock.seek(0)
-                    holder = lock.read().strip() or "unknown"
+                    holder = lock_path.read_text().strip() or "unknown"
                     raise WarehouseBusy(
                         f"{path} is being written by process {holder} for more than "
                         f"{wait_seconds:.0f} s; landed pages are kept, run the day again later"
                     ) from None
                 time.sleep(random.uniform(0.02, 0.2))
-        try:
-            lock.seek(0)
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
-        finally:
-            portalocker.unlock(lock)
+        lock.truncate(0)
+        lock.write(str(os.getpid()).encode())
+        yield
 
 
 def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Result]) -> _Result:
@@ -153,17 +147,13 @@ def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Res
 
     if not is_lake(con):
         with transaction(con):
-            result = work()
-            con.execute(_PUBLISHED_NOW)
-            return result
+            return work()
     for attempt in range(CONFLICT_TRIES):
         if attempt:
             time.sleep(random.uniform(0, min(8.0, 0.1 * 2**attempt)))
         try:
             with transaction(con):
                 con.execute(f"UPDATE internal.{turn}_turn SET taken = taken + 1")
-                if turn == "derive":  # else a load and a derivation would meet on this row
-                    con.execute(_PUBLISHED_NOW)
                 return work()
         except duckdb.Error as error:
             if not _CONFLICT.search(str(error)):

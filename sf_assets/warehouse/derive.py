@@ -23,7 +23,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.warehouse.chunk import Chunk, Snapshot, shown_on_other_side
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.schema import RULES
-from sf_assets.warehouse.statements import put_table, run_sql, sql
+from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
 # So many accounts are compared at a time; bounds the memory.
 ACCOUNTS_AT_A_TIME = 500_000
@@ -76,15 +76,10 @@ def _memory(con: duckdb.DuckDBPyConnection) -> int:
     """Megabytes that DuckDB may hold before it spills to the disk; by itself it takes all it gets.
 
     Lists that are compared at a time need about 600 bytes an account (measured on lists of 5,000
-    and of 200,000), and are hardly quicker with more. What many days need cannot be spilled: DuckDB
-    keeps dropped tables until the transaction ends, 450 bytes an account (measured on 365 days).
+    and of 200,000, and on 365 days of 2,000), and are hardly quicker with more.
     """
-    size, total = con.execute(sql("waiting_size"), [ACCOUNTS_AT_A_TIME]).fetchall()[0]
-    many_days = con.execute(sql("pending")).execute(
-        "SELECT bool_or(replay OR days > 1) FROM pending_series"
-    )
-    days = int(total) if many_days.fetchall()[0][0] else 0
-    return 48 + (max(int(size), ACCOUNTS_OF_MANY_DAYS) * 600 + days * 450) // 1_000_000
+    size = con.execute(sql("waiting_size"), [ACCOUNTS_AT_A_TIME]).fetchall()[0][0]
+    return 48 + max(int(size), ACCOUNTS_OF_MANY_DAYS) * 600 // 1_000_000
 
 
 def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
@@ -94,7 +89,7 @@ def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
 class _Derivation:
     def __init__(self, con: duckdb.DuckDBPyConnection, archive: Path) -> None:
-        self.con, self.archive, self.done = con, archive, Derived()
+        self.con, self.archive, self.done, self.rows = con, archive, Derived(), Rows(con)
 
     def run(self) -> Derived:
         con, done = self.con, self.done
@@ -126,6 +121,8 @@ class _Derivation:
         run_sql(con, "growth")
         run_sql(con, "status_changes")
         run_sql(con, "drop_unseen_profiles")
+        # What is committed is for people at once: from a lake directly, of a file in the same run.
+        con.execute("UPDATE internal.warehouse_format SET published_at = now()")
         return done
 
     def _decided_late(self) -> set[_Name]:
@@ -205,7 +202,7 @@ class _Derivation:
         """Compare each snapshot with the one before it; returns series to be started anew."""
         if not snapshots:
             return set()
-        chunk = Chunk(self.con, self.archive, snapshots)
+        chunk = Chunk(self.con, self.archive, snapshots, self.rows)
         restart = {_Name(*name) for name in chunk.read()}
         self._forget(restart)
         chunk.drop(restart)

@@ -24,6 +24,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.object_store import is_remote, put_bytes
 from sf_assets.storage.records import Attempt
+from sf_assets.warehouse.connection import Connect, committed
 from sf_assets.warehouse.statements import run_sql, sql
 
 LEDGER_FORMAT = 1
@@ -146,6 +147,12 @@ def record_paid(con: duckdb.DuckDBPyConnection, paid: Sequence[Paid]) -> None:
         con.register("incoming_paid", _table(Paid, list(newest.values())))
         run_sql(con, "record_paid")
         con.unregister("incoming_paid")
+
+
+def load_ledger(connect: Connect, archive: Path, since: date) -> None:
+    """Put what the ledger files of days from `since` on say into the warehouse."""
+    with connect() as con:
+        committed(con, "load", lambda: record_new_files(con, archive, since))
 
 
 def record_new_files(con: duckdb.DuckDBPyConnection, archive: Path, since: date | None) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -18,12 +17,9 @@ from sf_assets.model import SnapshotKey
 from sf_assets.storage.records import Landed
 from sf_assets.text import first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
-from sf_assets.warehouse.connection import committed
+from sf_assets.warehouse.connection import Connect, committed
 from sf_assets.warehouse.ledger import paid_for, record_paid
 from sf_assets.warehouse.statements import run_sql, sql
-
-# Opens the warehouse for writing, for the length of a `with` block.
-Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 
 @dataclass(frozen=True)

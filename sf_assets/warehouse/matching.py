@@ -33,11 +33,6 @@ class Match:
     by_handle: Bools
 
 
-def told_apart(number: Bools, sec: Bools, other_number: Bools, other_sec: Bools) -> Bools:
-    """Whether two different accounts show ids of one kind, which then differ."""
-    return (number & other_number) | (sec & other_sec)
-
-
 def find(keys: Keys, wanted: Keys) -> Ints:
     """The index in `keys` of each of `wanted`, -1 where it is not among them."""
     if len(keys) == 0:
@@ -60,7 +55,7 @@ def match(series: Series, listing: Listing) -> Match:
     for entries in (np.flatnonzero(has_id & (account < 0)), np.flatnonzero(~has_id)):
         if not len(entries) or not free.any():
             continue
-        found = _by_handle(rows, free, listing, entries)
+        found = namesakes(rows, free, listing, entries)
         chosen = entries[found >= 0]
         account[chosen] = found[found >= 0]
         by_handle[chosen] = True
@@ -68,7 +63,7 @@ def match(series: Series, listing: Listing) -> Match:
     return Match(account, by_handle)
 
 
-def _by_handle(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> Ints:
+def namesakes(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> Ints:
     """For each of `entries` the likeliest free account of that handle, each account once.
 
     Who is in the list already goes before who was, and of those who was seen last.
@@ -175,7 +170,9 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
             changes.moved_gains.append((spell, account, first))
     else:
         heal(series, one, first)
-    rows["place"][account] = rows["place"][spell]
+    # Who never left stands where it stood.
+    if came in (Start.gained, Start.returned) or np.isnan(rows["place"][account]):
+        rows["place"][account] = rows["place"][spell]
     rows["present"][account] = True
     rows["end"][account] = End.none
     rows["missed"][account] = NONE
@@ -244,6 +241,9 @@ def possible_renames(
     gone_there |= gone_there[ANYWHERE]
     gone = (new_there[gaps] & ~TOLD_APART[kinds]).any(axis=1)
     new = (gone_there[new_gaps] & ~TOLD_APART[new_kinds]).any(axis=1)
+    # A newcomer further down, where nobody is gone: a neighbour may have taken over its name.
+    strays = new_gaps[(new_gaps > 0) & (new_kinds == 0) & ~new]
+    gone |= (kinds == 0) & np.isin(gaps, [*(strays - 1), *(strays + 1)])
     return gone, new
 
 

@@ -249,10 +249,6 @@ class Series:
         """The latest usable snapshot."""
         return self.readings[-1] if self.readings else None
 
-    def reading_after(self, day: int) -> Reading:
-        """The first reading after a day that is not the last."""
-        return next(reading for reading in self.readings if reading.day > day)
-
     def looks(self) -> list[Reading]:
         """Readings back to the last that went to its end: each account was last seen by one."""
         found: list[Reading] = []

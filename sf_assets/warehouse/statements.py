@@ -42,6 +42,37 @@ def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Non
     con.unregister(f"{name}_arrow")
 
 
+class Rows:
+    """Tables of Arrow's that SQL reads by their names, each exchanged as often as wanted.
+
+    Unlike temp tables: DuckDB keeps what is dropped or replaced until the transaction ends.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        self._slots: dict[str, _Slot] = {}
+
+    def put(self, name: str, table: pa.Table) -> None:
+        """Show these rows from now on; always the same columns under the same name."""
+        if name in self._slots:
+            self._slots[name].table = table
+        else:
+            self._slots[name] = _Slot(table)
+            self._con.register(name, self._slots[name])
+
+    def query(self, name: str, query: str) -> None:
+        """The same with what a query of `warehouse/sql` finds."""
+        self.put(name, self._con.sql(sql(query)).to_arrow_table())
+
+
+class _Slot:
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """BEGIN … COMMIT; ROLLBACK where anything is raised inside."""

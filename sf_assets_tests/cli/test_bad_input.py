@@ -123,7 +123,7 @@ def test_a_pretend_day_with_the_real_api_is_refused(tmp_path: Path) -> None:
     for command in COMMANDS:
         said = run(*command)
         assert said.code == 2
-        assert "SF_ASSETS_TODAY is honoured only while" in said.complaint
+        assert "SF_ASSETS_TODAY: is honoured only while" in said.complaint
     assert not home.exists()
 
 

@@ -15,7 +15,7 @@ from sf_assets import settings as settings_module
 from sf_assets.alerts.kinds import DayFailed
 from sf_assets.alerts.words import as_data
 from sf_assets.cli.runner import Runner, dagster_instance
-from sf_assets.defs import snapshots
+from sf_assets.defs import snapshot_run
 from sf_assets.errors import SettingsError
 from sf_assets.handles.edit import untrack
 from sf_assets.handles.parse import read_registry
@@ -195,7 +195,7 @@ def test_what_is_landed_and_not_loaded_is_loaded_later_and_buys_nothing(
         raise SettingsError("held by a tool")
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshots, "load", held)
+        patch.setattr(snapshot_run, "load", held)
         pipeline.snapshot(DAY, "whole", relations=["followers"], derive=False)
     assert unfinished(pipeline) == {"whole"}
     bought = server.credits

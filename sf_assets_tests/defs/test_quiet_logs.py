@@ -12,6 +12,13 @@ from sf_assets_tests.defs.conftest import DAY
 from sf_assets_tests.loopback import Reply
 from sf_assets_tests.served_lists import KEY, ListServer
 
+ROOT = Path(__file__).resolve().parents[2]
+DIRECTLY = """
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
 # A process of its own, as the daemon's runs are: what other tests do to loggers is not there.
 RUNS = """
 import sys
@@ -50,7 +57,14 @@ with dagster_instance(Home.of(settings), verbose=True) as instance:
 def test_a_failure_is_printed_once_and_without_a_stack_trace(tmp_path: Path) -> None:
     with ListServer() as server:
         server.fault = lambda _: Reply(400, json={})
-        Pipeline(tmp_path / "home", server.url, KEY, DAY).track("nasa", relations=["followers"])
+        pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY)
+        pipeline.track("nasa", relations=["followers"])
+        # Dagster copies what a step prints to the terminal by a process of its own, which it stops
+        # at the end of the step: on a busy machine the last lines are lost. Here they go directly.
+        pipeline.home.dagster.mkdir()
+        (pipeline.home.dagster / "dagster.yaml").write_text(
+            (ROOT / "dagster.yaml").read_text(encoding="utf-8") + DIRECTLY
+        )
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", RUNS],
             env=environment(),

@@ -15,7 +15,7 @@ import pytest
 from sf_assets.cli.runner import Runner, dagster_instance, failure_of
 from sf_assets.cli.snapshot import reasons_of
 from sf_assets.credits.meter import DayMeter
-from sf_assets.defs import snapshots
+from sf_assets.defs import snapshot_run
 from sf_assets.defs.partitions import PartitionSet, grid_key
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import load_settings
@@ -90,7 +90,7 @@ def test_partitions_that_are_no_handle_are_refused_and_the_others_are_stored(
     assert [key.handle for key in DiskLanding(pipeline.home.landing).keys(DAY)] == ["alice", "bob"]
     said = failure_of(result)[0]
     assert said.startswith(f"{len(NOT_HANDLES)} of {len(NOT_HANDLES) + 2} lists did not finish")
-    reasons = reasons_of(result)
+    reasons = reasons_of(failure_of(result))
     assert reasons[0].startswith("the partition 'ALICE' is no handle as handles.yaml spells it")
     assert (said + "".join(reasons)).isprintable()
 
@@ -149,7 +149,7 @@ def test_a_handle_that_is_not_tracked_is_refused_unless_the_run_asks_for_it(
     result = materialize(pipeline, "alice", "bob", ["alice", "bob"], refresh=True)
     assert not result.success
     assert stored(pipeline) == [("alice", 2, "page_limit")]
-    (reason,) = reasons_of(result)
+    (reason,) = reasons_of(failure_of(result))
     assert "handles.yaml does not name bob, so nothing was asked for" in reason
     assert "sf-assets track bob" in reason
     assert "untracked: true" in reason
@@ -233,7 +233,7 @@ def test_every_command_says_that_another_list_is_in_force(
 def test_a_run_bears_what_it_bought_itself_over_all_its_tries(
     pipeline: Pipeline, server: ListServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshots, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(snapshot_run, "RETRY_SECONDS", 0)
     failing = iter([False, False, True])
     server.fault = lambda request: (
         Reply(400, json=error_body("bad_request"))

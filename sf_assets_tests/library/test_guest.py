@@ -1,6 +1,7 @@
 """Our definitions inside somebody else's: nothing collides, nothing is bought unasked."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,12 +14,18 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster_duckdb import DuckDBResource
 from pydantic import ValidationError
 
 from sf_assets import AudienceComponent, AudienceReader, Settings, build_definitions
 from sf_assets.defs import runs
 from sf_assets.defs.audience import Audience, Automation
+from sf_assets.errors import SettingsError
 from sf_assets.handles.edit import track
 from sf_assets.settings import VARIABLES
 from sf_assets.storage.home import Home
@@ -238,6 +245,131 @@ def test_stopped_is_the_default(tmp_path: Path) -> None:
     assert {one.default_status.value for one in repository.sensor_defs} == {"STOPPED"}
 
 
+def with_keys_of_a_team(defs: dg.Definitions) -> tuple[list[Any], dict[dg.AssetKey, dg.AssetKey]]:
+    """The assets under other keys, as who took the definitions in may want them; old key -> new."""
+    new = {
+        key: key.with_prefix("team")
+        for asset in defs.assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+        for key in asset.keys
+    }
+    return [
+        asset.with_attributes(asset_key_replacements=new)
+        if isinstance(asset, dg.AssetsDefinition)
+        else asset
+        for asset in defs.assets or []
+    ], new
+
+
+def test_where_keys_were_replaced_the_schedule_asks_for_them_and_knows_its_runs(
+    tmp_path: Path, instance: dg.DagsterInstance, server: ListServer
+) -> None:
+    told = settings(tmp_path / "a", server, "one")
+    defs = of_client("a", told, "running")
+    assets, new = with_keys_of_a_team(defs)
+    theirs = dg.Definitions(assets=assets, jobs=defs.jobs, schedules=defs.schedules)
+    repository = theirs.get_repository_def()
+    with dg.build_schedule_context(instance, repository_def=repository) as context:
+        (request,) = (
+            theirs.resolve_schedule_def("a_daily").evaluate_tick(context).run_requests or []
+        )
+    asked = set(request.asset_selection or [])
+    assert asked == {
+        new[dg.AssetKey(["a", of])] for of in ("follower_snapshots", "following_snapshots")
+    }
+    job = theirs.resolve_job_def("a_daily_snapshots").get_subset(asset_selection=asked)
+    done = job.execute_in_process(
+        instance=instance, tags=dict(request.tags), run_config=request.run_config
+    )
+    assert done.success
+    assert all(materialized(instance, key) == {f"{DAY}|one"} for key in asked)
+    audience = Audience(told, "a", ("a",)).loaded_in(repository)
+    for key, ours in ((min(asked), True), (dg.AssetKey(["b", "follower_snapshots"]), False)):
+        run = dg.DagsterRun(
+            "__ASSET_JOB",
+            remote_job_origin=RemoteJobOrigin(
+                RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "__repository__"),
+                "__ASSET_JOB",
+            ),
+            asset_selection=frozenset([key]),
+        )
+        assert runs.is_ours(run, audience, "here") == ours
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"automation": "on"}, "automation: 'on' is none of running, stopped, none"),
+        # It would switch the schedule on, and have the sensors take it for switched off.
+        ({"automation": "Running"}, "automation: 'Running' is none of"),
+        ({"automation": None}, "automation: None is none of"),
+        ({"key_prefix": "a/b"}, "key_prefix: 'a/b' has to be"),
+        ({"key_prefix": ["a", ""]}, "key_prefix: '' has to be"),
+        ({"key_prefix": ["ä b"]}, "key_prefix: 'ä b' has to be"),
+    ],
+)
+def test_a_wrong_argument_is_named(tmp_path: Path, wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{re.escape(why)}"):
+        build_definitions(settings(tmp_path), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"cron": "0 0 31 2 *"}, "cron: '0 0 31 2 *' names a time that never comes"),
+        ({"home": ""}, "home: needs a folder"),
+        ({"today": "2026-11-01", "base_url": "https://api.example.org"}, "today: is honoured only"),
+        ({"storage": "s3://bucket/prefix"}, "storage: is where a lake"),
+        ({"ui_hosts": ["a host/"]}, "ui_hosts: 'a host/' is no host name"),
+        ({"daily_credits": -1}, "daily_credits: Input should be greater"),
+    ],
+)
+def test_a_wrong_setting_is_named_as_the_project_spells_it(
+    tmp_path: Path, wrong: dict[str, Any], why: str
+) -> None:
+    given: dict[str, Any] = {"home": str(tmp_path), **wrong}
+    with pytest.raises(ValidationError) as error:
+        Settings(**given)
+    (item,) = error.value.errors()
+    assert item["loc"] == (why.split(":")[0],)
+    assert "SF_ASSETS_" not in str(error.value)
+    with pytest.raises(SettingsError, match=f"^{re.escape(why)}"):
+        _ = AudienceComponent(**given).settings
+
+
+def test_a_component_shows_no_secret(tmp_path: Path) -> None:
+    secret = "json://user:token@example.test"
+    component = AudienceComponent(
+        home=str(tmp_path), api_key=secret, alert_urls=[secret], heartbeat_url=secret
+    )
+    assert secret not in repr(component)
+    wrong: dict[str, Any] = {"home": str(tmp_path), "alert_urls": secret}
+    with pytest.raises(ValidationError) as error:
+        AudienceComponent(**wrong)
+    assert secret not in str(error.value)
+
+
+def test_tables_of_two_homes_are_not_taken_for_one(tmp_path: Path) -> None:
+    """Dagster links assets whose tables have one name."""
+    names = [
+        spec.metadata["dagster/table_name"]
+        for name in "ab"
+        for spec in of_client(name, settings(tmp_path / name)).resolve_all_asset_specs()
+        if "dagster/table_name" in spec.metadata
+    ]
+    assert "a.main.follower_growth" in names
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "a.b", "client-a", ["a", "b_2"], ()])
+def test_prefixes_that_dagster_takes_load(tmp_path: Path, prefix: Any) -> None:
+    defs = build_definitions(settings(tmp_path), key_prefix=prefix)
+    dg.Definitions.validate_loadable(defs)
+    path = [prefix] if prefix and isinstance(prefix, str) else list(prefix)
+    keys = defs.get_repository_def().assets_defs_by_key
+    assert dg.AssetKey([*path, "follower_growth"]) in keys
+
+
 @pytest.mark.parametrize("renamed", [False, True])
 @pytest.mark.parametrize("of", ["follower_snapshots", "follower_growth"])
 def test_an_asset_downstream_in_the_same_run_is_made(
@@ -249,18 +381,7 @@ def test_an_asset_downstream_in_the_same_run_is_made(
     key = dg.AssetKey(["a", of])
     assets: list[Any] = list(defs.assets or [])
     if renamed:
-        new = {
-            one: one.with_prefix("team")
-            for asset in assets
-            if isinstance(asset, dg.AssetsDefinition)
-            for one in asset.keys
-        }
-        assets = [
-            asset.with_attributes(asset_key_replacements=new)
-            if isinstance(asset, dg.AssetsDefinition)
-            else asset
-            for asset in assets
-        ]
+        assets, new = with_keys_of_a_team(defs)
         key = new[key]
     (upstream,) = [
         one for one in assets if isinstance(one, dg.AssetsDefinition) and key in one.keys

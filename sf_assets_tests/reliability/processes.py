@@ -30,7 +30,7 @@ import json, os, resource, sys, warnings
 
 warnings.simplefilter("ignore")
 import dagster, duckdb, numpy, pyarrow.parquet  # noqa: F401  what takes long to import
-import sf_assets.defs.derived, sf_assets.defs.snapshots  # noqa: F401
+import sf_assets.defs.derived, sf_assets.defs.snapshot_run  # noqa: F401
 import sf_assets.defs.schedules, sf_assets.defs.sensors  # noqa: F401
 import sf_assets.cli.main, sf_assets.cli.progress, sf_assets.cli.snapshot, sf_assets.cli.tables
 import rich.console, rich.table, rich.progress, aiohttp, alembic, sqlalchemy.orm  # noqa: F401

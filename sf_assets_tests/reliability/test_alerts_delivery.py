@@ -12,8 +12,9 @@ import dagster as dg
 import pytest
 
 from sf_assets.alerts import DeliveryFailed, StatusChange, deliver, delivered, messages, title
-from sf_assets.defs.jobs import ALERT_TAG, AlertConfig, post_alert
-from sf_assets.defs.sensors import build_sensors
+from sf_assets.defs.audience import Audience
+from sf_assets.defs.jobs import ALERT_TAG, AlertConfig, alert_job, deliver_alerts
+from sf_assets.defs.sensors import alert_sensor
 from sf_assets.settings import Settings, load_settings
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import writing
@@ -154,7 +155,8 @@ def publish_changes(home: Home, count: int) -> None:
 
 def tick(home: Home, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     """What the alert sensor asks for now."""
-    (sensor,) = (one for one in build_sensors(home, DAY) if one.name == "alerts")
+    audience = Audience(load_settings(), automation="running")
+    sensor = alert_sensor(audience, alert_job(audience))
     with dg.build_sensor_context(instance=instance) as context:
         return list(sensor.evaluate_tick(context).run_requests or [])
 
@@ -165,8 +167,7 @@ def change_of(request: dg.RunRequest) -> AlertConfig:
 
 def run(instance: dg.DagsterInstance, request: dg.RunRequest) -> None:
     """The step of the run that was asked for, without the tries and pauses Dagster adds."""
-    with dg.build_op_context(instance=instance) as context:
-        post_alert(context, change_of(request))
+    deliver_alerts(change_of(request).change_id, Audience(load_settings()), print)
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import pytest
 from dagster._core.events import EngineEventData
 
 from sf_assets.cli.runner import dagster_instance
-from sf_assets.defs.sensors import build_sensors
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.text import counted
+from sf_assets_tests.defs.conftest import Location
 from sf_assets_tests.loopback import Request
 
-from .conftest import DAY1, DAY2, Undisturbed, World, tables
+from .conftest import DAY2, Undisturbed, World, tables
 from .processes import Process
 
 # Requests that may be under way when a process dies: one a list.
@@ -150,9 +150,7 @@ def test_a_killed_run_gives_its_slot_back(world: World) -> None:
         ours = {"sf_assets/home": str(home.root)}
         alive = instance.create_run_for_job(a_job, status=dg.DagsterRunStatus.STARTED, tags=ours)
         instance.report_engine_event("Executing", alive, EngineEventData.in_process(os.getpid()))
-        (registry,) = (one for one in build_sensors(home, DAY1) if one.name == "registry")
-        with dg.build_sensor_context(instance=instance) as context:
-            registry.evaluate_tick(context)
+        Location(home, instance).tick("registry")
         assert [run.run_id for run in instance.get_runs(in_progress)] == [alive.run_id]
     assert world.run(home).code == 0
 

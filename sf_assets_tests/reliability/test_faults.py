@@ -211,7 +211,7 @@ def test_each_fault_heals_or_fails_its_own_handle(tmp_path: Path) -> None:
         (result,) = pipeline.snapshot(DAY1, *handles, relations=["followers"])
 
         assert not result.success
-        said, refused = failure_of(result)
+        said, refused, _ = failure_of(result)
         assert refused == ""
         assert f"{len(FAILS)} of {len(handles)} lists did not finish" in said
         rows = {
@@ -328,7 +328,7 @@ def test_a_new_status_is_said_in_one_sentence(tmp_path: Path) -> None:
         pipeline.track("odd", relations=["followers"])
         server.set("odd", "followers", status="age_restricted\x1b[2J")
         (result,) = pipeline.snapshot(DAY1, "odd", relations=["followers"], derive=False)
-    said, _ = failure_of(result)
+    said = failure_of(result).said
     assert r"lookupStatus is 'age_restricted\x1b[2J', which this version does not know" in said
     assert "found, hidden, private, not_found" in said
     assert "\x1b" not in said
@@ -387,7 +387,7 @@ def test_without_credits_it_says_how_many_are_missing_and_later_goes_on(tmp_path
             server.set(handle, "followers", [account(n) for n in range(200)])
         server.credits_left = 7
         (result,) = pipeline.snapshot(DAY1, "early", "late", relations=["followers"], derive=False)
-        said, refused = failure_of(result)
+        said, refused, _ = failure_of(result)
         assert refused == "credits"
         assert "about 13 more are missing for the rest of 2 lists" in said
         asked = len(server.asked)

@@ -19,7 +19,7 @@ from .conftest import DAY2, World
 # As the daemon does it: Dagster runs the asset, none of our commands is in between.
 BY_DAGSTER = f"""
 import logging, os, sys
-from sf_assets.cli.snapshot import prepare_dagster_home
+from sf_assets.cli.runner import prepare_dagster_home
 from sf_assets.storage.home import Home
 from pathlib import Path
 prepare_dagster_home(Home(Path(os.environ["SF_ASSETS_HOME"])))

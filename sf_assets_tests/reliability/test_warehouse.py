@@ -300,7 +300,7 @@ def test_what_would_stop_the_load_is_found_before_anything_is_bought(
 
 LIMITED = """
 import resource
-from sf_assets import preflight
+from sf_assets.ingest import preflight
 
 def limited(call):
     def wrapper(*given, **named):
@@ -320,7 +320,8 @@ SNAPSHOT_AND_SCHEDULE = """
 import sys
 import dagster as dg
 from sf_assets.cli.main import main
-from sf_assets.cli.snapshot import Runner, dagster_instance, failure_of
+from sf_assets.cli.runner import dagster_instance, failure_of
+from sf_assets.defs.build import build_definitions
 from sf_assets.storage.home import Home
 from sf_assets.settings import load_settings
 
@@ -330,11 +331,11 @@ except SystemExit as end:
     print("exit code", end.code, file=sys.stderr)
 settings = load_settings()
 with dagster_instance(Home.of(settings)) as instance:
-    runner = Runner(instance, settings)
-    daily = runner.defs.resolve_schedule_def("daily")
+    defs = build_definitions(settings, name="", automation="running")
+    daily = defs.resolve_schedule_def("daily")
     tick = daily.evaluate_tick(dg.build_schedule_context(instance=instance))
     for request in tick.run_requests:
-        result = runner.defs.resolve_job_def("daily_snapshots").execute_in_process(
+        result = defs.resolve_job_def("daily_snapshots").execute_in_process(
             run_config={
                 **request.run_config,
                 "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -419,7 +420,7 @@ def test_a_full_disk_loses_nothing_and_buys_nothing_twice(
 # The size of any file is limited from the named step on, as if the disk had no more room.
 FULL_DISK = """
 import resource
-from sf_assets.defs import snapshots
+from sf_assets.defs import snapshot_run as snapshots
 from sf_assets.cli.main import main
 
 def limited(call):

@@ -14,7 +14,7 @@ from .people import People
 from .player import played
 from .shrink import first_wrong, kind_of, shrunk
 
-BATCH = 12
+BATCH = 48
 
 
 class Wrong(NamedTuple):

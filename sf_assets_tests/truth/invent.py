@@ -232,7 +232,14 @@ class _Inventor:
                     if e[1 - end] == key[0] and day < until}  # fmt: skip
         uncounted = {p for p, (_, follows) in shown.missing.items() if follows}
         counted = frozenset((true - uncounted) | phantoms)
-        listed = [p for p in order if p not in shown.missing][: manner.cap]
+        shown_at_all = [p for p in order if p not in shown.missing]
+        if day and chance.random() < manner.shuffle and len(shown_at_all) > 5:
+            # Also whom the window does not reach on other days; a narrow one would have so few in
+            # common with the day before that they are in order by chance.
+            narrow = shown_at_all[: manner.cap] if manner.cap == 12 else shown_at_all
+            shown_at_all = chance.sample(narrow, len(narrow))
+            quirks.add("shuffled")
+        listed = shown_at_all[: manner.cap]
         total: int | None = len(counted)
         if manner.total == "null" or (manner.total == "some null" and chance.random() < 0.4):
             counted, total = frozenset(), None
@@ -249,12 +256,6 @@ class _Inventor:
             if not len(listed) > 4 + (total if total < len(listed) else 0):
                 total = None
         entries = [self._entry(manner, p) for p in listed]
-        if chance.random() < manner.weak_days:
-            self._weaken(entries)
-            quirks.add("ids")
-        if day and chance.random() < manner.shuffle and len(entries) > 5:
-            chance.shuffle(entries)
-            quirks.add("shuffled")
         reason, depth, first = "exhausted", manner.depth, None
         if chance.random() < manner.cut and len(entries) > 8 and "shuffled" not in quirks:
             entries = entries[: chance.randrange(4, len(entries) - 2)]
@@ -262,7 +263,16 @@ class _Inventor:
             quirks.add("cut")
         elif depth == "recent" and (day % 4 == 0 or chance.random() < 0.2):
             depth = "full"
-        elif depth == "full" and len(entries) > 8 and chance.random() < 0.04:
+        if chance.random() < manner.weak_days:
+            # A reading that stops early does not show whom else a number belongs to.
+            self._weaken(entries, share=depth == "full")
+            quirks.add("ids")
+        if (
+            manner.depth == "full"
+            and "cut" not in quirks
+            and len(entries) > 8
+            and chance.random() < 0.04
+        ):
             first = ListDay(day, tuple(entries[:7]), total, end="page_limit", counted=counted)
         if shown.missing:
             quirks.add("missing")
@@ -321,7 +331,7 @@ class _Inventor:
             sec_uid=entry.sec_uid if ids in ("full", "sec") else None,
         )
 
-    def _weaken(self, entries: list[Entry]) -> None:
+    def _weaken(self, entries: list[Entry], *, share: bool) -> None:
         """Placeholders, missing ids, and one number shown for two accounts."""
         chance = self.chance
         for at, entry in enumerate(entries):
@@ -329,7 +339,7 @@ class _Inventor:
                 odd = chance.choice((None, None, "0", "-1", "", "unknown", "00", "0.0"))
                 sec = chance.choice((None, entry.sec_uid, ""))
                 entries[at] = replace(entry, user_id=odd, sec_uid=sec)
-        if len(entries) > 2 and chance.random() < 0.4:
+        if share and len(entries) > 2 and chance.random() < 0.4:
             one, other = chance.sample(range(len(entries)), 2)
             entries[one] = replace(entries[one], user_id=entries[other].user_id)
 

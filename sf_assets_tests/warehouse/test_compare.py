@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +32,10 @@ class Lists:
         *,
         facts: dict[int, bool] | None = None,
         nameless: Sequence[int] = (),
+        recent: bool = False,
     ) -> Lists:
-        """`total` -1: as many as are listed. Whoever is `nameless` shows a handle alone."""
+        """`total` -1: as many as are listed. Whoever is `nameless` shows a handle alone; a `recent`
+        reading stopped at what is known."""
         self.told += 1
         count = len(accounts)
         known = usable_total(count, count if total == -1 else total)
@@ -42,9 +46,9 @@ class Lists:
             Listing(
                 number=self.told,
                 day=self.told,
-                exhaustive=known is not None and known <= count,
+                exhaustive=known is not None and known <= count and not recent,
                 complete=known is None or abs(known - count) <= 2,
-                until_known=False,
+                until_known=recent,
                 total=known,
                 entry=np.arange(count),
                 key=np.array(keys, dtype=np.uint64),
@@ -137,6 +141,129 @@ def test_a_list_without_order_decides_nothing_about_who_is_back() -> None:
     lists.tell(BASE, 30)
     assert (lists.loss(15)[0], lists.of(15)["start"]) == ("none", Start.baseline)
     assert [gain for gain in lists.series.changes.gains if gain[0] == 15] == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_only_shown_on_days_without_order_has_no_place_to_be_missing_from(seed: int) -> None:
+    """A window of the newest 30 of 60, and on shuffled days any 30 of them; nobody leaves."""
+    chance = random.Random(seed)
+    everybody = list(range(60, 0, -1))
+    for shuffled_days in itertools.product([False, True], repeat=4):
+        lists = Lists()
+        for shuffled in (*shuffled_days, False, False, False, False, False):
+            lists.tell(chance.sample(everybody, 30) if shuffled else everybody[:30], 60)
+            lost = lists.series.accounts["loss_state"] != State.none
+            assert not lost.any(), (shuffled_days, lists.told)
+
+
+@pytest.mark.parametrize("total", [30, 90])
+def test_who_left_before_the_order_was_lost_and_is_back_above_newer_accounts_returned(
+    total: int,
+) -> None:
+    chance = random.Random(1)
+    lists = Lists().tell(BASE, total).tell(without(15), total - 1)
+    for _ in range(2):
+        lists.tell(chance.sample(without(15), 29), total - 1)
+    for _ in range(3):
+        lists.tell(without(15), total - 1)
+    lists.tell((31, *without(15)), total)
+    lists.tell((15, 31, *without(15)), total + 1)
+    assert (lists.of(15)["start"], lists.of(15)["first"]) == (Start.returned, 9)
+
+
+def test_who_was_away_for_lists_that_show_everyone_left_whatever_its_place() -> None:
+    lists = Lists().tell(BASE).tell(random.Random(1).sample(without(15), 29))
+    lists.tell(without(15)).tell(without(15)).tell(without(15))
+    assert lists.loss(15)[0] == "confirmed"
+    lists.tell(BASE)
+    assert lists.of(15)["start"] == Start.returned
+    assert lists.series.changes.healed == []
+
+
+def test_who_was_away_for_lists_that_show_everyone_is_back_after_an_empty_one() -> None:
+    lists = Lists().tell([6, 3]).tell([6]).tell([6]).tell([6]).tell([]).tell([3])
+    assert (lists.of(3)["start"], lists.of(3)["first"]) == (Start.returned, 6)
+    # All of them, in the order in which they stood: they had never left.
+    lists = Lists().tell(BASE).tell(without(15)).tell([]).tell([]).tell([]).tell(BASE)
+    assert {lists.of(n)["start"] for n in BASE} == {Start.baseline}
+
+
+def test_who_is_back_in_a_block_out_of_its_place_has_not_moved() -> None:
+    block = (17, 16, 15, 14, 13)  # a page of the day before, shown again further up
+    many = tuple(range(90, 0, -1))
+    lists = Lists().tell(many, 200).tell([n for n in many if n != 15], 200)
+    lists.tell((90, 89, *block, *(n for n in many if n < 89 and n not in block)), 200)
+    assert (lists.of(15)["start"], lists.of(15)["present"]) == (Start.baseline, True)
+    assert lists.series.changes.gains == []
+    # Others that are on top left and came back, too.
+    lists = Lists().tell(many, 200).tell([n for n in many if n != 15], 200)
+    lists.tell((17, 16, 15, 14, 13, *(n for n in many if n not in block)), 200)
+    assert lists.of(15)["start"] == Start.returned
+
+
+def test_a_loss_of_whom_another_name_may_be_back_for_is_not_confirmed() -> None:
+    renamed = tuple(50 if n == 15 else n for n in BASE)
+    lists = Lists().tell(BASE, 90, nameless=[15])
+    lists.tell(renamed, 90, nameless=[50]).tell(without(15), 90)
+    for _ in range(5):
+        lists.tell(renamed, 90, nameless=[50])
+    assert lists.loss(10_015)[0] == "none"
+
+
+def test_neighbours_without_ids_that_take_over_handles_are_renamed_and_not_gone() -> None:
+    nameless = (50, *BASE)
+    # 15 is called 14 from now on, and 14 is called 50.
+    renamed = tuple({15: 14, 14: 50}.get(n, n) for n in BASE)
+    lists = Lists().tell(BASE, nameless=nameless)
+    for _ in range(4):
+        lists.tell(renamed, nameless=nameless)
+    assert {lists.loss(10_000 + n)[0] for n in BASE} == {"none"}
+
+
+def test_who_is_on_top_of_a_recent_reading_without_order_came_back_before_the_next() -> None:
+    back = (13, *without(13))
+    lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(back[:9], 90, recent=True)
+    assert lists.series.readings[-1].shuffled
+    lists.tell((31, *back), 90)
+    assert (lists.of(13)["start"], lists.loss(13)[0]) == (Start.baseline, "none")
+
+
+def test_who_never_left_keeps_its_place_though_it_showed_no_id_for_a_day() -> None:
+    # 2 shows a handle alone and stands elsewhere while 3 is missing; then both are as they were.
+    many = tuple(range(60, 0, -1))
+    lists = Lists().tell(many, 200)
+    lists.tell([2, *(n for n in many if n not in (2, 3))], 200, nameless=[2])
+    lists.tell([n for n in many if n != 3], 200).tell(many, 200)
+    assert lists.of(3)["start"] == Start.baseline
+
+
+@pytest.mark.parametrize("total", [30, 90])
+def test_no_loss_stays_provisional_when_the_order_that_proved_it_is_lost(total: int) -> None:
+    chance = random.Random(1)
+    lists = Lists().tell(BASE, total).tell(BASE, total).tell(without(15), total)
+    assert lists.loss(15)[0] == "provisional"
+    for _ in range(2):
+        lists.tell(chance.sample(without(15), 29), total)
+    for _ in range(5):
+        lists.tell(without(15), total)
+    assert (lists.of(15)["end"], lists.loss(15)[0]) == (End.beyond, "none")
+
+
+def test_who_is_missing_from_a_shuffled_window_came_nobody_knows_when() -> None:
+    lists = Lists().tell(BASE, 90).tell(BASE, 90).tell(without(15), 90)
+    shuffled = random.Random(1).sample((*without(15), *range(60, 90)), 30)
+    lists.tell(shuffled, 90).tell((15, 32, 31, *without(15)), 90)
+    assert {lists.of(n)["start"] for n in (15, 31, 32)} == {Start.revealed}
+    assert lists.loss(15)[0] == "none"
+    assert lists.series.changes.gains == []
+    lists.tell((33, 15, 32, 31, *without(15)), 90)
+    assert lists.of(33)["start"] == Start.gained
+
+
+def test_a_nameless_bearer_of_a_handle_on_a_day_without_order_may_be_who_was_away() -> None:
+    lists = Lists().tell(BASE).tell(without(15))
+    lists.tell(random.Random(1).sample(BASE, 30), nameless=[15]).tell(BASE)
+    assert (lists.loss(15)[0], lists.of(15)["start"]) == ("none", Start.baseline)
 
 
 def test_the_other_list_finds_a_loss_below_the_window_and_clears_a_flicker() -> None:

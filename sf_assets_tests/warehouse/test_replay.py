@@ -102,3 +102,12 @@ def test_a_file_of_the_archive_that_is_gone_changes_nothing_and_is_named(lists: 
         lists.derive()
     after = lists.tables()
     assert {**after, "internal.snapshots": []} == {**before, "internal.snapshots": []}
+
+
+def test_no_temp_table_holds_a_list(lists: Lists) -> None:
+    """DuckDB keeps dropped tables until the transaction ends, and a replay is one transaction."""
+    lists.tell(*MONTH)
+    lists.tell(Told(5, "nova", MONTH[3].accounts))
+    held = lists.rows("SELECT table_name, estimated_size FROM duckdb_tables() WHERE temporary")
+    assert held
+    assert [name for name, rows in held if rows > 10] == []

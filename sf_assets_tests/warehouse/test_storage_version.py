@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sf_assets.storage.home import Home
 from sf_assets.warehouse import compact as compaction
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.rebuild import rebuild
@@ -100,8 +99,7 @@ print(published_tables(Path(sys.argv[1])))
 def test_two_duckdbs_take_turns_on_one_home(tmp_path: Path, eager: None, first: str) -> None:
     other = elsewhere("import duckdb; print(duckdb.__version__)")
     assert other.split(".")[0] != duckdb.__version__.split(".")[0]
-    home = Home(tmp_path / "home")
-    home.root.mkdir(mode=0o700)
+    home = fill(tmp_path / "home", days=0)
     for day in (1, 2, 3, 4):
         if (day % 2 == 1) == (first == "here"):
             add_day(home, day)

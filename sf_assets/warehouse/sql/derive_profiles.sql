@@ -2,17 +2,6 @@
 -- gives its name, bio and counts; what only one relation's lists have comes from the newest of those.
 -- Of one day's lists the one whose name sorts last counts: the order of loading must not matter.
 
--- One row is one account seen in a series, in the newest list of the chunk that shows it.
-CREATE OR REPLACE TEMP TABLE sightings AS
-SELECT coalesce(i.account_id, k.account_id) AS account_id, c.relation, c.handle, c.snapshot_date,
-    l.listing, l.position, l.digest, l.sec_key IS NOT NULL AS shows_sec,
-    o.sec_entry
-FROM out_sightings AS o
-JOIN listed AS l ON l.entry = o.seen_entry
-JOIN chunk AS c ON c.listing = l.listing
-LEFT JOIN known AS k ON k.series = o.series AND k.account = o.account
-LEFT JOIN listed AS i ON i.entry = o.id_entry;
-
 -- Most profiles are what they were, and the digest tells: their rows are not even read again. An
 -- account in lists of both relations has its profile from two of them, and is looked at each day.
 CREATE OR REPLACE TEMP TABLE profiles_restless AS

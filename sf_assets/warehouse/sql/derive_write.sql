@@ -1,16 +1,8 @@
 -- What the comparison found, from its `out_…` tables into the warehouse. Accounts are numbers there;
 -- `named` has their ids, `listed` the handles they showed.
 
-CREATE OR REPLACE TEMP TABLE named AS
-SELECT t.series, t.account, c.relation, c.handle, k.account_id AS old_id,
-    k.account_handle AS old_handle, coalesce(l.account_id, k.account_id) AS account_id
-FROM out_touched AS t
-JOIN chunk_series AS c ON c.series = t.series
-LEFT JOIN known AS k ON k.series = t.series AND k.account = t.account
-LEFT JOIN listed AS l ON l.entry = t.id_entry;
-
 -- Accounts that showed a better id than the one they are known by.
-CREATE OR REPLACE TEMP TABLE bettered AS
+CREATE OR REPLACE TEMP VIEW bettered AS
 SELECT n.* FROM named AS n JOIN out_upgraded AS u USING (series, account);
 
 UPDATE internal.presences SET account_id = b.account_id FROM bettered AS b
@@ -34,7 +26,7 @@ FROM (SELECT n.relation, n.handle, n.account_id, u.day
 WHERE presences.relation = u.relation AND presences.handle = u.handle
     AND presences.account_id = u.account_id AND presences.first_seen = u.day;
 
-CREATE OR REPLACE TEMP TABLE presences_out AS
+CREATE OR REPLACE TEMP VIEW presences_out AS
 SELECT n.relation, n.handle, n.account_id, o.*,
     coalesce(l.account_handle, CASE WHEN o.handle_entry < 0 THEN n.old_handle END, '')
         AS account_handle
@@ -57,6 +49,19 @@ SELECT relation, handle, account_id, first AS first_seen, last AS last_seen, sta
     after AS followed_after, before AS followed_before, undecided
 FROM presences_out WHERE stored IS NULL
 ORDER BY series, first, place DESC;
+
+-- When they began to follow, as imported lists say.
+UPDATE internal.presences SET followed_at = t.followed_at, followed_at_source = t.source
+FROM (
+    SELECT o.relation, o.handle, o.account_id, o.first, l.followed_at, s.source
+    FROM presences_out AS o
+    JOIN listed AS l ON l.entry = o.time_entry
+    JOIN chunk AS c ON c.listing = l.listing
+    JOIN internal.snapshots AS s
+        ON s.relation = c.relation AND s.handle = c.handle AND s.snapshot_date = c.snapshot_date
+) AS t
+WHERE presences.relation = t.relation AND presences.handle = t.handle
+    AND presences.account_id = t.account_id AND presences.first_seen = t.first;
 
 DELETE FROM internal.churn USING out_dropped_losses AS d JOIN named AS n USING (series, account)
 WHERE churn.relation = n.relation AND churn.handle = n.handle AND churn.account_id = n.account_id

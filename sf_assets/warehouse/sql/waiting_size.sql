@@ -1,6 +1,6 @@
--- One row: accounts that are compared at a time at most, and all accounts of the lists that series
--- with a waiting snapshot ever had. The parameter is how many are compared together.
-SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0), coalesce(sum(accounts), 0)
+-- One row: how many accounts are compared at a time at most. The parameter is how many are compared
+-- together.
+SELECT coalesce(max(greatest(least(accounts, ?), longest)), 0)
 FROM (
     SELECT sum(s.listed) AS accounts, max(s.listed) AS longest
     FROM internal.snapshots AS s

@@ -1,26 +1,5 @@
--- `listed` gets its account_id -> `entries` for the comparison; what is known of the series in
--- `chunk` -> `known` and `readings`.
-
--- A secUid stands for the number it belongs to.
-UPDATE listed SET account_id = coalesce(
-    CAST(number AS VARCHAR),
-    (SELECT min(i.account_id) FROM internal.ids AS i WHERE i.sec_key = listed.sec_key),
-    'sec:' || sec_uid,
-    '@' || account_handle
-);
-
-DELETE FROM listed WHERE account_id IS NULL;
-
--- Two ids of one account may stand in one list; it counts where it comes first.
-DELETE FROM listed USING (
-    SELECT listing, account_id, min(position) AS position
-    FROM listed GROUP BY ALL HAVING count(*) > 1
-) AS twice
-WHERE listed.listing = twice.listing AND listed.account_id = twice.account_id
-    AND listed.position > twice.position;
-
--- One row is one account of a series, with its newest presence and the loss that may still change.
-CREATE OR REPLACE TEMP TABLE known AS
+-- What is known of the series in `chunk_series`: one row is one account of a series, with its newest
+-- presence and the loss that may still change.
 WITH newest AS (
     SELECT c.series, m.*
     FROM internal.presences AS m
@@ -57,4 +36,4 @@ SELECT n.series,
     starts_with(n.account_id, 'sec:')
         OR n.account_id IN (SELECT account_id FROM internal.ids) AS sec
 FROM newest AS n
-LEFT JOIN losses AS l ON l.series = n.series AND l.account_id = n.account_id;
+LEFT JOIN losses AS l ON l.series = n.series AND l.account_id = n.account_id

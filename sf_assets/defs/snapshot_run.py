@@ -1,0 +1,398 @@
+"""One run over partitions of the grid: the acting side of `follower_snapshots` and
+`following_snapshots`. What is decided is decided in `ingest` and `credits`."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import dagster as dg
+import duckdb
+from pydantic import Field
+
+from sf_assets.credits.budget import Budget
+from sf_assets.defs.audience import Audience
+from sf_assets.defs.partitions import split_grid_key
+from sf_assets.defs.snapshot_metadata import (
+    damage_sentence,
+    log_line,
+    order_sentence,
+    snapshot_event,
+    spending_metadata,
+)
+from sf_assets.defs.sources import SOCIAL_FETCH_API
+from sf_assets.errors import SfAssetsError
+from sf_assets.fault_injection import shortened
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.settings import Registry
+from sf_assets.ingest import days, preflight
+from sf_assets.ingest.batches import read_in_batches
+from sf_assets.ingest.client import client_of
+from sf_assets.ingest.ledger_gaps import left_behind
+from sf_assets.ingest.outcome import RunOutcome
+from sf_assets.ingest.overlap import known_lists
+from sf_assets.ingest.plan import Known, Plan, Rules, known_of, make_plan
+from sf_assets.ingest.progress import report
+from sf_assets.ingest.reader import Collected, ListToRead, RunContext
+from sf_assets.ingest.retention import LANDING_DAYS, drop_old_pages
+from sf_assets.ingest.run_budget import Spending
+from sf_assets.ingest.scheduler import collect
+from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
+from sf_assets.storage.landings import landing_at
+from sf_assets.storage.records import Landed
+from sf_assets.text import counted, first_line
+from sf_assets.warehouse.archive import SnapshotRow
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.ledger import load_ledger, paid_for, write_ledger
+from sf_assets.warehouse.load import load
+from sf_assets.warehouse.publish import PublishFailed, publish
+
+# What a run bought, in tags of the run.
+PAGES_TAG, CREDITS_TAG = "sf_assets/pages", "sf_assets/credits"
+RETRIES = 2
+RETRY_SECONDS = 60.0
+CAPPED = "the credits of the day were spent: raise SF_ASSETS_DAILY_CREDITS or daily_credits"
+
+
+class SnapshotConfig(dg.Config):
+    """What a run may be told in its config."""
+
+    refresh: bool = Field(
+        default=False,
+        description="Walk finished lists again; this buys all their pages again.",
+    )
+    due_only: bool = Field(
+        default=False,
+        description="Leave out lists whose weekdays in handles.yaml do not name the day.",
+    )
+    untracked: bool = Field(
+        default=False,
+        description="Buy handles that handles.yaml does not name, with the depth and daily_credits "
+        "of its defaults; without this they are refused.",
+    )
+
+
+class SnapshotRun:
+    """One run over partitions of the grid."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        config: SnapshotConfig,
+        audience: Audience,
+        asset_keys: Mapping[Relation, dg.AssetKey],
+        *,
+        report_ready: bool,
+    ) -> None:
+        self.context, self.config, self.audience = context, config, audience
+        self.asset_keys, self.report_ready = asset_keys, report_ready
+        self.settings, self.home = settings, home = audience.settings, audience.home
+        # A run that midnight overtakes goes on with its day.
+        self.day = settings.day()
+        self.landing = landing_at(home.landing, home.root)
+        self.registry, wrong = registry_in_force(home.registry)
+        self._warn(wrong)
+        self.spending = Spending(settings, self.registry, self.landing, context.run_id)
+        self.outcome = RunOutcome()
+        self.known = Known()
+        self.loaded_something = False
+
+    def materialize(self) -> Iterator[dg.AssetMaterialization]:
+        """Yields one event a finished partition. Raises Failure naming those that are not."""
+        plan = self._plan()
+        to_read = self._with_known(self._if_loadable(plan.read))
+        costs = self.known.costs
+        budget = self.spending.prepare(to_read, costs) if to_read else Budget(None)
+        self._log_plan(plan, len(to_read))
+        # What this run already reported before it was retried is not reported again.
+        if self.report_ready or self.context.retry_number == 0:
+            for row in plan.ready:
+                yield snapshot_event(self.asset_keys[row.relation], row, None)
+        try:
+            yield from self._load(plan.load, plan)
+            if to_read:
+                for batch in read_in_batches(
+                    partial(self._collect, to_read, budget), say=self.context.log.info
+                ):
+                    yield from self._take_in(batch, plan)
+                self._keep_ledger()
+        finally:
+            _tag_bought(self.context, budget)
+            if self.loaded_something:
+                self._publish()
+        self._drop_old_pages()
+        self._tell_strange_fields()
+        self._remember("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
+        self._fail_if_unfinished(plan)
+        self._tell_heartbeat()
+
+    def _plan(self) -> Plan:
+        keys, not_handles = _lists(
+            self.context.partition_keys,
+            list(self.asset_keys),
+            self.registry,
+            due_only=self.config.due_only,
+        )
+        self.known = self._known(keys)
+        rules = Rules(
+            today=self.settings.day(),
+            refresh=self.config.refresh,
+            untracked=self.config.untracked,
+            registry=self.registry,
+            known=self.known,
+        )
+        plan = make_plan(keys, self.landing, rules)
+        plan.refused |= not_handles
+        self.outcome.unfinished |= plan.refused
+        return plan
+
+    def _known(self, keys: Sequence[SnapshotKey]) -> Known:
+        for again in (False, True):
+            try:
+                with reading(self.home.readable) as con:
+                    return known_of(con, keys, self.settings.day())
+            except (FileNotFoundError, duckdb.Error) as error:
+                if again or not (self.home.lake or self.home.warehouse.exists()):
+                    break
+                # It is only a copy, or of an older version: the warehouse has today's form as soon
+                # as it was opened.
+                self.context.log.warning(f"{self.home.readable} is renewed ({first_line(error)})")
+                with contextlib.suppress(SfAssetsError, duckdb.Error, OSError):
+                    with self.audience.writing():
+                        pass
+                    self._publish()
+        return Known()  # what is landed says what is bought
+
+    def _if_loadable(self, lists: list[ListToRead]) -> list[ListToRead]:
+        """The lists to read; none of them where what would be bought could not be loaded."""
+        if not lists:
+            return lists
+        try:
+            preflight.look(self.home, sum(wanted.pages_before or 1 for wanted in lists))
+        except SfAssetsError as error:
+            reason = f"nothing was bought: {error}"
+            self.outcome.unfinished |= {wanted.key: reason for wanted in lists}
+            return []
+        return lists
+
+    def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
+        """Give the lists that are not read whole what is known of them."""
+        recent = [wanted.key for wanted in lists if not wanted.whole]
+        if not recent:
+            return lists
+        try:
+            with reading(self.home.readable) as con:
+                known = known_lists(con, recent)
+        except (FileNotFoundError, duckdb.Error) as error:
+            self.context.log.warning(f"all lists are read whole: what is known cannot be ({error})")
+            return lists
+        return [replace(one, known=known.get(one.key), whole=one.key not in known) for one in lists]
+
+    def _log_plan(self, plan: Plan, to_read: int) -> None:
+        self.context.log.info(
+            f"{counted(plan.lists, 'list')}: {to_read} to read, {len(plan.load)} landed "
+            f"and to load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
+            + (f". Spend: {self.spending.plan}" if to_read else "")
+            + order_sentence(plan.disordered)
+        )
+
+    def _take_in(self, batch: Sequence[Collected], plan: Plan) -> Iterator[dg.AssetMaterialization]:
+        for ended in batch:
+            self.outcome.add(ended)
+        # One message a batch: each is a row in Dagster's event log, tens of milliseconds dear.
+        self._warn(self.outcome.unfinished_of(ended.key for ended in batch))
+        landings = [ended.landed for ended in batch if ended.landed]
+        yield from self._load(landings, plan, {ended.key: ended.bought for ended in batch})
+
+    async def _collect(
+        self, lists: Sequence[ListToRead], budget: Budget
+    ) -> AsyncIterator[Collected]:
+        async with client_of(self.settings) as client:
+            run = RunContext(
+                client,
+                self.landing,
+                budget,
+                self.context.run_id,
+                refresh=self._intent(),
+                progress=report,
+                today=self.settings.day,
+            )
+            async for ended in collect(lists, run, concurrency=self.settings.concurrency):
+                yield ended
+
+    def _intent(self) -> str | None:
+        """Names a refresh, so that a retry of the run goes on with it instead of starting over."""
+        if not self.config.refresh:
+            return None
+        return self.context.run.root_run_id or self.context.run_id
+
+    def _load(
+        self,
+        landings: Sequence[Landed],
+        plan: Plan,
+        bought: Mapping[SnapshotKey, int] | None = None,
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Load landed lists; `bought` is how many pages of each this run paid for."""
+        if not landings:
+            return
+        by_key = {landed.key: landed for landed in landings}
+        try:
+            rows, failures = load(self.audience.writing, self.home.archive, landings)
+        except Exception as error:
+            # The other lists are read on, and what is landed is loaded by the next attempt.
+            self._warn(self.outcome.add_not_loaded(by_key, error))
+            return
+        self.loaded_something |= bool(rows)
+        self.outcome.add_loaded(by_key, rows, failures)
+        self._log_loaded(rows, bought or {})
+        for row in rows:
+            key, order_agreement = self.asset_keys[row.relation], plan.disordered.get(row.key)
+            yield snapshot_event(key, row, by_key[row.key], order_agreement)
+
+    def _log_loaded(self, rows: Sequence[SnapshotRow], bought: Mapping[SnapshotKey, int]) -> None:
+        # One message a batch, as above.
+        if rows:
+            lines = [log_line(row, bought.get(row.key, 0)) for row in rows]
+            self.context.log.info("\n".join(lines))
+        self._warn(damage_sentence(rows))
+
+    def _keep_ledger(self) -> None:
+        """Note what was paid for lists that did not finish, and the balance before and after.
+
+        Nothing here fails a run. What is in the archive reaches the tables with the next run.
+        """
+        day, archive = self.settings.day(), self.home.archive
+        since = day - timedelta(days=LANDING_DAYS)
+        try:
+            balances = self.spending.finish()
+            self._warn(self.outcome.capped())
+            if balances is not None:
+                metadata = spending_metadata(self.spending, balances, len(self.outcome.not_begun))
+                key = self.audience.key(SOCIAL_FETCH_API)
+                self._observe(key, self.spending.plan, metadata)
+            left = left_behind(self.home, self.landing, since, day) | self.outcome.attempts
+            paid = [one for key, attempts in left.items() for one in paid_for(key, attempts)]
+            if paid or balances:
+                write_ledger(archive, day, paid, balances)
+            if not self.outcome.busy:
+                load_ledger(self.audience.writing, archive, since)
+                self.loaded_something = True
+        except Exception as error:
+            self._warn(f"the ledger of this run is not in the warehouse: {first_line(error)}")
+
+    def _publish(self) -> None:
+        try:
+            publish(self.home, self.audience.wait_seconds)
+        except PublishFailed as error:
+            self._warn(str(error))
+
+    def _drop_old_pages(self) -> None:
+        try:
+            dropped = drop_old_pages(
+                self.home, self.landing, self.settings.day(), self.audience.writing
+            )
+        except Exception as error:
+            self._warn(f"raw pages of days long archived are kept: {first_line(error)}")
+        else:
+            if dropped:
+                self.context.log.info(f"removed the raw pages of {dropped} archived snapshots")
+
+    def _tell_strange_fields(self) -> None:
+        """Fields the contract does not have, once a run: the landing keeps them, we do not read."""
+        for relation, counts in self.outcome.strange_fields().items():
+            self._warn(f"{ASSET_OF[relation]}: fields new to us: {counts}")
+            description = "Social Fetch sends fields that its contract does not have."
+            self._observe(self.asset_keys[relation], description, {"new_fields": counts})
+
+    def _fail_if_unfinished(self, plan: Plan) -> None:
+        outcome = self.outcome
+        failure = outcome.failure(plan.lists, self.known.before)
+        if failure is None:
+            return
+        if outcome.worth_another_try and _retries_here(self.context):
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=shortened(RETRY_SECONDS))
+        reasons = {**dict.fromkeys(outcome.pages_missing), **outcome.unfinished}
+        self._remember("failed", reasons, plan)
+        raise dg.Failure(failure.sentence, metadata=failure.metadata, allow_retries=False)
+
+    def _remember(
+        self, kind: days.Trouble, why: Mapping[SnapshotKey, str | None], plan: Plan
+    ) -> None:
+        """Note which of the day's due lists this run leaves unfinished, and why."""
+        asked = {wanted.key for wanted in plan.read}
+        due = {
+            key: reason
+            for key, reason in why.items()
+            if (key.day == self.day or key in asked)
+            and self.registry.due(key.handle, key.relation, key.day)
+        }
+        try:
+            days.note(self.home, kind, self.context.run_id, due, self.registry)
+        except OSError as error:
+            self._warn(f"{self.home.days} cannot be written: {error}")
+
+    def _tell_heartbeat(self) -> None:
+        try:
+            problem = days.tell_heartbeat(self.home, self.settings, self.registry, self.day)
+            if problem:
+                self._warn(f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem})")
+        except (SfAssetsError, duckdb.Error, OSError) as error:
+            self._warn(f"the heartbeat was not sent: {error}")
+
+    def _observe(self, key: dg.AssetKey, description: str, metadata: Mapping[str, Any]) -> None:
+        event = dg.AssetObservation(key, description=description, metadata=metadata)
+        self.context.log_event(event)
+
+    def _warn(self, sentence: str | None) -> None:
+        if sentence:
+            self.context.log.warning(sentence)
+
+
+def _tag_bought(context: dg.AssetExecutionContext, budget: Budget) -> None:
+    """Note on the run what it bought itself: other runs may buy at the same time."""
+    bought = {PAGES_TAG: budget.pages_bought, CREDITS_TAG: budget.credits_bought}
+    instance, run = context.instance, context.run
+    if context.retry_number:
+        before = instance.get_run_by_id(run.run_id) or run
+        bought = {tag: n + int(before.tags.get(tag, 0)) for tag, n in bought.items()}
+    # A run that is started again begins with the tags of the one before it.
+    if any(bought.values()) or PAGES_TAG in run.tags:
+        instance.add_run_tags(run.run_id, {tag: str(n) for tag, n in bought.items()})
+
+
+def _retries_here(context: dg.AssetExecutionContext) -> bool:
+    # Who waits at a terminal is told at once; a run on its own tries again in a minute.
+    return (
+        context.retry_number < RETRIES
+        and context.run.tags.get("sf_assets/launched_by") != "command line"
+    )
+
+
+def _lists(
+    partition_keys: Sequence[str],
+    relations: Sequence[Relation],
+    registry: Registry,
+    *,
+    due_only: bool,
+) -> tuple[list[SnapshotKey], dict[SnapshotKey, str]]:
+    """The lists of these partitions; and why others are none, by keys that are only labels.
+
+    Anybody can add a partition in the UI: what is no handle must not become a path or a request.
+    """
+    keys: list[SnapshotKey] = []
+    refused: dict[SnapshotKey, str] = {}
+    for partition_key in partition_keys:
+        day, handle = split_grid_key(partition_key)
+        if is_handle(handle):
+            keys += registry.lists_of([handle], relations, day, due_only=due_only)
+            continue
+        label = ascii(handle)[1:-1][:60]
+        refused |= {
+            SnapshotKey(day, label, one): f"the partition '{label}' is no handle as "
+            "handles.yaml spells it (a-z, 0-9, _ and . only), so nothing was asked for. Delete "
+            "it in the Dagster UI, and track the handle with `sf-assets track`"
+            for one in relations
+        }
+    return keys, refused

@@ -1,0 +1,44 @@
+"""What runs that were killed have paid, found in the landing and put into the ledger."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import duckdb
+
+from sf_assets.model import SnapshotKey
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import Landing
+from sf_assets.storage.records import Attempt, Landed
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.statements import sql
+
+
+def left_behind(
+    home: Home, landing: Landing, since: date, today: date
+) -> dict[SnapshotKey, tuple[Attempt, ...]]:
+    """The attempts of days from `since` on, before `today`, that the ledger lacks.
+
+    Days before the last run that noted its balances are not looked at.
+    """
+    ended: dict[SnapshotKey, str] = {}
+    noted: dict[tuple[SnapshotKey, int], int] = {}
+    try:
+        with reading(home.readable) as con:
+            ((since,),) = con.execute(sql("ledger_since"), [since, today]).fetchall()
+            for relation, handle, day, at, attempts in con.execute(
+                sql("ledger_noted"), {"first": since, "last": today}
+            ).fetchall():
+                key = SnapshotKey(day, handle, relation)
+                if at is not None:
+                    ended[key] = at
+                noted |= {(key, number): credits for number, credits in attempts or ()}
+    except (FileNotFoundError, duckdb.Error):
+        pass  # nothing is known to be noted: what is landed is noted once more, which adds nothing
+    return {
+        key: tuple(one for one in landed.attempts if one.spent > noted.get((key, one.number), -1))
+        for day in landing.days()
+        if since <= day < today
+        for key, landed in landing.read_each(landing.unsettled(day, ended))
+        if isinstance(landed, Landed)
+    }
