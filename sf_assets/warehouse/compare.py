@@ -181,7 +181,9 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )  # fmt: skip
     present = known & (rows["present"][found.account] if len(rows) else False)
     places = rows["place"]
-    established = _established(series.readings)
+    # A list that is in no order leaves everybody where one that is in order has them.
+    in_order = any(reading.ordered for reading in series.readings)
+    established = _established(series.readings) or (in_order and not listing.ordered)
     over = align(
         np.where(present, place, np.nan),
         np.where(known & ~present, place, np.nan),
@@ -202,7 +204,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
             listed_before=before.listed,
             common=over.common,
             chain=over.chain,
-            ordered=listing.ordered and before.ordered,
+            ordered=listing.ordered and in_order,
         )
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
@@ -238,9 +240,10 @@ def _forget_order(series: Series, found: Match) -> None:
 
 
 def _established(readings: list[Reading]) -> bool:
-    """Whether the last of these is in order with those before it: a next one that is not does not
-    give anybody a place."""
-    return bool(readings) and readings[-1].agreement is not None and not readings[-1].shuffled
+    """Whether the last of these that may be in order is so with those before it: a next one that is
+    not does not give anybody a place."""
+    last = next((reading for reading in reversed(readings) if reading.ordered), None)
+    return last is not None and last.agreement is not None and not last.shuffled
 
 
 def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:

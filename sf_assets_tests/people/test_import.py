@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -330,6 +330,34 @@ def test_pages_that_go_on_are_not_everyone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", json.dumps({"data": page}))
     with pytest.raises(ImportRefused, match="the last page says that more follow"):
         home.add(path, on(1), everyone=True)
+
+
+def test_a_list_in_no_order_leaves_the_order_of_the_lists_around_it(tmp_path: Path) -> None:
+    """Of fifty, the API shows the newest; a table sorted by name is between two of its days."""
+    home = Importer(Home(tmp_path / "home"))
+
+    def read(day: int, accounts: Iterable[int]) -> None:
+        told = Told(day, "nova", tuple(accounts), total=50, end="page_limit")
+        landed = [told.land(DiskLanding(home.home.landing))]
+        assert not load(lambda: writing(home.home.warehouse), home.home.archive, landed)[1]
+
+    read(11, range(50, 30, -1))
+    read(12, (n for n in range(50, 30, -1) if n != 48))
+    everyone = [f"fan{n},{ID_BASE + n}" for n in range(1, 51) if n != 48]
+    table = "\n".join(["username,user_id", *sorted(everyone)])
+    home.add(write(tmp_path / "a.csv", table), on(13), everyone=True)
+    read(14, (n for n in range(51, 30, -1) if n not in (48, 45)))
+    assert home.churn() == {
+        (12, 48, "lost", "provisional"),
+        (14, 45, "lost", "provisional"),
+        (14, 51, "gained", "confirmed"),
+    }
+    # Before all others it says nothing of their order.
+    home.add(write(tmp_path / "b.csv", table), on(10), everyone=True, name="first")
+    assert {row for row in home.churn() if row[0] > 12} == {
+        (14, 45, "lost", "provisional"),
+        (14, 51, "gained", "confirmed"),
+    }
 
 
 def test_rows_without_a_name_may_be_anybody(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 
 -- A username, or the address of a profile; null for anything else. Text that a spreadsheet would
 -- compute may have a mark before it.
-CREATE OR REPLACE TEMP MACRO import_handle(text) AS lower(coalesce(
-    nullif(regexp_extract(ltrim(trim(text), ''''),
-        '^(?:https?://)?(?:www\.|m\.)?tiktok\.com/@([\p{L}\p{N}_.]{1,128})/?(?:[?#].*)?$', 1, 'i'), ''),
-    nullif(regexp_extract(ltrim(trim(text), ''''), '^@?([\p{L}\p{N}_.]{1,128})$', 1), '')
-));
+CREATE OR REPLACE TEMP MACRO import_handle(text) AS lower(nullif(regexp_extract(
+    text[:400],
+    '^[\s'']*(?:@?|(?:https?://)?(?:www\.|m\.)?tiktok\.com/@)([\p{L}\p{N}_.]+)(?:/?[?#].*|/)?\s*$',
+    1, 'i'
+), ''));
 -- Seconds or milliseconds since 1970, or a day and time, which is UTC.
 CREATE OR REPLACE TEMP MACRO import_time(text) AS
 CASE WHEN regexp_full_match(text, '[0-9]{10}') THEN to_timestamp(CAST(text AS BIGINT))
