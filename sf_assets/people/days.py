@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from itertools import count
 
 from sf_assets.people.errors import ImportRefused
 
@@ -18,18 +19,20 @@ PLACEHOLDER = "{date}"
 _IN_A_NAME = r"(?P<date>\d{4}[-_.]?\d{2}[-_.]?\d{2}|\d{1,2}[-_.]\d{1,2}[-_.]\d{4})"
 
 
-def parse_days(texts: Sequence[str | None], where: str, first_line: int = 1) -> list[date]:
+def parse_days(
+    texts: Sequence[str | None], where: str, lines: Iterable[int] | None = None
+) -> list[date]:
     """The days of a column, in which one that is clear tells the order of the others.
 
-    `where` names the column's file and `first_line` the line of its first value. Raises
-    ImportRefused with the line of the first text that is no day, or that could be two.
+    `where` names the column's file and `lines` the lines of its values. Raises ImportRefused with
+    the line of the first text that is no day, or that could be two.
     """
     split = [_numbers(text or "") for text in texts]
     clear = {
         first > 12 for first, second, _ in filter(None, split) if (first > 12) != (second > 12)
     }
     days = []
-    for line, (text, parts) in enumerate(zip(texts, split, strict=True), start=first_line):
+    for line, text, parts in zip(lines or count(1), texts, split, strict=False):
         try:
             if parts is None:
                 days.append(_plain(text or ""))

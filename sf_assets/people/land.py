@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,12 @@ LIST_ATTEMPT, COUNTS_ATTEMPT = -1_000_000, -2_000_000
 # So many records tell what a file is like.
 _SAMPLE = 500
 _SHOWN = 3
+# What is wrong with the first such line of import_facts.sql.
+_WRONG = {
+    "header": "the names of the columns are there again; a file has one list",
+    "other": "this row belongs to {text}, not to {handle}; a file has the list of one profile",
+    "time": "{text} is no time of a follow; write it as 2026-11-27 13:45:00, which is UTC",
+}
 
 
 @dataclass(frozen=True)
@@ -87,13 +94,19 @@ def understand(
 ) -> Found:
     """Read a file into temp tables of `con`, which `in_memory` made. Raises ImportRefused."""
     source = read(con, path, _scratch(con), wanted.relation, wanted.encoding)
-    sample = _records(con)
+    sample = _records(con, source)
     shape = find(sample, wanted.relation, wanted.columns, source.name)
-    last = _records(con, "ORDER BY line DESC LIMIT 1")[0] if shape.more or shape.total else None
+    last = (
+        _records(con, source, "ORDER BY line DESC LIMIT 1")[0]
+        if shape.more or shape.total
+        else None
+    )
     if shape.rows is not None:
         con.execute("SET VARIABLE import_list = ?", [shape.rows])
         run_sql(con, "import_unnest")
     pointers = [shape.fields.get(name, "/\x01") for name in FIELDS]
+    titles = [_title(shape.fields[name]) if name in shape.fields else None for name in FIELDS]
+    con.execute("SET VARIABLE import_titles = ?", [titles])
     con.execute("SET VARIABLE import_pointers = ?", [pointers])
     con.execute("SET VARIABLE import_handle = ?", [wanted.handle])
     con.execute("SET VARIABLE import_relation = ?", [wanted.relation])
@@ -141,7 +154,7 @@ def understand_counts(
 ) -> Found:
     """A table of days with totals: as `understand`, and no list is behind any of the days."""
     source = read(con, path, _scratch(con), wanted.relation, wanted.encoding)
-    records = _records(con, "ORDER BY line")
+    records = _records(con, source, "ORDER BY line")
     keys = {plain_name(key): key for row in records if isinstance(row, dict) for key in row}
     day_key = next((keys[one] for one in ("date", "day", "snapshotdate") if one in keys), None)
     totals: dict[Relation, str | None] = {
@@ -157,7 +170,7 @@ def understand_counts(
             f"`following`; there are {', '.join(keys.values()) or 'none'}"
         )
     texts = [None if row.get(day_key) is None else str(row[day_key]) for row in records]
-    days = parse_days(texts, source.name, source.first_line)
+    days = parse_days(texts, source.name, count(source.first_line))
     rows: dict[SnapshotKey, SnapshotRow] = {}
     for line, (day, row) in enumerate(zip(days, records, strict=True), start=source.first_line):
         _refuse_future(day, today, f"{source.name}, line {line}")
@@ -216,15 +229,24 @@ def _scratch(con: duckdb.DuckDBPyConnection) -> Path:
     return Path(con.execute("SELECT getvariable('import_scratch')").fetchall()[0][0])
 
 
-def _records(con: duckdb.DuckDBPyConnection, which: str = f"LIMIT {_SAMPLE}") -> list[Any]:
+def _records(
+    con: duckdb.DuckDBPyConnection, source: Source, which: str = f"LIMIT {_SAMPLE}"
+) -> list[Any]:
     rows = con.execute(f"SELECT record FROM records {which}").fetchall()
-    return [json.loads(record) for (record,) in rows]
+    try:
+        return [json.loads(record) for (record,) in rows]
+    except RecursionError:
+        raise ImportRefused(f"{source.name}: its lists are nested too deeply") from None
 
 
 def _at(record: Any, pointer: str) -> Any:
     for part in pointer.strip("/").split("/"):
         record = record.get(part.replace("~1", "/").replace("~0", "~"), None) if record else None
     return record
+
+
+def _title(pointer: str) -> str:
+    return pointer[1:].replace("~1", "/").replace("~0", "~")
 
 
 def _line(shape: Shape | None, number: int) -> str:
@@ -234,6 +256,13 @@ def _line(shape: Shape | None, number: int) -> str:
 def _refuse_rows(facts: dict[str, Any], source: Source, wanted: Wanted) -> None:
     if not facts["rows"]:
         raise ImportRefused(f"{source.name}: there is no row for {wanted.relation}")
+    for what, problem in _WRONG.items():
+        if facts[f"line_of_{what}"] is not None:
+            text = "" if facts[what] is None else repr(clean(facts[what]))
+            raise ImportRefused(
+                f"{source.name}, line {facts[f'line_of_{what}']}: "
+                + problem.format(text=text, handle=wanted.handle)
+            )
     without = facts["rows"] - facts["named"]
     if without * 2 >= facts["rows"]:
         said = facts["said_without"]
@@ -241,11 +270,6 @@ def _refuse_rows(facts: dict[str, Any], source: Source, wanted: Wanted) -> None:
             f"{source.name}, line {facts['line_without']}: "
             f"{'nothing' if said is None else repr(clean(said))} is no username; so it is in "
             f"{without:,} of {counted(facts['rows'], 'row')}"
-        )
-    if facts["line_of_other"] is not None:
-        raise ImportRefused(
-            f"{source.name}, line {facts['line_of_other']}: this row belongs to "
-            f"{facts['other']}, not to {wanted.handle}; a file has the list of one profile"
         )
 
 
@@ -258,19 +282,22 @@ def _days(
     con: duckdb.DuckDBPyConnection, source: Source, day: date | None, today: date
 ) -> list[date]:
     """The days of the lists in a file: the one that was named, or those that its rows name."""
-    if day is not None:
-        con.execute("UPDATE import_rows SET day = NULL")
-        texts: list[str | None] = [None]
+    rows = con.execute("SELECT day, min(line) FROM import_rows GROUP BY ALL ORDER BY 2").fetchall()
+    texts: list[str | None] = [text for text, _ in rows]
+    if texts == [None] and day is not None:
         days = [day]
+    elif None in texts:
+        raise ImportRefused(
+            f"{source.name}: of which day is it? Say --day 2026-11-27, or --day with a pattern "
+            "of the file's name, such as 'followers_{date}.csv'"
+            if day is None
+            else f"{source.name}, line {dict(rows)[None]}: this row has no day, and others have one"
+        )
     else:
-        rows = con.execute("SELECT DISTINCT day FROM import_rows ORDER BY ALL").fetchall()
-        texts = [text for (text,) in rows]
-        if None in texts:
-            raise ImportRefused(
-                f"{source.name}: of which day is it? Say --day 2026-11-27, or --day with a pattern "
-                "of the file's name, such as 'followers_{date}.csv'"
-            )
-        days = parse_days(texts, source.name)
+        days = parse_days(texts, source.name, [line for _, line in rows])
+        if day is not None and set(days) != {day}:
+            other = next(one for one in days if one != day)
+            raise ImportRefused(f"{source.name}: its rows name {other}, not {day}; leave --day out")
     for one in days:
         _refuse_future(one, today, source.name)
     put_table(
@@ -328,11 +355,11 @@ def _claims(
     nameless = facts["rows"] - facts["named"]
     total = wanted.total if wanted.total is not None else shown_total
     rows = []
-    for day, count in sorted(listed.items()):
-        whole = wanted.everyone or wanted.total == count
+    for day, accounts in sorted(listed.items()):
+        whole = wanted.everyone or wanted.total == accounts
         end = "exhausted" if whole else "page_limit" if wanted.window else "partial"
-        own = count if whole else total if isinstance(total, int) else None
-        row = _row(wanted, source, day, end, count, own, ordered=ordered, damaged=nameless)
+        own = accounts if whole else total if isinstance(total, int) else None
+        row = _row(wanted, source, day, end, accounts, own, ordered=ordered, damaged=nameless)
         rows.append(row)
     in_order = (
         "; in the order of the follows, newest first, as far as the days beside it agree"

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from sf_assets.warehouse.statements import sql
 # its own size, once it is more than a list of some thousand accounts. JSON packs 10 to 20 times.
 MOST_BYTES = 4 << 30
 MOST_TIMES, UNSUSPICIOUS = 200, 64 << 20
+MOST_ROWS = 20_000_000
 _CHUNK = 1 << 20
 _DELIMITERS = ",;\t|"
 # Files that people keep lists in; of a folder only these are read.
@@ -78,6 +80,7 @@ def read(
     try:
         if head.startswith(b"PAR1"):
             kind = "Parquet"
+            _refuse_rows(con, name)
             con.execute(sql("import_parquet"))
         elif head.startswith(b"PK"):
             kind, first = "XLSX", 2
@@ -126,7 +129,7 @@ def _unpacked(path: Path, scratch: Path, name: str, relation: str) -> Path:
             _refuse_bomb(sum(member.file_size for member in members), size, name)
             if any(member.filename.startswith("xl/") for member in members):
                 return path
-            return _copied(packed.open(_member(members, name, relation)), scratch, size, name)
+            return _copied(packed, scratch, size, name, _member(members, name, relation))
     else:
         return path
     return _copied(opened, scratch, size, name)
@@ -147,15 +150,16 @@ def _member(members: list[zipfile.ZipInfo], name: str, relation: str) -> zipfile
     )
 
 
-def _copied(opened: Any, scratch: Path, size: int, name: str) -> Path:
+def _copied(opened: Any, scratch: Path, size: int, name: str, member: Any = None) -> Path:
     target, written = scratch / "unpacked", 0
     try:
-        with opened, target.open("wb") as copy:
+        with opened if member is None else opened.open(member) as opened, target.open("wb") as copy:
             while block := opened.read(_CHUNK):
                 written += len(block)
                 _refuse_bomb(written, size, name)
                 copy.write(block)
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, OSError) as error:
+    # A zip with a password is a RuntimeError, an unknown packing a NotImplementedError of it.
+    except (EOFError, zlib.error, zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise ImportRefused(f"{name}: it cannot be unpacked ({first_line(error)})") from None
     return target
 
@@ -167,6 +171,14 @@ def _refuse_bomb(unpacked: int, packed: int, name: str) -> None:
         )
 
 
+def _refuse_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """A Parquet file of one value packs a thousandfold."""
+    query = "SELECT num_rows FROM parquet_file_metadata(getvariable('import_file'))"
+    ((rows,),) = con.execute(query).fetchall()
+    if rows > MOST_ROWS:
+        raise ImportRefused(f"{name}: it has {rows:,} rows; no list has more than {MOST_ROWS:,}")
+
+
 def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tuple[Path, int]:
     """The file as UTF-8 without a mark, and how long its longest line is."""
     with path.open("rb") as file:
@@ -176,19 +188,19 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
         encoding = marks.get(head[:2], "utf-8-sig")
         if encoding != "utf-16" and b"\0" in head:
             raise ImportRefused(f"{name}: is no text; if it is UTF-16, add --encoding utf-16")
-    target, line, longest = scratch / "text", 0, 0
+    target, longest = scratch / "text", 0
     try:
         with (
             path.open(encoding=encoding) as lines,  # any end of a line becomes \n
             target.open("w", encoding="utf-8", newline="") as copy,
         ):
             for text in lines:
-                line += 1
                 longest = max(longest, len(text))
                 copy.write(text)
     except UnicodeError:
+        line = _undecodable(path, encoding)
         raise ImportRefused(
-            f"{name}, after line {line}: is not {encoding.removesuffix('-sig')}; name what it is "
+            f"{name}, line {line}: is not {encoding.removesuffix('-sig')}; name what it is "
             "written in, such as --encoding latin-1 or utf-16"
         ) from None
     except LookupError:
@@ -196,20 +208,35 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
     return target, 4 * longest + 1
 
 
+def _undecodable(path: Path, encoding: str) -> int:
+    """The first line that is not written in an encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 0
+    with path.open("rb") as lines:
+        for line, text in enumerate(lines, start=1):  # noqa: B007
+            try:
+                decoder.decode(text)
+            except UnicodeError:
+                break
+    return line
+
+
 def _read_text(
     con: duckdb.DuckDBPyConnection, path: Path, longest: int, name: str
 ) -> tuple[str, int]:
     con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
-    with path.open(encoding="utf-8") as lines:
-        head = [line.strip() for line, _ in zip(lines, range(50), strict=False)]
-    head = [line for line in head if line]
-    if not head:
+    with path.open(encoding="utf-8") as file:
+        head = [line.strip() for line in file.read(4 << 20).split("\n", 50) if line.strip()]
+    if not head or head == ["null"]:
         raise ImportRefused(f"{name}: the file is empty")
     first = head[0]
     if first.startswith("<"):
         raise ImportRefused(f"{name}, line 1: this is a web page (HTML or XML), not a list")
     if first[0] in "[{":
-        return _json(con, first, longest, path.stat().st_size), 1
+        lines = first[-1] == "}" and any(line[0] == "{" for line in head[1:2])
+        form = "array" if first[0] == "[" else "newline_delimited" if lines else "unstructured"
+        _json(con, form, path.stat().st_size if form == "unstructured" else longest)
+        return "JSON lines" if lines else "JSON", 1
     if any(line.startswith("Date:") for line in head) and any(
         re.match(r"User ?name:", line, re.I) for line in head
     ):
@@ -223,19 +250,11 @@ def _read_text(
     return {"\t": "TSV"}.get(delimiter, "CSV"), 2
 
 
-def _json(con: duckdb.DuckDBPyConnection, first: str, longest: int, size: int) -> str:
-    form, most = "unstructured", size + 1
-    if first[0] == "[":
-        form, most = "array", max(16 << 20, 0 if "\n" else longest)
-    else:
-        try:
-            json.loads(first)
-            form, most = "newline_delimited", max(1 << 20, longest)
-        except ValueError:
-            pass
+def _json(con: duckdb.DuckDBPyConnection, form: str, longest: int) -> None:
+    """The objects of a JSON file; none is larger than `longest` bytes, or 16 MB in an array."""
+    most = 16 << 20 if form == "array" else max(1 << 20, longest + 1)
     con.execute("SET VARIABLE import_longest = ?", [most])
     con.execute(sql("import_json").replace("{form}", form))
-    return "JSON lines" if form == "newline_delimited" else "JSON"
 
 
 def _blocks(path: Path) -> Iterator[dict[str, str]]:
@@ -261,7 +280,7 @@ def _lines(con: duckdb.DuckDBPyConnection, rows: Iterator[dict[str, str]], path:
         for row in rows:
             file.write(json.dumps(row) + "\n")
     con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
-    _json(con, "{}", 1 << 20, path.stat().st_size)
+    _json(con, "newline_delimited", 0)
 
 
 def _table(con: duckdb.DuckDBPyConnection, path: Path, name: str, delimiter: str = ",") -> None:

@@ -117,13 +117,15 @@ def _escaped(key: str) -> str:
 
 def find(sample: Sequence[Any], relation: str, mapping: ColumnMap | None, name: str) -> Shape:
     """What the records of a file are, told from some of them. Raises ImportRefused."""
+    if not sample:
+        raise ImportRefused(f"{name}: there is no row in it")
     if mapping is not None:
         columns = {
-            own: theirs if theirs.count("/") > 1 or not sample else _flat(theirs, sample[0])
+            own: theirs if theirs.count("/") > 1 else _flat(theirs, sample[0])
             for own, theirs in mapping.columns.items()
         }
         return Shape("mapped", mapping.rows, columns)
-    if sample and all(isinstance(record, str) for record in sample):
+    if all(isinstance(record, str) for record in sample):
         return Shape("plain list", None, {"handle": "$"})
     lists = _lists(sample) if len(sample) == 1 or not _fields(sample, relation) else {}
     if not lists:

@@ -521,11 +521,19 @@ def test_totals_alone_are_growth_without_a_word_about_people(
     assert home.churn() == churn
     assert home.rows("SELECT count(*) FROM followers_on('nova', '2026-11-10')") == [(0,)]
     assert home.add_counts(tmp_path / "blade.csv").new == []
+    # Who came is compared with the list before, and so is the total; not with that of day 14.
+    told = Told(15, "nova", (6, 8, 9, 2, 7, 1), total=6).land(DiskLanding(home.home.landing))
+    load(lambda: writing(home.home.warehouse), home.home.archive, [told])
+    home.add_counts(write(tmp_path / "later.csv", "day,followers\n2026-11-14,900\n"))
+    assert home.rows(
+        "SELECT followers_net, followers_gained, net_unexplained, followers_lost_estimate "
+        "FROM follower_growth WHERE snapshot_date = '2026-11-15'"
+    ) == [(-894, 1, 0, 0)]
     # A list takes the place of a mere total.
     assert len(home.add(write(tmp_path / "a.txt", names(9, 2)), on(10)).new) == 1
     remove(home.home, "old")
-    assert home.churn() == churn
-    assert home.rows("SELECT count(*) FROM follower_growth") == [(2,)]
+    assert {row for row in home.churn() if row[0] < 15} == churn
+    assert home.rows("SELECT count(*) FROM follower_growth") == [(3,)]
 
 
 @pytest.mark.parametrize(

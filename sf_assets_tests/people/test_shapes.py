@@ -288,6 +288,21 @@ def zip_bomb(folder: Path) -> Path:
     return path
 
 
+def parquet_bomb(folder: Path) -> Path:
+    path = folder / "bomb.parquet"
+    with duckdb.connect() as con:
+        con.execute(f"COPY (SELECT 'al' AS username FROM range(30_000_000)) TO '{path}'")
+    return path
+
+
+def damaged(path: Path) -> Path:
+    """Half of its bytes are turned around."""
+    whole = path.read_bytes()
+    middle = slice(len(whole) // 4 + 4, 3 * len(whole) // 4 + 4)
+    path.write_bytes(whole[: middle.start] + whole[middle][::-1] + whole[middle.stop :])
+    return path
+
+
 def truncated(folder: Path) -> Path:
     path = folder / "cut.gz"
     path.write_bytes(gzip.compress("\n".join(NAMES * 500).encode())[:-20])
@@ -309,7 +324,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         r"a.csv, line 1: this is a web page"),
     "Latin-1": (
         told("username,nickname\nal,Al\nzoe,Zoë\n", "a.csv", "latin-1"),
-        r"a.csv, after line 0: is not utf-8; name what it is written in, such as --encoding lat"),
+        r"a.csv, line 3: is not utf-8; name what it is written in, such as --encoding lat"),
     "UTF-16 without a mark": (
         told("username\nal\n", "a.csv", "utf-16-le"), "a.csv: is no text.*--encoding utf-16"),
     "bytes": (told("\x89PNG\0\1\2", "a"), "a: is no text"),
@@ -325,7 +340,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         told("name,score\nAl,3\n", "a.csv"), "a.csv: no column with usernames.*name, sco"),
     "mixed profiles": (
         told("target,username\nnova,al\nnova,zoe\nvega,mia\n", "a.csv"),
-        "a.csv, line 4: this row belongs to vega, not to nova"),
+        "a.csv, line 4: this row belongs to 'vega', not to nova"),
     "formulas": (
         told('username\n"=HYPERLINK(""x"")"\n=1+1\nal\n', "a.csv"),
         r"a.csv, line 2: '=HYPERLINK\(\"x\"\)' is no username; so it is in 2 of 3 rows"),
@@ -334,6 +349,31 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a follow after the day": (
         told("username,followed_at\nal,2026-11-05 10:00:00\n", "a.csv"),
         "a.csv, line 2: this account began to follow on 2026-11-05, after 2026-11-01"),
+    "two files in one": (
+        told("username,id\nal,1\nusername,id\nzoe,2\n", "a.csv"),
+        "a.csv, line 3: the names of the columns are there again"),
+    "a time that could be two": (
+        told("username,followed_at\nal,2025-01-02\nzoe,03/04/2025\n", "a.csv"),
+        "a.csv, line 3: '03/04/2025' is no time of a follow; write it as"),
+    "rows of another day": (
+        told("username,snapshot_date\nal,2026-11-01\nzoe,2026-11-02\n", "a.csv"),
+        "a.csv: its rows name 2026-11-02, not 2026-11-01; leave --day out"),
+    "a row without the day that others have": (
+        told("username,snapshot_date\nal,2026-11-01\nzoe,\n", "a.csv"),
+        "a.csv, line 3: this row has no day, and others have one"),
+    "rows of a day that could be two": (
+        told("username,snapshot_date\nal,2026-11-01\nzoe,03/04/2026\n", "a.csv"),
+        "a.csv, line 3: '03/04/2026' is one of two days"),
+    "no list in JSON": (dumped([]), "a.json|some.json: there is no row in it"),
+    "null": (dumped(None), "some.json: the file is empty"),
+    "JSON without end": (told("[" * 5000 + "]" * 5000, "a.json"), "a.json: its lists are nested too deeply"),
+    "a zip with damage": (
+        lambda folder: damaged(zipped(folder)), "TikTok_Data.zip: it is a broken zip"),
+    "gzip with damage": (
+        lambda folder: damaged(packed(gzip.compress)(folder)), "it cannot be unpacked"),
+    "zstd that is cut": (packed(lambda data: zstd(data)[:20]), "it cannot be unpacked"),
+    "Parquet with damage": (lambda folder: damaged(parquet(folder)), "some.parquet: "),
+    "a bomb of Parquet": (parquet_bomb, r"it has 30,000,000 rows; no list has more than"),
     "a bomb": (bomb, "unpacks to .* no list does that"),
     "a bomb as a workbook": (zip_bomb, "unpacks to .* no list does that"),
     "a broken archive": (truncated, "cannot be unpacked"),
@@ -391,7 +431,7 @@ def test_days_are_read_as_they_are_written(texts: list[str], days: list[str]) ->
 )
 def test_a_day_that_could_be_two_is_refused(texts: list[str], says: str) -> None:
     with pytest.raises(ImportRefused, match=says):
-        parse_days(texts, "a.csv", 2)
+        parse_days(texts, "a.csv", range(2, 9))
 
 
 def test_the_day_in_a_name() -> None:

@@ -7,6 +7,9 @@ SELECT count(*) AS rows, count(handle) AS named,
     min(line) FILTER (followed_at = (SELECT max(followed_at) FROM import_rows)) AS last_time_line,
     min(line) FILTER (owner <> getvariable('import_handle')) AS line_of_other,
     arg_min(owner, line) FILTER (owner <> getvariable('import_handle')) AS other,
+    min(line) FILTER (is_header) AS line_of_header, NULL AS header,
+    min(line) FILTER (followed_at IS NULL AND followed_text <> '') AS line_of_time,
+    arg_min(followed_text, line) FILTER (followed_at IS NULL AND followed_text <> '') AS time,
     (SELECT rounded FROM import_rounded) AS rounded,
     (
         SELECT bool_and(coalesce(handle >= before, true)) OR bool_and(coalesce(handle <= before, true))

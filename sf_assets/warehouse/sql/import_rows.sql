@@ -25,8 +25,9 @@ SELECT line, coalesce(import_handle(said[1]), import_handle(said[12])) AS handle
     TRY_CAST(said[7] AS BOOLEAN) AS private_account, import_count(said[8]) AS followers,
     import_count(said[9]) AS following, import_count(said[10]) AS posts,
     split_part(said[11], '?', 1) AS avatar_url, said[12] AS profile_url, said[13] AS region,
-    said[14] AS "language", import_time(said[15]) AS followed_at, said[15] AS followed_text,
-    import_handle(said[16]) AS owner, lower(trim(said[17])) AS relation, trim(said[18]) AS day
+    said[14] AS "language", import_time(said[15]) AS followed_at, nullif(trim(said[15]), 'N/A') AS followed_text,
+    import_handle(said[16]) AS owner, lower(trim(said[17])) AS relation, nullif(trim(said[18]), '') AS day,
+    said IS NOT DISTINCT FROM getvariable('import_titles') AS is_header
 FROM (
     SELECT line, json_extract_string(record, getvariable('import_pointers')) AS said FROM records
 );
