@@ -89,9 +89,16 @@ def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **sa
             work.end()
         click.confirm(f"Import {counted(fine, 'file')} as {wanted.name}?", abort=True)
         work.quiet = True
-    work.land()
-    if work.landed:
-        _show_in_grid(settings, home, work.landed, said["extend_grid"], quiet=said["quiet"])
+    fine = work.land()
+    if fine and not said["quiet"]:
+        new = len(work.landed)
+        click.echo(
+            f"{counted(new, 'snapshot')} imported" if new else "nothing new: it is all there"
+        )
+    # What was imported before is shown too where it is only now that the grid begins earlier.
+    rows = work.landed + (work.known if said["extend_grid"] else [])
+    if rows:
+        _show_in_grid(settings, home, rows, said["extend_grid"], quiet=said["quiet"])
     work.end()
 
 
@@ -149,17 +156,17 @@ class _Import:
     quiet: bool
     files: list[tuple[Path, date | None]] = field(default_factory=list)
     landed: list[SnapshotRow] = field(default_factory=list)
+    known: list[SnapshotRow] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def look(self) -> int:
         """Show what each file is; returns how many can be imported."""
         return sum(self._each(path, day, land=False) for path, day in self.files)
 
-    def land(self) -> None:
+    def land(self) -> int:
+        """Import the files; returns how many were not refused."""
         self.refused.clear()
-        fine = sum(self._each(path, day, land=True) for path, day in self.files)
-        if fine and not self.landed:
-            click.echo("nothing new: all of it is there already")
+        return sum(self._each(path, day, land=True) for path, day in self.files)
 
     def _each(self, path: Path, day: date | None, *, land: bool) -> bool:
         from sf_assets.people import land as people
@@ -178,6 +185,13 @@ class _Import:
                     self.home.ensure(self.settings)
                     landed = people.land(self.home, found, self.wanted)
                     self.landed += landed.new
+                    self.known += landed.known
+                else:
+                    landed = people.look(self.home, found, self.wanted)
+                if landed.kept and not self.quiet:
+                    click.echo(
+                        f"  note: {counted(landed.kept, 'total')} left out: a list says more"
+                    )
         except ImportRefused as refused:
             self.refused.append(str(refused))
             return False
@@ -260,7 +274,6 @@ def _show_in_grid(
         return
     early = {row.snapshot_date for row in rows if row.snapshot_date < start}
     untracked = sorted({row.handle for row in rows if row.handle not in tracked})
-    click.echo(f"{counted(len(rows), 'snapshot')} imported")
     if untracked:
         click.echo(f"{', '.join(untracked)}: not tracked, so Dagster's grid does not show it")
     elif early:

@@ -25,7 +25,7 @@ from sf_assets.storage.home import Home
 from sf_assets.text import clean, counted
 from sf_assets.warehouse.alignment import completeness
 from sf_assets.warehouse.archive import SnapshotRow, read_archive, write_import
-from sf_assets.warehouse.connection import committed, writing
+from sf_assets.warehouse.connection import committed, reading, writing
 from sf_assets.warehouse.load import loaded_rows, record
 from sf_assets.warehouse.rebuild import newest_of
 from sf_assets.warehouse.statements import put_table, run_sql, sql
@@ -82,10 +82,11 @@ class Found:
 
 @dataclass
 class Landed:
-    """What came of a file: the new snapshots, and days that were there already."""
+    """What came of a file: snapshots that are new, those that it gave before, and how many of its
+    totals are of days that have a list."""
 
     new: list[SnapshotRow] = field(default_factory=list)
-    known: int = 0
+    known: list[SnapshotRow] = field(default_factory=list)
     kept: int = 0
 
 
@@ -399,28 +400,9 @@ def land(home: Home, found: Found, wanted: Wanted) -> Landed:
 
     Raises ImportRefused where a day is there already and was not to be replaced.
     """
-    landed = Landed()
     con = found.con
     with writing(home.writable) as warehouse:
-        there = {row.key: row for row in loaded_rows(warehouse, [row.key for row in found.rows])}
-        for row in found.rows:
-            before = there.get(row.key)
-            if before is None:
-                landed.new.append(row)
-            elif _same(before, row):
-                landed.known += 1
-            elif row.attempt == COUNTS_ATTEMPT and before.end_reason != "counts":
-                landed.kept += 1  # a list says more
-            elif before.end_reason == "counts" and row.attempt > before.attempt:
-                landed.new.append(row)
-            elif wanted.replace:
-                landed.new.append(replace(row, attempt=before.attempt + 1))
-            else:
-                whose = "the API has" if not before.imported else f"{before.source} has"
-                raise ImportRefused(
-                    f"{found.source.name}: {whose} {row.key} already; nothing of the file was "
-                    "imported. Add --replace to put it in its place"
-                )
+        landed = _beside(warehouse, found, wanted)
         if landed.new:
             attempts = {row.snapshot_date: row.attempt for row in landed.new}
             put_table(
@@ -432,6 +414,40 @@ def land(home: Home, found: Found, wanted: Wanted) -> Landed:
             accounts = sql("import_list").replace("{profile_digest}", sql("profile_digest"))
             landed.new = write_import(con, home.archive, landed.new, accounts)
             committed(warehouse, "load", lambda: record(warehouse, landed.new))
+    return landed
+
+
+def look(home: Home, found: Found, wanted: Wanted) -> Landed:
+    """What `land` would do, without doing it. Raises ImportRefused as it does."""
+    try:
+        with reading(home.readable) as warehouse:
+            return _beside(warehouse, found, wanted)
+    except (FileNotFoundError, duckdb.Error):  # nothing yet, or of a version before this one
+        return Landed(found.rows)
+
+
+def _beside(warehouse: duckdb.DuckDBPyConnection, found: Found, wanted: Wanted) -> Landed:
+    """Which of the rows are new beside what is loaded."""
+    landed = Landed()
+    there = {row.key: row for row in loaded_rows(warehouse, [row.key for row in found.rows])}
+    for row in found.rows:
+        before = there.get(row.key)
+        if before is None:
+            landed.new.append(row)
+        elif _same(before, row):
+            landed.known.append(before)
+        elif row.attempt == COUNTS_ATTEMPT and before.end_reason != "counts":
+            landed.kept += 1  # a list says more
+        elif before.end_reason == "counts" and row.attempt > before.attempt:
+            landed.new.append(row)
+        elif wanted.replace:
+            landed.new.append(replace(row, attempt=before.attempt + 1))
+        else:
+            whose = "the API has" if not before.imported else f"{before.source} has"
+            raise ImportRefused(
+                f"{found.source.name}: {whose} {row.key} already; nothing of the file is "
+                "imported. Add --replace to put it in its place"
+            )
     return landed
 
 

@@ -187,7 +187,8 @@ def gather(
     status = {
         handle: (now, since)
         for handle, now, since in con.execute(
-            "SELECT s.handle, arg_max(s.lookup_status, s.snapshot_date), max(c.changed_on) "
+            "SELECT s.handle, coalesce(arg_max(s.lookup_status, s.snapshot_date) "
+            "FILTER (s.source = 'api'), 'found'), max(c.changed_on) "
             "FROM main.follower_snapshots AS s LEFT JOIN main.status_changes AS c "
             "ON c.handle = s.handle AND c.relation = 'followers' GROUP BY s.handle"
         ).fetchall()

@@ -62,8 +62,8 @@ def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:
             return list(instance.fetch_materializations(wanted, limit=10).records)
 
     assert events() == []
-    answer = run(*fans, "--everyone", "--replace", "--extend-grid")
-    assert answer.code == 0, answer
+    answer = run(*fans, "--extend-grid")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "nothing new: it is all there")
     assert home.start_date(load_settings()) == date(2026, 10, 1)
     shown = {}
     for record in events():
@@ -122,6 +122,13 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
     answer = run(*fans, "--dry-run")
     assert answer.code == 0
     assert "claims: who is in it followed; nothing of who is not" in answer.out
+    # What stands against it is told before somebody agrees.
+    other = ("import", "fans_2026-10-02.csv", "--handle", "nova", "--relation", "followers")
+    run(*other, "--day", "2026-10-01", "--yes")
+    refused = run(*fans, "--dry-run")
+    assert "fans_2026-10-01.csv: import:fans_2026-10-02 has nova followers" in refused.err
+    run("import", "--remove", "fans_2026-10-02", "--yes")
+    before = contents(tmp_path)
     asked = CliRunner().invoke(main, list(fans), input="n\n")
     assert asked.exit_code == 1
     assert "Import 2 files as fans?" in asked.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from sf_assets.cli.tables import latest_snapshots
 from sf_assets.model import SnapshotKey
 from sf_assets.people.errors import ImportRefused
 from sf_assets.people.land import remove
+from sf_assets.report import gather
 from sf_assets.simulator import ListSpec, ProfileSpec, World
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing_disk import DiskLanding
@@ -23,7 +25,9 @@ from sf_assets.storage.records import Page
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
+from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.rebuild import rebuild
+from sf_assets.warehouse.statements import sql
 from sf_assets.warehouse.verify import verify
 
 from ..homes import fill
@@ -52,13 +56,13 @@ class Month:
 CHURN = "SELECT snapshot_date, account_handle, change, state FROM follower_churn WHERE handle = ?"
 
 
-def month_of(root: Path, spec: ListSpec) -> Month:
+def month_of(root: Path, spec: ListSpec, days: Sequence[date] = DAYS) -> Month:
     world = World([ProfileSpec("nova", spec)], epoch=FIRST - timedelta(days=30), seed=3)
     home = Home(root)
     landing = DiskLanding(home.landing)
     landed, month = [], Month({}, set())
     before: dict[str, datetime] = {}
-    for day in DAYS:
+    for day in days:
         answer = world.page("nova", "followers", day, page_size=10_000)
         month.pages[day] = world.page_json(answer, "followers", day)
         log = landing.open(SnapshotKey(day, "nova", "followers"))
@@ -79,7 +83,7 @@ def month_of(root: Path, spec: ListSpec) -> Month:
         month.followed |= {(day, handle): when for handle, when in now.items()}
         before = now
     rows, failures = load(lambda: writing(home.warehouse), home.archive, landed)
-    assert (len(rows), failures) == (30, [])
+    assert (len(rows), failures) == (len(days), [])
     with writing(home.warehouse) as con:
         derive(con, home.archive)
         month.churn = set(con.execute(CHURN, ["nova"]).fetchall())
@@ -95,7 +99,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Month:
 @pytest.fixture(scope="module")
 def capped(tmp_path_factory: pytest.TempPathFactory) -> Month:
     spec = ListSpec(size=300, gain=0.01, loss=0.01, cap=100)
-    return month_of(tmp_path_factory.mktemp("capped"), spec)
+    return month_of(tmp_path_factory.mktemp("capped"), spec, DAYS[:15])
 
 
 def pages(month: Month, day: date) -> str:
@@ -110,21 +114,20 @@ def rows(month: Month, day: date) -> str:
     )  # fmt: skip
 
 
-def table(month: Month, day: date, *, sort: bool = False) -> str:
+def table(month: Month, day: date, *, ids: bool = True, sort: bool = False) -> str:
     out = io.StringIO()
     write_row = csv.writer(out).writerow
+    some = ("handle", "platformUserId", "displayName") if ids else ("handle",)
     if day == DAYS[0]:
-        write_row(["username", "user_id", "full name", "snapshot_date"])
-    people = [
-        (one["handle"], one["platformUserId"], one["displayName"], day) for one in month.people(day)
-    ]
+        write_row([*("username", "user_id", "full name")[: len(some)], "snapshot_date"])
+    people = [(*(one[name] for name in some), day) for one in month.people(day)]
     for one in sorted(people) if sort else people:
         write_row(one)
     return out.getvalue()
 
 
 def usernames(month: Month, day: date) -> str:
-    return "\n".join(one["handle"] for one in month.people(day))
+    return table(month, day, ids=False)
 
 
 def export(month: Month, day: date) -> str:
@@ -197,7 +200,7 @@ def test_a_month_that_is_imported_gives_the_churn_that_the_api_gave(
 
 def test_the_newest_part_proves_what_the_api_s_window_proved(capped: Month, tmp_path: Path) -> None:
     importer = Importer(Home(tmp_path / "home"))
-    for day in DAYS:
+    for day in capped.pages:
         path = write(tmp_path / f"{day}.json", rows(capped, day))
         importer.add(path, day, window=True, total=capped.total(day))
     churn = set(importer.rows(CHURN, "nova"))
@@ -264,6 +267,11 @@ def test_what_nobody_vouches_for_changes_no_claim_of_the_lists_around_it(
         "SELECT losses FROM comparisons WHERE snapshot_date = ? AND relation = 'followers'", when
     )
     assert compared == ("baseline" if day == 1 else "unusable")
+    shown = home.rows("SELECT account_handle[4:] FROM followers_on('nova', ?)", when)
+    assert {n for (n,) in shown} == set("714" if day == 1 else "89271")
+    assert home.rows("SELECT count(*) FROM list_days WHERE snapshot_date = ?", when) == [
+        (3 if day == 1 else 0,)
+    ]
 
 
 def test_who_was_in_a_list_and_is_not_among_everyone_has_left(
@@ -377,7 +385,7 @@ def test_rows_without_a_name_may_be_anybody(tmp_path: Path) -> None:
 def test_the_same_file_twice_is_nothing_new(home: Importer, tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", names(6, 1))
     assert len(home.add(path, on(1)).new) == 1
-    assert (home.add(path, on(1)).new, home.add(path, on(1)).known) == ([], 1)
+    assert (home.add(path, on(1)).new, len(home.add(path, on(1)).known)) == ([], 1)
     with pytest.raises(ImportRefused, match="import:old has nova followers 2026-11-01 already"):
         home.add(write(path, names(6, 2)), on(1))
     assert len(home.add(path, on(1), replace=True).new) == 1
@@ -497,6 +505,18 @@ def test_who_followed_again_does_not_keep_the_old_time(tmp_path: Path) -> None:
         "SELECT first_seen, CAST(followed_at AT TIME ZONE 'UTC' AS DATE), start_kind "
         "FROM memberships WHERE account_id = '@al' ORDER BY ALL"
     ) == [(on(1), date(2026, 1, 2), "baseline"), (on(4), on(4), "gained")]
+
+
+def test_a_total_does_not_say_that_a_profile_is_open_again(home: Importer, tmp_path: Path) -> None:
+    told = Told(13, "nova", status="private").land(DiskLanding(home.home.landing))
+    load(lambda: writing(home.home.warehouse), home.home.archive, [told])
+    home.add_counts(write(tmp_path / "c.csv", "day,followers\n2026-11-14,5\n"))
+    ((_, usable, _, _, last, status),) = home.rows(sql("alert_stale"))
+    assert (usable, last, status) == (on(12), on(13), "private")
+    with writing(home.home.warehouse) as con:
+        assert [one.status for one in gather(con).handles] == ["private"]
+    publish(home.home)
+    assert latest_snapshots(home.home)["followers", "nova"]["status"] == "private"
 
 
 COUNTS = 'Date,Followers,Following\n2026-11-09,"1,200",7\n2026-11-10,1210,\n2026-11-11,1220,8\n'

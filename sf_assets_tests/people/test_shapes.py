@@ -366,7 +366,8 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "a.csv, line 3: '03/04/2026' is one of two days"),
     "no list in JSON": (dumped([]), "a.json|some.json: there is no row in it"),
     "null": (dumped(None), "some.json: the file is empty"),
-    "JSON without end": (told("[" * 5000 + "]" * 5000, "a.json"), "a.json: its lists are nested too deeply"),
+    "JSON without end": (
+        told("[" * 5000 + "]" * 5000, "a.json"), "a.json: its lists are nested too deeply"),
     "a zip with damage": (
         lambda folder: damaged(zipped(folder)), "TikTok_Data.zip: it is a broken zip"),
     "gzip with damage": (
