@@ -20,7 +20,7 @@ from sf_assets.model import Relation, SnapshotKey
 from sf_assets.people.days import parse_days
 from sf_assets.people.errors import ImportRefused
 from sf_assets.people.read import Source, read
-from sf_assets.people.shapes import FIELDS, NAMES, ColumnMap, Shape, find, plain_name
+from sf_assets.people.shapes import FIELDS, NAMES, SAMPLE, ColumnMap, Shape, find, plain_name
 from sf_assets.storage.home import Home
 from sf_assets.text import clean, counted
 from sf_assets.warehouse.alignment import completeness
@@ -35,8 +35,6 @@ Order = Literal["newest", "oldest"]
 # What an import counts as beside readings of the API, whose attempts begin at 1: less than any of
 # them, and totals alone as less than a list.
 LIST_ATTEMPT, COUNTS_ATTEMPT = -1_000_000, -2_000_000
-# So many records tell what a file is like.
-_SAMPLE = 500
 _SHOWN = 3
 # What is wrong with the first such line of import_facts.sql.
 _WRONG = {
@@ -231,7 +229,7 @@ def _scratch(con: duckdb.DuckDBPyConnection) -> Path:
 
 
 def _records(
-    con: duckdb.DuckDBPyConnection, source: Source, which: str = f"LIMIT {_SAMPLE}"
+    con: duckdb.DuckDBPyConnection, source: Source, which: str = f"LIMIT {SAMPLE}"
 ) -> list[Any]:
     rows = con.execute(f"SELECT record FROM records {which}").fetchall()
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 FIELDS = tuple(NAMES)
 HANDLE_NAMES = frozenset(NAMES["handle"])
+# So many rows tell what a list is like.
+SAMPLE = 500
 # Objects that a row keeps an account in, and what they are called where they have its counts.
 _COUNTS = ("stats", "statsv2", "metrics", "authorstats", "userstats")
 _OF_COUNTS = ("followers", "following", "posts")
@@ -71,7 +73,6 @@ class Shape:
     layout: str
     rows: str | None
     fields: dict[str, str]
-    unused: list[str] = field(default_factory=list)
     total: str | None = None
     more: str | None = None
     newest_first: bool = False
@@ -136,9 +137,9 @@ def find(sample: Sequence[Any], relation: str, mapping: ColumnMap | None, name: 
                 f"{name}: no column with usernames or profile addresses; there are "
                 f"{', '.join(keys) or 'none'}. Name it with --map mapping.yaml"
             )
-        return _shape("rows", None, fields, sample)
+        return Shape("rows", None, fields)
     path = _list_of(lists, relation, name)
-    rows = lists[path]
+    rows = lists[path][:SAMPLE]
     if not rows:
         raise ImportRefused(f"{name}: its list of {relation} is empty")
     fields = {"handle": "$"} if isinstance(rows[0], str) else _fields(rows, relation)
@@ -147,19 +148,10 @@ def find(sample: Sequence[Any], relation: str, mapping: ColumnMap | None, name: 
     total = _named(around, (_PAGES.get(plain_name(last), ""),))
     more = _named(around, ("hasmore", "hasnextpage"))
     if total is not None:
-        return _shape("saved pages", path, fields, rows, total, more, newest_first=True)
+        return Shape("saved pages", path, fields, total, more, newest_first=True)
     of_tiktok = {plain_name(key) for row in rows[:1] if isinstance(row, dict) for key in row}
     layout = "TikTok export" if of_tiktok == {"date", "username"} else "rows in a list"
-    return _shape(layout, path, fields, rows, None, more)
-
-
-def _shape(
-    layout: str, rows: str | None, fields: dict[str, str], sample: Sequence[Any],
-    total: str | None = None, more: str | None = None, *, newest_first: bool = False,
-) -> Shape:  # fmt: skip
-    used = set(fields.values())
-    unused = sorted({path for row in sample for path, _ in _leaves(row)} - used)
-    return Shape(layout, rows, fields, unused, total, more, newest_first)
+    return Shape(layout, path, fields, None, more)
 
 
 def _flat(pointer: str, record: Any) -> str:
