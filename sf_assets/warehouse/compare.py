@@ -83,9 +83,22 @@ class _Today:
     def order(self) -> bool:
         return self.claims.order
 
+    @property
+    def tells_places(self) -> bool:
+        """Whether the order says where somebody without ids stood: few are in order by chance."""
+        return self.order and self.over.chain >= HOLE_SIZE
+
+    @property
+    def swapped(self) -> bool:
+        """Whether handles without ids may have passed on: out of order, one stands elsewhere in a
+        list that kept most of its order, or is too short to tell."""
+        if self.order or HOLE_SIZE <= self.over.chain < self.over.common / 2:
+            return False
+        return bool(np.any(self.found.by_handle & ~self.over.in_chain))
+
     def gap_of_entries(self, entries: Ints) -> Ints:
         """Between which two accounts of the chain each of these entries stands."""
-        if not self.order:
+        if not self.tells_places:
             return np.zeros(len(entries), dtype=np.int64)
         return np.searchsorted(np.flatnonzero(self.over.in_chain), entries, side="right")
 
@@ -98,12 +111,16 @@ class _Today:
     def last_gap_of(self, accounts: Ints) -> Ints:
         """Between which two accounts of the chain each of these stood in the last list that showed
         it: anywhere, where that was a list without order."""
+        if not self.tells_places:
+            return np.zeros(len(accounts), dtype=np.int64)
         gaps = self.gap_of_accounts(accounts)
-        return np.where(self.seen_shuffled(accounts), ANYWHERE, gaps) if self.order else gaps
+        return np.where(self.seen_shuffled(accounts), ANYWHERE, gaps)
 
     def seen_shuffled(self, accounts: Ints) -> Bools:
-        """Which of these accounts, not listed, were last seen in a list without order."""
-        days = [reading.day for reading in self.series.readings if reading.shuffled]
+        """Which of these accounts, not listed, were last seen in a list without order that gave
+        nobody a place."""
+        readings = self.series.readings
+        days = [r.day for n, r in enumerate(readings) if r.shuffled and _established(readings[:n])]
         last = self.rows["last"][accounts]
         if self.before is not None:
             last = np.where(self.rows["present"][accounts], self.before.day, last)
@@ -112,7 +129,7 @@ class _Today:
     def unnamed_beside(self, accounts: Ints) -> Bools:
         """Of which of these, not listed, the list may show the entry without any name."""
         unnamed = self.listing.unnamed
-        if not self.order:
+        if not self.tells_places:
             return np.full(len(accounts), len(unnamed) > 0)
         gaps = np.searchsorted(np.flatnonzero(self.over.in_chain), unnamed, side="left")
         return np.isin(self.last_gap_of(accounts), [*gaps, ANYWHERE] if len(gaps) else gaps)
@@ -296,7 +313,8 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         moved = _has_moved(today, entries, accounts, away | waiting)
         # Where no place says whether they ever left; a few alone are in order by chance.
         alone = not today.order and np.count_nonzero(away) < HOLE_SIZE
-        sure = away & ~moved & (alone | np.isnan(rows["place"][accounts]))
+        placeless = np.isnan(rows["place"][accounts])
+        sure = (away | waiting) & ~moved & ((away & alone) | placeless)
         sure &= _surely_left(rows, accounts)
         moved |= sure
         _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
@@ -305,8 +323,10 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         back = away & moved
         unclear = np.zeros(len(entries), dtype=bool)
         unclear[back] = _may_have_been_there(today, entries[back], gone)
+        # Where the list without order that showed it last had it already, nobody knows.
+        unclear |= back & ~lost & today.seen_shuffled(accounts)
         if today.claims.gains != "all":
-            unclear |= sure & (entries >= today.over.front)
+            unclear |= sure & away & (entries >= today.over.front)
         _start(today, entries[back & ~unclear], Start.returned)
         # It left; on which day it came again, nobody can tell.
         series.confirm_losses(accounts[unclear], Proof.order, day)
@@ -509,6 +529,11 @@ def _keep_places(today: _Today) -> None:
         # Who stands elsewhere came back, nobody knows when: it gets a place with the next list.
         new_place = ~today.over.in_chain[entries]
         places = np.full(len(entries), np.nan)
+    if not (today.order or _established(series.readings)):
+        # Who came back on such a day: the place it gets is not the one in which it stood.
+        undecided = rows["undecided"][accounts] > 0
+        new_place |= undecided
+        places = np.where(undecided, np.nan, places)
     rows["place"][accounts[new_place]] = places[new_place]
     rows["changed"][accounts[new_place]] = True
     handles = today.listing.handle[entries]
@@ -561,6 +586,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         away = np.ones(len(rows), dtype=bool)
         away[found.account[found.account >= 0]] = False
         unclear |= namesakes(rows, away, listing, entries) >= 0
+        unclear |= (kinds == 0) & today.swapped
         start = np.where(unclear, Start.revealed, Start.gained)
     else:
         start = np.full(len(entries), Start.revealed)
@@ -650,6 +676,7 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     )
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
     blocked |= today.unnamed_beside(gone)
+    blocked |= ~(rows["number"][gone] | rows["sec"][gone]) & today.swapped
     proof = (
         np.where(today.shows_all, Proof.exhaustive, 0)
         + np.where(by_order, Proof.order, 0)

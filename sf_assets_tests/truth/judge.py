@@ -150,6 +150,14 @@ class _Judge:
             bottom += 1
         return bottom - top + 1 < 4
 
+    def _back_in_its_place(self, person: str, seen: ListDay) -> bool:
+        """Whether the next list that shows a person again puts it where it stood."""
+        above = set(seen.people[: seen.people.index(person)])
+        for each in self.usable:
+            if each.day > seen.day and person in each.people:
+                return not above & set(each.people[each.people.index(person) :])
+        return False
+
     def _kept_back(self) -> Iterator[str]:
         """Losses and gains that the lists prove, and that are not told."""
         world, key = self.world, self.key
@@ -172,6 +180,8 @@ class _Judge:
                 if person in here or world.follows(key, person, current.day):
                     continue
                 if len(later) < LATER_LISTS or any(person in each.people for each in later):
+                    continue
+                if self._back_in_its_place(person, previous):
                     continue
                 lists = range(at, at + 1 + LATER_LISTS)
                 whole = all(
