@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from sf_assets.cli.tables import latest_snapshots
+from sf_assets.defs.growth import describe
 from sf_assets.model import SnapshotKey
 from sf_assets.people.errors import ImportRefused
 from sf_assets.people.land import remove
@@ -147,8 +150,8 @@ Writes = Callable[[Month, date], str]
 NEWEST: dict[str, Any] = {"everyone": True, "order": "newest"}
 
 # What is written of each day, what is said of it, and what of the API's churn comes back: all, the
-# losses of who did not come back, most of it and nothing else, or nothing. The count of changes that
-# are the same stands in docs/import.md.
+# losses of who did not come back, most of it and nothing else, or nothing. How many
+# changes are the same stands in docs/import.md.
 ROUND_TRIPS: dict[str, tuple[Writes, dict[str, Any], str, int]] = {
     "saved pages": (pages, {"everyone": True}, "all", 209),
     "rows with ids": (rows, NEWEST, "all", 209),
@@ -541,6 +544,12 @@ def test_totals_alone_are_growth_without_a_word_about_people(
     assert home.churn() == churn
     assert home.rows("SELECT count(*) FROM followers_on('nova', '2026-11-10')") == [(0,)]
     assert home.add_counts(tmp_path / "blade.csv").new == []
+    with writing(home.home.warehouse) as con:
+        shown = describe(con, [on(10)])[on(10)]
+    assert (
+        "lighter" in base64.b64decode(re.split("[,)]", str(shown["top_movers"].value))[-2]).decode()
+    )
+    assert "counts" in str(shown["by_handle"].value)
     # Who came is compared with the list before, and so is the total; not with that of day 14.
     told = Told(15, "nova", (6, 8, 9, 2, 7, 1), total=6).land(DiskLanding(home.home.landing))
     load(lambda: writing(home.home.warehouse), home.home.archive, [told])
