@@ -163,13 +163,14 @@ def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
 
 
 def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
-    """(relation, handle) -> the latest snapshot's day, status, counts and completeness."""
+    """(relation, handle) -> the latest snapshot's day, status, counts and completeness; an imported
+    one only where the API has none."""
     try:
         with reading(home.readable) as con:
             rows = con.execute(
                 "SELECT relation, handle, snapshot_date, lookup_status, listed, reported_total, "
-                "completeness FROM snapshots QUALIFY row_number() OVER "
-                "(PARTITION BY relation, handle ORDER BY snapshot_date DESC) = 1"
+                "completeness FROM snapshots QUALIFY row_number() OVER (PARTITION BY relation, "
+                "handle ORDER BY source = 'api' DESC, snapshot_date DESC) = 1"
             ).fetchall()
     except FileNotFoundError:
         return {}

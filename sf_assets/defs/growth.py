@@ -74,20 +74,25 @@ def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date,
         return {}
     rows: dict[date, list[Any]] = defaultdict(list)
     totals: dict[str, dict[date, int | None]] = defaultdict(dict)
+    counted: dict[str, list[date]] = defaultdict(list)
     for day, handle, total, *more in con.execute(
         "SELECT snapshot_date, handle, followers_total, followers_net, followers_gained, "
-        "followers_lost, followers_lost_provisional, followers_unknown, completeness "
-        "FROM main.follower_growth "
+        "followers_lost, followers_lost_provisional, followers_unknown, "
+        "CASE WHEN s.end_reason = 'counts' THEN 'counts' ELSE g.completeness END "
+        "FROM main.follower_growth AS g LEFT JOIN main.follower_snapshots AS s "
+        "USING (handle, snapshot_date) "
         "WHERE snapshot_date BETWEEN ? AND ? "
         "ORDER BY snapshot_date, abs(followers_net) DESC NULLS LAST, handle",
         [min(days) - timedelta(days=LOOK_BACK - 1), max(days)],
     ).fetchall():
         rows[day].append((handle, total, *more))
         totals[handle][day] = total
+        if more[-1] == "counts":
+            counted[handle].append(day)
     all_rows = con.execute("SELECT count(*) FROM main.follower_growth").fetchall()[0][0]
     described = {day: _of_day(day, rows[day], totals, all_rows) for day in days}
     newest = max(days)
-    picture = top_movers(totals, newest)
+    picture = top_movers(totals, newest, counted)
     if picture is not None:
         described[newest] = {"top_movers": picture, **described[newest]}
     return described
@@ -125,11 +130,14 @@ def _figure(value: int | None, sign: str = "") -> str:
 
 
 def top_movers(
-    totals: Mapping[str, Mapping[date, int | None]], day: date
+    totals: Mapping[str, Mapping[date, int | None]],
+    day: date,
+    counted: Mapping[str, Sequence[date]],
 ) -> dg.MetadataValue | None:
     """A picture of the handles whose totals moved most in the last days, or None.
 
-    Chosen by accounts, drawn in percent: else one large profile would flatten all others.
+    Days in `counted`, of which only the total is known, are drawn lighter. Chosen by accounts,
+    drawn in percent: else one large profile would flatten all others.
     """
     days = _days_up_to(day)
     moved: dict[str, int] = {}
@@ -153,6 +161,7 @@ def top_movers(
         # Read on white and on Dagster's dark theme alike.
         css=chart_css("#8a8a86", "rgba(128,128,128,.25)", COLOURS),
         unit=" %",
+        lighter=counted,
     )
     said = f"Followers since {days[0]} in percent: the handles that moved most"
     return dg.MetadataValue.md(f"{said}.\n\n{as_markdown_image(svg, said)}")

@@ -82,7 +82,10 @@ def snapshot_event(
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
         "completeness": dg.MetadataValue.text(row.completeness),
+        "source": dg.MetadataValue.text(row.source),
     }
+    if row.imported_file is not None:
+        metadata["imported_file"] = dg.MetadataValue.text(row.imported_file)
     if row.end_reason not in (None, "exhausted"):
         metadata["end_reason"] = dg.MetadataValue.text(str(row.end_reason))
     metadata["listed"] = dg.MetadataValue.int(row.listed)

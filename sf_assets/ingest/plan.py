@@ -90,7 +90,7 @@ class Rules:
         """
         row = self.known.loaded.get(key)
         best = landed.to_load if landed else None
-        settled = landed.settled if landed else row is not None
+        settled = landed.settled if landed else row is not None and not row.imported
         refusal = self._refusal(key, landed)
         if refusal is None and (self.refresh or not settled):
             return self._to_read(key, landed)

@@ -10,7 +10,7 @@ import base64
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -45,6 +45,7 @@ text { stroke: none; fill: INK; font: 11px system-ui, sans-serif; }
 .horizontal .axis.y .guide.line, .vertical .axis.x .guide.line { opacity: 0; }
 .line-graph .series path { fill: none; stroke-width: 2.2; stroke-linecap: round; stroke-linejoin: round; }
 .bar-graph .rect, .stackedbar-graph .rect { stroke-width: 0; }
+.lighter { opacity: .4; }
 """  # noqa: E501
 
 
@@ -72,10 +73,12 @@ def draw(
     css: str = "",
     y_from_zero: bool = False,
     unit: str = "",
+    lighter: Mapping[str, Collection[date]] | None = None,
 ) -> str:
     """A chart as SVG text: `kind` is a class of pygal, `labels` are days, one value a day.
 
-    Without `css` it is to be styled by the page it stands in, with `chart_css`.
+    Without `css` it is to be styled by the page it stands in, with `chart_css`. `lighter` names
+    the days whose values are drawn lighter, and so are the lines that lead there.
     """
     pygal = _pygal()
     every = max(1, -(-len(labels) // max(3, width // 110)))
@@ -109,9 +112,18 @@ def draw(
     chart.x_labels = [f"{day:%b} {day.day}" for day in labels]
     if not unit:
         chart.y_labels = _whole_numbers(kind, series)
-    for name, values in series.items():
-        chart.add(name, list(values))
+    pale: list[tuple[int, list[float | None]]] = []
+    for number, (name, values) in enumerate(series.items()):
+        days = [day in (lighter or {}).get(name, ()) for day in labels]
+        chart.add(name, [None if light else v for v, light in zip(values, days, strict=True)])
+        if any(days):
+            near = [any(days[max(0, at - 1) : at + 2]) for at in range(len(days))]
+            pale.append((number, [v if one else None for v, one in zip(values, near, strict=True)]))
+    for _, values in pale:
+        chart.add(None, values)  # without a name it is not in the legend
     svg = str(chart.render(is_unicode=True))
+    for at, (number, _) in enumerate(pale, start=len(series)):
+        svg = svg.replace(f"serie-{at} color-{at}", f"serie-{at} color-{number} lighter")
     # pygal's own styles, scripts, tooltips and links to its pages are no part of our pictures.
     svg = _NOT_OURS.sub("", svg).replace(' id=""', "", 1)
     svg = re.sub(r"\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", svg)

@@ -78,7 +78,13 @@ class Handle:
     @property
     def completeness(self) -> dict[str, int]:
         seen = self.series("completeness")
-        return {kind: seen.count(kind) for kind in ("complete", "window", "none", "missing")}
+        kinds = ("complete", "window", "none", "counts", "missing")
+        return {kind: seen.count(kind) for kind in kinds}
+
+    @property
+    def counted(self) -> list[date]:
+        """Days of which only the total is known; charts show them lighter."""
+        return [day for day, one in self.by_day.items() if one.completeness == "counts"]
 
     def sparkline(self, width: int = 110, height: int = 24) -> list[str]:
         """Points of the totals, one text an unbroken stretch of days; a day alone is a dot."""
@@ -174,14 +180,17 @@ def gather(
     for handle, day, *figures in con.execute(
         "SELECT handle, snapshot_date, followers_total, followers_net, followers_gained, "
         "followers_lost, followers_lost_provisional, followers_unknown, net_unexplained, "
-        "coalesce(completeness, 'missing') FROM main.follower_growth WHERE snapshot_date >= ?",
+        "CASE WHEN s.end_reason = 'counts' THEN 'counts' ELSE coalesce(g.completeness, 'missing') "
+        "END FROM main.follower_growth AS g LEFT JOIN main.follower_snapshots AS s "
+        "USING (handle, snapshot_date) WHERE snapshot_date >= ?",
         [span[0]],
     ).fetchall():
         by_handle[handle][day] = Day(*figures)
     status = {
         handle: (now, since)
         for handle, now, since in con.execute(
-            "SELECT s.handle, arg_max(s.lookup_status, s.snapshot_date), max(c.changed_on) "
+            "SELECT s.handle, coalesce(arg_max(s.lookup_status, s.snapshot_date) "
+            "FILTER (s.source = 'api'), 'found'), max(c.changed_on) "
             "FROM main.follower_snapshots AS s LEFT JOIN main.status_changes AS c "
             "ON c.handle = s.handle AND c.relation = 'followers' GROUP BY s.handle"
         ).fetchall()

@@ -110,6 +110,19 @@ class Home:
         # What came before stays in the warehouse; only Dagster's grid forgets it.
         return max(start, settings.day() - timedelta(days=settings.grid_days - 1))
 
+    def begin_earlier(self, settings: Settings, day: date) -> None:
+        """Let the grid begin on a day, where it begins later; for lists that were imported.
+
+        Raises SettingsError where a setting says where it begins.
+        """
+        if day >= self.start_date(settings):
+            return
+        name = "SF_ASSETS_GRID_DAYS" if settings.grid_days else "SF_ASSETS_START_DATE"
+        if settings.grid_days or settings.start_date:
+            raise SettingsError(f"{name} says where the grid begins; change it to show {day}")
+        marker = {**(self._read_marker() or {}), "start_date": day.isoformat()}
+        write_atomically(self.marker, json.dumps(marker) + "\n")
+
     def ensure(self, settings: Settings) -> Home:
         """Make the home on first use; return it.
 

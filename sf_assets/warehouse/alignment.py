@@ -45,9 +45,10 @@ def completeness(
     """How much of a list a snapshot shows.
 
     `complete`: read to its end and within max(2, 0.5 %) of the reported total, or no usable total
-    is reported; an empty list only where the total is 0. `window`: found, anything less.
+    is reported; an empty list only where the total is 0. `window`: found, anything less. `none`: no
+    list, also where nothing but its total is known.
     """
-    if lookup_status != "found":
+    if lookup_status != "found" or end_reason == "counts":
         return "none"
     if end_reason != "exhausted":
         return "window"
@@ -100,20 +101,24 @@ def claims(
     listed_before: int,
     common: int,
     chain: int,
+    ordered: bool = True,
 ) -> Claims:
     """What the comparison of two usable snapshots allows to claim.
 
     `shows_all`, `showed_all`: whether the current and the previous list are exhaustive. `listed`
     and `listed_before` are their accounts, `common` those in both whose positions are known,
-    `chain` those of them that kept their order.
+    `chain` those of them that kept their order. `ordered`: whether the order of both may be that of
+    the follows.
     """
     if common == 0 and listed > 0 and listed_before > 0:
         return Claims("none", "none", False, "The lists have no account in common.")
-    order = common > 1 and chain >= MIN_ORDER_AGREEMENT * common
+    order = ordered and common > 1 and chain >= MIN_ORDER_AGREEMENT * common
     losses: Literal["all", "window", "none"] = "all" if shows_all else "window" if order else "none"
     gains: Literal["all", "front", "none"] = "all" if showed_all else "front" if order else "none"
     if order:
         proofs = ["The common accounts kept their order"]
+    elif not ordered:
+        proofs = ["One of the lists does not have the order of the follows"]
     elif common == 1:
         proofs = ["One common account is in any order"]
     elif common:
@@ -190,7 +195,12 @@ class Alignment:
 
 
 def align(
-    previous: Floats, remembered: Floats, known: Floats, *, established: bool = False
+    previous: Floats,
+    remembered: Floats,
+    known: Floats,
+    *,
+    established: bool = False,
+    ordered: bool = True,
 ) -> Alignment:
     """Lay the current list over the previous one and give every account its place.
 
@@ -205,7 +215,8 @@ def align(
     who keep theirs, or are not in the list, and the new ones, both rising.
 
     `established`: the list before was in order. Then a list that contradicts this order is not
-    followed: it is shuffled today, and the next one is laid over the order as it was.
+    followed: it is shuffled today, and the next one is laid over the order as it was. So is
+    one that is not `ordered`.
     """
     count = len(previous)
     common = np.flatnonzero(~np.isnan(previous))
@@ -222,7 +233,7 @@ def align(
         below = chain[np.searchsorted(chain, index[: last + 1], side="left")]
         ceiling[first:], floor[: last + 1] = previous[above], previous[below]
         front, horizon = first, float(previous[last])
-    if established and len(chain) < MIN_ORDER_AGREEMENT * len(common):
+    if established and not (ordered and len(chain) >= MIN_ORDER_AGREEMENT * len(common)):
         ceiling[:], floor[:] = np.inf, -np.inf
         places = np.where(np.isnan(previous), remembered, previous)
         return Alignment(

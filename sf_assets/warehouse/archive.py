@@ -12,7 +12,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,14 @@ class SnapshotRow:
     attempt: int
     archive_file: str
     damaged_fields: int = 0
+    source: str = "api"
+    ordered: bool = True
+    imported_file: str | None = None
+
+    @property
+    def imported(self) -> bool:
+        """Whether it came from a file of somebody's."""
+        return self.source != "api"
 
     @property
     def key(self) -> SnapshotKey:
@@ -132,21 +140,11 @@ def write_batch(
                 _row(raw, f"{folder.name}/{name}")
                 for raw in con.execute(sql("staged_rows")).fetchall()
             ]
-            if is_remote(root):
-                # An object is whole or absent: it is made here and put there in one step.
-                made = Path(scratch) / name
-                _copy(con, batch, files, rows, made)
-                put(made, folder / name)
-                return rows
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial = folder / f".{name}.partial"
-            try:
-                _copy(con, batch, files, rows, partial)
-                _make_durable(partial)
-                partial.replace(folder / name)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+            attempts = [
+                to_json(paid) for landed in batch for paid in paid_for(landed.key, landed.attempts)
+            ]
+            accounts = _accounts_of(con, batch, files)
+            _write(folder / name, lambda path: _copy(con, accounts, rows, attempts, path))
     except duckdb.OutOfMemoryException:
         # Not everything can be spilled.
         if memory is None:
@@ -157,14 +155,44 @@ def write_batch(
     return rows
 
 
-def _copy(
-    con: duckdb.DuckDBPyConnection,
-    batch: Sequence[Landed],
-    files: Sequence[str],
-    rows: Sequence[SnapshotRow],
-    target: Path,
-) -> None:
-    """The accounts in `kept`, with all that the pages say of them, as Parquet."""
+def write_import(
+    con: duckdb.DuckDBPyConnection, root: Path, rows: Sequence[SnapshotRow], accounts: str
+) -> list[SnapshotRow]:
+    """Archive imported snapshots with the accounts that a query on `con` has, in one file.
+
+    Returns the rows with the name of the file.
+    """
+    folder = root / f"day={min(row.snapshot_date for row in rows).isoformat()}"
+    name = f"{uuid.uuid4().hex[:12]}.parquet"
+    rows = [replace(row, archive_file=f"{folder.name}/{name}") for row in rows]
+    _write(folder / name, lambda path: _copy(con, accounts, rows, [], path))
+    return rows
+
+
+def _write(target: Path, copy: Callable[[Path], None]) -> None:
+    """A new file, whole or absent."""
+    if is_remote(target):
+        # An object is whole or absent: it is made here and put there in one step.
+        with tempfile.TemporaryDirectory() as scratch:
+            made = Path(scratch) / target.name
+            copy(made)
+            put(made, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        copy(partial)
+        _make_durable(partial)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _accounts_of(
+    con: duckdb.DuckDBPyConnection, batch: Sequence[Landed], files: Sequence[str]
+) -> str:
+    """A query for the accounts in `kept`, with all that the pages say of them."""
     listed = []
     for relation in RELATIONS:
         own = [
@@ -174,23 +202,32 @@ def _copy(
         if own:
             con.execute(f"SET VARIABLE {relation}_files = ?", [own])
             listed.append(f"({sql(f'listed_{relation}')})")
-    described = json.dumps(
-        {
-            "format": ARCHIVE_FORMAT,
-            "snapshots": [_to_json(row) for row in rows],
-            "attempts": [
-                to_json(paid) for landed in batch for paid in paid_for(landed.key, landed.attempts)
-            ],
-        }
-    )
-    con.execute(
-        "COPY (SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
+    return (
+        "SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
         "l.* EXCLUDE (series, place_read), "
         f"{sql('profile_digest')} AS profile_digest "
         f"FROM ({' UNION ALL BY NAME '.join(listed)}) AS l "
         "JOIN kept AS k ON k.series = l.series AND k.place_read = l.place_read "
-        "JOIN finished AS f ON f.series = l.series) "
-        f"TO {quoted(target)} "
+        "JOIN finished AS f ON f.series = l.series"
+    )
+
+
+def _copy(
+    con: duckdb.DuckDBPyConnection,
+    accounts: str,
+    rows: Sequence[SnapshotRow],
+    attempts: Sequence[dict[str, Any]],
+    target: Path,
+) -> None:
+    described = json.dumps(
+        {
+            "format": ARCHIVE_FORMAT,
+            "snapshots": [_to_json(row) for row in rows],
+            "attempts": attempts,
+        }
+    )
+    con.execute(
+        f"COPY ({accounts}) TO {quoted(target)} "
         f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
         f"KV_METADATA {{{METADATA_KEY}: {quoted(described)}}})"
     )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sf_assets.storage.object_store import pattern_of
 from sf_assets.warehouse.alignment import usable_total
-from sf_assets.warehouse.compare import advance
+from sf_assets.warehouse.compare import advance, leave_out
 from sf_assets.warehouse.series import (
     ACCOUNT,
     NO_ENTRY,
@@ -47,6 +47,8 @@ class Snapshot(NamedTuple):
     lookup_status: str
     until_known: bool
     damaged_fields: int
+    ordered: bool
+    partial: bool
     path: str
 
     @property
@@ -129,7 +131,11 @@ class Chunk:
             low, high = np.searchsorted(of_series, [number, number + 1])
             series = Series(*names[number], known[low:high], readings.get(number, []))
             for listing in sorted(listings, key=lambda at: self._snapshots[at].snapshot_date):
-                advance(series, self._listing(listing, columns, facts))
+                shown = self._listing(listing, columns, facts)
+                if self._snapshots[listing].partial and series.before is not None:
+                    leave_out(series, shown)
+                else:
+                    advance(series, shown)
             series.number = number
             self._series.append(series)
 
@@ -153,6 +159,7 @@ class Chunk:
             exhaustive=snapshot.exhaustive,
             complete=snapshot.completeness == "complete",
             until_known=snapshot.until_known,
+            ordered=snapshot.ordered,
             total=usable_total(snapshot.listed, snapshot.reported_total),
             unnamed=unnamed,
             facts=facts.get(number, {}),
@@ -253,7 +260,16 @@ def _chunk_table(snapshots: Sequence[Snapshot], number: dict[tuple[str, str], in
         "pages": pa.int32(),
         "comparable": pa.bool_(),
     }
-    names = ("relation", "handle", "snapshot_date", "attempt", "pages", "path", "lookup_status")
+    names = (
+        "relation",
+        "handle",
+        "snapshot_date",
+        "attempt",
+        "pages",
+        "path",
+        "lookup_status",
+        "completeness",
+    )
     rows = [
         {
             "series": number[one.relation, one.handle],
@@ -407,6 +423,7 @@ class _Output:
                 "before": _days(rows["before"]),
                 "undecided": pa.array(np.where(present, rows["undecided"], 0), pa.int8()),
                 "handle_entry": rows["handle_entry"],
+                "time_entry": rows["time_entry"],
             }
         )  # fmt: skip
 

@@ -178,6 +178,15 @@ def advance(series: Series, listing: Listing) -> None:
     _note_comparison(today, before)
 
 
+def leave_out(series: Series, listing: Listing) -> None:
+    """Note a list of which nobody knows what part it is, and which so proves nothing beside others:
+    it is compared only where no list came before."""
+    reason = "Nobody said which part of the list was imported: it is not compared."
+    series.changes.comparisons.append(
+        Comparison(listing.number, NONE, 0, 0, "unusable", "unusable", reason, None, 0)
+    )
+
+
 def _lay_over(series: Series, listing: Listing) -> _Today:
     before = series.before
     found = match(series, listing)
@@ -189,12 +198,15 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
     )  # fmt: skip
     present = known & (rows["present"][found.account] if len(rows) else False)
     places = rows["place"]
-    established = _established(series.readings)
+    # A list that is in no order leaves everybody where one that is in order has them.
+    in_order = any(reading.ordered for reading in series.readings)
+    established = _established(series.readings) or (in_order and not listing.ordered)
     over = align(
         np.where(present, place, np.nan),
         np.where(known & ~present, place, np.nan),
         np.sort(places[~np.isnan(places)]),
         established=established,
+        ordered=listing.ordered,
     )
     if over.renumbered is not None:
         series.renumber(*over.renumbered)
@@ -209,6 +221,7 @@ def _lay_over(series: Series, listing: Listing) -> _Today:
             listed_before=before.listed,
             common=over.common,
             chain=over.chain,
+            ordered=listing.ordered and in_order,
         )
     )
     believe(series, found, over, verdict.order, before is None or not before.shuffled)
@@ -244,9 +257,10 @@ def _forget_order(series: Series, found: Match) -> None:
 
 
 def _established(readings: list[Reading]) -> bool:
-    """Whether the last of these is in order with those before it: a next one that is not does not
-    give anybody a place."""
-    return bool(readings) and readings[-1].agreement is not None and not readings[-1].shuffled
+    """Whether the last of these that may be in order is so with those before it: a next one that is
+    not does not give anybody a place."""
+    last = next((reading for reading in reversed(readings) if reading.ordered), None)
+    return last is not None and last.agreement is not None and not last.shuffled
 
 
 def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:
@@ -293,7 +307,9 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     before_today = rows["present"][accounts]
     away = ~before_today
     waiting = before_today & (rows["undecided"][accounts] > 0)
-    order = today.order or (today.over.common == 0 and _among_themselves(today, entries[away]))
+    order = today.order or (
+        today.over.common == 0 and today.listing.ordered and _among_themselves(today, entries[away])
+    )
     # Where the list without order that showed somebody last had it, nobody knows.
     placeless = np.isnan(rows["place"][accounts]) | (away & today.seen_shuffled(accounts))
     moved = _has_moved(today, entries, accounts, away | waiting, placeless)
@@ -431,7 +447,8 @@ def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
         series.close_losses(one)
         before = max(reading.day for reading in series.readings if reading.day < first)
         rows["after"][index], rows["before"][index] = before, first
-        series.gain(index, before, first, Start.returned, Proof.order, NO_ENTRY)
+        entry = int(rows["handle_entry"][index])  # none where it is stored under that handle
+        series.gain(index, before, first, Start.returned, Proof.order, entry)
 
 
 def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> None:
@@ -923,10 +940,14 @@ def _settled_by_order(today: _Today, accounts: Ints) -> Bools:
 
 def _note_sightings(today: _Today) -> None:
     rows, accounts = today.rows, today.found.account
-    rows["seen_entry"][accounts] = today.listing.entry
-    rows["sec_entry"][accounts[today.listing.shows_sec]] = today.listing.entry[
-        today.listing.shows_sec
-    ]
+    listing = today.listing
+    for name, shown in (
+        ("seen_entry", ~listing.bare),
+        ("sec_entry", listing.shows_sec & ~listing.bare),
+        ("time_entry", listing.shows_time),
+    ):
+        rows[name][accounts[shown]] = listing.entry[shown]
+    rows["changed"][accounts[listing.shows_time]] = True
 
 
 def _reading(today: _Today) -> Reading:
@@ -945,6 +966,7 @@ def _reading(today: _Today) -> Reading:
         reach,
         len(listing.unnamed),
         today.series.gained_today,
+        listing.ordered,
     )
 
 

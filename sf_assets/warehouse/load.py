@@ -144,7 +144,9 @@ def _is_room(error: Exception) -> bool:
 
 
 def _schema() -> pa.Schema:
-    kinds = {"date": pa.date32(), "int": pa.int64(), "int | None": pa.int64()}
+    kinds = {
+        "date": pa.date32(), "int": pa.int64(), "int | None": pa.int64(), "bool": pa.bool_(),
+    }  # fmt: skip
     return pa.schema(
         [(field.name, kinds.get(str(field.type), pa.string())) for field in fields(SnapshotRow)]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -139,8 +140,13 @@ def _swap(work: Path, new: Path) -> Path | None:
 
 def newest_rows(archive: Path) -> dict[tuple[str, str, object], SnapshotRow]:
     """(relation, handle, day) -> the snapshot that stands for it. Raises ArchiveDamaged."""
+    return newest_of(read_archive(archive))
+
+
+def newest_of(rows: Iterable[SnapshotRow]) -> dict[tuple[str, str, object], SnapshotRow]:
+    """(relation, handle, day) -> of these snapshots the one that stands for it."""
     newest: dict[tuple[str, str, object], SnapshotRow] = {}
-    for row in read_archive(archive):
+    for row in rows:
         key = (row.relation, row.handle, row.snapshot_date)
         known = newest.get(key)
         if known is None or _rank(row) > _rank(known):

@@ -109,6 +109,7 @@ ACCOUNT = np.dtype(
         ("handle_entry", "i8"),
         ("seen_entry", "i8"),
         ("sec_entry", "i8"),
+        ("time_entry", "i8"),  # when it began to follow
     ]
 )
 
@@ -118,7 +119,9 @@ _UNKNOWN: dict[str, Any] = {
     **dict.fromkeys(("loss_from", "loss_on", "loss_first", "loss_last", "stored"), NONE),
     **dict.fromkeys(("loss_after", "loss_before", "loss_confirmed", "loss_stored"), NONE),
     "loss_agree": -1,
-    **dict.fromkeys(("id_entry", "handle_entry", "seen_entry", "sec_entry"), NO_ENTRY),
+    **dict.fromkeys(
+        ("id_entry", "handle_entry", "seen_entry", "sec_entry", "time_entry"), NO_ENTRY
+    ),
 }
 
 
@@ -135,9 +138,10 @@ class Listing:
     """One usable snapshot: the accounts it shows, top first.
 
     `entry` are row numbers of the table the arrays were read from; `has_number` and `has_sec` say
-    which ids an entry shows. `unnamed`: in front of which entries the list shows accounts without
-    any name, which may be anybody. `facts`: for hashes of handles of tracked profiles, what the
-    list on their side says of the same day.
+    which ids an entry shows; a `bare` one shows no profile, `shows_time` one says when it began to
+    follow. `ordered`: its order may be that of the follows. `unnamed`: in front of which entries
+    the list shows accounts without any name, which may be anybody. `facts`: for hashes of handles
+    of tracked profiles, what the list on their side says of the same day.
     """
 
     number: int
@@ -152,6 +156,9 @@ class Listing:
     has_number: Bools
     has_sec: Bools
     shows_sec: Bools
+    bare: Bools
+    shows_time: Bools
+    ordered: bool = True
     unnamed: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     facts: dict[int, bool] = field(default_factory=dict)
 
@@ -176,11 +183,14 @@ class Reading:
     reach: float | None
     unnamed: int = 0
     gained: int = 0
+    ordered: bool = True
 
     @property
     def shuffled(self) -> bool:
-        """Whether its order contradicts the lists before it."""
-        return self.agreement is not None and self.agreement < MIN_ORDER_AGREEMENT
+        """Whether it has no order, or one that contradicts the lists before it."""
+        return not self.ordered or (
+            self.agreement is not None and self.agreement < MIN_ORDER_AGREEMENT
+        )
 
 
 @dataclass(frozen=True)
@@ -283,6 +293,7 @@ class Series:
             self.changes.closed.append((index, self.accounts[index].copy()))
         rows = self.accounts
         rows["stored"][indices] = NONE
+        rows["time_entry"][indices] = NO_ENTRY
         rows["undecided"][indices] = 0
         for name in ("missed", "after", "before"):
             rows[name][indices] = NONE

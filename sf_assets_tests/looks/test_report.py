@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -140,6 +141,20 @@ def test_days_that_stand_alone_are_dots() -> None:
     assert "in percent.</p>" in page
     daily = {number: day(100 + number, net=1, gained=1, lost=0) for number in range(1, 11)}
     assert "<circle" not in render(report_of(daily=daily))
+
+
+def test_days_of_which_only_the_total_is_known_are_lighter() -> None:
+    span = [date(2026, 11, day) for day in (1, 2, 3, 4)]
+    counted = {day: Day(total=5, completeness="counts") for day in span[:2]}
+    whole = {day: Day(total=6, completeness="complete") for day in span[2:]}
+    report = Report(
+        span, [Handle("nova", span, {**counted, **whole}, "found", None)], [], 0, [], {}
+    )
+    page = render(replace(report, spend={day: {"followers": 0, "following": 0} for day in span}))
+    # In the wide and the narrow picture of all handles and of its own, three groups of each line.
+    assert page.count('color-0 lighter"') == 4 * 3
+    assert page.count('<i class="counts"></i>') == 1 + 2  # the legend, and two days
+    assert "nova: 2 days complete, 0 in part, 0 closed, 2 with a total only" in page
 
 
 def test_few_handles_are_not_called_many() -> None:

@@ -56,6 +56,8 @@ class Lists:
                 has_number=named,
                 has_sec=named,
                 shows_sec=named,
+                bare=np.zeros(count, dtype=bool),
+                shows_time=np.zeros(count, dtype=bool),
                 facts={100_000 + n: fact for n, fact in (facts or {}).items()},
             ),
         )

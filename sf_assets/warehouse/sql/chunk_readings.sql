@@ -2,7 +2,7 @@
 SELECT n.series, s.snapshot_date - DATE '1970-01-01' AS day, s.listed, s.reported_total,
     s.exhaustive, s.completeness = 'complete' AS complete, s.end_reason = 'known' AS until_known,
     c.order_agreement AS agreement, c.reach, coalesce(c.unnamed, 0) AS unnamed,
-    coalesce(g.gained, 0) AS gained
+    coalesce(g.gained, 0) AS gained, coalesce(s.ordered, true) AS ordered
 FROM internal.comparisons AS c
 JOIN chunk_series AS n ON n.relation = c.relation AND n.handle = c.handle
 JOIN internal.snapshots AS s

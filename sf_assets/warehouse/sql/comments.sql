@@ -1,6 +1,7 @@
 -- What one row of each table, view and macro is; columns.yaml says what their columns are.
 
 COMMENT ON VIEW main.snapshots IS 'One row is one relation of one handle on one UTC day.';
+COMMENT ON VIEW main.imports IS 'One row is one file that was imported, for one list.';
 COMMENT ON VIEW main.about IS 'One row: which version made this, and how fresh it is.';
 COMMENT ON VIEW main.follower_snapshots IS 'One row is the follower list of one handle on one UTC day.';
 COMMENT ON VIEW main.following_snapshots IS 'One row is the following list of one handle on one UTC day.';

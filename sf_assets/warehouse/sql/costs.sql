@@ -3,7 +3,7 @@
 WITH past AS (
     SELECT s.*, row_number() OVER (PARTITION BY relation, handle ORDER BY snapshot_date DESC) AS back
     FROM internal.snapshots AS s
-    WHERE snapshot_date < $day
+    WHERE snapshot_date < $day AND source = 'api'
 ),
 -- Gains a day, of the last 28 days: how much of the top of a list is new.
 came AS (
@@ -13,8 +13,8 @@ came AS (
 ),
 kept AS (
     SELECT relation, handle, arg_max(order_agreement, snapshot_date) AS order_agreement
-    FROM internal.comparisons
-    WHERE snapshot_date < $day AND common > 0
+    FROM internal.comparisons SEMI JOIN past USING (relation, handle, snapshot_date)
+    WHERE common > 0
     GROUP BY ALL
 )
 SELECT p.relation, p.handle, max(p.snapshot_date) AS last_date,

@@ -14,7 +14,8 @@ SELECT c.relation, c.handle, c.snapshot_date, c.attempt, c.pages,
 FROM out_comparisons AS o JOIN chunk AS c USING (listing)
 UNION ALL BY NAME
 SELECT relation, handle, snapshot_date, attempt, pages, 'unusable' AS losses, 'unusable' AS gains,
-    CASE WHEN lookup_status = 'found' THEN 'Nobody is listed although the total is not 0.'
+    CASE WHEN completeness = 'none' AND lookup_status = 'found' THEN 'Only the totals of this day are known.'
+        WHEN lookup_status = 'found' THEN 'Nobody is listed although the total is not 0.'
         ELSE 'The profile was ' || replace(lookup_status, '_', ' ') || '.' END AS reason
 FROM chunk WHERE NOT comparable
 ORDER BY relation, handle, snapshot_date;

@@ -13,6 +13,7 @@ WITH days AS (
 ),
 totals AS (
     SELECT d.handle, d.snapshot_date, f.completeness, c.previous_date,
+        internal.total_of(p.listed, p.reported_total, p.completeness) AS compared_total,
         internal.total_of(f.listed, f.reported_total, f.completeness) AS followers_total,
         internal.total_of(g.listed, g.reported_total, g.completeness) AS following_total
     FROM days AS d
@@ -22,6 +23,8 @@ totals AS (
         ON g.handle = d.handle AND g.snapshot_date = d.snapshot_date AND g.relation = 'following'
     LEFT JOIN internal.comparisons AS c
         ON c.handle = d.handle AND c.snapshot_date = d.snapshot_date AND c.relation = 'followers'
+    LEFT JOIN internal.snapshots AS p
+        ON p.handle = c.handle AND p.snapshot_date = c.previous_date AND p.relation = 'followers'
 ),
 -- Averages look back by days, not by rows: gaps are normal.
 changes AS (
@@ -68,7 +71,7 @@ SELECT t.handle, t.snapshot_date, t.followers_total, t.following_total, t.follow
     CASE WHEN compared THEN coalesce(c.lost_provisional, 0) END,
     CASE WHEN compared THEN coalesce(r.accounts, 0) + coalesce(b.accounts, 0) END,
     CASE WHEN compared
-        THEN t.followers_net - (
+        THEN t.followers_total - t.compared_total - (
             coalesce(c.gained, 0) - coalesce(c.lost, 0) - coalesce(c.lost_provisional, 0)
         ) END,
     CASE WHEN t.total_before > 0 THEN t.followers_net / t.total_before END,
@@ -78,8 +81,8 @@ SELECT t.handle, t.snapshot_date, t.followers_total, t.following_total, t.follow
         THEN (t.followers_total - t.total_28d) / (t.snapshot_date - t.date_28d) END,
     t.gap_days, t.completeness,
     -- Who came is seen on every day, who left only as deep as the list was read.
-    CASE WHEN compared AND t.followers_net IS NOT NULL
-        THEN greatest(0, coalesce(c.gained, 0) - t.followers_net) END
+    CASE WHEN compared AND t.followers_total IS NOT NULL AND t.compared_total IS NOT NULL
+        THEN greatest(0, coalesce(c.gained, 0) - t.followers_total + t.compared_total) END
 FROM (SELECT *, previous_date IS NOT NULL AS compared FROM changes) AS t
 LEFT JOIN claimed AS c ON c.handle = t.handle AND c.snapshot_date = t.snapshot_date
 LEFT JOIN revealed AS r

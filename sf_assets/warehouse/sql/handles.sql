@@ -5,7 +5,7 @@ CREATE OR REPLACE TEMP TABLE handles_now AS
 WITH seen AS (
     SELECT handle, list(DISTINCT relation ORDER BY relation) AS relations,
         min(snapshot_date) AS first_day, max(snapshot_date) AS last_day
-    FROM internal.snapshots GROUP BY handle
+    FROM internal.snapshots WHERE source = 'api' GROUP BY handle
 )
 SELECT handle,
     CASE WHEN t.handle IS NULL THEN coalesce(h.tags, []) ELSE t.tags END AS tags,

@@ -4,15 +4,16 @@
 WITH entries AS MATERIALIZED (
     SELECT c.series, c.listing, p.position, lower(nullif(p.account_handle, '')) AS account_handle,
         valid_number(p.platform_user_id) AS number, valid_sec_uid(p.sec_uid) AS sec_uid,
-        md5_number_lower(valid_sec_uid(p.sec_uid)) AS sec_key, p.profile_digest AS digest
+        md5_number_lower(valid_sec_uid(p.sec_uid)) AS sec_key, p.profile_digest AS digest, p.followed_at
     FROM (
         FROM read_parquet(
             getvariable('archive_files'), filename = 'path', union_by_name = true,
             hive_partitioning = false
         )
         UNION ALL BY NAME
-        -- Files of an older version have no digest of the profiles.
-        SELECT CAST(NULL AS UINTEGER) AS profile_digest WHERE false
+        -- Files of an older version have no digest of the profiles, and only imports have follow times.
+        SELECT CAST(NULL AS UINTEGER) AS profile_digest, CAST(NULL AS TIMESTAMPTZ) AS followed_at
+        WHERE false
     ) AS p
     JOIN chunk AS c
         ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
@@ -30,7 +31,7 @@ SELECT row_number() OVER () - 1 AS entry, e.series, e.listing, e.position, e.acc
     CASE WHEN s.sec_key IS NULL THEN e.sec_key END AS sec_key,
     CASE WHEN s.sec_key IS NULL AND (e.number IS NULL OR n.number IS NOT NULL) THEN e.sec_uid END
         AS sec_uid,
-    e.digest, CAST(NULL AS VARCHAR) AS account_id
+    e.digest, CAST(NULL AS VARCHAR) AS account_id, e.followed_at
 FROM entries AS e
 LEFT JOIN shared_numbers AS n ON n.listing = e.listing AND n.number = e.number
 LEFT JOIN shared_sec_uids AS s ON s.listing = e.listing AND s.sec_key = e.sec_key

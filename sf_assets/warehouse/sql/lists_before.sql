@@ -2,4 +2,4 @@
 -- that any snapshot of it listed.
 SELECT relation, handle, arg_max(lookup_status, snapshot_date), arg_max(pages, snapshot_date),
     max(listed)
-FROM internal.snapshots WHERE snapshot_date < ? GROUP BY ALL
+FROM internal.snapshots WHERE snapshot_date < ? AND source = 'api' GROUP BY ALL

@@ -33,7 +33,9 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
     attempt INTEGER,
     archive_file VARCHAR,
     damaged_fields BIGINT DEFAULT 0,
-    source VARCHAR DEFAULT 'api'
+    source VARCHAR DEFAULT 'api',
+    ordered BOOLEAN DEFAULT true,
+    imported_file VARCHAR
 );
 
 -- One row is one attempt at a snapshot and what it cost.

@@ -23,7 +23,8 @@ CREATE TABLE IF NOT EXISTS internal.comparisons (
 
 -- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
 -- higher up. looked_on is the last day the account was read, where later readings stopped above it.
--- undecided counts the lists without order since an account is back that was claimed lost.
+-- undecided counts the lists without order since an account is back that was claimed lost. followed_at
+-- is the time that an imported list gives, followed_at_source that list's source.
 CREATE TABLE IF NOT EXISTS internal.presences (
     relation VARCHAR,
     handle VARCHAR,
@@ -38,7 +39,9 @@ CREATE TABLE IF NOT EXISTS internal.presences (
     first_missed DATE,
     followed_after DATE,
     followed_before DATE,
-    undecided TINYINT
+    undecided TINYINT,
+    followed_at TIMESTAMPTZ,
+    followed_at_source VARCHAR
 );
 
 -- One row is one claim: an account came, came back or left between two snapshots. misses counts

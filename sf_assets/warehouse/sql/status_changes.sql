@@ -11,6 +11,7 @@ FROM (
         lag(lookup_status) OVER history AS from_status,
         lag(snapshot_date) OVER history AS previous_date
     FROM internal.snapshots SEMI JOIN touched USING (handle)
+    WHERE source = 'api'
     WINDOW history AS (PARTITION BY relation, handle ORDER BY snapshot_date)
 )
 WHERE from_status <> lookup_status

@@ -2,4 +2,4 @@
 -- second one, or of all handles where that is NULL.
 SELECT relation, handle, snapshot_date, end_reason
 FROM main.snapshots
-WHERE snapshot_date >= $1 AND ($2 IS NULL OR list_contains($2, handle));
+WHERE source = 'api' AND snapshot_date >= $1 AND ($2 IS NULL OR list_contains($2, handle));

@@ -3,8 +3,11 @@
 ALTER TABLE internal.warehouse_format ADD COLUMN IF NOT EXISTS rules INTEGER;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS exhaustive BOOLEAN;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS damaged_fields BIGINT DEFAULT 0;
--- Of format 6: DuckDB alters no table that the same transaction has updated.
+-- Of formats 6 and 7: DuckDB alters no table that the same transaction has updated, and updates none
+-- whose last new column has no default.
+ALTER TABLE internal.snapshots ADD COLUMN imported_file VARCHAR;
 ALTER TABLE internal.snapshots ADD COLUMN source VARCHAR DEFAULT 'api';
+ALTER TABLE internal.snapshots ADD COLUMN ordered BOOLEAN DEFAULT true;
 UPDATE internal.snapshots
 SET exhaustive = coalesce(
         lookup_status = 'found' AND end_reason = 'exhausted' AND reported_total <= listed

@@ -6,6 +6,14 @@ SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness,
     source
 FROM internal.snapshots;
 
+CREATE OR REPLACE VIEW main.imports AS
+SELECT source[8:] AS name, imported_file AS file, handle, relation,
+    min(snapshot_date) AS first_day, max(snapshot_date) AS last_day, count(*) AS days,
+    sum(listed) AS accounts, end_reason, bool_and(exhaustive) AS exhaustive,
+    max(finished_at) AS imported_at
+FROM internal.snapshots WHERE starts_with(source, 'import:')
+GROUP BY source, imported_file, run_id, handle, relation, end_reason;
+
 CREATE OR REPLACE VIEW main.about AS
 SELECT '{version}' AS version, format, published_at,
     (SELECT max(snapshot_date) FROM internal.snapshots) AS last_day
@@ -19,7 +27,7 @@ SELECT * EXCLUDE (relation) FROM main.snapshots WHERE relation = 'following';
 
 CREATE OR REPLACE VIEW main.memberships AS
 SELECT relation, handle, account_id, first_seen, coalesce(looked_on, last_seen) AS last_seen,
-    first_missed, followed_after, followed_before, start_kind, end_kind
+    first_missed, followed_after, followed_before, start_kind, end_kind, followed_at, followed_at_source
 FROM internal.presences;
 
 CREATE OR REPLACE VIEW main.follower_churn AS

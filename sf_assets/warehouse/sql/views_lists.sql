@@ -1,7 +1,8 @@
 -- Lists as they stood on a day, and what came and went between two days.
 
 -- Each list as its usable snapshot showed it; where the snapshot stopped at what is known, the rest
--- of the list is as it was known then.
+-- of the list is as it was known then. Not those that were imported beside others without a word
+-- of what they show: of them nothing is compared.
 CREATE OR REPLACE VIEW main.list_days AS
 SELECT s.handle, s.relation, s.snapshot_date,
     row_number() OVER (
@@ -18,18 +19,32 @@ JOIN internal.presences AS m
     ON m.relation = s.relation AND m.handle = s.handle AND m.first_seen <= s.snapshot_date
     AND (m.last_seen IS NULL OR m.last_seen >= s.snapshot_date)
 LEFT JOIN internal.profiles AS p ON p.account_id = m.account_id
-WHERE s.completeness <> 'none' AND s.listed > 0;
+WHERE s.completeness <> 'none' AND s.listed > 0
+    AND (
+        s.end_reason IS DISTINCT FROM 'partial' OR EXISTS (
+            FROM internal.comparisons AS c
+            WHERE c.relation = s.relation AND c.handle = s.handle
+                AND c.snapshot_date = s.snapshot_date AND c.losses <> 'unusable'
+        )
+    );
 
 -- The list of a relation as the latest usable snapshot on or before a day showed it. Looks for that
 -- day first: through `list_days` the lists of all days would be made.
 CREATE OR REPLACE MACRO internal.list_on(wanted_relation, wanted_handle, wanted_day) AS TABLE
 WITH stood AS (
     SELECT relation, handle, snapshot_date
-    FROM internal.snapshots
+    FROM internal.snapshots AS s
     WHERE relation = wanted_relation
         AND handle = lower(ltrim(wanted_handle, '@'))
         AND snapshot_date <= CAST(wanted_day AS DATE)
         AND completeness <> 'none'
+        AND (
+            s.end_reason IS DISTINCT FROM 'partial' OR EXISTS (
+                FROM internal.comparisons AS c
+                WHERE c.relation = s.relation AND c.handle = s.handle
+                    AND c.snapshot_date = s.snapshot_date AND c.losses <> 'unusable'
+            )
+        )
     ORDER BY snapshot_date DESC LIMIT 1
 )
 SELECT m.account_id, m.account_handle, p.display_name, m.first_seen, m.last_seen, m.start_kind,

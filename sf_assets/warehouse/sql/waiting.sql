@@ -2,6 +2,6 @@
 -- one is its file in the archive.
 SELECT relation, handle, snapshot_date, attempt, pages, listed, reported_total, completeness,
     exhaustive, lookup_status, coalesce(end_reason = 'known', false), coalesce(damaged_fields, 0),
-    archive_file
+    coalesce(ordered, true), coalesce(end_reason = 'partial', false), archive_file
 FROM internal.waiting
 ORDER BY snapshot_date, relation, handle;

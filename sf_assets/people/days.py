@@ -1,0 +1,97 @@
+"""Days as people write them; one that could be two is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from itertools import count
+
+from sf_assets.people.errors import ImportRefused
+
+# Year first, with or without marks between; or two numbers and the year, in some order.
+_YEAR_FIRST = re.compile(r"(\d{4})([-/._]?)(\d{1,2})\2(\d{1,2})(?:[T ].*)?")
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/._])(\d{1,2})\2(\d{4})(?:[T ].*)?")
+_WITH_WORDS = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %d %Y", "%b %d %Y")
+
+# What stands for a day in the name of a file.
+PLACEHOLDER = "{date}"
+_IN_A_NAME = r"(?P<date>\d{4}[-_.]?\d{2}[-_.]?\d{2}|\d{1,2}[-_.]\d{1,2}[-_.]\d{4})"
+
+
+def parse_days(
+    texts: Sequence[str | None], where: str, lines: Iterable[int] | None = None
+) -> list[date]:
+    """The days of a column, in which one that is clear tells the order of the others.
+
+    `where` names the column's file and `lines` the lines of its values. Raises ImportRefused with
+    the line of the first text that is no day, or that could be two.
+    """
+    split = [_numbers(text or "") for text in texts]
+    clear = {
+        first > 12 for first, second, _ in filter(None, split) if (first > 12) != (second > 12)
+    }
+    days = []
+    for line, text, parts in zip(lines or count(1), texts, split, strict=False):
+        try:
+            if parts is None:
+                days.append(_plain(text or ""))
+                continue
+            first, second, year = parts
+            if first == second or len(clear) == 1:
+                day_first = True in clear or first == second
+                days.append(date(year, second, first) if day_first else date(year, first, second))
+                continue
+        except ValueError:
+            raise ImportRefused(
+                f"{where}, line {line}: {text!r} is not a day; write it as 2026-11-27"
+            ) from None
+        raise ImportRefused(
+            f"{where}, line {line}: {text!r} is one of two days; write it as "
+            f"{year}-{second:02}-{first:02} or {year}-{first:02}-{second:02}"
+        )
+    return days
+
+
+def parse_day(text: str, where: str) -> date:
+    """One day. Raises ImportRefused where it is none, or could be two."""
+    try:
+        return parse_days([text], where)[0]
+    except ImportRefused as refused:
+        raise ImportRefused(str(refused).replace(", line 1:", ":", 1)) from None
+
+
+def _numbers(text: str) -> tuple[int, int, int] | None:
+    found = _YEAR_LAST.fullmatch(text.strip())
+    # With periods the day comes first, wherever they are used.
+    if found is None or found[2] == ".":
+        return None
+    return int(found[1]), int(found[3]), int(found[4])
+
+
+def _plain(text: str) -> date:
+    text = text.strip()
+    if found := _YEAR_FIRST.fullmatch(text):
+        return date(int(found[1]), int(found[3]), int(found[4]))
+    if found := _YEAR_LAST.fullmatch(text):
+        return date(int(found[4]), int(found[3]), int(found[1]))
+    for form in _WITH_WORDS:
+        try:
+            return datetime.strptime(text, form).date()
+        except ValueError:
+            continue
+    raise ValueError(text)
+
+
+def day_in_name(name: str, pattern: str) -> date:
+    """The day in a file's name, by a pattern such as `followers_{date}.csv`; `*` is any text.
+
+    Raises ImportRefused where the name does not fit, or its day could be two.
+    """
+    parts = [re.escape(part).replace(r"\*", ".*") for part in pattern.split(PLACEHOLDER)]
+    if len(parts) != 2:
+        raise ImportRefused(f"{pattern}: a pattern has {PLACEHOLDER} once")
+    found = re.fullmatch(_IN_A_NAME.join(parts), name)
+    if found is None:
+        raise ImportRefused(f"{name}: there is no day where {pattern} has {PLACEHOLDER}")
+    return parse_day(found["date"], name)

@@ -1,0 +1,331 @@
+"""From a file, whatever it is, to `records`: one row is one line or object, as JSON.
+
+Text is unpacked and brought to UTF-8 in a scratch folder first, never more of it than a limit; then
+DuckDB's readers take it.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import hashlib
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from sf_assets.people.errors import ImportRefused
+from sf_assets.people.shapes import HANDLE_NAMES, plain_name
+from sf_assets.storage.object_store import pattern_of
+from sf_assets.text import clean, first_line
+from sf_assets.warehouse.statements import sql
+
+# What a file may unpack to: some six million accounts as the vendor's pages; and how many times
+# its own size, once it is more than a list of some thousand accounts. JSON packs 10 to 20 times.
+MOST_BYTES = 4 << 30
+MOST_TIMES, UNSUSPICIOUS = 200, 64 << 20
+MOST_ROWS = 20_000_000
+_CHUNK = 1 << 20
+_DELIMITERS = ",;\t|"
+# Files that people keep lists in; of a folder only these are read.
+SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".parquet", ".zip",
+    ".gz", ".bz2", ".zst",
+)  # fmt: skip
+_OF_A_ZIP = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that is read: its name, its SHA-256, what it turned out to be."""
+
+    name: str
+    digest: str
+    kind: str
+    first_line: int = 1
+
+
+def read(
+    con: duckdb.DuckDBPyConnection,
+    path: Path,
+    scratch: Path,
+    relation: str,
+    encoding: str | None = None,
+) -> Source:
+    """Put what a file holds into the temp table `records`. Raises ImportRefused."""
+    name = path.name
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(_CHUNK):
+                digest.update(block)
+        plain, kind = _unpacked(path, scratch, name, relation), ""
+        with plain.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise ImportRefused(f"{name}: cannot be read ({error.strerror or error})") from None
+    if not head:
+        raise ImportRefused(f"{name}: the file is empty")
+    con.execute("SET VARIABLE import_file = ?", [pattern_of(plain)])
+    first = 1
+    try:
+        if head.startswith(b"PAR1"):
+            kind = "Parquet"
+            _refuse_rows(con, name)
+            con.execute(sql("import_parquet"))
+        elif head.startswith(b"PK"):
+            kind, first = "XLSX", 2
+            _table(con, _from_sheet(plain, scratch, name), name)
+        else:
+            text, longest = _as_text(plain, scratch, name, encoding)
+            kind, first = _read_text(con, text, longest, name)
+    except duckdb.Error as error:
+        raise ImportRefused(f"{name}{_where(error)}") from None
+    return Source(name, digest.hexdigest(), kind, first)
+
+
+def _where(error: duckdb.Error) -> str:
+    """`, line 3: …` of what DuckDB says."""
+    said = str(error)
+    line = re.search(r"[Ll]ine:? (\d+)", said)
+    text = re.sub(r"^[\w ]+ Error: ", "", first_line(error))
+    text = re.sub(r' in file "[^"]*"', "", text)
+    columns = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", said)
+    if columns:
+        text = f"{columns[2]} columns instead of {columns[1]}"
+    elif "nquoted" in said or "unterminated quote" in said.lower():
+        text = "a quote that does not end, or stands where none may be"
+    return (f", line {line[1]}" if line else "") + f": {clean(text, 200)}"
+
+
+def _unpacked(path: Path, scratch: Path, name: str, relation: str) -> Path:
+    """The file, or what is packed in it as a file of its own in the scratch folder."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(4)
+    opened: Any
+    if head[:2] == b"\x1f\x8b":
+        opened = gzip.open(path)  # noqa: SIM115
+    elif head[:3] == b"BZh":
+        opened = bz2.open(path)  # noqa: SIM115
+    elif head == b"\x28\xb5\x2f\xfd":
+        opened = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    elif head[:2] == b"PK":
+        try:
+            packed = zipfile.ZipFile(path)
+        except zipfile.BadZipFile as error:
+            raise ImportRefused(f"{name}: it is a broken zip ({error})") from None
+        with packed:
+            members = packed.infolist()
+            _refuse_bomb(sum(member.file_size for member in members), size, name)
+            if any(member.filename.startswith("xl/") for member in members):
+                return path
+            return _copied(packed, scratch, size, name, _member(members, name, relation))
+    else:
+        return path
+    return _copied(opened, scratch, size, name)
+
+
+def _member(members: list[zipfile.ZipInfo], name: str, relation: str) -> zipfile.ZipInfo:
+    lists = [
+        one for one in members
+        if one.filename.lower().endswith(_OF_A_ZIP) and not one.filename.startswith("__MACOSX")
+    ]  # fmt: skip
+    own = "following" if relation == "following" else "follower"
+    named = [one for one in lists if own in one.filename.rsplit("/", 1)[-1].lower()]
+    for some in (lists, named):
+        if len(some) == 1:
+            return some[0]
+    raise ImportRefused(
+        f"{name}: {len(lists)} lists are in it; unpack it and name the one with the {relation}"
+    )
+
+
+def _copied(opened: Any, scratch: Path, size: int, name: str, member: Any = None) -> Path:
+    target, written = scratch / "unpacked", 0
+    try:
+        with opened if member is None else opened.open(member) as opened, target.open("wb") as copy:
+            while block := opened.read(_CHUNK):
+                written += len(block)
+                _refuse_bomb(written, size, name)
+                copy.write(block)
+    # A zip with a password is a RuntimeError, an unknown packing a NotImplementedError of it.
+    except (EOFError, zlib.error, zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
+        raise ImportRefused(f"{name}: it cannot be unpacked ({first_line(error)})") from None
+    return target
+
+
+def _refuse_bomb(unpacked: int, packed: int, name: str) -> None:
+    if unpacked > MOST_BYTES or unpacked > max(UNSUSPICIOUS, MOST_TIMES * packed):
+        raise ImportRefused(
+            f"{name}: it unpacks to {unpacked:,} bytes or more, from {packed:,}; no list does that"
+        )
+
+
+def _refuse_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """A Parquet file of one value packs a thousandfold."""
+    query = "SELECT num_rows FROM parquet_file_metadata(getvariable('import_file'))"
+    ((rows,),) = con.execute(query).fetchall()
+    if rows > MOST_ROWS:
+        raise ImportRefused(f"{name}: it has {rows:,} rows; no list has more than {MOST_ROWS:,}")
+
+
+def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tuple[Path, int]:
+    """The file as UTF-8 without a mark, and how long its longest line is."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if encoding is None:
+        marks = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+        encoding = marks.get(head[:2], "utf-8-sig")
+        if encoding != "utf-16" and b"\0" in head:
+            raise ImportRefused(f"{name}: is no text; if it is UTF-16, add --encoding utf-16")
+    target, longest = scratch / "text", 0
+    try:
+        with (
+            path.open(encoding=encoding) as lines,  # any end of a line becomes \n
+            target.open("w", encoding="utf-8", newline="") as copy,
+        ):
+            for text in lines:
+                longest = max(longest, len(text))
+                copy.write(text)
+    except UnicodeError:
+        line = _undecodable(path, encoding)
+        raise ImportRefused(
+            f"{name}, line {line}: is not {encoding.removesuffix('-sig')}; name what it is "
+            "written in, such as --encoding latin-1 or utf-16"
+        ) from None
+    except LookupError:
+        raise ImportRefused(f"--encoding {encoding}: there is no such encoding") from None
+    return target, 4 * longest + 1
+
+
+def _undecodable(path: Path, encoding: str) -> int:
+    """The first line that is not written in an encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 0
+    with path.open("rb") as lines:
+        for line, text in enumerate(lines, start=1):  # noqa: B007
+            try:
+                decoder.decode(text)
+            except UnicodeError:
+                break
+    return line
+
+
+def _read_text(
+    con: duckdb.DuckDBPyConnection, path: Path, longest: int, name: str
+) -> tuple[str, int]:
+    con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
+    with path.open(encoding="utf-8") as file:
+        head = [line.strip() for line in file.read(4 << 20).split("\n", 50) if line.strip()]
+    if not head or head == ["null"]:
+        raise ImportRefused(f"{name}: the file is empty")
+    first = head[0]
+    if first.startswith("<"):
+        raise ImportRefused(f"{name}, line 1: this is a web page (HTML or XML), not a list")
+    if first[0] in "[{":
+        lines = first[-1] == "}" and any(line[0] == "{" for line in head[1:2])
+        form = "array" if first[0] == "[" else "newline_delimited" if lines else "unstructured"
+        _json(con, form, path.stat().st_size if form == "unstructured" else longest)
+        return "JSON lines" if lines else "JSON", 1
+    if any(line.startswith("Date:") for line in head) and any(
+        re.match(r"User ?name:", line, re.I) for line in head
+    ):
+        _lines(con, _blocks(path), path.with_name("blocks"))
+        return "text of a TikTok export", 1
+    delimiter = max(_DELIMITERS, key=first.count)
+    if delimiter not in first and plain_name(first.strip('"')) not in HANDLE_NAMES:
+        con.execute(sql("import_lines"))
+        return "plain list", 1
+    _table(con, path, name, delimiter if delimiter in first else ",")
+    return {"\t": "TSV"}.get(delimiter, "CSV"), 2
+
+
+def _json(con: duckdb.DuckDBPyConnection, form: str, longest: int) -> None:
+    """The objects of a JSON file; none is larger than `longest` bytes, or 16 MB in an array."""
+    most = 16 << 20 if form == "array" else max(1 << 20, longest + 1)
+    con.execute("SET VARIABLE import_longest = ?", [most])
+    con.execute(sql("import_json").replace("{form}", form))
+
+
+def _blocks(path: Path) -> Iterator[dict[str, str]]:
+    """Of TikTok's text: `Date: …` and below it `Username: …`, again and again."""
+    block: dict[str, str] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            name, colon, value = line.partition(":")
+            name = plain_name(name)
+            if not colon or name not in ("date", "username"):
+                continue
+            name = "Date" if name == "date" else "UserName"
+            if name in block:
+                yield block
+                block = {}
+            block[name] = value.strip()
+    if block:
+        yield block
+
+
+def _lines(con: duckdb.DuckDBPyConnection, rows: Iterator[dict[str, str]], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+    con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
+    _json(con, "newline_delimited", 0)
+
+
+def _table(con: duckdb.DuckDBPyConnection, path: Path, name: str, delimiter: str = ",") -> None:
+    """A table with a header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        header = next((row for row in csv.reader(file, delimiter=delimiter) if any(row)), [])
+    names = [text.strip() or f"column {number}" for number, text in enumerate(header, start=1)]
+    twice = {one for one in names if names.count(one) > 1}
+    if twice:
+        raise ImportRefused(f"{name}, line 1: two columns are called {clean(min(twice))!r}")
+    con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
+    columns = dict.fromkeys(names, "VARCHAR")
+    con.read_csv(
+        con.execute("SELECT getvariable('import_file')").fetchall()[0][0],
+        columns=columns, header=True, sep=delimiter, quotechar='"', escapechar='"',
+        auto_detect=False, hive_partitioning=False,
+    ).create_view("import_table")  # fmt: skip
+    con.execute(sql("import_table"))
+
+
+def _from_sheet(path: Path, scratch: Path, name: str) -> Path:
+    """The first sheet with rows, as CSV."""
+    try:
+        import python_calamine as calamine
+    except ImportError:
+        raise ImportRefused(
+            f"{name}: to read XLSX, install the extra: pip install 'sf_assets[import]'"
+        ) from None
+    target = scratch / "sheet.csv"
+    try:
+        with calamine.load_workbook(str(path)) as book:
+            sheet = next(
+                (one for one in map(book.get_sheet_by_name, book.sheet_names) if one.height), None
+            )
+            if sheet is None:
+                raise ImportRefused(f"{name}: no sheet has rows")
+            with target.open("w", encoding="utf-8", newline="") as file:
+                write = csv.writer(file)
+                for row in sheet.iter_rows():
+                    write.writerow([_cell(value) for value in row])
+    except (calamine.CalamineError, OSError) as error:
+        raise ImportRefused(f"{name}: cannot be read ({clean(first_line(error), 200)})") from None
+    return target
+
+
+def _cell(value: object) -> object:
+    # Numbers come as floats; the digits of a long one are gone, which is found out later.
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,10 @@
+-- One row is one account of a list that is archived. Where nothing but names and ids is shown, the
+-- digest of the profile is 0: it tells nothing of whoever is known better.
+SELECT a.* EXCLUDE (line) REPLACE (t.attempt AS attempt),
+    CASE
+        WHEN coalesce(display_name, bio, CAST(followers AS VARCHAR), avatar_url) IS NULL
+            THEN CAST(0 AS UINTEGER)
+        ELSE {profile_digest}
+    END AS profile_digest
+FROM import_accounts AS a JOIN import_attempts AS t USING (snapshot_date)
+ORDER BY snapshot_date, position

@@ -1,0 +1,11 @@
+-- Take an import out: everything derived is made anew of what is left.
+DELETE FROM internal.snapshots WHERE source = getvariable('import_source');
+DELETE FROM internal.comparisons;
+DELETE FROM internal.presences;
+DELETE FROM internal.churn;
+DELETE FROM internal.healings;
+DELETE FROM internal.renames;
+DELETE FROM internal.ids;
+DELETE FROM internal.stored_profiles;
+DELETE FROM main.follower_growth;
+DELETE FROM main.status_changes;
