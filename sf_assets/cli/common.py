@@ -25,6 +25,14 @@ json_option = click.option(
 )
 
 
+tag_option = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    help="Only handles with this tag in handles.yaml; may be repeated.",
+)
+
+
 class Commands(click.Group):
     """A group whose output never fails for a character that the terminal's encoding lacks."""
 

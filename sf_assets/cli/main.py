@@ -18,6 +18,7 @@ from sf_assets.cli.common import (
     quiet_option,
     registry_of,
     said_clearly,
+    tag_option,
     tracked_handles,
 )
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
@@ -126,6 +127,7 @@ def up(port: int) -> None:
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
 @click.argument("handles", nargs=-1, shell_complete=tracked_handles)
+@tag_option
 @click.option(
     "--relation",
     type=click.Choice(["followers", "following", "both"]),
@@ -140,6 +142,7 @@ def up(port: int) -> None:
 @said_clearly
 def snapshot(
     handles: tuple[str, ...],
+    tags: tuple[str, ...],
     relation: str,
     refresh: bool,
     verbose: bool,
@@ -157,8 +160,10 @@ def snapshot(
         settings.require_key()
     home = known_home(settings)
     registry = registry_of(home)
+    if handles and tags:
+        raise click.UsageError("name handles or --tag, not both")
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
-    selected = list(named or registry.handles)
+    selected = list(named or (registry.tagged(tags) if tags else registry.handles))
     if not selected:
         raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
     for handle in selected:
@@ -224,15 +229,21 @@ def query(
     help="How far to look ahead.",
 )
 @click.option("--handle", help="Only this one; it need not be tracked.")
+@tag_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON object.")
 @click.option("--yes", is_flag=True, help="Buy the one page without asking.")
 @said_clearly
-def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
+def forecast(
+    days: int, handle: str | None, tags: tuple[str, ...], as_json: bool, yes: bool
+) -> None:
     from sf_assets.cli.forecast import run_forecast
     from sf_assets.settings import load_settings
 
+    if handle and tags:
+        raise click.UsageError("choose one of --handle and --tag")
     settings = load_settings()
-    sys.exit(run_forecast(settings, known_home(settings), days, handle, as_json=as_json, yes=yes))
+    home = known_home(settings)
+    sys.exit(run_forecast(settings, home, days, handle, tags, as_json=as_json, yes=yes))
 
 
 @main.command(
@@ -247,6 +258,7 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     shell_complete=tracked_handles,
     help="Only this one; may be repeated.",
 )
+@tag_option
 @click.option(
     "--days",
     default=30,
@@ -264,13 +276,20 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
 @quiet_option
 @json_option
 @said_clearly
-def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_json: bool) -> None:
+def report(
+    handles: tuple[str, ...],
+    tags: tuple[str, ...],
+    days: int,
+    output: Path,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     from sf_assets.cli.report import run_report
     from sf_assets.settings import load_settings
 
     settings = load_settings()
     home = known_home(settings)
-    run_report(settings, home, handles, days, output, quiet=quiet, as_json=as_json)
+    run_report(settings, home, handles, tags, days, output, quiet=quiet, as_json=as_json)
 
 
 @main.group(
@@ -313,7 +332,8 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.alerts import run_test
     from sf_assets.settings import load_settings
 
-    sys.exit(FINE if run_test(load_settings(), as_json, quiet) else SOME_FAILED)
+    settings = load_settings()
+    sys.exit(FINE if run_test(known_home(settings), settings, as_json, quiet) else SOME_FAILED)
 
 
 @main.command(

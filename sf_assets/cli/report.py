@@ -25,18 +25,21 @@ def run_report(
     settings: Settings,
     home: Home,
     handles: Sequence[str],
+    tags: Sequence[str],
     days: int,
     output: Path,
     *,
     quiet: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Write the report of `handles`, of all where none is named.
+    """Write the report of `handles` and of those with one of `tags`; of all where none is named.
 
     Raises SettingsError where nothing is published, a handle has no snapshot in these days, or the
     file cannot be written.
     """
-    wanted = [normalise_handle(handle) for handle in handles]
+    registry = registry_in_force(home.registry)[0]
+    named = [normalise_handle(handle) for handle in handles]
+    wanted = [*named, *(registry.tagged(tags) if tags else ())]
     try:
         with reading(home.readable) as con:
             report = gather(con, wanted or None, days)
@@ -45,16 +48,16 @@ def run_report(
             f"{home.readable} is not there yet: it comes with the first snapshot "
             "(sf-assets snapshot)"
         ) from None
-    missing = sorted(set(wanted) - {handle.name for handle in report.handles})
+    missing = sorted(set(named) - {handle.name for handle in report.handles})
     if missing:
         raise SettingsError(
             f"{', '.join(missing)}: no snapshot in the {counted(days, 'day')} up to "
             f"{report.days[-1]}; " + _closest(home, missing[0])
         )
-    gaps = days_of.missing_days(home, settings, registry_in_force(home.registry)[0])
-    named = {handle.name for handle in report.handles}
+    gaps = days_of.missing_days(home, settings, registry)
+    shown = {handle.name for handle in report.handles}
     gaps = [gap for gap in gaps if gap.day >= report.days[0]]
-    gaps = [gap for gap in gaps if not wanted or named & {key.handle for key in gap.missing}]
+    gaps = [gap for gap in gaps if not wanted or shown & {key.handle for key in gap.missing}]
     report = replace(report, missing=gaps)
     try:
         output.write_text(render(report), encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from sf_assets.handles.parse import (
+    TOP_LEVEL,
     checked_settings,
     entries_of,
     keep_last_good,
@@ -105,7 +106,7 @@ def _without_lines(text: str, wanted: set[str], name: str) -> str | None:
     ruamel takes the comment above the next handle for a part of this one and would drop it.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    node = mapping(root, name, "the file", {"defaults", "handles"})["handles"] if root else None
+    node = mapping(root, name, "the file", TOP_LEVEL)["handles"] if root else None
     if not isinstance(node, yaml.CollectionNode) or node.flow_style:
         return None
     lines = text.splitlines(keepends=True)

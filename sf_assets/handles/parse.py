@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from sf_assets.handles.settings import (
     OF_A_LIST,
+    AlertSettings,
     HandleSettings,
     Registry,
     RegistryError,
@@ -28,6 +29,8 @@ _EXPECTED = {
     "weekdays": "must be a list of days such as [mon, thu]",
 }
 
+
+TOP_LEVEL = {"alerts", "defaults", "handles"}
 
 # Of one handle's settings, or of the defaults.
 MOST_VALUES = 10_000
@@ -130,7 +133,7 @@ def _parsed(text: str, name: str) -> Registry:
         raise RegistryError(f"{where}: {problem}") from None
     if root is None:
         return Registry(has_list=False)
-    top = mapping(root, name, "the file", {"defaults", "handles"})
+    top = mapping(root, name, "the file", TOP_LEVEL)
     defaults = _plain(top["defaults"], name) if "defaults" in top else {}
     if defaults in ("", None):
         defaults = {}
@@ -151,7 +154,19 @@ def _parsed(text: str, name: str) -> Registry:
         if not isinstance(value, dict):
             raise _at(own, name, f"{handle}: settings must be a mapping")
         handles[handle] = checked_settings(_over(defaults, value), own or key, name, handle)
-    return Registry(handles, usual, "handles" in top)
+    alerts = _plain(top["alerts"], name) if "alerts" in top else None
+    return Registry(
+        handles, usual, "handles" in top, _alert_settings(alerts or {}, top.get("alerts"), name)
+    )
+
+
+def _alert_settings(value: Any, node: yaml.Node | None, name: str) -> AlertSettings:
+    try:
+        return AlertSettings.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("alerts", *first["loc"])))
+        raise _at(node, name, f"{place}: {first['msg']}") from None
 
 
 def _over(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

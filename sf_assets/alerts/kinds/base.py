@@ -90,6 +90,11 @@ class Alert(ABC):
         """
 
     @property
+    def concerns(self) -> tuple[str, ...]:
+        """The handles that it names; none where it concerns the whole home."""
+        return (self.handle,) if self.handle else ()
+
+    @property
     def id(self) -> str:
         """The id of the first change; names the run that delivers the alert."""
         return self.change_ids[0]
