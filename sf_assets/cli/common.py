@@ -13,6 +13,7 @@ import click
 from sf_assets.cli.exit_codes import SOME_FAILED, WRONG_USAGE
 
 if TYPE_CHECKING:
+    from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import Registry
     from sf_assets.settings import Settings
     from sf_assets.storage.home import Home
@@ -116,6 +117,15 @@ def registry_of(home: Home) -> Registry:
     if wrong is not None:
         click.echo(f"sf-assets: {wrong}", err=True)
     return registry
+
+
+def not_published(home: Home) -> SettingsError:
+    """What to say where there is no published file yet."""
+    from sf_assets.errors import SettingsError
+
+    return SettingsError(
+        f"{home.readable} is not there yet: it comes with the first snapshot (sf-assets snapshot)"
+    )
 
 
 def not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:

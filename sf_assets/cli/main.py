@@ -177,6 +177,23 @@ def snapshot(
 
 
 @main.command(
+    short_help="Everything known of one account, across all tracked lists.",
+    help="Everything known of one account: each stay in a tracked list, between which days it "
+    "began and ended and what proves that, its renames, its profile now. ACCOUNT is a handle, the "
+    "address of a profile, a numeric id or a secUid.",
+    epilog="Example: sf-assets account @somebody",
+)
+@click.argument("account")
+@json_option
+@said_clearly
+def account(account: str, as_json: bool) -> None:
+    from sf_assets.cli.account import run_account
+    from sf_assets.settings import load_settings
+
+    run_account(known_home(load_settings()), account, as_json=as_json)
+
+
+@main.command(
     short_help="Ask the published database; without SQL, list its tables.",
     help="Ask the published database. Without SQL: list its tables.",
     epilog='Example: sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv',

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from sf_assets.cli.common import not_published
 from sf_assets.cli.tables import print_json
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
@@ -44,10 +45,7 @@ def run_report(
         with reading(home.readable) as con:
             report = gather(con, wanted or None, days)
     except FileNotFoundError:
-        raise SettingsError(
-            f"{home.readable} is not there yet: it comes with the first snapshot "
-            "(sf-assets snapshot)"
-        ) from None
+        raise not_published(home) from None
     missing = sorted(set(named) - {handle.name for handle in report.handles})
     if missing:
         raise SettingsError(

@@ -17,6 +17,7 @@ from typing import Any
 import click
 import duckdb
 
+from sf_assets.cli.common import not_published
 from sf_assets.errors import SettingsError
 from sf_assets.model import Relation
 from sf_assets.storage.home import Home
@@ -68,10 +69,7 @@ def run_query(
             else:
                 _show(answer)
     except FileNotFoundError:
-        raise SettingsError(
-            f"{home.readable} is not there yet: it comes with the first snapshot "
-            "(sf-assets snapshot)"
-        ) from None
+        raise not_published(home) from None
     except duckdb.Error as error:
         raise SettingsError(f"query: {_in_one_line(error)}") from None
 
@@ -124,16 +122,17 @@ def _show(answer: duckdb.DuckDBPyRelation) -> None:
         else:
             answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
     # DuckDB spells out the control characters of ASCII, and no other.
-    click.echo(_harmless(drawn.getvalue()).rstrip())
+    click.echo(harmless(drawn.getvalue()).rstrip())
     if terminal and re.search(r" columns \(\d+ shown\)", drawn.getvalue()):
         click.echo(
             "Not all columns fit; name those you want, or use --json or --csv: "
-            + _harmless(", ".join(answer.columns)),
+            + harmless(", ".join(answer.columns)),
             err=True,
         )
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Text that a terminal shows and does not obey."""
     return _UNSEEN.sub("\ufffd", text)
 
 
@@ -143,7 +142,7 @@ def _stream(answer: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
     rows = "FROM answer" if form == "json" else _without_formulas(answer)
     answer.query("answer", f"COPY ({rows}) TO {quoted(path)} ({options})")
     if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
-        click.echo(_harmless(path.read_text(encoding="utf-8")), nl=False)
+        click.echo(harmless(path.read_text(encoding="utf-8")), nl=False)
         return
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)

@@ -125,7 +125,7 @@ def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
 @cache
 def _views() -> str:
     """The statements that make all views and macros, and comment on them."""
-    names = ("views", "views_lists", "views_people", "comments")
+    names = ("views", "views_lists", "views_people", "views_questions", "comments")
     return "\n".join(map(sql, names)).replace("{version}", __version__)
 
 
