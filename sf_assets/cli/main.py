@@ -196,13 +196,36 @@ def account(account: str, as_json: bool) -> None:
 @main.command(
     short_help="Ask the published database; without SQL, list its tables.",
     help="Ask the published database. Without SQL: list its tables.",
-    epilog='Example: sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv',
+    epilog="""
+\b
+Examples: sf-assets query --example who_left --handle nasa --days 1
+          sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv
+""",
 )
 @click.argument("sql", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
-@click.option("--examples", is_flag=True, help="Print ten questions with their SQL.")
+@click.option("--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="An Excel file.")
+@click.option(
+    "--example",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Run a named question; without a name, list them.",
+)
+@click.option(
+    "--handle",
+    "handles",
+    multiple=True,
+    shell_complete=tracked_handles,
+    help="With --example: of this one; may be repeated.",
+)
+@tag_option
+@click.option(
+    "--days", type=click.IntRange(1, 3660), help="With --example: of so many days, the newest ones."
+)
+@click.option("--examples", is_flag=True, help="Print all named questions with their SQL.")
 @click.option(
     "--sandbox",
     is_flag=True,
@@ -214,6 +237,11 @@ def query(
     as_json: bool,
     as_csv: bool,
     parquet: Path | None,
+    xlsx: Path | None,
+    example: str | None,
+    handles: tuple[str, ...],
+    tags: tuple[str, ...],
+    days: int | None,
     examples: bool,
     sandbox: bool,
 ) -> None:
@@ -222,13 +250,35 @@ def query(
 
         click.echo(examples_text())
         return
-    from sf_assets.cli.tables import run_query
+    from sf_assets.cli.tables import print_json, print_table, run_query
     from sf_assets.settings import load_settings
 
-    if (as_json + as_csv + (parquet is not None)) > 1:
-        raise click.UsageError("choose one of --json, --csv and --parquet")
-    form = "json" if as_json else "csv" if as_csv else "table"
-    run_query(known_home(load_settings()), sql, form, parquet, sandbox=sandbox)
+    file = parquet or xlsx
+    if (as_json + as_csv + (parquet is not None) + (xlsx is not None)) > 1:
+        raise click.UsageError("choose one of --json, --csv, --parquet and --xlsx")
+    if example is None and (handles or tags or days):
+        raise click.UsageError("--handle, --tag and --days belong to --example")
+    if example is not None and sql is not None:
+        raise click.UsageError("choose one of --example and SQL")
+    home = known_home(load_settings())
+    if example == "":
+        from sf_assets.cli.examples import examples as all_examples
+
+        named = [(one.name, one.question) for one in all_examples()]
+        if as_json:
+            print_json([dict(zip(("name", "question"), one, strict=True)) for one in named])
+        else:
+            print_table(["name", "question"], named)
+        return
+    if example is not None:
+        from sf_assets.cli.examples import example as example_of
+        from sf_assets.handles.settings import normalise_handle
+
+        chosen = [normalise_handle(handle) for handle in handles]
+        chosen += registry_of(home).tagged(tags) if tags else ()
+        sql = example_of(example).sql(chosen or None, tags or None, days)
+    form = "json" if as_json else "csv" if as_csv else "xlsx" if xlsx else "table"
+    run_query(home, sql, form, file, sandbox=sandbox)
 
 
 @main.command(
@@ -264,9 +314,10 @@ def forecast(
 
 
 @main.command(
-    short_help="One HTML file to pass on: growth, churn, status, spend.",
-    help="Write a report to pass on: one HTML file that needs no network.",
-    epilog="Example: sf-assets report --handle nasa --days 90 -o nasa.html",
+    short_help="One HTML or PDF file to pass on: growth, churn, groups, status, spend.",
+    help="Write a report to pass on: one HTML file that needs no network, or a PDF where Chromium "
+    "or Chrome is installed.",
+    epilog="Example: sf-assets report --tag acme --title 'Acme in May' --logo acme.png -o acme.pdf",
 )
 @click.option(
     "--handle",
@@ -288,8 +339,23 @@ def forecast(
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
-    help="Where to write it.",
+    help="Where to write it; a name that ends in .pdf makes a PDF.",
 )
+@click.option("--title", help="In place of the usual heading; what was spent is left out.")
+@click.option(
+    "--logo",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A picture above the heading: PNG, JPEG, GIF, WebP or SVG, up to 1 MB.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A text file with paragraphs to put under the heading.",
+)
+@click.option(
+    "--people", is_flag=True, help="With the accounts that came or left, and a search among them."
+)
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
 @quiet_option
 @json_option
 @said_clearly
@@ -298,15 +364,31 @@ def report(
     tags: tuple[str, ...],
     days: int,
     output: Path,
+    title: str | None,
+    logo: Path | None,
+    text: Path | None,
+    people: bool,
+    open_it: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from sf_assets.cli.report import run_report
+    from sf_assets.cli.report import letterhead, run_report
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
-    run_report(settings, home, handles, tags, days, output, quiet=quiet, as_json=as_json)
+    run_report(
+        settings,
+        known_home(settings),
+        handles,
+        tags,
+        days,
+        output,
+        head=letterhead(title, logo, text),
+        people=people,
+        open_it=open_it,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @main.group(

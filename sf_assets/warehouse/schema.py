@@ -144,7 +144,7 @@ def column_comments() -> dict[str, dict[str, str]]:
     comments = yaml.safe_load(text)
     return {
         name: columns
-        if not name.startswith("follow") or "relation" not in columns
+        if not name.startswith(("follower_", "following_")) or "relation" not in columns
         else {key: value for key, value in columns.items() if key != "relation"}
         for name, columns in comments.items()
         if name != "churn"
