@@ -131,6 +131,7 @@ class Report:
     members: Sequence[Mapping[str, Any]] = ()
     group_days: Mapping[str, Mapping[date, Mapping[str, Any]]] = field(default_factory=dict)
     shared: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    audience: Sequence[Mapping[str, Any]] = ()
     people: Sequence[Mapping[str, Any]] = ()
     letterhead: Letterhead = Letterhead()
 
@@ -282,6 +283,7 @@ def gather(
         members=_dicts(con, sql("report_members"), {"tags": shown, "first": span[0]}),
         group_days=group_days,
         shared={(one["handle"], one["other_handle"]): one for one in shared},
+        audience=_dicts(con, sql("report_audience"), {"first": span[0], "handles": names}),
         people=_dicts(con, sql("report_people"), persons) if people else (),
         handles=[
             Handle(name, span, by_handle[name], *status.get(name, ("found", None)))

@@ -35,6 +35,8 @@ TABLES = (
     "internal.ids",
     "internal.renames",
     "internal.stored_profiles",
+    "internal.profile_counts",
+    "internal.churn_profiles",
     "main.follower_growth",
     "main.status_changes",
     "main.handles",
@@ -102,8 +104,9 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
                 )
             for newer in range(made_as + 1, WAREHOUSE_FORMAT + 1):
                 run_sql(con, f"upgrade_{newer}")
-            _make_tables(con)  # the tables it does not have
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
+        if found is not None:
+            _make_tables(con)  # the tables it does not have
         of_a_lake = isinstance(where, Lake)
         views = _views()
         con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)

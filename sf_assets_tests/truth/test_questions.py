@@ -275,6 +275,29 @@ def test_renamed(asked: Lists) -> None:
         )
 
 
+def test_audience(asked: Lists) -> None:
+    rows = {
+        (row["segment"], row["trait"], row["value"]): row
+        for row in ask(asked, "audience", "open", days=5)
+    }
+    steps = [(before, after) for before, after in pairwise(FULL) if after > on(DAYS - 5)]
+    shown = {
+        "listed": [(n, day) for _, day in steps for n in listed("open", "followers", day)],
+        "came": [(n, b) for a, b in steps for n in came("open", "followers", a, b)],
+    }
+    for segment, accounts in shown.items():
+        items = [WORLD.item(n, "followers", day) for n, day in accounts]
+        for value, is_private in (("yes", True), ("no", False)):
+            count = sum(item["privateAccount"] is is_private for item in items)
+            row = rows[segment, "private", value]
+            assert (row["accounts"], row["percent"]) == (
+                count,
+                pytest.approx(100 * count / len(items), abs=0.06),
+            )
+    gone = [n for a, b in steps for n in left("open", "followers", a, b)]
+    assert sum(rows["left", "private", value]["accounts"] for value in ("yes", "no")) <= len(gone)
+
+
 def test_overlap(asked: Lists) -> None:
     lists = {handle: set(listed(handle, "followers", found_days(handle)[-1])) for handle in TAGS}
     true = {

@@ -32,3 +32,4 @@ COMMENT ON VIEW main.follow_back IS 'One row is one list of a handle and how man
 COMMENT ON VIEW main.group_growth IS 'One row is one tag on one UTC day: sums over its handles, and how many had a figure.';
 COMMENT ON VIEW main.group_reach IS 'One row is one tag: the different accounts on its newest follower lists, and how many are on several.';
 COMMENT ON VIEW main.group_comparison IS 'One row is one handle of a tag on one UTC day, beside the median of the tag.';
+COMMENT ON VIEW main.audience_profile IS 'One row is how many accounts of a list of a day, or of those that came to it or left it, show one value of a trait.';

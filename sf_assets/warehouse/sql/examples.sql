@@ -62,6 +62,14 @@ FROM account_renames
 WHERE seen_on > (SELECT max(snapshot_date) FROM snapshots) - {days=30} AND {handle}
 ORDER BY seen_on DESC, handle, account_id;
 
+-- audience: Who follows, who came and who left, by what their profiles said?
+SELECT handle, segment, trait, "value", sum(accounts) AS accounts,
+    round(100 * sum(accounts) / sum(accounts_in_all), 1) AS percent
+FROM audience_profile
+WHERE relation = 'followers' AND {handle}
+    AND snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=7}
+GROUP BY handle, segment, trait, "value" ORDER BY handle, segment, trait, "value";
+
 -- overlap: Which tracked handles share the most followers?
 SELECT handle, other_handle, shared, round(100 * share, 1) AS percent_of_handle
 FROM audience_overlap WHERE handle < other_handle AND {handle}

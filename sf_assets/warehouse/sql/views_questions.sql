@@ -189,3 +189,49 @@ SELECT tag, handle, snapshot_date, growth_rate, median(growth_rate) OVER of_day 
     count(daily_rate_28d) OVER of_day AS handles_with_rate_28d
 FROM rates
 WINDOW of_day AS (PARTITION BY tag, snapshot_date);
+
+-- Whose profiles they are. Each account has one value of each trait, `unknown` where the list did not
+-- show it, so the values of a trait add up to all of the segment.
+CREATE OR REPLACE VIEW main.audience_profile AS
+WITH changes AS (
+    SELECT c.relation, c.handle, c.snapshot_date,
+        CASE WHEN c.change = 'lost' THEN 'left' ELSE 'came' END AS segment,
+        p.has_picture IS NOT NULL AS is_shown, p
+    FROM internal.churn AS c
+    LEFT JOIN (
+        SELECT *, CAST(snapshot_date AS TIMESTAMPTZ) AS seen_on FROM internal.churn_profiles
+    ) AS p
+        ON p.relation = c.relation AND p.handle = c.handle AND p.account_id = c.account_id
+        AND p.snapshot_date = c.snapshot_date AND p.change = c.change
+    WHERE c.state = 'confirmed'
+),
+sizes AS (
+    SELECT relation, handle, snapshot_date, segment, count(*) AS changes,
+        count(*) FILTER (is_shown) AS accounts_in_all
+    FROM changes GROUP BY ALL
+),
+counted AS (
+    SELECT relation, handle, snapshot_date, segment, t.trait, t."value", count(*) AS accounts
+    FROM (
+        SELECT relation, handle, snapshot_date, segment, unnest(internal.traits(p)) AS t
+        FROM changes WHERE is_shown
+    )
+    GROUP BY ALL
+)
+SELECT c.handle, c.relation, c.snapshot_date, c.segment, c.trait, c."value", c.accounts,
+    s.accounts_in_all, c.accounts / s.accounts_in_all AS share,
+    s.accounts_in_all / s.changes AS coverage
+FROM counted AS c
+JOIN sizes AS s
+    ON s.relation = c.relation AND s.handle = c.handle AND s.snapshot_date = c.snapshot_date
+    AND s.segment = c.segment
+UNION ALL
+SELECT p.handle, p.relation, p.snapshot_date, 'listed', p.trait, p."value", p.accounts,
+    CAST(sum(p.accounts) OVER trait AS BIGINT), p.accounts / sum(p.accounts) OVER trait,
+    CASE WHEN internal.total_of(s.listed, s.reported_total, s.completeness) > 0
+        THEN least(1, sum(p.accounts) OVER trait
+            / internal.total_of(s.listed, s.reported_total, s.completeness)) END
+FROM internal.profile_counts AS p
+JOIN internal.snapshots AS s
+    ON s.relation = p.relation AND s.handle = p.handle AND s.snapshot_date = p.snapshot_date
+WINDOW trait AS (PARTITION BY p.relation, p.handle, p.snapshot_date, p.trait);
