@@ -40,6 +40,7 @@ TABLES = (
     "main.follower_growth",
     "main.status_changes",
     "main.handles",
+    "main.annotations",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -49,6 +50,7 @@ TABLES = (
 LOADED = (
     "internal.snapshots",
     "main.handles",
+    "main.annotations",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -128,7 +130,7 @@ def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
 @cache
 def _views() -> str:
     """The statements that make all views and macros, and comment on them."""
-    names = ("views", "views_lists", "views_people", "views_questions", "comments")
+    names = ("views", "views_lists", "views_people", "views_questions", "views_events", "comments")
     return "\n".join(map(sql, names)).replace("{version}", __version__)
 
 

@@ -33,3 +33,6 @@ COMMENT ON VIEW main.group_growth IS 'One row is one tag on one UTC day: sums ov
 COMMENT ON VIEW main.group_reach IS 'One row is one tag: the different accounts on its newest follower lists, and how many are on several.';
 COMMENT ON VIEW main.group_comparison IS 'One row is one handle of a tag on one UTC day, beside the median of the tag.';
 COMMENT ON VIEW main.audience_profile IS 'One row is how many accounts of a list of a day, or of those that came to it or left it, show one value of a trait.';
+COMMENT ON TABLE main.annotations IS 'One row is one note of the operator in annotations.yaml.';
+COMMENT ON VIEW main.annotation_retention IS 'One row is the new followers of the days of an annotation, or the others, so many days later.';
+COMMENT ON VIEW main.events IS 'One row is one thing that happened to a handle: a purge, a wave of newcomers, a milestone of the total.';
