@@ -11,10 +11,12 @@ import json
 import logging
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sf_assets.alerts.kinds import Alert
@@ -58,6 +60,8 @@ class _Address:
 
     def takes(self, alert: Alert, registry: Registry) -> bool:
         """Whether it gets the alert: one of a tag, only what names handles of that tag alone."""
+        if alert.tag is not None:
+            return self.tags is not None and alert.tag in self.tags
         if self.tags is None:
             return True
         return bool(alert.concerns) and tagged(registry, alert.concerns, self.tags, all)
@@ -89,8 +93,12 @@ class _Address:
                 message.data if native else json.dumps(message.data, ensure_ascii=False)
             )
         bodies = {NotifyFormat.MARKDOWN: message.markdown, NotifyFormat.HTML: message.html}
-        with _certificates():
+        with _certificates(), tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / name for name, _ in message.charts]
+            for file, (_, svg) in zip(files, message.charts, strict=True):
+                file.write_text(svg, encoding="utf-8")
             return self.post.notify(
+                attach=None if self.is_webhook else [str(file) for file in files] or None,
                 title=message.title,
                 body=bodies.get(self.form, message.body),
                 body_format=self.form,

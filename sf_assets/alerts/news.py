@@ -43,10 +43,11 @@ def find(
     switched on.
     """
     today = settings.day()
+    digest_day = settings.digest_day()
     found: list[Alert] = []
     for kind, first in switched_on(home, settings.alerts, today, remember=remember).items():
         recent = max(first, today - timedelta(days=NEWS_DAYS))
-        found += KINDS[kind].find(Look(con, home, today, first, recent))
+        found += KINDS[kind].find(Look(con, home, today, first, recent, digest_day))
     registry = registry_in_force(home.registry)[0]
     tags = registry.alerts.tags
     if tags is not None:

@@ -132,6 +132,7 @@ class Report:
     group_days: Mapping[str, Mapping[date, Mapping[str, Any]]] = field(default_factory=dict)
     shared: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     audience: Sequence[Mapping[str, Any]] = ()
+    marks: Sequence[Mapping[str, Any]] = ()
     people: Sequence[Mapping[str, Any]] = ()
     letterhead: Letterhead = Letterhead()
 
@@ -283,6 +284,7 @@ def gather(
         members=_dicts(con, sql("report_members"), {"tags": shown, "first": span[0]}),
         group_days=group_days,
         shared={(one["handle"], one["other_handle"]): one for one in shared},
+        marks=_dicts(con, sql("report_marks"), {"first": span[0], "handles": names}),
         audience=_dicts(con, sql("report_audience"), {"first": span[0], "handles": names}),
         people=_dicts(con, sql("report_people"), persons) if people else (),
         handles=[
@@ -301,7 +303,17 @@ def render(report: Report) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    def chart(kind: str, series: Mapping[str, Sequence[float | None]], **more: Any) -> Markup:
+    def chart(
+        kind: str,
+        series: Mapping[str, Sequence[float | None]],
+        marks: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> Markup:
+        more["marks"] = [
+            at
+            for at, day in enumerate(report.days)
+            if any(one["first_day"] <= day <= one["last_day"] for one in marks)
+        ]
         # What pygal writes is escaped already; it gets figures and normalised handles only.
         wide, narrow = (
             draw(kind, report.days, series, width=width, height=height, **more)

@@ -49,7 +49,8 @@ def test_a_purge_a_wave_and_a_milestone_are_named(lists: Lists) -> None:
         "alike_in, alike_value, alike_share FROM events WHERE kind <> 'milestone' ORDER BY ALL"
     ) == [
         (on(PURGED), on(PURGED - 1), "purge", len(gone), 1,
-         len(days[PURGED]) - len(days[PURGED - 1]), "bio", "no", len([n for n in gone if n % 6 == 0]) / len(gone)),
+         len(days[PURGED]) - len(days[PURGED - 1]), "bio", "no",
+         len([n for n in gone if n % 6 == 0]) / len(gone)),
         (on(WAVE), on(WAVE - 1), "wave", len(came), usual, len(days[WAVE]) - len(days[WAVE - 1]),
          *lists.one("SELECT alike_in, alike_value, alike_share FROM events WHERE kind = 'wave'")),
     ]  # fmt: skip
