@@ -7,6 +7,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -326,6 +327,30 @@ def test_a_group_has_its_sums_its_reach_and_a_matrix(at_home: Pipeline) -> None:
     assert overlap["share"] == 0.9  # ten, and open has lost one of them
     assert re.search(r"<td class=\"n\">\d+ <span class=\"pill\">2 of 3</span>", page)
     assert 'color-mix(in srgb, var(--c0) 63.0%, transparent)" title="twin and open: 9">90<' in page
+
+
+def test_a_share_of_nobody_is_zero_and_no_dash(at_home: Pipeline) -> None:
+    with reading(at_home.home.published) as con:
+        rows = {(one["handle"], one["segment"]): one for one in gather(con).audience}
+    twin = rows["twin", "listed"]
+    assert (twin["accounts"], twin["verified"], twin["coverage"]) == (10, 0, 1)
+    assert all(twin[name] is not None for name in ("private", "no_picture", "no_bio", "small"))
+    assert ("twin", "left") not in rows
+
+
+def test_events_and_notes_are_marked_in_the_chart_and_said_below_it() -> None:
+    marks = [
+        {"handle": "one", "first_day": date(2026, 11, 3), "last_day": date(2026, 11, 4),
+         "kind": "note", "said": "<b>Launch</b>", "stayed": 0.5, "others_stayed": None},
+        {"handle": "other", "first_day": date(2026, 11, 5), "last_day": date(2026, 11, 5),
+         "kind": "purge", "said": "40 left", "stayed": None, "others_stayed": None},
+    ]  # fmt: skip
+    report = report_of(one={at: day(100 + at) for at in range(1, 11)})
+    page = render(replace(report, marks=marks))
+    assert page.count('class="mark"') == 2 * 2  # two days; wide and narrow
+    said = re.sub(r"\s+", " ", Seen(page).text)
+    assert "2026-11-03 to 2026-11-04 <b>Launch</b>; of the newcomers 50 % were there 7 days" in said
+    assert "40 left" not in said
 
 
 def test_the_newest_day_is_the_last(page: str) -> None:

@@ -10,6 +10,9 @@ from sf_assets.model import AlertKind
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
 
+# By how much a share must be above that of all who are listed to be told.
+ALIKE = 0.2
+
 
 @dataclass(frozen=True)
 class Event(Alert):
@@ -56,12 +59,13 @@ class Event(Alert):
         return {**found, "usual_a_day": self.usual, "followers_net": self.net}
 
     def _alike(self) -> str:
-        if self.alike_share is None or self.alike_in is None:
+        among = self.alike_share_listed or 0
+        if self.alike_in is None or (self.alike_share or 0) - among < ALIKE:
             return ""
         return (
             f" What they have in common most: {self.alike_in.replace('_', ' ')}: "
-            f"{self.alike_value}, {100 * self.alike_share:.0f} % of them and "
-            f"{100 * (self.alike_share_listed or 0):.0f} % of all who are listed."
+            f"{self.alike_value}, {100 * (self.alike_share or 0):.0f} % of them and "
+            f"{100 * among:.0f} % of all who are listed."
         )
 
     def _many(self, went: str, means: str) -> Words:

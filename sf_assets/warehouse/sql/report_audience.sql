@@ -8,17 +8,17 @@ WITH shown AS (
         OR snapshot_date = max(snapshot_date) OVER (PARTITION BY handle, segment)
 )
 SELECT handle, segment, CAST(sum(accounts) FILTER (trait = 'private') AS BIGINT) AS accounts,
-    sum(accounts) FILTER (trait = 'private' AND "value" = 'yes')
+    coalesce(sum(accounts) FILTER (trait = 'private' AND "value" = 'yes'), 0)
         / nullif(sum(accounts) FILTER (trait = 'private'), 0) AS private,
-    sum(accounts) FILTER (trait = 'verified' AND "value" = 'yes')
+    coalesce(sum(accounts) FILTER (trait = 'verified' AND "value" = 'yes'), 0)
         / nullif(sum(accounts) FILTER (trait = 'verified'), 0) AS verified,
-    sum(accounts) FILTER (trait = 'picture' AND "value" = 'no')
+    coalesce(sum(accounts) FILTER (trait = 'picture' AND "value" = 'no'), 0)
         / nullif(sum(accounts) FILTER (trait = 'picture'), 0) AS no_picture,
-    sum(accounts) FILTER (trait = 'bio' AND "value" = 'no')
+    coalesce(sum(accounts) FILTER (trait = 'bio' AND "value" = 'no'), 0)
         / nullif(sum(accounts) FILTER (trait = 'bio'), 0) AS no_bio,
-    sum(accounts) FILTER (trait = 'mass_follower' AND "value" = 'yes')
+    coalesce(sum(accounts) FILTER (trait = 'mass_follower' AND "value" = 'yes'), 0)
         / nullif(sum(accounts) FILTER (trait = 'mass_follower'), 0) AS mass_follower,
-    sum(accounts) FILTER (trait = 'followers' AND "value" = '0 to 99')
+    coalesce(sum(accounts) FILTER (trait = 'followers' AND "value" = '0 to 99'), 0)
         / nullif(sum(accounts) FILTER (trait = 'followers'), 0) AS small,
     CASE WHEN segment = 'listed' THEN max(coverage) END AS coverage
 FROM shown GROUP BY handle, segment
