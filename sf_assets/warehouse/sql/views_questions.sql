@@ -20,7 +20,7 @@ LEFT JOIN internal.churn AS s
     AND s.change IN ('gained', 'returned') AND s.snapshot_date = m.first_seen
 LEFT JOIN internal.churn AS e
     ON e.relation = m.relation AND e.handle = m.handle AND e.account_id = m.account_id
-    AND e.change = 'lost' AND e.snapshot_date = m.first_missed AND m.end_kind = 'lost';
+    AND e.change = 'lost' AND e.snapshot_date = m.first_missed;
 
 -- The newest usable snapshot of each list, and how many accounts are listed by now. whole: nobody is
 -- left out, because the snapshot shows everyone; or because one before it did, each since has shown
