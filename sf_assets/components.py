@@ -53,6 +53,7 @@ class AudienceComponent(dg.Component, dg.Model, dg.Resolvable):
         [], repr=False, description="Where alerts go, as Apprise takes them."
     )
     alerts: list[str] | None = Field(None, description="Kinds of alerts: status, failed, churn, …")
+    weekly: str | None = Field(None, description="Weekday and hour of the alert weekly: mon 8.")
     heartbeat_url: str | None = Field(
         None, repr=False, description="Called when a day is complete."
     )

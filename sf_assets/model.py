@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Literal, get_args
 
 Relation = Literal["followers", "following"]
 
@@ -14,9 +14,20 @@ RELATIONS: tuple[Relation, ...] = ("followers", "following")
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
 # What may be told; status changes and failed days are unless somebody asks for other kinds.
-AlertKind = Literal["status", "failed", "churn", "notable", "stale", "credits"]
+AlertKind = Literal[
+    "status",
+    "failed",
+    "churn",
+    "notable",
+    "stale",
+    "credits",
+    "purge",
+    "wave",
+    "milestone",
+    "weekly",
+]
 
-ALERT_KINDS: tuple[AlertKind, ...] = ("status", "failed", "churn", "notable", "stale", "credits")
+ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 
 
 def is_handle(text: str) -> bool:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
 _WAREHOUSE = re.compile(r"ducklake:(?!sqlite:|mysql:)\S")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+(/[^/\s][^\s]*)?")
+
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKLY = re.compile(rf"({'|'.join(_WEEKDAYS)}) +([01]?[0-9]|2[0-3])")
 
 _HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -76,6 +79,7 @@ class Settings(BaseModel):
     daily_credits: int | None = Field(default=None, ge=0)
     alert_urls: tuple[SecretStr, ...] = ()
     alerts: tuple[AlertKind, ...] = ("status", "failed")
+    weekly: str = "mon 8"
     heartbeat_url: SecretStr | None = None
     ui_url: str | None = None
     ui_hosts: tuple[str, ...] = ()
@@ -96,6 +100,13 @@ class Settings(BaseModel):
                 f"{', '.join(ALERT_KINDS)}, comma separated, or none"
             )
         return tuple(kind for kind in ALERT_KINDS if kind in named)
+
+    @field_validator("weekly")
+    @classmethod
+    def _weekday_and_hour(cls, value: str) -> str:
+        if not _WEEKLY.fullmatch(value.strip().lower()):
+            raise ValueError("needs a weekday and an hour in UTC, such as mon 8")
+        return value.strip().lower()
 
     @field_validator("ui_url")
     @classmethod
@@ -262,6 +273,13 @@ class Settings(BaseModel):
     def day(self) -> date:
         """The UTC day a snapshot asked for now belongs to."""
         return self.today or datetime.now(timezone.utc).date()
+
+    def digest_day(self) -> date:
+        """The newest UTC day whose hour of the weekly digest has come; a pretended day is over."""
+        weekday, hour = self.weekly.split()
+        back = (self.day().weekday() - _WEEKDAYS.index(weekday)) % 7
+        early = self.today is None and datetime.now(timezone.utc).hour < int(hour)
+        return self.day() - timedelta(days=back + (7 if back == 0 and early else 0))
 
     def key(self) -> SecretStr | None:
         """The vendor key, from the variable or the file it may be kept in.

@@ -44,6 +44,8 @@ DERIVED_TABLES = (
     "internal.ids",
     "internal.renames",
     "internal.profiles",
+    "internal.profile_counts",
+    "internal.churn_profiles",
     "internal.snapshots",
     "main.follower_growth",
     "main.status_changes",

@@ -383,7 +383,7 @@ def test_an_unknown_kind_of_alert_is_told_beside_the_known_ones(
 ) -> None:
     said = complaint(monkeypatch, SF_ASSETS_ALERTS=text)
     assert said.startswith("SF_ASSETS_ALERTS: ")
-    assert "status, failed, churn, notable, stale, credits" in said
+    assert "status, failed, churn, notable, stale, credits, purge, wave, milestone, weekly" in said
 
 
 def test_the_address_of_the_ui_is_for_links(monkeypatch: pytest.MonkeyPatch) -> None:

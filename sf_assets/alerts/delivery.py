@@ -11,17 +11,22 @@ import json
 import logging
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sf_assets.alerts.kinds import Alert
 from sf_assets.alerts.ledger import note, note_delivered, taken
+from sf_assets.alerts.news import tagged
 from sf_assets.alerts.words import Message, messages, sample
 from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.settings import Registry
 from sf_assets.settings import Settings
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
@@ -36,9 +41,9 @@ class DeliveryFailed(SfAssetsError):
 
 @dataclass(frozen=True)
 class Arrival:
-    """Whether a sample arrived at the address at this place of the setting, and why not."""
+    """Whether a sample arrived at the address, which `place` finds in the settings, and why not."""
 
-    place: int
+    place: int | str
     service: str
     arrived: bool
     why: str = ""
@@ -46,10 +51,20 @@ class Arrival:
 
 @dataclass(frozen=True)
 class _Address:
-    """One URL of the setting. The name gives nothing of it away."""
+    """One URL of the setting, or of tags in handles.yaml. The name gives nothing of it away."""
 
     name: str
     post: Any
+    place: int | str
+    tags: tuple[str, ...] | None = None
+
+    def takes(self, alert: Alert, registry: Registry) -> bool:
+        """Whether it gets the alert: one of a tag, only what names handles of that tag alone."""
+        if alert.tag is not None:
+            return self.tags is not None and alert.tag in self.tags
+        if self.tags is None:
+            return True
+        return bool(alert.concerns) and tagged(registry, alert.concerns, self.tags, all)
 
     @property
     def service(self) -> str:
@@ -78,8 +93,12 @@ class _Address:
                 message.data if native else json.dumps(message.data, ensure_ascii=False)
             )
         bodies = {NotifyFormat.MARKDOWN: message.markdown, NotifyFormat.HTML: message.html}
-        with _certificates():
+        with _certificates(), tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / name for name, _ in message.charts]
+            for file, (_, svg) in zip(files, message.charts, strict=True):
+                file.write_text(svg, encoding="utf-8")
             return self.post.notify(
+                attach=None if self.is_webhook else [str(file) for file in files] or None,
                 title=message.title,
                 body=bodies.get(self.form, message.body),
                 body_format=self.form,
@@ -93,16 +112,19 @@ def _schema(service: Any) -> str:
 
 
 def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
-    """Post alerts, in their order, to every address that has not had them; returns how many.
+    """Post alerts, in their order, to every address that is to have them and has not; returns how
+    many addresses there are.
 
     Raises DeliveryFailed where one did not take all.
     """
-    addresses = _addresses(settings)
+    registry = registry_in_force(home.registry)[0]
+    addresses = _addresses(settings, registry)
     had = taken(home)
     failed = 0
     for address in addresses:
         mine = had.setdefault(address.name, set())
-        waiting = [left for one in news if (left := one.untold(mine)) is not None]
+        meant = [one for one in news if address.takes(one, registry)]
+        waiting = [left for one in meant if (left := one.untold(mine)) is not None]
         for message in messages(waiting, settings.ui_url):
             if not address.send(message):
                 failed += 1
@@ -111,7 +133,11 @@ def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
             note(home, message.change_ids, address=address.name)
             mine.update(message.change_ids)
     done = [
-        one for one in news if all(one.untold(had[address.name]) is None for address in addresses)
+        one
+        for one in news
+        if all(
+            one.untold(had[each.name]) is None for each in addresses if each.takes(one, registry)
+        )
     ]
     how = f"{len(addresses)} addresses" if addresses else "log and UI only"
     note_delivered(home, [change_id for one in done for change_id in one.change_ids], how)
@@ -124,26 +150,26 @@ def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
     return len(addresses)
 
 
-def services(settings: Settings) -> list[str]:
+def services(settings: Settings, registry: Registry | None = None) -> list[str]:
     """What each address is, such as `Discord`; nothing is sent.
 
     Raises DeliveryFailed where one is none.
     """
-    return [address.service for address in _addresses(settings)]
+    return [address.service for address in _addresses(settings, registry)]
 
 
-def send_sample(settings: Settings) -> list[Arrival]:
+def send_sample(settings: Settings, registry: Registry | None = None) -> list[Arrival]:
     """Post a message that is marked as a test to every address; nothing is noted.
 
     Raises DeliveryFailed where one is no address.
     """
     message = sample(settings.ui_url, settings.day())
     arrivals = []
-    for place, address in enumerate(_addresses(settings), start=1):
+    for address in _addresses(settings, registry):
         with _nothing_printed():
             result = address.send(message)
         arrivals.append(
-            Arrival(place, address.service, bool(result), "" if result else _why(result))
+            Arrival(address.place, address.service, bool(result), "" if result else _why(result))
         )
     return arrivals
 
@@ -159,10 +185,22 @@ def _why(result: Any) -> str:
     return "no connection" if "onnection error" in said else "it refused the message"
 
 
-def _addresses(settings: Settings) -> list[_Address]:
-    """Raises DeliveryFailed where one is none, SettingsError for a proxy or certificates that the
-    environment names and nobody can use."""
-    if not settings.alert_urls:
+def _addresses(settings: Settings, registry: Registry | None = None) -> list[_Address]:
+    """Those of the setting, then those of tags.
+
+    Raises DeliveryFailed where one is none, SettingsError for a proxy or certificates that the
+    environment names and nobody can use.
+    """
+    # URL -> where it stands and which tags it is for.
+    named: dict[str, tuple[int | str, tuple[str, ...] | None]] = {}
+    for at, secret in enumerate(settings.alert_urls, start=1):
+        named[secret.get_secret_value()] = at, None
+    for tag, urls in (registry.alerts.addresses if registry else {}).items():
+        for at, secret in enumerate(urls, start=1):
+            url = secret.get_secret_value()
+            first, tags = named.get(url, (f"{at} of the tag {tag}", ()))
+            named[url] = first, None if tags is None else (*tags, tag)
+    if not named:
         return []
     import apprise  # heavy, and only needed where an alert goes out
     import httpx
@@ -171,18 +209,19 @@ def _addresses(settings: Settings) -> list[_Address]:
         route_to(httpx.URL(f"{scheme}://alerts.invalid"))
     asset = apprise.AppriseAsset(app_id="sf_assets", app_desc="sf_assets alerts")
     found = []
-    for place, url in enumerate(settings.alert_urls, start=1):
+    for url, (place, tags) in named.items():
         post = apprise.Apprise(asset=asset)
         with _quietly():
-            added = post.add(url.get_secret_value())
+            added = post.add(url)
         if not added:
             # Before anything is sent: else the good addresses get it again with every try.
+            where = f"{place} of SF_ASSETS_ALERT_URLS" if tags is None else place
             raise DeliveryFailed(
-                f"address {place} of SF_ASSETS_ALERT_URLS is no Apprise URL; see the list of "
-                "services in Apprise's documentation"
+                f"address {where} is no Apprise URL; see the list of services in Apprise's "
+                "documentation"
             )
-        name = hashlib.sha256(url.get_secret_value().encode()).hexdigest()[:12]
-        found.append(_Address(name, post))
+        name = hashlib.sha256(url.encode()).hexdigest()[:12]
+        found.append(_Address(name, post, place, tags))
     return found
 
 

@@ -38,6 +38,7 @@ class Message:
     data: dict[str, Any]
     change_ids: tuple[str, ...]
     level: Level = "warning"
+    charts: Sequence[tuple[str, str]] = ()
 
 
 def title(alert: Alert) -> str:
@@ -56,9 +57,12 @@ def messages(news: Sequence[Alert], ui: str | None = None) -> list[Message]:
 
     `ui` is the address of the Dagster UI, for links.
     """
+    # The week is a message of its own, whatever else there is.
+    weekly = [_message(one, ui) for one in news if one.lines]
+    news = [one for one in news if not one.lines]
     if len(news) <= DIGEST_ABOVE:
-        return [_message(one, ui) for one in news]
-    return [_digest(news, ui)]
+        return [*(_message(one, ui) for one in news), *weekly]
+    return [_digest(news, ui), *weekly]
 
 
 def sample(ui: str | None, today: date) -> Message:
@@ -82,19 +86,21 @@ _TEST_NOTE = "This is a test sent by hand with `sf-assets alerts test`; no such 
 def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
     head = (TEST if test else "") + title(alert)
     note = [_TEST_NOTE.replace("`", "")] if test else []
+    lines = [f"{name}: {text}" if name else text for name, text in alert.lines]
     sentences = [*note, alert.words.said, alert.words.means]
     links = _links(alert, ui)
     data = as_data(alert, ui)
     return Message(
         title=head,
-        body="\n".join([" ".join(sentences), *([links[0][1]] if ui else [])]),
+        body="\n".join([" ".join(sentences), *lines, *([links[0][1]] if ui else [])]),
         markdown="\n\n".join(
-            [*map(_as_markdown, sentences), *([_markdown_links(links)] if links else [])]
+            [*map(_as_markdown, [*sentences, *lines]), *([_markdown_links(links)] if links else [])]
         ),
-        html=_mail(head, [[("", one) for one in note], _rows(alert)], links),
+        html=_mail(head, [[("", one) for one in note], _rows(alert), alert.lines], links),
         data={**data, "kind": "test"} if test else data,
         change_ids=alert.change_ids,
         level=alert.level,
+        charts=alert.charts,
     )
 
 

@@ -6,6 +6,7 @@ import click
 
 from sf_assets import alerts
 from sf_assets.alerts.words import as_data
+from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import print_json, print_table
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
@@ -39,11 +40,14 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
         ],
     )
     on = ", ".join(settings.alerts) or "none"
-    where = counted(len(settings.alert_urls), "address", "addresses")
+    tags = registry_of(home).alerts
+    addresses = len(settings.alert_urls) + sum(map(len, tags.addresses.values()))
+    where = counted(addresses, "address", "addresses")
     click.echo(
         (f"{len(shown)} of {counted(len(rows), 'alert')}" if rows else "no alerts so far")
         + f"; kinds that are on: {on}; "
-        + (f"told to {where}" if settings.alert_urls else "told in log and UI only")
+        + (f"of tags {', '.join(tags.tags)} only; " if tags.tags else "")
+        + (f"told to {where}" if addresses else "told in log and UI only")
     )
 
 
@@ -51,17 +55,18 @@ def _visible(text: str) -> str:
     return text.replace("\u200b", "").replace("\u2060", "")
 
 
-def run_test(settings: Settings, as_json: bool, quiet: bool) -> bool:
+def run_test(home: Home, settings: Settings, as_json: bool, quiet: bool) -> bool:
     """Send a sample to every address; false where it did not arrive at one.
 
     Raises SettingsError where there is no address, DeliveryFailed where one is none.
     """
-    if not settings.alert_urls:
+    registry = registry_of(home)
+    if not settings.alert_urls and not registry.alerts.addresses:
         raise SettingsError(
             "SF_ASSETS_ALERT_URLS is not set, so alerts are in the log and the UI only: put "
             "Apprise URLs into it, comma separated"
         )
-    arrivals = alerts.send_sample(settings)
+    arrivals = alerts.send_sample(settings, registry)
     if as_json:
         print_json(
             [

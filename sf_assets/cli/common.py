@@ -13,6 +13,7 @@ import click
 from sf_assets.cli.exit_codes import SOME_FAILED, WRONG_USAGE
 
 if TYPE_CHECKING:
+    from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import Registry
     from sf_assets.settings import Settings
     from sf_assets.storage.home import Home
@@ -22,6 +23,14 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="One JSON document, for scripts."
+)
+
+
+tag_option = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    help="Only handles with this tag in handles.yaml; may be repeated.",
 )
 
 
@@ -108,6 +117,15 @@ def registry_of(home: Home) -> Registry:
     if wrong is not None:
         click.echo(f"sf-assets: {wrong}", err=True)
     return registry
+
+
+def not_published(home: Home) -> SettingsError:
+    """What to say where there is no published file yet."""
+    from sf_assets.errors import SettingsError
+
+    return SettingsError(
+        f"{home.readable} is not there yet: it comes with the first snapshot (sf-assets snapshot)"
+    )
 
 
 def not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:

@@ -32,6 +32,7 @@ _NOT_THE_DEMOS = (
     "SF_ASSETS_WAREHOUSE",
     "SOCIALFETCH_API_KEY_FILE",
 )
+_TAGS = ("acme", "press")
 MARKER = "This folder belongs to `sf-assets demo`, which empties it.\n"
 
 
@@ -63,7 +64,8 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         marker.write_text(MARKER, encoding="utf-8")
         place = Home.of(settings).ensure(settings)
         handles = list(simulator.world.handles)
-        track(place.registry, handles)
+        for number, handle in enumerate(handles):
+            track(place.registry, [handle], {"tags": [_TAGS[number % len(_TAGS)]]})
         unfinished = _make_history(settings, handles, first, today)
         simulator.set_day(None)
         _tell(place, handles, first, today, unfinished)
@@ -120,4 +122,19 @@ def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: 
     for line in unfinished:
         click.echo(line, err=True)
     shown = shlex.quote(str(home.root))
-    click.echo(f'Ask it:  SF_ASSETS_HOME={shown} sf-assets query "FROM follower_growth"')
+    click.echo(
+        f"Ask it, with SF_ASSETS_HOME={shown}:\n"
+        "  sf-assets query --example who_left --days 1        who unfollowed on the newest day\n"
+        f"  sf-assets account {_somebody(home)}\n"
+        "  sf-assets report --tag acme --title 'Acme' -o acme.html"
+    )
+
+
+def _somebody(home: Home) -> str:
+    """The newest of those who left, for an example."""
+    with reading(home.readable) as con:
+        rows = con.execute(
+            "SELECT account_handle FROM follower_churn WHERE change = 'lost' AND state <> "
+            "'retracted' ORDER BY snapshot_date DESC, account_handle LIMIT 1"
+        ).fetchall()
+    return f"@{rows[0][0]}" if rows else "@somebody"

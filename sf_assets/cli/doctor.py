@@ -269,12 +269,17 @@ def _grid(settings: Settings, home: Home) -> str:
 
 def _alerts(settings: Settings, home: Home) -> str:
     kinds = f"kinds that are on: {', '.join(settings.alerts) or 'none'}"
-    if not settings.alert_urls:
+    registry = registry_in_force(home.registry, keep=False)[0]
+    of_tags = {*registry.alerts.addresses, *(registry.alerts.tags or ())}
+    unused = sorted(of_tags - set(registry.tags_of(registry.handles)))
+    if unused:
+        raise Problem(f"{kinds}; `alerts:` names tags that no handle has: {', '.join(unused)}")
+    if not settings.alert_urls and not registry.alerts.addresses:
         return f"{kinds}; in log and UI only: SF_ASSETS_ALERT_URLS is not set"
     from sf_assets.alerts import DeliveryFailed, services
 
     try:
-        found = services(settings)
+        found = services(settings, registry)
     except DeliveryFailed as error:
         raise SettingsError(str(error)) from None
     return f"{kinds}; told to {', '.join(found)}; try it with sf-assets alerts test"

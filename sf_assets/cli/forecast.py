@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
@@ -50,7 +51,14 @@ _COLUMNS = (
 
 
 def run_forecast(
-    settings: Settings, home: Home, days: int, handle: str | None, *, as_json: bool, yes: bool
+    settings: Settings,
+    home: Home,
+    days: int,
+    handle: str | None,
+    tags: Sequence[str] = (),
+    *,
+    as_json: bool,
+    yes: bool,
 ) -> int:
     """Print the forecast; returns the exit code. Raises SettingsError."""
     registry = registry_of(home)
@@ -61,6 +69,8 @@ def run_forecast(
         return _of_a_stranger(settings, home, wanted, hint, days, as_json=as_json, yes=yes)
     if wanted is not None:
         registry = Registry({wanted: registry.handles[wanted]})
+    if tags:
+        registry = Registry({one: registry.handles[one] for one in registry.tagged(tags)})
     if not registry.handles:
         raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
     first = settings.day() + timedelta(days=1)

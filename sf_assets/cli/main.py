@@ -18,6 +18,7 @@ from sf_assets.cli.common import (
     quiet_option,
     registry_of,
     said_clearly,
+    tag_option,
     tracked_handles,
 )
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
@@ -127,6 +128,7 @@ def up(port: int) -> None:
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
 @click.argument("handles", nargs=-1, shell_complete=tracked_handles)
+@tag_option
 @click.option(
     "--relation",
     type=click.Choice(["followers", "following", "both"]),
@@ -141,6 +143,7 @@ def up(port: int) -> None:
 @said_clearly
 def snapshot(
     handles: tuple[str, ...],
+    tags: tuple[str, ...],
     relation: str,
     refresh: bool,
     verbose: bool,
@@ -158,8 +161,10 @@ def snapshot(
         settings.require_key()
     home = known_home(settings)
     registry = registry_of(home)
+    if handles and tags:
+        raise click.UsageError("name handles or --tag, not both")
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
-    selected = list(named or registry.handles)
+    selected = list(named or (registry.tagged(tags) if tags else registry.handles))
     if not selected:
         raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
     for handle in selected:
@@ -173,15 +178,55 @@ def snapshot(
 
 
 @main.command(
+    short_help="Everything known of one account, across all tracked lists.",
+    help="Everything known of one account: each stay in a tracked list, between which days it "
+    "began and ended and what proves that, its renames, its profile now. ACCOUNT is a handle, the "
+    "address of a profile, a numeric id or a secUid.",
+    epilog="Example: sf-assets account @somebody",
+)
+@click.argument("account")
+@json_option
+@said_clearly
+def account(account: str, as_json: bool) -> None:
+    from sf_assets.cli.account import run_account
+    from sf_assets.settings import load_settings
+
+    run_account(known_home(load_settings()), account, as_json=as_json)
+
+
+@main.command(
     short_help="Ask the published database; without SQL, list its tables.",
     help="Ask the published database. Without SQL: list its tables.",
-    epilog='Example: sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv',
+    epilog="""
+\b
+Examples: sf-assets query --example who_left --handle nasa --days 1
+          sf-assets query "SELECT * FROM follower_growth" --csv > growth.csv
+""",
 )
 @click.argument("sql", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
-@click.option("--examples", is_flag=True, help="Print ten questions with their SQL.")
+@click.option("--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="An Excel file.")
+@click.option(
+    "--example",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="Run a named question; without a name, list them.",
+)
+@click.option(
+    "--handle",
+    "handles",
+    multiple=True,
+    shell_complete=tracked_handles,
+    help="With --example: of this one; may be repeated.",
+)
+@tag_option
+@click.option(
+    "--days", type=click.IntRange(1, 3660), help="With --example: of so many days, the newest ones."
+)
+@click.option("--examples", is_flag=True, help="Print all named questions with their SQL.")
 @click.option(
     "--sandbox",
     is_flag=True,
@@ -193,6 +238,11 @@ def query(
     as_json: bool,
     as_csv: bool,
     parquet: Path | None,
+    xlsx: Path | None,
+    example: str | None,
+    handles: tuple[str, ...],
+    tags: tuple[str, ...],
+    days: int | None,
     examples: bool,
     sandbox: bool,
 ) -> None:
@@ -201,13 +251,35 @@ def query(
 
         click.echo(examples_text())
         return
-    from sf_assets.cli.tables import run_query
+    from sf_assets.cli.tables import print_json, print_table, run_query
     from sf_assets.settings import load_settings
 
-    if (as_json + as_csv + (parquet is not None)) > 1:
-        raise click.UsageError("choose one of --json, --csv and --parquet")
-    form = "json" if as_json else "csv" if as_csv else "table"
-    run_query(known_home(load_settings()), sql, form, parquet, sandbox=sandbox)
+    file = parquet or xlsx
+    if (as_json + as_csv + (parquet is not None) + (xlsx is not None)) > 1:
+        raise click.UsageError("choose one of --json, --csv, --parquet and --xlsx")
+    if example is None and (handles or tags or days):
+        raise click.UsageError("--handle, --tag and --days belong to --example")
+    if example is not None and sql is not None:
+        raise click.UsageError("choose one of --example and SQL")
+    home = known_home(load_settings())
+    if example == "":
+        from sf_assets.cli.examples import examples as all_examples
+
+        named = [(one.name, one.question) for one in all_examples()]
+        if as_json:
+            print_json([dict(zip(("name", "question"), one, strict=True)) for one in named])
+        else:
+            print_table(["name", "question"], named)
+        return
+    if example is not None:
+        from sf_assets.cli.examples import example as example_of
+        from sf_assets.handles.settings import normalise_handle
+
+        chosen = [normalise_handle(handle) for handle in handles]
+        chosen += registry_of(home).tagged(tags) if tags else ()
+        sql = example_of(example).sql(chosen or None, tags or None, days)
+    form = "json" if as_json else "csv" if as_csv else "xlsx" if xlsx else "table"
+    run_query(home, sql, form, file, sandbox=sandbox)
 
 
 @main.command(
@@ -225,21 +297,28 @@ def query(
     help="How far to look ahead.",
 )
 @click.option("--handle", help="Only this one; it need not be tracked.")
+@tag_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON object.")
 @click.option("--yes", is_flag=True, help="Buy the one page without asking.")
 @said_clearly
-def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
+def forecast(
+    days: int, handle: str | None, tags: tuple[str, ...], as_json: bool, yes: bool
+) -> None:
     from sf_assets.cli.forecast import run_forecast
     from sf_assets.settings import load_settings
 
+    if handle and tags:
+        raise click.UsageError("choose one of --handle and --tag")
     settings = load_settings()
-    sys.exit(run_forecast(settings, known_home(settings), days, handle, as_json=as_json, yes=yes))
+    home = known_home(settings)
+    sys.exit(run_forecast(settings, home, days, handle, tags, as_json=as_json, yes=yes))
 
 
 @main.command(
-    short_help="One HTML file to pass on: growth, churn, status, spend.",
-    help="Write a report to pass on: one HTML file that needs no network.",
-    epilog="Example: sf-assets report --handle nasa --days 90 -o nasa.html",
+    short_help="One HTML or PDF file to pass on: growth, churn, groups, status, spend.",
+    help="Write a report to pass on: one HTML file that needs no network, or a PDF where Chromium "
+    "or Chrome is installed.",
+    epilog="Example: sf-assets report --tag acme --title 'Acme in May' --logo acme.png -o acme.pdf",
 )
 @click.option(
     "--handle",
@@ -248,6 +327,7 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     shell_complete=tracked_handles,
     help="Only this one; may be repeated.",
 )
+@tag_option
 @click.option(
     "--days",
     default=30,
@@ -260,18 +340,56 @@ def forecast(days: int, handle: str | None, as_json: bool, yes: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
-    help="Where to write it.",
+    help="Where to write it; a name that ends in .pdf makes a PDF.",
 )
+@click.option("--title", help="In place of the usual heading; what was spent is left out.")
+@click.option(
+    "--logo",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A picture above the heading: PNG, JPEG, GIF, WebP or SVG, up to 1 MB.",
+)
+@click.option(
+    "--text",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A text file with paragraphs to put under the heading.",
+)
+@click.option(
+    "--people", is_flag=True, help="With the accounts that came or left, and a search among them."
+)
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
 @quiet_option
 @json_option
 @said_clearly
-def report(handles: tuple[str, ...], days: int, output: Path, quiet: bool, as_json: bool) -> None:
-    from sf_assets.cli.report import run_report
+def report(
+    handles: tuple[str, ...],
+    tags: tuple[str, ...],
+    days: int,
+    output: Path,
+    title: str | None,
+    logo: Path | None,
+    text: Path | None,
+    people: bool,
+    open_it: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from sf_assets.cli.report import letterhead, run_report
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
-    run_report(settings, home, handles, days, output, quiet=quiet, as_json=as_json)
+    run_report(
+        settings,
+        known_home(settings),
+        handles,
+        tags,
+        days,
+        output,
+        head=letterhead(title, logo, text),
+        people=people,
+        open_it=open_it,
+        quiet=quiet,
+        as_json=as_json,
+    )
 
 
 @main.group(
@@ -314,7 +432,8 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.alerts import run_test
     from sf_assets.settings import load_settings
 
-    sys.exit(FINE if run_test(load_settings(), as_json, quiet) else SOME_FAILED)
+    settings = load_settings()
+    sys.exit(FINE if run_test(known_home(settings), settings, as_json, quiet) else SOME_FAILED)
 
 
 @main.command(

@@ -1,7 +1,14 @@
-"""`sf-assets report`: write the page."""
+"""`sf-assets report`: write the page, as HTML or PDF."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -9,12 +16,13 @@ from pathlib import Path
 
 import click
 
+from sf_assets.cli.common import not_published
 from sf_assets.cli.tables import print_json
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import normalise_handle
 from sf_assets.ingest import days as days_of
-from sf_assets.report import gather, render
+from sf_assets.report import Letterhead, gather, render
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.storage.sizes import sizes
@@ -26,41 +34,47 @@ def run_report(
     settings: Settings,
     home: Home,
     handles: Sequence[str],
+    tags: Sequence[str],
     days: int,
     output: Path,
     *,
+    head: Letterhead,
+    people: bool = False,
+    open_it: bool = False,
     quiet: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Write the report of `handles`, of all where none is named.
+    """Write the report of `handles` and of those with one of `tags`; of all where none is named.
 
     Raises SettingsError where nothing is published, a handle has no snapshot in these days, or the
     file cannot be written.
     """
-    wanted = [normalise_handle(handle) for handle in handles]
+    registry = registry_in_force(home.registry)[0]
+    named = [normalise_handle(handle) for handle in handles]
+    wanted = [*named, *(registry.tagged(tags) if tags else ())]
     try:
         with reading(home.readable) as con:
-            report = gather(con, wanted or None, days)
+            report = gather(con, wanted or None, days, tags=tags, people=people)
     except FileNotFoundError:
-        raise SettingsError(
-            f"{home.readable} is not there yet: it comes with the first snapshot "
-            "(sf-assets snapshot)"
-        ) from None
-    missing = sorted(set(wanted) - {handle.name for handle in report.handles})
+        raise not_published(home) from None
+    missing = sorted(set(named) - {handle.name for handle in report.handles})
     if missing:
         raise SettingsError(
             f"{', '.join(missing)}: no snapshot in the {counted(days, 'day')} up to "
             f"{report.days[-1]}; " + _closest(home, missing[0])
         )
-    gaps = days_of.missing_days(home, settings, registry_in_force(home.registry)[0])
-    named = {handle.name for handle in report.handles}
+    gaps = days_of.missing_days(home, settings, registry)
+    shown = {handle.name for handle in report.handles}
     gaps = [gap for gap in gaps if gap.day >= report.days[0]]
-    gaps = [gap for gap in gaps if not wanted or named & {key.handle for key in gap.missing}]
-    report = replace(report, missing=gaps)
+    gaps = [gap for gap in gaps if not wanted or shown & {key.handle for key in gap.missing}]
+    report = replace(report, missing=gaps, letterhead=head)
     if not wanted:  # a report of some handles is for somebody else
         report = replace(report, sizes=sizes(home, settings.day()))
     try:
-        output.write_text(render(report), encoding="utf-8")
+        if output.suffix.lower() == ".pdf":
+            write_pdf(render(report), output)
+        else:
+            output.write_text(render(report), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{output} cannot be written ({error})") from None
     last, names = report.days[-1], [handle.name for handle in report.handles]
@@ -78,6 +92,65 @@ def run_report(
         click.echo(
             f"{output}: {counted(len(names), 'handle')}, {counted(days, 'day')} up to {last}"
         )
+
+    if open_it:
+        webbrowser.open(output.absolute().as_uri())
+
+
+# What a browser shows as a picture, by the end of its name.
+_PICTURES = {
+    **{".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"},
+    **{".gif": "gif", ".webp": "webp", ".svg": "svg+xml"},
+}
+_LARGEST_LOGO = 1_000_000
+PDF_SECONDS = 120
+
+
+def letterhead(title: str | None, logo: Path | None, text: Path | None) -> Letterhead:
+    """What stands on top of a report. Raises SettingsError for a file that cannot be used."""
+    picture = None
+    if logo is not None:
+        kind, size = _PICTURES.get(logo.suffix.lower()), logo.stat().st_size
+        if kind is None or size > _LARGEST_LOGO:
+            raise SettingsError(
+                f"{logo}: a logo is a PNG, JPEG, GIF, WebP or SVG file of at most 1 MB"
+            )
+        picture = f"data:image/{kind};base64,{base64.b64encode(logo.read_bytes()).decode()}"
+    paragraphs: list[str] = []
+    if text is not None:
+        try:
+            parts = text.read_text(encoding="utf-8").split("\n\n")
+        except UnicodeDecodeError:
+            raise SettingsError(f"{text}: is no text in UTF-8") from None
+        paragraphs = [" ".join(part.split()) for part in parts if part.strip()]
+    return Letterhead(title, picture, paragraphs)
+
+
+def write_pdf(page: str, output: Path) -> None:
+    """Print a page with the Chromium or Chrome of this machine.
+
+    Raises SettingsError where there is none, or where it fails.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        raise SettingsError(
+            f"{output}: a PDF needs Chromium or Chrome, and neither is installed; write an .html "
+            "file and print it from a browser"
+        )
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        source, made = Path(folder) / "report.html", Path(folder) / "report.pdf"
+        source.write_text(page, encoding="utf-8")
+        command = [
+            *(browser, "--headless", "--disable-gpu", "--no-pdf-header-footer"),
+            *(["--no-sandbox"] if os.geteuid() == 0 else []),  # its sandbox refuses root
+            *(f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}", source.as_uri()),
+        ]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=PDF_SECONDS, check=False)
+        if not made.exists():
+            raise SettingsError(f"{output}: {browser} made no PDF; write an .html file instead")
+        shutil.copyfile(made, output)
 
 
 def _closest(home: Home, handle: str) -> str:

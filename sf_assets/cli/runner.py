@@ -120,12 +120,14 @@ class Runner:
         from sf_assets.defs.jobs import chunk_tags
         from sf_assets.defs.partitions import handle_ranges
         from sf_assets.defs.schedules import CHUNK
+        from sf_assets.handles.parse import registry_in_force
 
         registered = self.audience.handles.register(self.instance, handles)
         chunks = handle_ranges(registered, set(handles), CHUNK)
         keys = snapshot_keys(self.audience.keys)
         results = []
-        for tags in chunk_tags(day, chunks):
+        registry = registry_in_force(self.audience.home.registry)[0]
+        for tags in chunk_tags(day, chunks, registry):
             results.append(
                 self._run(
                     SNAPSHOTS_JOB,

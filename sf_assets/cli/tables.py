@@ -17,6 +17,7 @@ from typing import Any
 import click
 import duckdb
 
+from sf_assets.cli.common import not_published
 from sf_assets.errors import SettingsError
 from sf_assets.model import Relation
 from sf_assets.storage.home import Home
@@ -35,9 +36,10 @@ _FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
 
 
 def run_query(
-    home: Home, sql: str | None, form: str, parquet: Path | None, *, sandbox: bool = False
+    home: Home, sql: str | None, form: str, file: Path | None, *, sandbox: bool = False
 ) -> None:
-    """Run SQL on the published file; table, CSV, JSON to standard output or Parquet to a file.
+    """Run SQL on the published file; table, CSV, JSON to standard output, or Parquet or XLSX, by
+    the end of its name, to a file.
 
     In a sandbox the SQL reaches nothing but that file, and a folder of its own for the answer.
     Raises SettingsError where nothing is published yet or the SQL is wrong.
@@ -55,12 +57,15 @@ def run_query(
             answer = con.sql(sql or _tables(con))
             if answer is None:
                 return
-            if parquet is not None:
-                written = Path(folder) / "answer.parquet" if sandbox else parquet
+            if form == "xlsx" and file is not None:
+                write_xlsx(answer, file)
+            elif file is not None:
+                written = Path(folder) / "answer.parquet" if sandbox else file
                 answer.to_parquet(str(written))
                 if sandbox:
-                    shutil.copyfile(written, parquet)
-                click.echo(f"written to {parquet}", err=True)
+                    shutil.copyfile(written, file)
+            if file is not None:
+                click.echo(f"written to {file}", err=True)
             elif form != "table":
                 _stream(answer, form, Path(folder) / f"answer.{form}")
             elif sql is None:
@@ -68,10 +73,7 @@ def run_query(
             else:
                 _show(answer)
     except FileNotFoundError:
-        raise SettingsError(
-            f"{home.readable} is not there yet: it comes with the first snapshot "
-            "(sf-assets snapshot)"
-        ) from None
+        raise not_published(home) from None
     except duckdb.Error as error:
         raise SettingsError(f"query: {_in_one_line(error)}") from None
 
@@ -124,16 +126,17 @@ def _show(answer: duckdb.DuckDBPyRelation) -> None:
         else:
             answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
     # DuckDB spells out the control characters of ASCII, and no other.
-    click.echo(_harmless(drawn.getvalue()).rstrip())
+    click.echo(harmless(drawn.getvalue()).rstrip())
     if terminal and re.search(r" columns \(\d+ shown\)", drawn.getvalue()):
         click.echo(
             "Not all columns fit; name those you want, or use --json or --csv: "
-            + _harmless(", ".join(answer.columns)),
+            + harmless(", ".join(answer.columns)),
             err=True,
         )
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Text that a terminal shows and does not obey."""
     return _UNSEEN.sub("\ufffd", text)
 
 
@@ -143,7 +146,7 @@ def _stream(answer: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
     rows = "FROM answer" if form == "json" else _without_formulas(answer)
     answer.query("answer", f"COPY ({rows}) TO {quoted(path)} ({options})")
     if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
-        click.echo(_harmless(path.read_text(encoding="utf-8")), nl=False)
+        click.echo(harmless(path.read_text(encoding="utf-8")), nl=False)
         return
     with path.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
@@ -160,6 +163,54 @@ def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
             cell = f"CASE WHEN {is_one} THEN chr(39) || {cell} ELSE {cell} END"
         columns.append(f"{cell} AS " + quoted(name, '"'))
     return f"SELECT {', '.join(columns)} FROM answer"
+
+
+# What a sheet holds, its head included.
+_XLSX_ROWS = 1_048_576
+
+
+def write_xlsx(answer: duckdb.DuckDBPyRelation, path: Path) -> None:
+    """The rows as a sheet, in which no text is a formula or a link.
+
+    Raises SettingsError where they are more than a sheet holds, or the file cannot be written.
+    """
+    import xlsxwriter
+    from xlsxwriter.exceptions import FileCreateError
+
+    options: dict[str, Any] = {
+        "constant_memory": True,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+    }
+    options |= {"default_date_format": "yyyy-mm-dd", "remove_timezone": True}
+    try:
+        with xlsxwriter.Workbook(str(path), options) as book:
+            head = book.add_format({"bold": True})
+            sheet = book.add_worksheet("answer")
+            sheet.freeze_panes(1, 0)
+            sheet.write_row(0, 0, answer.columns, head)
+            count = 0
+            while rows := answer.fetchmany(10_000):
+                if count + len(rows) >= _XLSX_ROWS:
+                    raise SettingsError(
+                        f"query: a sheet holds {_XLSX_ROWS - 1:,} rows and the answer has more: "
+                        "use --parquet or --csv"
+                    )
+                for at, row in enumerate(rows, start=count + 1):
+                    sheet.write_row(at, 0, map(_cell, row))
+                count += len(rows)
+            sheet.autofilter(0, 0, count, len(answer.columns) - 1)
+    except FileCreateError as error:
+        raise SettingsError(f"{path} cannot be written ({error})") from None
+
+
+def _cell(value: Any) -> Any:
+    """What a cell can hold: ids of 19 digits, lists and structs are text."""
+    if isinstance(value, bool | date | str | None):
+        return value
+    if isinstance(value, int | float) and abs(value) < 2**53:
+        return value
+    return str(value)
 
 
 def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:

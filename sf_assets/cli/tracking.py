@@ -13,6 +13,7 @@ from sf_assets.cli.common import (
     quiet_option,
     registry_of,
     said_clearly,
+    tag_option,
     tracked_handles,
 )
 
@@ -35,6 +36,7 @@ from sf_assets.cli.common import (
     help="recent: read from the top until what comes is known, all of it once a week.",
 )
 @click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
+@click.option("--tag", "tags", multiple=True, help="A word of your own; may be repeated.")
 @quiet_option
 @json_option
 @said_clearly
@@ -44,6 +46,7 @@ def track(
     pages: int | None,
     depth: str | None,
     priority: int | None,
+    tags: tuple[str, ...],
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -65,6 +68,8 @@ def track(
         own["depth"] = depth
     if priority is not None:
         own["priority"] = priority
+    if tags:
+        own["tags"] = list(tags)
     # Checked before the home is made: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
     home = known_home(settings)
@@ -116,9 +121,10 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     help="Show the tracked handles with their latest snapshots.",
     epilog="Example: sf-assets handles",
 )
+@tag_option
 @json_option
 @said_clearly
-def handles(as_json: bool) -> None:
+def handles(tags: tuple[str, ...], as_json: bool) -> None:
     from sf_assets.cli.tables import latest_snapshots, print_json, print_table
     from sf_assets.settings import load_settings
 
@@ -129,13 +135,18 @@ def handles(as_json: bool) -> None:
         return
     latest = latest_snapshots(home)
     rows = []
-    for handle, own in registry.handles.items():
+    for handle in registry.tagged(tags) if tags else registry.handles:
+        own = registry.handles[handle]
         for relation in own.relations:
             last = latest.get((relation, handle), {})
             depth = own.of(relation).said()
-            rows.append({"handle": handle, "relation": relation, "depth": depth, **last})
+            row = {"handle": handle, "relation": relation, "depth": depth, "tags": list(own.tags)}
+            rows.append(row | last)
     columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]
     if as_json:
-        print_json([{name: row.get(name) for name in columns} for row in rows])
+        print_json([{name: row.get(name) for name in [*columns, "tags"]} for row in rows])
     else:
+        if any(row["tags"] for row in rows):
+            columns.append("tags")
+            rows = [{**row, "tags": " ".join(row["tags"])} for row in rows]
         print_table(columns, [[row.get(name) for name in columns] for row in rows])

@@ -23,7 +23,7 @@ from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.derive import derive
-from sf_assets.warehouse.handles import record_handles
+from sf_assets.warehouse.handles import record_annotations, record_handles
 from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.publish import publish
 
@@ -64,6 +64,10 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))
+                notes = audience.home.annotations
+                wrong = committed(con, "derive", lambda: record_annotations(con, notes))
+                if wrong is not None:
+                    context.log.warning(wrong)
                 done = derive(con, audience.home.archive)
                 context.log.info(
                     f"compared {counted(done.snapshots, 'snapshot')} of "

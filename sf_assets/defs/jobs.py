@@ -1,5 +1,6 @@
 """Jobs: the day's snapshots, what is derived of them, an alert."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 
@@ -16,6 +17,7 @@ from sf_assets.defs.audience import (
 )
 from sf_assets.defs.partitions import HandleRange
 from sf_assets.defs.runs import DAY_TAG
+from sf_assets.handles.settings import Registry
 from sf_assets.warehouse.connection import locked
 
 # How long a delivery waits for another one of the same home.
@@ -57,7 +59,9 @@ def _made_by(audience: Audience, operation: str) -> dg.AssetSelection:
     return dg.AssetSelection.tag(MADE_BY_TAG, audience.named(operation)).without_checks()
 
 
-def chunk_tags(day: date, chunks: Sequence[HandleRange]) -> list[dict[str, str]]:
+def chunk_tags(
+    day: date, chunks: Sequence[HandleRange], registry: Registry
+) -> list[dict[str, str]]:
     """The tags of each run over a day's chunks: which partitions, and by what it is found."""
     return [
         {
@@ -66,9 +70,15 @@ def chunk_tags(day: date, chunks: Sequence[HandleRange]) -> list[dict[str, str]]
             CHUNK_TAG: f"{place} of {len(chunks)}: "
             + (chunk.first if chunk.size == 1 else f"{chunk.first} to {chunk.last}, {chunk.size}"),
             **({HANDLE_TAG: chunk.first} if chunk.size == 1 else {}),
+            **{_tag_key(tag): "true" for tag in registry.tags_of(chunk.handles)},
         }
         for place, chunk in enumerate(chunks, start=1)
     ]
+
+
+def _tag_key(tag: str) -> str:
+    """One key a tag, so that a run over many handles is found by each of theirs."""
+    return f"sf_assets.tag/{re.sub(r'[^A-Za-z0-9_.-]', '_', tag)[:63] or '_'}"
 
 
 def derive_tags(first: date, last: date, marker: str) -> dict[str, str]:

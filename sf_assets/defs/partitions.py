@@ -69,9 +69,19 @@ def split_grid_key(key: str) -> tuple[date, str]:
 class HandleRange:
     """Handles next to each other in the order of their registration, as one run covers them."""
 
-    first: str
-    last: str
-    size: int
+    handles: tuple[str, ...]
+
+    @property
+    def first(self) -> str:
+        return self.handles[0]
+
+    @property
+    def last(self) -> str:
+        return self.handles[-1]
+
+    @property
+    def size(self) -> int:
+        return len(self.handles)
 
     def tags(self, day: date) -> dict[str, str]:
         """The run tags that make this range of one day the run's partitions."""
@@ -90,7 +100,7 @@ def handle_ranges(registered: Sequence[str], wanted: set[str], chunk: int) -> li
     run: list[str] = []
     for handle in [*registered, None]:
         if run and (handle is None or handle not in wanted or len(run) == chunk):
-            ranges.append(HandleRange(run[0], run[-1], len(run)))
+            ranges.append(HandleRange(tuple(run)))
             run = []
         if handle is not None and handle in wanted:
             run.append(handle)

@@ -56,7 +56,7 @@ def day_requests(
     day = audience.settings.day()
     there = set(registered)
     due = [(key.handle, key.relation) for key in registry.lists_due(day) if key.handle in there]
-    return requests_for(audience, day, due, registered)
+    return requests_for(audience, day, due, registered, registry)
 
 
 def requests_for(
@@ -64,6 +64,7 @@ def requests_for(
     day: date,
     lists: Collection[tuple[str, Relation]],
     registered: Sequence[str],
+    registry: Registry,
     *,
     again: str = "",
     due_only: bool = True,
@@ -76,9 +77,8 @@ def requests_for(
     chunks = handle_ranges(registered, handles, CHUNK)
     keys = snapshot_keys(audience.keys)
     name = f"{day}/again-{again}" if again else f"{day}"
-    for chunk, tags in zip(chunks, chunk_tags(day, chunks), strict=True):
-        at = registered.index(chunk.first)
-        covered = set(registered[at : at + chunk.size])
+    for chunk, tags in zip(chunks, chunk_tags(day, chunks, registry), strict=True):
+        covered = set(chunk.handles)
         relations = {relation for handle, relation in lists if handle in covered}
         of = "" if len(relations) == len(RELATIONS) else f"/{'-'.join(sorted(relations))}"
         yield dg.RunRequest(

@@ -88,7 +88,7 @@ def days_sensor(audience: Audience, job: dg.UnresolvedAssetJobDefinition) -> dg.
         if last_look is None or moment - last_look >= look_back:
             context.update_cursor(moment.isoformat())
             _note_yesterday(context, ours, registry)
-            requests += _late(context, ours)
+            requests += _late(context, ours, registry)
         yield from requests
         if not requests:
             yield dg.SkipReason(why_not)
@@ -133,13 +133,15 @@ def _today(
         return [], "the handles with unfinished lists have no partitions yet"
     _note_failures(context.instance, audience, registry, records, registered, unfinished)
     lists = [(key.handle, key.relation) for key in unfinished]
-    requests = list(requests_for(audience, day, lists, registered, again=str(attempt)))
+    requests = list(requests_for(audience, day, lists, registered, registry, again=str(attempt)))
     if len(requests) > SEPARATE_RUNS:
         handles = set(registered) - cancelled
         lists = [
             (key.handle, key.relation) for key in registry.lists_due(day) if key.handle in handles
         ]
-        requests = list(requests_for(audience, day, lists, registered, again=str(attempt)))
+        requests = list(
+            requests_for(audience, day, lists, registered, registry, again=str(attempt))
+        )
     return requests, ""
 
 
@@ -153,7 +155,9 @@ def _finished(context: dg.SensorEvaluationContext, audience: Audience, registry:
     return f"every list that is due on {day} is finished"
 
 
-def _late(context: dg.SensorEvaluationContext, audience: Audience) -> list[dg.RunRequest]:
+def _late(
+    context: dg.SensorEvaluationContext, audience: Audience, registry: Registry
+) -> list[dg.RunRequest]:
     """Runs that load what was landed for earlier days; they buy nothing."""
     registered = audience.handles.registered(context.instance)
     landed: dict[date, list[SnapshotKey]] = {}
@@ -170,7 +174,9 @@ def _late(context: dg.SensorEvaluationContext, audience: Audience) -> list[dg.Ru
             # Each by itself: a list that was not landed would be refused, and fail the run.
             lists = [(key.handle, relation) for key in keys if key.relation == relation]
             again = f"{LATE}{attempt}"
-            requests += requests_for(audience, day, lists, registered, again=again, due_only=False)
+            requests += requests_for(
+                audience, day, lists, registered, registry, again=again, due_only=False
+            )
     return requests
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from sf_assets.handles.settings import (
     OF_A_LIST,
+    AlertSettings,
     HandleSettings,
     Registry,
     RegistryError,
@@ -32,7 +33,7 @@ _EXPECTED = {
 
 # Of one handle's settings, or of the defaults.
 MOST_VALUES = 10_000
-TOP_KEYS = {"defaults", "handles", "retention"}
+TOP_KEYS = {"alerts", "defaults", "handles", "retention"}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -135,8 +136,8 @@ def _parsed(text: str, name: str) -> Registry:
     if root is None:
         return Registry(has_list=False)
     top = mapping(root, name, "the file", TOP_KEYS)
-    defaults, kept = (
-        _plain_mapping(top.get(key), name, f"{key}:") for key in ("defaults", "retention")
+    defaults, kept, alerts = (
+        _plain_mapping(top.get(key), name, f"{key}:") for key in ("defaults", "retention", "alerts")
     )
     retention = _valid(Retention, kept, top.get("retention"), name, "retention")
     usual = checked_settings(_over({}, defaults), top.get("defaults", root), name, "defaults")
@@ -150,7 +151,13 @@ def _parsed(text: str, name: str) -> Registry:
             raise _at(key, name, f"{handle} is listed twice")
         value = _plain_mapping(own, name, f"{handle}: settings")
         handles[handle] = checked_settings(_over(defaults, value), own or key, name, handle)
-    return Registry(handles, usual, "handles" in top, retention)
+    return Registry(
+        handles,
+        usual,
+        "handles" in top,
+        retention,
+        _valid(AlertSettings, alerts, top.get("alerts"), name, "alerts"),
+    )
 
 
 def _plain_mapping(node: yaml.Node | None, name: str, what: str) -> dict[str, Any]:

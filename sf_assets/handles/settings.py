@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import RELATIONS, Relation, SnapshotKey, is_handle
@@ -122,6 +122,25 @@ class Retention(BaseModel):
     runs_days: int = Field(default=90, ge=2, le=36_500)
 
 
+class AlertSettings(BaseModel):
+    """What `alerts:` says: about whom there are alerts, and who else gets those of a tag.
+
+    `tags` None: about all handles. `addresses`: tag -> Apprise URLs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    tags: tuple[str, ...] | None = Field(default=None, min_length=1)
+    addresses: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
+
+    @field_validator("addresses", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {tag: (urls,) if isinstance(urls, str) else urls for tag, urls in value.items()}
+
+
 @dataclass(frozen=True)
 class Registry:
     """The tracked handles, in the order of the file.
@@ -134,9 +153,23 @@ class Registry:
     defaults: HandleSettings = field(default_factory=HandleSettings)
     has_list: bool = field(default=True, compare=False)
     retention: Retention = field(default_factory=Retention, compare=False)
+    alerts: AlertSettings = field(default_factory=AlertSettings, compare=False)
 
     def settings_of(self, handle: str) -> HandleSettings:
         return self.handles.get(handle, self.defaults)
+
+    def tagged(self, tags: Iterable[str]) -> list[str]:
+        """The handles that have one of these tags. Raises RegistryError for a tag that none has."""
+        wanted = set(tags)
+        known = self.tags_of(self.handles)
+        for tag in wanted - set(known):
+            hint = f"tags are {', '.join(known)}" if known else "give it `tags: [...]` there"
+            raise RegistryError(f"no handle in handles.yaml has the tag {tag!r}; {hint}")
+        return [handle for handle, own in self.handles.items() if wanted & set(own.tags)]
+
+    def tags_of(self, handles: Iterable[str]) -> list[str]:
+        """All tags of these handles, sorted."""
+        return sorted({tag for handle in handles for tag in self.settings_of(handle).tags})
 
     def due(self, handle: str, relation: Relation, day: date) -> bool:
         """Whether a list is tracked, and read on that day by itself."""

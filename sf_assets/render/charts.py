@@ -74,11 +74,13 @@ def draw(
     y_from_zero: bool = False,
     unit: str = "",
     lighter: Mapping[str, Collection[date]] | None = None,
+    marks: Sequence[int] = (),
 ) -> str:
     """A chart as SVG text: `kind` is a class of pygal, `labels` are days, one value a day.
 
     Without `css` it is to be styled by the page it stands in, with `chart_css`. `lighter` names
-    the days whose values are drawn lighter, and so are the lines that lead there.
+    the days whose values are drawn lighter, and so are the lines that lead there. `marks` are
+    places of labels that get a line from top to bottom.
     """
     pygal = _pygal()
     every = max(1, -(-len(labels) // max(3, width // 110)))
@@ -126,8 +128,22 @@ def draw(
         svg = svg.replace(f"serie-{at} color-{at}", f"serie-{at} color-{number} lighter")
     # pygal's own styles, scripts, tooltips and links to its pages are no part of our pictures.
     svg = _NOT_OURS.sub("", svg).replace(' id=""', "", 1)
+    if marks and len(labels) > 1:
+        svg = _PLOT.sub(lambda plot: plot[0] + _marks(plot, marks, len(labels) - 1), svg, count=1)
     svg = re.sub(r"\d+\.\d{2,}", lambda found: f"{float(found[0]):.1f}", svg)
     return svg.replace("<defs>", f"<style>{css}</style><defs>", 1) if css else svg
+
+
+_PLOT = re.compile(
+    r'class="plot"><rect x="0" y="0" width="([0-9.]+)" height="([0-9.]+)" class="background" />'
+)
+
+
+def _marks(plot: re.Match[str], marks: Sequence[int], last: int) -> str:
+    """Lines at these places of a line chart, which has a fiftieth of its width on either side."""
+    width, height = float(plot[1]), float(plot[2])
+    places = (width * (at / last + 0.02) / 1.04 for at in marks)
+    return "".join(f'<path class="mark" d="M{x:.1f} 0V{height:.1f}"/>' for x in places)
 
 
 def _stands_alone(values: Sequence[float | None]) -> bool:

@@ -1,10 +1,15 @@
-"""A report to pass on: one HTML file that needs no network, no script and no other file."""
+"""A report to pass on: one HTML file that needs no network and no other file.
+
+It has no script either, unless people can be searched in it.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from importlib import resources
@@ -17,6 +22,7 @@ from sf_assets.ingest.days import MissingDay
 from sf_assets.render.charts import chart_css, draw
 from sf_assets.storage.sizes import Sizes, megabytes
 from sf_assets.text import clean
+from sf_assets.warehouse.statements import sql
 
 # Handles that get charts of their own; with more of them, those that moved most do.
 DETAILED = 20
@@ -24,6 +30,9 @@ DETAILED = 20
 DRAWN = 6
 NAMED = 40
 CHANGES = 200
+# Handles in the matrix of shared followers, accounts in the table of people.
+COMPARED = 20
+PEOPLE = 3000
 
 # Wide charts for a desk, narrow ones for a phone: letters must not shrink with the picture.
 WIDE, NARROW = (960, 300), (370, 250)
@@ -106,6 +115,15 @@ class Handle:
 
 
 @dataclass(frozen=True)
+class Letterhead:
+    """What the one who passes the report on puts on it: a title, a picture as a data URI, texts."""
+
+    title: str | None = None
+    logo: str | None = None
+    paragraphs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """All that is on the page."""
 
@@ -117,6 +135,34 @@ class Report:
     spend: Mapping[date, Mapping[str, int]]
     missing: Sequence[MissingDay] = ()
     sizes: Sizes | None = None
+    groups: Sequence[Mapping[str, Any]] = ()
+    members: Sequence[Mapping[str, Any]] = ()
+    group_days: Mapping[str, Mapping[date, Mapping[str, Any]]] = field(default_factory=dict)
+    shared: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    audience: Sequence[Mapping[str, Any]] = ()
+    marks: Sequence[Mapping[str, Any]] = ()
+    people: Sequence[Mapping[str, Any]] = ()
+    letterhead: Letterhead = Letterhead()
+
+    def group_series(self, tag: str, what: str) -> list[Any]:
+        """A figure of a group by day; a total only where as many handles as ever had one."""
+        days = self.group_days.get(tag, {})
+        most = max((one["handles_with_total"] for one in days.values()), default=0)
+        return [
+            None
+            if day not in days
+            or (what == "followers_total" and days[day]["handles_with_total"] < most)
+            else days[day][what]
+            for day in self.days
+        ]
+
+    @property
+    def compared(self) -> list[Handle]:
+        """The handles of the matrix of shared followers: of those with any, the largest."""
+        with_some = {name for pair in self.shared for name in pair}
+        large = sorted(self.handles, key=lambda one: -(one.total or 0))
+        chosen = [one for one in large if one.name in with_some][:COMPARED]
+        return [one for one in self.handles if one in chosen]
 
     @property
     def detailed(self) -> list[Handle]:
@@ -160,9 +206,17 @@ def _sum(values: Iterable[int | None]) -> int | None:
 
 
 def gather(
-    con: duckdb.DuckDBPyConnection, handles: Sequence[str] | None = None, days: int = 30
+    con: duckdb.DuckDBPyConnection,
+    handles: Sequence[str] | None = None,
+    days: int = 30,
+    *,
+    tags: Sequence[str] = (),
+    people: bool = False,
 ) -> Report:
-    """Ask the published file for the last `days` days of `handles`, of all where None."""
+    """Ask the published file for the last `days` days of `handles`, of all where None.
+
+    `tags`: the groups to show; without, all that have two handles, where the report is of all.
+    """
     newest: date | None = con.execute("SELECT max(snapshot_date) FROM main.snapshots").fetchall()[
         0
     ][0]
@@ -217,8 +271,33 @@ def gather(
         "ORDER BY verified DESC NULLS LAST, followers DESC NULLS LAST, account_handle LIMIT ?",
         [span[0], names, NAMED],
     )
+    groups: list[dict[str, Any]] = []
+    if tags or handles is None:
+        groups = _dicts(con, sql("report_groups"), {"first": span[0], "tags": list(tags) or None})
+    shown = [one["tag"] for one in groups]
+    group_days: dict[str, dict[date, dict[str, Any]]] = {tag: {} for tag in shown}
+    for one in _dicts(
+        con,
+        "FROM main.group_growth WHERE snapshot_date >= ? AND list_contains(?, tag)",
+        [span[0], shown],
+    ):
+        group_days[one["tag"]][one["snapshot_date"]] = one
+    shared = _dicts(
+        con,
+        "FROM main.audience_overlap WHERE list_contains($names, handle) "
+        "AND list_contains($names, other_handle)",
+        {"names": names},
+    )
+    persons = {"first": span[0], "handles": names, "most": PEOPLE}
     return Report(
         days=span,
+        groups=groups,
+        members=_dicts(con, sql("report_members"), {"tags": shown, "first": span[0]}),
+        group_days=group_days,
+        shared={(one["handle"], one["other_handle"]): one for one in shared},
+        marks=_dicts(con, sql("report_marks"), {"first": span[0], "handles": names}),
+        audience=_dicts(con, sql("report_audience"), {"first": span[0], "handles": names}),
+        people=_dicts(con, sql("report_people"), persons) if people else (),
         handles=[
             Handle(name, span, by_handle[name], *status.get(name, ("found", None)))
             for name in names
@@ -235,7 +314,17 @@ def render(report: Report) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    def chart(kind: str, series: Mapping[str, Sequence[float | None]], **more: Any) -> Markup:
+    def chart(
+        kind: str,
+        series: Mapping[str, Sequence[float | None]],
+        marks: Sequence[Mapping[str, Any]] = (),
+        **more: Any,
+    ) -> Markup:
+        more["marks"] = [
+            at
+            for at, day in enumerate(report.days)
+            if any(one["first_day"] <= day <= one["last_day"] for one in marks)
+        ]
         # What pygal writes is escaped already; it gets figures and normalised handles only.
         wide, narrow = (
             draw(kind, report.days, series, width=width, height=height, **more)
@@ -252,21 +341,35 @@ def render(report: Report) -> str:
         number=lambda value: "-" if value is None else f"{value:,}",
         signed=lambda value: "-" if value is None else f"{value:+,}" if value else "0",
         percent=lambda value: "" if value is None else f"{value:+.1f} %",
+        rate=lambda value: f"{value:+.3f} %",
+        share=lambda value: (
+            "-" if value is None else f"{100 * value:.{1 if value < 0.1 else 0}f} %"
+        ),
     )
-    page = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
+    page, script = (
+        (resources.files(__package__) / name).read_text(encoding="utf-8")
+        for name in ("page.html", "search.js")
+    )
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.from_string(page).render(
+        # The only script that the page's policy lets run, by its digest.
+        script=Markup(script),
+        script_policy=f"; script-src 'sha256-{digest}'" if report.people else "",
         report=report,
         chart=chart,
         chart_css=Markup(
             chart_css("var(--muted)", "var(--grid)", [f"var(--c{n})" for n in range(DRAWN)])
         ),
         no_day=Day(),
+        most_people=PEOPLE,
         version=__version__,
         made=datetime.now(timezone.utc),
     )
 
 
-def _dicts(con: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
-    found = con.execute(sql, parameters)
+def _dicts(
+    con: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | dict[str, Any]
+) -> list[dict[str, Any]]:
+    found = con.execute(query, parameters)
     names = [column[0] for column in found.description or ()]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

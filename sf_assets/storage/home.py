@@ -46,6 +46,10 @@ class Home:
         return self.root / "handles.yaml"
 
     @property
+    def annotations(self) -> Path:
+        return self.root / "annotations.yaml"
+
+    @property
     def landing(self) -> Path:
         return place(self.storage, "landing") if self.storage else self.root / "landing"
 

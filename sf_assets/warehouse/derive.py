@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from sf_assets.errors import SfAssetsError
+from sf_assets.warehouse.audience import count_profiles
 from sf_assets.warehouse.chunk import Chunk, Snapshot, shown_on_other_side
 from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.schema import RULES
@@ -119,6 +120,7 @@ class _Derivation:
             todo = restart
         put_table(con, "touched", pa.table({"handle": pa.array(sorted(done.handles))}))
         run_sql(con, "growth")
+        count_profiles(con, self.archive)
         run_sql(con, "status_changes")
         run_sql(con, "drop_unseen_profiles")
         # What is committed is for people at once: from a lake directly, of a file in the same run.

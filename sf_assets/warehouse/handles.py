@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from sf_assets.handles.settings import HandleSettings, Registry
+from sf_assets.handles.annotations import read_annotations
+from sf_assets.handles.settings import HandleSettings, Registry, RegistryError
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import put_table, run_sql
 
@@ -35,6 +37,30 @@ def record_handles(con: duckdb.DuckDBPyConnection, registry: Registry, day: date
     put_table(con, "tracked", pa.Table.from_pylist(rows, schema=_TRACKED))
     con.execute("SET VARIABLE run_day = ?", [day])
     run_sql(con, "handles")
+
+
+def record_annotations(con: duckdb.DuckDBPyConnection, path: Path) -> str | None:
+    """Bring `annotations` up to the file, in the transaction of the caller.
+
+    Of a broken file nothing is taken, and what was recorded stays: returns what is wrong with it.
+    """
+    try:
+        annotations = read_annotations(path)
+    except RegistryError as error:
+        return f"{error}; the annotations that were recorded stay"
+    rows = [
+        (
+            f"{one.day}/{one.handle or one.tag or 'all'}/{number}",
+            *(one.handle, one.tag, one.day, one.until or one.day, one.text),
+        )
+        for number, one in enumerate(annotations, start=1)
+    ]
+    stored = con.execute("FROM main.annotations").fetchall()
+    if sorted(rows, key=repr) != sorted(stored, key=repr):
+        con.execute("DELETE FROM main.annotations")
+        for row in rows:
+            con.execute("INSERT INTO main.annotations VALUES (?, ?, ?, ?, ?, ?)", row)
+    return None
 
 
 def _depth(own: HandleSettings) -> str:

@@ -22,7 +22,7 @@ from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archiv
 from sf_assets.warehouse.compact import compact_locked, remove
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within
-from sf_assets.warehouse.handles import record_handles
+from sf_assets.warehouse.handles import record_annotations, record_handles
 from sf_assets.warehouse.ledger import (
     Paid,
     archived_attempts,
@@ -107,6 +107,7 @@ def _record_handles(con: duckdb.DuckDBPyConnection, home: Home) -> None:
     registry, _ = registry_in_force(home.registry, keep=False)
     today = datetime.now(timezone.utc).date()
     committed(con, "derive", lambda: record_handles(con, registry, today))
+    committed(con, "derive", lambda: record_annotations(con, home.annotations))
 
 
 def _replay(

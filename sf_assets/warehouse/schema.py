@@ -35,9 +35,12 @@ TABLES = (
     "internal.ids",
     "internal.renames",
     "internal.stored_profiles",
+    "internal.profile_counts",
+    "internal.churn_profiles",
     "main.follower_growth",
     "main.status_changes",
     "main.handles",
+    "main.annotations",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -47,6 +50,7 @@ TABLES = (
 LOADED = (
     "internal.snapshots",
     "main.handles",
+    "main.annotations",
     "main.credit_ledger",
     "main.credit_balances",
     "internal.ledger_files",
@@ -102,8 +106,9 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
                 )
             for newer in range(made_as + 1, WAREHOUSE_FORMAT + 1):
                 run_sql(con, f"upgrade_{newer}")
-            _make_tables(con)  # the tables it does not have
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
+        if found is not None:
+            _make_tables(con)  # the tables it does not have
         of_a_lake = isinstance(where, Lake)
         views = _views()
         con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
@@ -125,7 +130,7 @@ def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
 @cache
 def _views() -> str:
     """The statements that make all views and macros, and comment on them."""
-    names = ("views", "views_lists", "views_people", "comments")
+    names = ("views", "views_lists", "views_people", "views_questions", "views_events", "comments")
     return "\n".join(map(sql, names)).replace("{version}", __version__)
 
 
@@ -144,7 +149,7 @@ def column_comments() -> dict[str, dict[str, str]]:
     comments = yaml.safe_load(text)
     return {
         name: columns
-        if not name.startswith("follow") or "relation" not in columns
+        if not name.startswith(("follower_", "following_")) or "relation" not in columns
         else {key: value for key, value in columns.items() if key != "relation"}
         for name, columns in comments.items()
         if name != "churn"

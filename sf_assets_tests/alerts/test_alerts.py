@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from sf_assets.alerts import (
     body,
     deliver,
     delivered,
+    find,
     note_delivered,
     services,
     title,
     undelivered,
 )
-from sf_assets.alerts.kinds import Look
+from sf_assets.alerts.kinds import CreditsLow, DayFailed, Look
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
@@ -261,6 +263,43 @@ def test_an_alert_reaches_every_address_with_title_and_text(
         posted = json.loads(request.body)
         assert posted["title"] == "@nasa: profile turned private"
         assert posted["message"] == body(ALERT)
+
+
+def test_an_address_of_a_tag_gets_what_is_about_handles_of_that_tag_alone(
+    home: Home, webhook: ScriptedServer
+) -> None:
+    base = f"json://127.0.0.1:{webhook.port}/good"
+    home.registry.write_text(
+        f"alerts: {{addresses: {{space: {base}/space, press: [{base}/press, {base}/all]}}}}\n"
+        "handles: {nasa: {tags: [space]}, bbc: {tags: [press]}, fox: {tags: [space, press]}}\n"
+    )
+    failed = DayFailed(("f",), None, ("followers",), TUESDAY, None, 2, ("nasa", "bbc"), ("down",))
+    low = CreditsLow(("c",), None, (), TUESDAY, None, 5, 9.0)
+    about = [replace(ALERT, change_ids=(name,), handle=name) for name in ("nasa", "bbc", "fox")]
+    news = [*about, failed, low]
+    deliver(home, news, addressed(f"{base}/all"))
+    heard: dict[str, list[str]] = {}
+    for request in webhook.requests:
+        heard.setdefault(request.path[6:], []).append(json.loads(request.body)["alert"]["id"])
+    assert heard == {
+        "space": ["nasa", "fox"],
+        "press": ["bbc", "fox"],
+        "all": ["nasa", "bbc", "fox", "f", "c"],  # the setting's: everything, and each once
+    }
+    assert delivered(home) == {one.id for one in news}
+
+
+def test_tags_limit_what_is_told_to_their_handles_and_to_the_whole_home(home: Home) -> None:
+    home.registry.write_text(
+        "alerts: {tags: [space]}\nhandles: {nasa: {tags: [space]}, bbc: {tags: [press]}}\n"
+    )
+    alerts_of(
+        home,
+        [("followers", name, "found", "private", TUESDAY, MONDAY) for name in ("nasa", "bbc")],
+    )
+    with duckdb.connect(str(home.warehouse), read_only=True) as con:
+        told = find(con, home, Settings(home=home.root, alerts=("status",)), remember=False)
+    assert [one.handle for one in told] == ["nasa"]
 
 
 def test_an_address_that_refuses_is_told_without_showing_it(

@@ -22,9 +22,12 @@ from sf_assets.alerts.kinds import (
     KINDS,
     ChurnSpike,
     CreditsLow,
+    Milestone,
     NotableAccount,
     NotableChange,
+    Purge,
     Stale,
+    Wave,
 )
 from sf_assets.alerts.words import DIGEST_ABOVE
 from sf_assets.model import ALERT_KINDS
@@ -115,6 +118,37 @@ def test_each_kind_says_who_what_since_when_and_what_it_means() -> None:
             "be bought later. Top up, or read less: sf-assets track HANDLE --pages N.",
         ),
     }
+
+
+def test_events_say_how_many_how_unusual_and_what_they_have_in_common() -> None:
+    nobody = (None,) * 4
+    purge = Purge(
+        *(("p",), "nasa", ("followers",), DAY, BEFORE, 180, 2.0, -178, 1_720, None),
+        *("following_per_follower", "10 and more", 0.91, 0.2),
+    )
+    hundred = Milestone(
+        *(("m",), "nasa", ("followers",), DAY, BEFORE, None, None, 3, 1_002, 1_000), *nobody
+    )
+    wave = Wave(*(("w",), "nasa", ("followers",), DAY, BEFORE, 40, 1.0, None, 90, None), *nobody)
+    assert [(one.title, one.body) for one in messages([purge, hundred, wave])] == [
+        (
+            "@nasa: purge: 180 followers left",
+            "180 left between 2026-03-02 and 2026-03-03 (UTC), and the total changed by -178; "
+            "usual were 2 a day. Later lists confirm that they are gone. What they have in common "
+            "most: following per follower: 10 and more, 91 % of them and 20 % of all who are "
+            "listed.",
+        ),
+        (
+            "@nasa: 1,000 followers",
+            "1,002 followers on 2026-03-03 (UTC), the first time that it is 1,000 or more. It "
+            "is the total that the API reports, banned and private accounts included.",
+        ),
+        (
+            "@nasa: wave: 40 followers came",
+            "40 came between 2026-03-02 and 2026-03-03 (UTC); usual were 1 a day. Whether they "
+            "stay is in the view weekly_retention.",
+        ),
+    ]
 
 
 def test_the_followed_accounts_are_told_apart_from_followers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from sf_assets_tests.cli.shell import child, contents, run, use
@@ -38,6 +39,24 @@ def test_settings_of_a_handle_are_kept(tmp_path: Path) -> None:
     )
     (line,) = run("handles").out.splitlines()[1:]
     assert line.split() == ["nasa", "followers", "3", "pages"]
+
+
+def test_a_tag_chooses_among_the_handles(tmp_path: Path) -> None:
+    use(tmp_path / "home")
+    run("track", "nasa", "esa", "--tag", "space", "--relation", "followers")
+    run("track", "bbc", "--tag", "press", "--tag", "UK", "--relation", "followers")
+    lines = run("handles", "--tag", "press").out.splitlines()
+    assert [line.split() for line in lines[1:]] == [["bbc", "followers", "full", "press", "UK"]]
+    assert [one["handle"] for one in json.loads(run("handles", "--tag=space", "--json").out)] == [
+        "nasa",
+        "esa",
+    ]
+    for command in (["handles"], ["forecast"], ["report"]):
+        said = run(*command, "--tag", "spce")
+        assert (said.code, said.complaint) == (
+            2,
+            "sf-assets: no handle in handles.yaml has the tag 'spce'; tags are UK, press, space",
+        )
 
 
 def test_without_handles_the_next_step_is_told(tmp_path: Path) -> None:

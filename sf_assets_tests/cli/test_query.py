@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import duckdb
@@ -16,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from sf_assets.cli import main
+from sf_assets.cli.examples import examples
 from sf_assets_tests.cli.shell import DAY, Said, child, contents, environment, run, use
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.served_lists import KEY, ListServer, account
@@ -187,7 +190,7 @@ def test_two_forms_at_once_are_refused(home: Path, tmp_path: Path) -> None:
     for forms in (("--json", "--csv"), ("--csv", "--parquet", str(tmp_path / "a"))):
         said = query("SELECT 1", *forms)
         assert said.code == 2
-        assert "choose one of --json, --csv and --parquet" in said.err
+        assert "choose one of --json, --csv, --parquet and --xlsx" in said.err
     assert not (tmp_path / "a").exists()
 
 
@@ -252,6 +255,44 @@ def test_in_the_sandbox_sql_reaches_nothing_but_the_published_file(
 def test_the_sandbox_is_refused_for_a_lake(home: Path) -> None:
     os.environ["SF_ASSETS_WAREHOUSE"] = "ducklake:catalog.ducklake"
     assert "--sandbox is for a published file" in query("--sandbox", "SELECT 1").complaint
+
+
+def test_a_sheet_has_text_dates_and_numbers_and_no_formula(home: Path, tmp_path: Path) -> None:
+    made = tmp_path / "answer.xlsx"
+    asked = (
+        f"SELECT '=1+1' AS text, DATE '{DAY}' AS day, 7 AS number, 7000000000000000001 AS long, "
+        "['a'] AS list, NULL AS none, 'https://evil.test' AS link"
+    )
+    assert query(asked, "--xlsx", str(made)).code == 0
+    with zipfile.ZipFile(made) as parts:
+        sheet = parts.read("xl/worksheets/sheet1.xml").decode()
+        kinds = re.findall(r'<c r="([A-G]2)"(?: s="\d")?(?: t="(\w+)")?>(.*?)</c>', sheet)
+    assert [(cell, kind) for cell, kind, _ in kinds] == [
+        *(("A2", "inlineStr"), ("B2", ""), ("C2", ""), ("D2", "inlineStr"), ("E2", "inlineStr")),
+        ("G2", "inlineStr"),
+    ]
+    assert "<f>" not in sheet
+    assert "hyperlink" not in sheet
+    assert ">7000000000000000001<" in kinds[3][2]  # a number of a sheet has 15 digits
+
+
+def test_a_named_question_takes_handles_tags_and_days(home: Path) -> None:
+    listed = query("--example").out.splitlines()[1:]
+    assert len(listed) == len(examples())
+    assert query("--example", "growth", "--handle", "@NASA", "--days", "2", "--json").code == 0
+    (row,) = json.loads(query("--example", "growth", "--json").out)
+    assert row["handle"] == "nasa"
+    assert json.loads(query("--example", "growth", "--handle", "esa", "--json").out) == []
+    for words, complaint in (
+        (["--example", "grwth"], "there is no example 'grwth'; did you mean growth?"),
+        (["--example", "reach", "--handle", "nasa"], "the example reach takes no --handle"),
+        (["--example", "growth", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
+    ):
+        said = query(*words)
+        assert said.code == 2
+        assert complaint in said.complaint
+    for words in (["--handle", "nasa"], ["--example", "growth", "SELECT 1"]):
+        assert query(*words).code == 2
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "cp1252"])

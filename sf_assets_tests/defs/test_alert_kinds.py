@@ -14,6 +14,7 @@ import pytest
 from sf_assets import alerts
 from sf_assets.alerts import Alert
 from sf_assets.alerts.kinds import ChurnSpike, CreditsLow, NotableChange, Stale
+from sf_assets.alerts.kinds import Purge as PurgeEvent
 from sf_assets.handles.edit import untrack
 from sf_assets.model import ALERT_KINDS
 from sf_assets.settings import load_settings
@@ -119,6 +120,15 @@ def test_a_purge_is_a_spike_and_ordinary_days_are_none(everything: Location) -> 
     assert [(spike.accounts,)] == proved
     assert 0.9 * len(gone) <= spike.accounts <= len(gone)
     assert spike.most < 20
+
+
+def test_a_purge_is_an_event_too_and_its_total_tells(everything: Location) -> None:
+    ((purge,), (spike,)) = (of_kind(everything, kind) for kind in (PurgeEvent, ChurnSpike))
+    assert (purge.handle, purge.day, purge.accounts) == ("sim.purged", PURGED, spike.accounts)
+    total = WORLD.truth("sim.purged", "followers", PURGED).total
+    assert purge.followers_total == total
+    assert f"the total changed by {purge.net:+,}" in purge.words.said
+    assert purge.net <= -0.8 * purge.accounts + 20
 
 
 def notable(number: int, day: date) -> bool:
@@ -272,7 +282,8 @@ def test_each_is_told_once_and_the_oldest_first(everything: Location, hook: Hook
     since = [one["since"] for one in hook.heard]
     assert since == sorted(since)
     # No day of theirs failed.
-    assert {one["kind"] for one in hook.heard} == set(ALERT_KINDS) - {"failed"}
+    left_out = {"failed", "wave", "milestone", "weekly"}  # nothing of that kind happened then
+    assert {one["kind"] for one in hook.heard} == set(ALERT_KINDS) - left_out
 
 
 def test_an_account_that_comes_to_light_later_is_told_alone(

@@ -77,25 +77,25 @@ def test_a_run_over_a_range_covers_its_handles_on_that_day_only() -> None:
 def test_ranges_are_chunks_of_neighbours() -> None:
     registered = ["a", "b", "c", "d", "e"]
     assert handle_ranges(registered, set(registered), 2) == [
-        HandleRange("a", "b", 2),
-        HandleRange("c", "d", 2),
-        HandleRange("e", "e", 1),
+        HandleRange(("a", "b")),
+        HandleRange(("c", "d")),
+        HandleRange(("e",)),
     ]
 
 
 def test_a_handle_that_is_not_wanted_ends_a_range() -> None:
     assert handle_ranges(["a", "b", "c", "d"], {"a", "c", "d"}, 10) == [
-        HandleRange("a", "a", 1),
-        HandleRange("c", "d", 2),
+        HandleRange(("a",)),
+        HandleRange(("c", "d")),
     ]
 
 
 def test_ranges_follow_the_order_of_registration_and_not_the_alphabet() -> None:
-    assert handle_ranges(["z", "a", "m"], {"a", "m", "z"}, 10) == [HandleRange("z", "m", 3)]
+    assert handle_ranges(["z", "a", "m"], {"a", "m", "z"}, 10) == [HandleRange(("z", "a", "m"))]
 
 
 def test_a_handle_that_is_not_registered_yet_has_no_run() -> None:
-    assert handle_ranges(["a"], {"a", "new"}, 10) == [HandleRange("a", "a", 1)]
+    assert handle_ranges(["a"], {"a", "new"}, 10) == [HandleRange(("a",))]
     assert handle_ranges([], {"new"}, 10) == []
     assert handle_ranges(["a"], set(), 10) == []
 

@@ -55,24 +55,33 @@ def test_runs_cover_chunks_of_neighbours_each_under_a_key_of_its_own(
     assert [request.run_key for request in location.schedule_tick()[0]] == keys
 
 
-def test_a_run_is_found_by_its_day_its_chunk_and_where_it_has_one_its_handle(
+def test_a_run_is_found_by_its_day_its_chunk_and_its_handle_and_its_tags(
     today: date, location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedules, "CHUNK", 2)
     track(location.home.registry, ["nasa", "esa", "abc"])
+    track(location.home.registry, ["nasa"], {"tags": ["space", "the USA"]})
+    track(location.home.registry, ["esa", "abc"], {"tags": ["space"]})
     requests, _ = location.schedule_tick()
     home = {"sf_assets/home": str(location.home.root)}
     found = [
-        {name: text for name, text in request.tags.items() if name.startswith("sf_assets/")}
+        {name: text for name, text in request.tags.items() if name.startswith("sf_assets")}
         for request in requests
     ]
     assert found == [
-        {**home, "sf_assets/day": str(DAY), "sf_assets/chunk": "1 of 2: nasa to esa, 2"},
+        {
+            **home,
+            "sf_assets/day": str(DAY),
+            "sf_assets/chunk": "1 of 2: nasa to esa, 2",
+            "sf_assets.tag/space": "true",
+            "sf_assets.tag/the_USA": "true",
+        },
         {
             **home,
             "sf_assets/day": str(DAY),
             "sf_assets/chunk": "2 of 2: abc",
             "sf_assets/handle": "abc",
+            "sf_assets.tag/space": "true",
         },
     ]
 

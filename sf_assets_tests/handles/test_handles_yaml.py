@@ -288,6 +288,10 @@ def test_a_file_that_is_no_text_is_an_error_and_not_an_empty_list(path: Path) ->
         ),
         ("handles: [bob]\nretention: {days: 9}\n", 2, "retention: days: "),
         ("handles: [bob]\ndefaults: {tag: x}\n", 2, "defaults: tag: "),
+        ("alerts: {adresses: {a: 'json://hush'}}\nhandles: [bob]\n", 1, "alerts.adresses: "),
+        ("handles: [bob]\nalerts: {tags: []}\n", 2, "alerts.tags: "),
+        ("handles: [bob]\nalerts: {addresses: [json://hush]}\n", 2, "alerts.addresses: "),
+        ("handles: [bob]\nalerts: hush\n", 2, "alerts: "),
         ("handles:\n\t- bob\n", 2, "cannot start any token"),
         ("handles:\n  - bob\n  - @eve\n", 3, "cannot start any token"),
         ("handles:\n  - bob\n  - \x07\n", 3, "does not allow"),
@@ -299,6 +303,7 @@ def test_what_is_wrong_is_told_with_file_and_line(text: str, line: int, says: st
     told = problem(text)
     assert told.startswith(f"handles.yaml:{line}: ")
     assert says in told
+    assert "hush" not in told  # addresses hold tokens
 
 
 def test_aliases_of_aliases_are_refused_before_they_fill_the_memory() -> None:
@@ -631,6 +636,7 @@ def test_a_merge_that_is_wrong_is_told_with_its_line(text: str, line: int, says:
     told = problem(text)
     assert told.startswith(f"handles.yaml:{line}: ")
     assert says in told
+    assert "hush" not in told  # addresses hold tokens
 
 
 def test_merges_of_merges_are_refused_before_they_take_for_ever() -> None:

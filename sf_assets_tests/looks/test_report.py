@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
@@ -73,8 +76,8 @@ def test_every_chart_has_its_numbers(page: str) -> None:
     # Growth, spend, and two for each handle with more than one figure.
     assert charts == 2 + 2 * 2
     tables = page.count("<details>")
-    # Two charts of a handle share a table; completeness is a chart of its own kind.
-    assert tables == 2 + 1 + 3
+    # Two charts of a handle share a table; completeness and shared followers are of their own kind.
+    assert tables == 2 + 2 + 3
     assert "private since 2026-11-03" in page
 
 
@@ -249,6 +252,119 @@ def test_a_browser_opens_it_without_complaint(page: str, width: int, tmp_path: P
     )
     said = re.findall(r'CONSOLE[^"]*"(.*?)", source', ran.stderr)
     assert said == ["fits true"], ran.stderr[-2000:]
+
+
+def test_people_are_searched_by_the_only_script_that_the_page_lets_run(
+    at_home: Pipeline, tmp_path: Path
+) -> None:
+    with reading(at_home.home.published) as con:
+        page = render(gather(con, people=True))
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"img-src data:; script-src 'sha256-{digest}'" in page
+    part = page.split('<section id="people">')[1]
+    # Who left, with both of its stays; a name that means harm is text.
+    assert re.search(r"@fan\.7</bdi>.*?lost <span class=\"pill\">confirmed", part, re.S)
+    assert "<img src=x" not in part
+    assert "&lt;script&gt;alert(1)" in part
+
+
+@_IN_A_BROWSER
+def test_a_search_leaves_the_rows_with_all_its_words(at_home: Pipeline, tmp_path: Path) -> None:
+    with reading(at_home.home.published) as con:
+        page = render(gather(con, people=True))
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+    typed = script + 'box.value = "@FAN.102 lost"; box.dispatchEvent(new Event("input"));'
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    other = base64.b64encode(hashlib.sha256(typed.encode()).digest()).decode()
+    path = tmp_path / "people.html"
+    path.write_text(page.replace(script, typed).replace(digest, other), encoding="utf-8")
+    done = subprocess.run(
+        [CHROMIUM or "", *_QUIETLY, f"--user-data-dir={tmp_path}/p", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    rows = re.findall(r"<tr( hidden=\"\")?><td class=\"handle\"><bdi>(@[^<]*)", done.stdout)
+    assert [name for hidden, name in rows if not hidden] == ["@fan.102"]
+    assert len(rows) > 5
+
+
+def test_a_client_gets_a_title_a_logo_and_texts_and_no_spend(
+    at_home: Pipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG")
+    (tmp_path / "text.txt").write_text("Dear <b>client</b>,\n\nall is\nwell.")
+    options = ["--title", "May & June", "--logo", f"{tmp_path}/logo.png"]
+    options += ["--text", f"{tmp_path}/text.txt"]
+    made = tmp_path / "client.html"
+    result = CliRunner().invoke(main, ["report", *options, "-o", str(made)])
+    assert result.exit_code == 0, result.output
+    page = made.read_text()
+    assert "<h1>May &amp; June</h1>" in page
+    assert "<p>Dear &lt;b&gt;client&lt;/b&gt;,</p>" in page
+    assert "<p>all is well.</p>" in page
+    assert 'src="data:image/png;base64,iVBORw=="' in page
+    assert "<h2>Spend</h2>" not in page
+    assert "credits" not in Seen(page).text
+    (tmp_path / "logo.exe").write_bytes(b"MZ")
+    refused = CliRunner().invoke(main, ["report", "--logo", f"{tmp_path}/logo.exe"])
+    assert refused.exit_code == 2
+    assert "a logo is a PNG, JPEG, GIF, WebP or SVG file" in refused.output
+
+
+@_IN_A_BROWSER
+def test_a_name_that_ends_in_pdf_makes_a_pdf(at_home: Pipeline, tmp_path: Path) -> None:
+    made = tmp_path / "client.pdf"
+    result = CliRunner().invoke(main, ["report", "--handle", "open", "-o", str(made)])
+    assert result.exit_code == 0, result.output
+    assert made.read_bytes().startswith(b"%PDF-")
+
+
+def test_without_a_browser_a_pdf_is_refused_with_what_to_do(
+    at_home: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = CliRunner().invoke(main, ["report", "-o", str(tmp_path / "x.pdf")])
+    assert result.exit_code == 2
+    assert "a PDF needs Chromium or Chrome, and neither is installed" in result.output
+
+
+def test_a_group_has_its_sums_its_reach_and_a_matrix(at_home: Pipeline) -> None:
+    """Of handles tagged in the published file; beside each sum, how many handles had a figure."""
+    with duckdb.connect(":memory:") as con:
+        con.execute(f"ATTACH '{at_home.home.published.resolve()}' AS it (READ_ONLY)")
+        con.execute("COPY FROM DATABASE it TO memory")
+        con.execute("UPDATE handles SET tags = ['a']")
+        report = gather(con)
+        page = render(report)
+    ((group,), overlap) = report.groups, report.shared[("twin", "open")]
+    assert (group["handles"], group["handles_listed"], group["handles_with_total"]) == (3, 3, 2)
+    assert overlap["share"] == 0.9  # ten, and open has lost one of them
+    assert re.search(r"<td class=\"n\">\d+ <span class=\"pill\">2 of 3</span>", page)
+    assert 'color-mix(in srgb, var(--c0) 63.0%, transparent)" title="twin and open: 9">90<' in page
+
+
+def test_a_share_of_nobody_is_zero_and_no_dash(at_home: Pipeline) -> None:
+    with reading(at_home.home.published) as con:
+        rows = {(one["handle"], one["segment"]): one for one in gather(con).audience}
+    twin = rows["twin", "listed"]
+    assert (twin["accounts"], twin["verified"], twin["coverage"]) == (10, 0, 1)
+    assert all(twin[name] is not None for name in ("private", "no_picture", "no_bio", "small"))
+    assert ("twin", "left") not in rows
+
+
+def test_events_and_notes_are_marked_in_the_chart_and_said_below_it() -> None:
+    marks = [
+        {"handle": "one", "first_day": date(2026, 11, 3), "last_day": date(2026, 11, 4),
+         "kind": "note", "said": "<b>Launch</b>", "stayed": 0.5, "others_stayed": None},
+        {"handle": "other", "first_day": date(2026, 11, 5), "last_day": date(2026, 11, 5),
+         "kind": "purge", "said": "40 left", "stayed": None, "others_stayed": None},
+    ]  # fmt: skip
+    report = report_of(one={at: day(100 + at) for at in range(1, 11)})
+    page = render(replace(report, marks=marks))
+    assert page.count('class="mark"') == 2 * 2  # two days; wide and narrow
+    said = re.sub(r"\s+", " ", Seen(page).text)
+    assert "2026-11-03 to 2026-11-04 <b>Launch</b>; of the newcomers 50 % were there 7 days" in said
+    assert "40 left" not in said
 
 
 def test_the_newest_day_is_the_last(page: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from sf_assets.cli.examples import examples, examples_text
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import MONDAY, TUESDAY, WEEK_LATER
@@ -69,15 +67,9 @@ def test_every_table_and_column_says_what_it_means(world: Pipeline) -> None:
     )
 
 
-def test_there_are_ten_examples() -> None:
-    assert len(examples()) == 10
-    assert examples_text().count(";\n") == 9
-
-
-@pytest.mark.parametrize(("question", "sql"), examples(), ids=lambda text: text[:40])
-def test_every_example_runs_and_answers(world: Pipeline, question: str, sql: str) -> None:
-    assert world.ask(sql), question
-    assert question.endswith("?")
+def test_examples_are_printed_without_places() -> None:
+    assert examples_text().count(";\n") == len(examples()) - 1
+    assert not {"{", "}", " true"} & set(examples_text())
 
 
 def test_a_week_after_the_loss_nobody_is_lost_again(world: Pipeline) -> None:

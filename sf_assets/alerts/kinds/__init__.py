@@ -3,15 +3,20 @@
 from sf_assets.alerts.kinds.base import Alert, Level, Look
 from sf_assets.alerts.kinds.churn import ChurnSpike
 from sf_assets.alerts.kinds.credits import CreditsLow
+from sf_assets.alerts.kinds.events import Milestone, Purge, Wave
 from sf_assets.alerts.kinds.failed import DayFailed
 from sf_assets.alerts.kinds.notable import NotableAccount, NotableChange
 from sf_assets.alerts.kinds.stale import Stale
 from sf_assets.alerts.kinds.status import StatusChange
+from sf_assets.alerts.kinds.weekly import Weekly
 from sf_assets.model import AlertKind
 
 KINDS: dict[AlertKind, type[Alert]] = {
     kind.kind: kind
-    for kind in (StatusChange, DayFailed, ChurnSpike, NotableChange, Stale, CreditsLow)
+    for kind in (
+        *(StatusChange, DayFailed, ChurnSpike, NotableChange, Stale, CreditsLow),
+        *(Purge, Wave, Milestone, Weekly),
+    )
 }
 
 __all__ = [
@@ -22,8 +27,12 @@ __all__ = [
     "DayFailed",
     "Level",
     "Look",
+    "Milestone",
     "NotableAccount",
     "NotableChange",
+    "Purge",
     "Stale",
     "StatusChange",
+    "Wave",
+    "Weekly",
 ]

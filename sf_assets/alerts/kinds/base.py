@@ -35,6 +35,8 @@ class Look:
     today: date
     on_since: date
     since: date
+    digest_day: date | None = None
+    """The newest day whose hour of the weekly digest has come."""
 
     @cached_property
     def registry(self) -> Registry:
@@ -88,6 +90,26 @@ class Alert(ABC):
         The id of each names what happened, not when it was looked for: deriving a day again gives
         the same one.
         """
+
+    @property
+    def concerns(self) -> tuple[str, ...]:
+        """The handles that it names; none where it concerns the whole home."""
+        return (self.handle,) if self.handle else ()
+
+    @property
+    def tag(self) -> str | None:
+        """The tag whose addresses alone get it; None: whoever `concerns` says."""
+        return None
+
+    @property
+    def lines(self) -> Sequence[tuple[str, str]]:
+        """What follows the sentences, (label, text) each."""
+        return ()
+
+    @property
+    def charts(self) -> Sequence[tuple[str, str]]:
+        """Pictures to attach where that works: name and SVG."""
+        return ()
 
     @property
     def id(self) -> str:

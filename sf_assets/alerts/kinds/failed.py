@@ -57,6 +57,10 @@ class DayFailed(Alert):
         return self.previous_day is not None
 
     @property
+    def concerns(self) -> tuple[str, ...]:
+        return self.handles
+
+    @property
     def level(self) -> Level:
         return "success" if self.healed else "warning"
 

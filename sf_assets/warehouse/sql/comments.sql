@@ -26,3 +26,14 @@ COMMENT ON MACRO TABLE main.churn_between IS 'One row is one account that came o
 COMMENT ON TABLE main.credit_ledger IS 'One row is one attempt at a snapshot and what it cost.';
 COMMENT ON TABLE main.credit_balances IS 'One row is one run that asked for lists: the balance before and after it.';
 COMMENT ON TABLE main.handles IS 'One row is one handle that is or was tracked.';
+COMMENT ON VIEW main.account_history IS 'One row is one stay of an account in a tracked list: when and how it began and ended, and how sure that is.';
+COMMENT ON VIEW main.not_following_back IS 'One row is one account that a handle follows and that is proved not to follow back.';
+COMMENT ON VIEW main.not_followed_back IS 'One row is one follower whom the handle is proved not to follow.';
+COMMENT ON VIEW main.follow_back IS 'One row is one list of a handle and how many in it are in the other list too, by the newest lists.';
+COMMENT ON VIEW main.group_growth IS 'One row is one tag on one UTC day: sums over its handles, and how many had a figure.';
+COMMENT ON VIEW main.group_reach IS 'One row is one tag: the different accounts on its newest follower lists, and how many are on several.';
+COMMENT ON VIEW main.group_comparison IS 'One row is one handle of a tag on one UTC day, beside the median of the tag.';
+COMMENT ON VIEW main.audience_profile IS 'One row is how many accounts of a list of a day, or of those that came to it or left it, show one value of a trait.';
+COMMENT ON TABLE main.annotations IS 'One row is one note of the operator in annotations.yaml.';
+COMMENT ON VIEW main.annotation_retention IS 'One row is the new followers of the days of an annotation, or the others, so many days later.';
+COMMENT ON VIEW main.events IS 'One row is one thing that happened to a handle: a purge, a wave of newcomers, a milestone of the total.';

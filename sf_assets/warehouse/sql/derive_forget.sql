@@ -10,3 +10,7 @@ DELETE FROM internal.healings USING forgotten AS f
 WHERE healings.relation = f.relation AND healings.handle = f.handle;
 DELETE FROM internal.renames USING forgotten AS f
 WHERE renames.relation = f.relation AND renames.handle = f.handle;
+DELETE FROM internal.profile_counts USING forgotten AS f
+WHERE profile_counts.relation = f.relation AND profile_counts.handle = f.handle;
+DELETE FROM internal.churn_profiles USING forgotten AS f
+WHERE churn_profiles.relation = f.relation AND churn_profiles.handle = f.handle;

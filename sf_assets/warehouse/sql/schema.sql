@@ -76,3 +76,13 @@ CREATE TABLE IF NOT EXISTS main.handles (
     tracked_since DATE,
     tracked_until DATE
 );
+
+-- One row is one note of annotations.yaml about some days of a handle, a tag, or all handles.
+CREATE TABLE IF NOT EXISTS main.annotations (
+    annotation VARCHAR,
+    handle VARCHAR,
+    tag VARCHAR,
+    first_day DATE,
+    last_day DATE,
+    "text" VARCHAR
+);

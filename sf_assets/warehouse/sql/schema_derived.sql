@@ -144,3 +144,32 @@ CREATE TABLE IF NOT EXISTS main.status_changes (
     previous_date DATE,
     change_id VARCHAR
 );
+
+-- One row is how many accounts of a list of a day show a value of a trait, as its reading showed them.
+CREATE TABLE IF NOT EXISTS internal.profile_counts (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    trait VARCHAR,
+    "value" VARCHAR,
+    accounts BIGINT
+);
+
+-- One row is what the profile of an account said that is in internal.churn: of one that came in the
+-- list that shows it, of one that left in the last list before.
+CREATE TABLE IF NOT EXISTS internal.churn_profiles (
+    relation VARCHAR,
+    handle VARCHAR,
+    snapshot_date DATE,
+    account_id VARCHAR,
+    change VARCHAR,
+    verified BOOLEAN,
+    private_account BOOLEAN,
+    has_picture BOOLEAN,
+    has_bio BOOLEAN,
+    followers BIGINT,
+    following BIGINT,
+    region VARCHAR,
+    "language" VARCHAR,
+    account_created_at TIMESTAMPTZ
+);

@@ -43,3 +43,42 @@ coalesce(
     CASE WHEN listed - reported_total <= greatest(2, 0.005 * reported_total) THEN reported_total END,
     CASE WHEN completeness = 'complete' THEN listed END
 );
+
+-- What the shares of audience_profile count: each trait of a profile with one value, 'unknown' where
+-- the list does not show it. p is a row with the columns of internal.churn_profiles.
+CREATE OR REPLACE MACRO internal.yes_or_no(said) AS
+CASE WHEN said THEN 'yes' WHEN NOT said THEN 'no' ELSE 'unknown' END;
+CREATE OR REPLACE MACRO internal.traits(p) AS
+list_concat(
+    [
+        {'trait': 'private', 'value': internal.yes_or_no(p.private_account)},
+        {'trait': 'verified', 'value': internal.yes_or_no(p.verified)},
+        {'trait': 'picture', 'value': internal.yes_or_no(p.has_picture)},
+        {'trait': 'bio', 'value': internal.yes_or_no(p.has_bio)},
+        {'trait': 'mass_follower', 'value': internal.yes_or_no(p.following > 1500)},
+        {'trait': 'following_per_follower', 'value': CASE
+            WHEN p.followers IS NULL OR p.following IS NULL THEN 'unknown'
+            WHEN p.followers = 0 THEN 'no followers'
+            WHEN p.following < 0.5 * p.followers THEN 'under 0.5'
+            WHEN p.following < 2 * p.followers THEN '0.5 to 2'
+            WHEN p.following < 10 * p.followers THEN '2 to 10'
+            ELSE '10 and more' END},
+        {'trait': 'followers', 'value': CASE
+            WHEN p.followers IS NULL THEN 'unknown'
+            WHEN p.followers < 100 THEN '0 to 99'
+            WHEN p.followers < 1000 THEN '100 to 999'
+            WHEN p.followers < 10000 THEN '1,000 to 9,999'
+            WHEN p.followers < 100000 THEN '10,000 to 99,999'
+            ELSE '100,000 and more' END}
+    ],
+    CASE WHEN p.relation = 'following' THEN [
+        {'trait': 'region', 'value': coalesce(upper(p.region), 'unknown')},
+        {'trait': 'language', 'value': coalesce(lower(p."language"), 'unknown')},
+        {'trait': 'account_age', 'value': CASE
+            WHEN p.account_created_at IS NULL THEN 'unknown'
+            WHEN p.account_created_at > p.seen_on - INTERVAL 1 YEAR THEN 'under 1 year'
+            WHEN p.account_created_at > p.seen_on - INTERVAL 3 YEAR THEN '1 to 3 years'
+            WHEN p.account_created_at > p.seen_on - INTERVAL 5 YEAR THEN '3 to 5 years'
+            ELSE '5 years and more' END}
+    ] ELSE [] END
+);

@@ -64,29 +64,32 @@ FROM pairs AS p
 JOIN sizes AS s ON s.handle = p.handle
 JOIN sizes AS o ON o.handle = p.other_handle;
 
--- A week's new followers, 1, 2, … weeks after each of them came, as far as there are snapshots: the
--- Kaplan-Meier estimate. Only a confirmed loss is an event, on the day of the first list that proves
--- it; whoever fell beyond what the list shows, or is not proved to have left, is censored when last
--- seen. The interval is the 95 % one of Greenwood's formula on the log-log scale.
-CREATE OR REPLACE VIEW main.weekly_retention AS
+-- One row is one follower who came, with the days until it was proved to have left, or was last seen.
+CREATE OR REPLACE VIEW internal.newcomers AS
 WITH newest AS (
     SELECT handle, max(snapshot_date) AS newest_day,
         max(snapshot_date) FILTER (reach IS NULL) AS whole_day
     FROM internal.comparisons
     WHERE relation = 'followers' AND losses <> 'unusable' GROUP BY handle
-),
--- One row is one follower, with the days until it was proved to have left, or was last seen.
-timed AS (
-    SELECT m.handle, CAST(date_trunc('week', m.first_seen) AS DATE) AS week, n.newest_day,
-        coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, n.whole_day)) - m.first_seen
-            AS seen_for,
-        CASE WHEN c.state = 'confirmed' THEN m.first_missed - m.first_seen END AS lost_after
-    FROM internal.presences AS m
-    JOIN newest AS n ON n.handle = m.handle
-    LEFT JOIN internal.churn AS c
-        ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
-        AND c.change = 'lost' AND c.snapshot_date = m.first_missed
-    WHERE m.relation = 'followers' AND m.start_kind IN ('gained', 'returned')
+)
+SELECT m.handle, m.first_seen, n.newest_day,
+    coalesce(m.looked_on, m.last_seen, greatest(m.first_seen, n.whole_day)) - m.first_seen
+        AS seen_for,
+    CASE WHEN c.state = 'confirmed' THEN m.first_missed - m.first_seen END AS lost_after
+FROM internal.presences AS m
+JOIN newest AS n ON n.handle = m.handle
+LEFT JOIN internal.churn AS c
+    ON c.relation = m.relation AND c.handle = m.handle AND c.account_id = m.account_id
+    AND c.change = 'lost' AND c.snapshot_date = m.first_missed
+WHERE m.relation = 'followers' AND m.start_kind IN ('gained', 'returned');
+
+-- A week's new followers, 1, 2, … weeks after each of them came, as far as there are snapshots: the
+-- Kaplan-Meier estimate. Only a confirmed loss is an event, on the day of the first list that proves
+-- it; whoever fell beyond what the list shows, or is not proved to have left, is censored when last
+-- seen. The interval is the 95 % one of Greenwood's formula on the log-log scale.
+CREATE OR REPLACE VIEW main.weekly_retention AS
+WITH timed AS (
+    SELECT *, CAST(date_trunc('week', first_seen) AS DATE) AS week FROM internal.newcomers
 ),
 steps AS (
     SELECT handle, week, coalesce(lost_after, seen_for) AS days,

@@ -1,0 +1,144 @@
+"""The week in one message: of all handles, or of a tag that has addresses of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, ClassVar, NamedTuple
+
+from sf_assets.alerts.kinds.base import Alert, Level, Look, Words, partition
+from sf_assets.alerts.strangers import shown
+from sf_assets.model import AlertKind
+from sf_assets.render.charts import COLOURS, chart_css, draw
+from sf_assets.text import counted
+from sf_assets.warehouse.statements import sql
+
+# Handles with a line in the message, and with one in the chart.
+LINES, DRAWN = 40, len(COLOURS)
+
+
+class WeekOf(NamedTuple):
+    """A handle's week; None where there is no figure. `days` of the seven had a total."""
+
+    handle: str
+    total: int | None
+    net: int | None
+    gained: int | None
+    lost: int | None
+    days: int
+
+    def said(self) -> str:
+        """In a line."""
+        if self.total is None:
+            return "no figure in these days"
+        net = "" if self.net is None else f", {self.net:+,}"
+        moved = "" if self.gained is None else f"; {self.gained:,} came, {self.lost or 0:,} left"
+        days = "" if self.days == 7 else f" ({counted(self.days, 'day')} of 7 with a total)"
+        return f"{self.total:,} followers{net}{moved}{days}"
+
+
+@dataclass(frozen=True)
+class Weekly(Alert):
+    """The seven days before `day`."""
+
+    kind: ClassVar[AlertKind] = "weekly"
+
+    weeks: tuple[WeekOf, ...]
+    of_tag: str | None = None
+    totals: tuple[tuple[str, date, int | None], ...] = ()
+
+    @classmethod
+    def find(cls, look: Look) -> list[Weekly]:
+        """The newest one, if its hour has come: of all handles, and of tags with addresses."""
+        day, registry = look.digest_day, look.registry
+        if look.con is None or day is None or day < look.since:
+            return []
+        last = day - timedelta(days=1)
+        found = []
+        only = registry.alerts.tags
+        tags_of = {handle: set(own.tags) for handle, own in registry.handles.items()}
+        for tag in (None, *registry.alerts.addresses):
+            handles = [
+                handle
+                for handle, tags in tags_of.items()
+                if (tag is None or tag in tags) and (only is None or tags & set(only))
+            ]
+            rows = look.rows(sql("alert_weekly"), handles=handles, last=last)
+            if not rows:
+                continue
+            weeks = tuple(WeekOf(*row) for row in rows)
+            drawn = [week.handle for week in weeks[:DRAWN]]
+            totals = look.rows(sql("alert_weekly_days"), handles=drawn, last=last)
+            name = f"{day}/weekly" + (f"/{tag}" if tag else "")
+            before = day - timedelta(days=7)
+            found.append(cls((name,), None, ("followers",), day, before, weeks, tag, tuple(totals)))
+        return found
+
+    @property
+    def tag(self) -> str | None:
+        return self.of_tag
+
+    @property
+    def level(self) -> Level:
+        return "info"
+
+    @property
+    def place(self) -> str:
+        return partition("follower_growth", str(self.day - timedelta(days=1)))
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"tag": self.of_tag, "handles": [one._asdict() for one in self.weeks]}
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        rows = [(shown(one.handle), one.said()) for one in self.weeks[:LINES]]
+        left = len(self.weeks) - LINES
+        return [*rows, ("", f"and {counted(left, 'more handle')}")] if left > 0 else rows
+
+    @property
+    def charts(self) -> list[tuple[str, str]]:
+        days = [self.day - timedelta(days=back) for back in range(8, 0, -1)]
+        series: dict[str, Sequence[float | None]] = {}
+        for handle in dict.fromkeys(row[0] for row in self.totals):
+            by_day = {day: total for name, day, total in self.totals if name == handle}
+            values = [by_day.get(day) for day in days]
+            first = next((value for value in values if value), None)
+            if first is not None:
+                series[handle] = [
+                    None if value is None else round(100 * (value / first - 1), 2)
+                    for value in values
+                ]
+        if not series:
+            return []
+        css = chart_css("#555", "#ddd", COLOURS)
+        return [("followers.svg", draw("Line", days, series, css=css, unit=" %"))]
+
+    @property
+    def words(self) -> Words:
+        whose = f" of {self.of_tag}" if self.of_tag else ""
+        known = [one for one in self.weeks if one.total is not None]
+        said = f"{counted(len(known), 'handle')} of {len(self.weeks):,} with a total"
+        total = self._sum("total")
+        for what, value in (
+            ("followers", total),
+            ("net", self._sum("net")),
+            ("came", self._sum("gained")),
+            ("left", self._sum("lost")),
+        ):
+            shown_value = "not known" if value is None else f"{value:,}"
+            said += f", {what}: {shown_value}"
+        return Words(
+            f"The week{whose} from {self.previous_day} to {self.day - timedelta(days=1)}",
+            f"{said}.",
+            "Came and left count what lists prove; left, who is gone for sure. To hear no more of "
+            "this, have your address taken out of the alerts.",
+            "",
+            "not known" if total is None else f"{total:,} followers",
+        )
+
+    def _sum(self, what: str) -> int | None:
+        """Of those that have the figure; None where none has."""
+        values = [value for one in self.weeks if (value := getattr(one, what)) is not None]
+        return sum(values) if values else None

@@ -1,0 +1,102 @@
+"""`sf-assets account`: everything known of one account, across all tracked lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import duckdb
+
+from sf_assets.cli.common import not_published
+from sf_assets.cli.tables import harmless, print_json, print_table
+from sf_assets.errors import SettingsError
+from sf_assets.handles.settings import RegistryError, normalise_handle
+from sf_assets.storage.home import Home
+from sf_assets.text import counted
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.statements import sql
+
+_COLUMNS = ("handle", "list", "began", "as", "ended", "as", "last seen")
+
+
+def run_account(home: Home, word: str, *, as_json: bool) -> None:
+    """Print the profile, the renames and every stay of each account that `word` may mean.
+
+    Raises SettingsError where nothing is published or no list has ever shown such an account.
+    """
+    word = word.strip()
+    try:
+        handle = normalise_handle(word)
+    except RegistryError:
+        handle = ""
+    try:
+        with reading(home.readable) as con:
+            found = con.execute(sql("account_ids"), {"word": word, "handle": handle}).fetchall()
+            accounts = [_known(con, account_id) for account_id, _ in found]
+    except FileNotFoundError:
+        raise not_published(home) from None
+    if not accounts:
+        raise SettingsError(
+            f"no tracked list has shown {word} on any day; give a handle, the address of a "
+            "profile, a numeric id or a secUid"
+        )
+    if as_json:
+        print_json(accounts)
+        return
+    for place, account in enumerate(accounts):
+        click.echo(("\n" if place else "") + harmless(_head(account)))
+        print_table(_COLUMNS, [_row(stay) for stay in account["history"]])
+
+
+def _known(con: duckdb.DuckDBPyConnection, account_id: str) -> dict[str, Any]:
+    profile, *_ = [*_rows(con, "accounts", account_id), {"account_id": account_id}]
+    return {
+        **profile,
+        "renames": _rows(con, "account_renames", account_id, "seen_on, handle, relation"),
+        "history": _rows(con, "account_history", account_id, "first_seen, handle, relation"),
+    }
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection, view: str, account_id: str, order: str = "ALL"
+) -> list[dict[str, Any]]:
+    rows = con.execute(f"FROM main.{view} WHERE account_id = ? ORDER BY {order}", [account_id])
+    names = [column[0] for column in rows.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+
+
+def _head(account: dict[str, Any]) -> str:
+    """The profile as it is known now, and the renames."""
+    handle = account.get("account_handle") or account["history"][-1]["account_handle"]
+    words = [account.get("display_name"), f"id {account['account_id']}"]
+    for name in ("followers", "following", "posts"):
+        if account.get(name) is not None:
+            words.append(f"{account[name]:,} {name}")
+    words += [name for name in ("verified", "private_account", "region") if account.get(name)]
+    lines = [f"@{handle}: " + ", ".join(str(one).replace("_", " ") for one in words if one)]
+    if account.get("bio"):
+        lines.append(" ".join(str(account["bio"]).split()))
+    renames = {(one["from_handle"], one["to_handle"]): one["seen_on"] for one in account["renames"]}
+    lines += [f"renamed from @{old} to @{new}, seen {day}" for (old, new), day in renames.items()]
+    stays = counted(len(account["history"]), "stay")
+    lists = len({(one["handle"], one["relation"]) for one in account["history"]})
+    lines.append(f"{stays} in {counted(lists, 'tracked list')}:")
+    return "\n".join(lines)
+
+
+def _row(stay: dict[str, Any]) -> list[Any]:
+    began, ended = stay["began_before"], stay["ended_before"]
+    if stay["began_after"] is not None:
+        began = f"{stay['began_after']} to {began}"
+    else:
+        began = f"by {began}"
+    if ended is not None:
+        ended = f"{stay['ended_after']} to {ended}"
+    how = stay["end_kind"]
+    if stay["end_state"] is not None:
+        how = f"lost, {stay['end_state']} ({stay['end_evidence']})"
+    start = stay["start_kind"]
+    if stay["start_evidence"]:
+        start += f" ({stay['start_evidence']})"
+    listed = "still listed" if stay["still_listed"] else stay["last_seen"]
+    return [stay["handle"], stay["relation"], began, start, ended, how, listed]

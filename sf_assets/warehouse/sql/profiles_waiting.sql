@@ -1,0 +1,22 @@
+-- One row is one list whose profiles are to be counted: compared and not counted yet, or the last one
+-- before a loss whose profile is not kept yet.
+SELECT s.archive_file, s.relation, s.handle, s.snapshot_date, s.attempt, s.listed,
+    bool_or(w.counted) AS counted
+FROM (
+    SELECT c.relation, c.handle, c.snapshot_date, true AS counted
+    FROM internal.comparisons AS c
+    ANTI JOIN internal.profile_counts AS p
+        ON p.relation = c.relation AND p.handle = c.handle AND p.snapshot_date = c.snapshot_date
+    WHERE c.losses <> 'unusable'
+    UNION ALL
+    SELECT c.relation, c.handle,
+        CASE WHEN c.change = 'lost' THEN c.previous_date ELSE c.snapshot_date END, false
+    FROM internal.churn AS c
+    ANTI JOIN internal.churn_profiles AS p
+        ON p.relation = c.relation AND p.handle = c.handle AND p.account_id = c.account_id
+        AND p.snapshot_date = c.snapshot_date AND p.change = c.change
+) AS w
+JOIN internal.snapshots AS s
+    ON s.relation = w.relation AND s.handle = w.handle AND s.snapshot_date = w.snapshot_date
+WHERE s.listed > 0
+GROUP BY ALL ORDER BY s.archive_file, s.relation, s.handle, s.snapshot_date
