@@ -20,6 +20,8 @@ STEPS = {
     "landed": "a page is landed and the next one not asked for",
     "ended": "the end of a list is written",
     "archived": "an archive file is written and no transaction begun",
+    "packed": "a packed file is in its place and the full one beside it",
+    "unpacked_removed": "of the full files that are packed one is removed",
     "committing": "in a transaction, all its statements done",
     "committed": "a transaction is committed and the file not closed",
     "compacted": "a smaller warehouse file is made and not yet in the place of the old one",

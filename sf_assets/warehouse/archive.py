@@ -2,7 +2,8 @@
 
 The archive is evidence, like the landing: everything in DuckDB is derived from it and can be
 rebuilt. A file holds the listed accounts of its snapshots as rows and the snapshots themselves,
-also those that listed nobody, as metadata, so that it is whole or absent.
+also those that listed nobody, as metadata, so that it is whole or absent. `pack` makes it small
+later; docs/archive.md has the formats.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sf_assets.errors import SfAssetsError
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
@@ -31,21 +30,21 @@ from sf_assets.storage.object_store import is_remote, pattern_of, put
 from sf_assets.storage.records import Landed
 from sf_assets.text import first_line
 from sf_assets.warehouse.alignment import completeness, exhaustive
+from sf_assets.warehouse.archive_names import archive_files, is_packed, name_of
+from sf_assets.warehouse.archive_reader import (
+    ARCHIVE_FORMAT,
+    ArchiveDamaged,
+    ArchiveReader,
+    ArchiveTooNew,
+    described,
+    one_file,
+)
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 from sf_assets.warehouse.statements import quoted, run_sql, sql
 
-ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
 ROW_GROUP = 10_240
-
-
-class ArchiveDamaged(SfAssetsError):
-    """A file of the archive cannot be read."""
-
-
-class ArchiveTooNew(ArchiveDamaged):
-    """A file of the archive was written by a newer version."""
 
 
 @dataclass(frozen=True)
@@ -205,46 +204,39 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
         yield from snapshots_in(path)
 
 
-def archive_files(root: Path) -> list[Path]:
-    """The files that hold snapshots, the oldest day first."""
-    return sorted(root.glob("day=*/*.parquet"))
-
-
 def snapshots_in(path: Path) -> list[SnapshotRow]:
     """The snapshots in a file of the archive. Raises ArchiveDamaged."""
-    try:
-        with path.open("rb") as file:
-            metadata = pq.read_metadata(file).metadata or {}
-        described = json.loads(metadata[METADATA_KEY.encode()])
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
-        raise ArchiveDamaged(
-            f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
-            "on without the lists in it"
-        ) from None
-    if described["format"] > ARCHIVE_FORMAT:
-        raise ArchiveTooNew(f"{path} was written by a newer sf_assets; upgrade it")
     return [
         SnapshotRow(
             **{
                 **raw,
                 "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
                 "completeness": _completeness(raw),
-                "archive_file": f"{path.parent.name}/{path.name}",
+                "archive_file": name_of(path),
             }
         )
-        for raw in described["snapshots"]
+        for raw in described(path).snapshots
     ]
 
 
 def accounts_in(
-    con: duckdb.DuckDBPyConnection, path: Path
+    con: duckdb.DuckDBPyConnection, path: Path, reader: ArchiveReader
 ) -> dict[tuple[SnapshotKey, int], tuple[int, int]]:
     """Snapshot and attempt -> how many accounts a file lists, and a sum that names them.
 
     Reads every byte of the accounts. Raises ArchiveDamaged.
     """
     try:
-        rows = con.execute(sql("accounts_in"), [[pattern_of(path)]]).fetchall()
+        if is_packed(path):
+            con.register("one_file", one_file(reader, name_of(path)))
+        else:
+            con.execute("SET VARIABLE one_file = ?", [[pattern_of(path)]])
+        where = (
+            "one_file"
+            if is_packed(path)
+            else ("read_parquet(getvariable('one_file'), hive_partitioning = false)")
+        )
+        rows = con.execute(sql("accounts_in").replace("{file}", where)).fetchall()
     except duckdb.Error as error:
         raise ArchiveDamaged(
             f"{path} cannot be read ({first_line(error)}); restore it from a backup"

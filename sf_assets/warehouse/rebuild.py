@@ -17,7 +17,8 @@ from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged
-from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
+from sf_assets.warehouse.archive import SnapshotRow, read_archive
+from sf_assets.warehouse.archive_reader import ArchiveDamaged
 from sf_assets.warehouse.compact import compact_locked, remove
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within

@@ -22,13 +22,9 @@ from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.text import first_line
-from sf_assets.warehouse.archive import (
-    SnapshotRow,
-    accounts_in,
-    archive_files,
-    snapshots_in,
-    write_batch,
-)
+from sf_assets.warehouse.archive import SnapshotRow, accounts_in, snapshots_in, write_batch
+from sf_assets.warehouse.archive_names import all_files, name_of
+from sf_assets.warehouse.archive_reader import ArchiveReader
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import use_s3
@@ -148,12 +144,13 @@ class _Look:
         root = self.home.archive
         with duckdb.connect() as con:
             use_s3(con, root)
-            for path in archive_files(root):
+            reader = ArchiveReader(root)
+            for path in all_files(root):
                 try:
-                    rows, accounts = snapshots_in(path), accounts_in(con, path)
+                    rows, accounts = snapshots_in(path), accounts_in(con, path, reader)
                 except SfAssetsError as error:
                     found.problems.append(str(error))
-                    self.unreadable.add(f"{path.parent.name}/{path.name}")
+                    self.unreadable.add(name_of(path))
                     continue
                 for row in rows:
                     listed = accounts.get((row.key, row.attempt), (0, 0))[0]
@@ -195,7 +192,8 @@ class _Look:
                 assert best is not None
                 (row,) = write_batch(self.scratch / "archive", [landed])
                 name = (row.key, row.attempt)
-                anew = accounts_in(con, self.scratch / "archive" / row.archive_file)
+                made = self.scratch / "archive"
+                anew = accounts_in(con, made / row.archive_file, ArchiveReader(made))
                 if anew.get(name) != self.accounts.get(name):
                     found.problems.append(
                         f"{row.key}: the archive does not have what was landed in {landed.path}"

@@ -1,0 +1,419 @@
+"""Packing the archive: what changed is kept, full rows of the newest day only.
+
+A full file is packed against what is packed already, read back, compared row by row, and put beside
+it, whole or not at all. Only then, and where it is not of the newest day, the full file goes; what
+a killed process left is done again. A home of an older version is converted by the same steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sf_assets.fault_injection import crash_point
+from sf_assets.storage.object_store import is_remote, pattern_of, put_bytes
+from sf_assets.warehouse.archive_names import all_files, is_packed, name_of, packed_path
+from sf_assets.warehouse.archive_reader import (
+    ARCHIVE_FORMAT,
+    ArchiveDamaged,
+    ArchiveReader,
+    Described,
+    PackedList,
+    described,
+    read_packed,
+    together,
+)
+from sf_assets.warehouse.ledger import METADATA_KEY
+from sf_assets.warehouse.packing import (
+    COLUMNS,
+    ListPlan,
+    Unfit,
+    Whole,
+    begins_of,
+    differ,
+    matches,
+    pack_rows,
+    unpack_rows,
+)
+from sf_assets.warehouse.statements import sql
+
+#: A list is copied after so many days at the latest, and profiles with it after so many.
+LIST_COPY_DAYS = 30
+WHOLE_COPY_DAYS = 90
+# Of lists that are read several times a day: so many readings build on each other at most.
+MOST_READINGS = 120
+# So much of what was read last is held, to build on.
+KEPT_BYTES = 64_000_000
+# Below this share of known accounts a list is stored as it is.
+KNOWN_SHARE = 0.5
+_LABELS = {"relation", "handle", "snapshot_date", "attempt", "position"}
+_log = logging.getLogger("sf_assets.warehouse")
+
+
+@dataclass
+class Packed:
+    """How many files were packed and removed, the bytes before and after, and what was left."""
+
+    packed: int = 0
+    removed: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    left: list[str] = field(default_factory=list)
+
+
+class _Reading(NamedTuple):
+    """A packed list that others may build on."""
+
+    day: date
+    file: str
+    number: int
+    end_reason: str | None
+    own: PackedList
+
+
+def pack(archive: Path, tell: Callable[[int, int], None] = lambda done, all: None) -> Packed:
+    """Pack every full file, and remove those of days before the newest one.
+
+    Call it while nobody loads or derives. `tell` is told how many of how many files are done. Files
+    that cannot be packed stay as they are and are named in `left`. Raises OSError where nothing can
+    be written.
+    """
+    made = Packed()
+    files = all_files(archive)
+    full = [path for path in files if not is_packed(path)]
+    there = {name_of(path) for path in files if is_packed(path)}
+    newest = max((path.parent.name for path in full), default="")
+    packer = _Packer(archive, files)
+    done: list[Path] = []
+    for number, path in enumerate(full, start=1):
+        name = name_of(path)
+        try:
+            if name not in there:
+                packer.pack(path, made)
+                crash_point("packed")
+            elif not packer.is_same(path):
+                raise Unfit("it is not what it was when it was packed")
+            done.append(path)
+        except (Unfit, ArchiveDamaged, pa.ArrowException) as error:
+            made.left.append(f"{path} is left as it is: {error}")
+        tell(number, len(full))
+    # The old ones go last.
+    for path in done:
+        if path.parent.name < newest:
+            path.unlink()
+            made.removed += 1
+            crash_point("unpacked_removed")
+    return made
+
+
+class _Packer:
+    def __init__(self, archive: Path, files: Sequence[Path]) -> None:
+        self.archive = archive
+        self.reader = ArchiveReader(archive)
+        self._packed = sorted(path for path in files if is_packed(path))
+        # Day -> list -> its packed readings of that day.
+        self._readings: dict[str, dict[tuple[str, str], list[_Reading]]] = {}
+
+    def is_same(self, path: Path) -> bool:
+        """Whether a full file is the one that the packed file beside it was made of."""
+        packed = self.reader.packed(name_of(path))
+        return packed is not None and packed.full_sha256 == _sha256(path)
+
+    def pack(self, path: Path, made: Packed) -> None:
+        """Pack one file, and compare what is read back. Raises Unfit where it cannot be packed."""
+        full = described(path)
+        if any(raw.get("source", "api") != "api" for raw in full.snapshots):
+            raise Unfit("it was imported")
+        rows, sizes, gaps = _rows_of(path, full)
+        digests = self._digests(path, full)
+        plain = _without_digests(rows, sizes, digests)
+        lists = [
+            self._planned(raw, size, own_gaps, digest)
+            for raw, size, own_gaps, digest in zip(
+                full.snapshots, sizes, gaps, digests, strict=True
+            )
+        ]
+        tables = self._bases(lists)
+        plans, begin = [], 0
+        for own, under in zip(lists, tables, strict=True):
+            size = 0 if under is None else len(under)
+            plans.append(ListPlan(own.rows, None if under is None else begin, size, own.copied))
+            begin += size
+        base = together([one for one in tables if one is not None])
+        found = matches(plain, plans, base)
+        lists, plans, found = _settled(full, lists, plans, found)
+        packed = pack_rows(self.reader.con, plain, plans, base, found)
+        body = self._file(full, lists, packed, path)
+        again = read_packed(pq.read_table(io.BytesIO(body)))
+        if not _equal(unpack_rows(self.reader.con, again, plans, base), plain):
+            raise Unfit("packed it would not be the same")
+        self._write(packed_path(self.archive, name_of(path)), body)
+        made.packed += 1
+        made.bytes_before += path.stat().st_size
+        made.bytes_after += len(body)
+        self._note(path, full, lists, plain)
+
+    def _note(
+        self, path: Path, full: Described, lists: Sequence[PackedList], rows: pa.Table
+    ) -> None:
+        """Have later files build on this one."""
+        self.reader.forget(name_of(path))
+        _add(self._of_day(path.parent.name), name_of(path), full.snapshots, lists)
+        self._keep(name_of(path), rows)
+
+    def _keep(self, file: str, rows: pa.Table) -> None:
+        packed = self.reader.opened(file)
+        if self.reader.kept_bytes() > KEPT_BYTES:
+            self.reader.drop()
+        begins = begins_of([own.rows for own in packed.lists])
+        for number, own in enumerate(packed.lists):
+            self.reader.keep(packed, number, rows.slice(begins[number], own.rows))
+
+    def _planned(
+        self, raw: dict[str, Any], rows: int, gaps: tuple[int, ...], digest: str
+    ) -> PackedList:
+        """What a list builds on: of readings of the days around the nearest, best a whole one."""
+        day = date.fromisoformat(raw["snapshot_date"])
+        alone = PackedList(rows, day.isoformat(), day.isoformat(), digest, gaps=gaps)
+        near = [
+            one
+            for one in self._around(day, (raw["relation"], raw["handle"]))
+            if one.own.digest == digest and one.own.rows and rows
+            and one.own.depth < MOST_READINGS
+            and _days(one.own.whole_day, day) < WHOLE_COPY_DAYS
+        ]  # fmt: skip
+        if not near:
+            return alone
+        base = min(
+            near, key=lambda one: (one.end_reason == "known", abs(one.day - day), one.own.depth)
+        )
+        copied = _days(base.own.list_day, day) >= LIST_COPY_DAYS
+        return replace(
+            alone,
+            list_day=day.isoformat() if copied else base.own.list_day,
+            whole_day=base.own.whole_day,
+            base_file=base.file,
+            base_list=base.number,
+            copied=copied,
+            depth=base.own.depth + 1,
+        )
+
+    def _around(self, day: date, series: tuple[str, str]) -> Iterable[_Reading]:
+        for folder in {path.parent.name for path in self._packed} | set(self._readings):
+            if abs(date.fromisoformat(folder[4:]) - day).days < LIST_COPY_DAYS:
+                yield from self._of_day(folder).get(series, [])
+
+    def _of_day(self, folder: str) -> dict[tuple[str, str], list[_Reading]]:
+        found = self._readings.get(folder)
+        if found is None:
+            found = self._readings[folder] = {}
+            for path in self._packed:
+                if path.parent.name == folder:
+                    packed = self.reader.opened(name_of(path))
+                    _add(found, name_of(path), packed.snapshots, packed.lists)
+        return found
+
+    def _bases(self, lists: Sequence[PackedList]) -> list[pa.Table | None]:
+        """The rows that lists build on: from the full file, where it is still there."""
+        found: list[pa.Table | None] = [None] * len(lists)
+        by_file: dict[str, list[int]] = {}
+        for at, own in enumerate(lists):
+            if own.base_file is not None:
+                by_file.setdefault(own.base_file, []).append(at)
+        for file, ats in by_file.items():
+            numbers = [lists[at].base_list or 0 for at in ats]
+            full = self.archive / file
+            if not self.reader.keeps(file, numbers) and full.exists() and self.is_same(full):
+                packed = self.reader.opened(file)
+                rows, sizes, _ = _rows_of(full, packed)
+                self._keep(file, _without_digests(rows, sizes, [o.digest for o in packed.lists]))
+            for at, rows in zip(ats, self.reader.rows(file, numbers), strict=True):
+                found[at] = rows
+        return found
+
+    def _digests(self, path: Path, full: Described) -> list[str]:
+        """For each list whether its digests are what its rows give, or none are there."""
+        if "profile_digest" not in _names(path):
+            return ["none"] * len(full.snapshots)
+        found = {
+            (relation, handle): "computed" if same else "none" if none else "stored"
+            for relation, handle, same, none in self.reader.con.execute(
+                sql("digests_in").replace("{digest}", sql("profile_digest")), [[pattern_of(path)]]
+            ).fetchall()
+        }
+        return [found.get((raw["relation"], raw["handle"]), "computed") for raw in full.snapshots]
+
+    def _file(
+        self, full: Described, lists: Sequence[PackedList], packed: pa.Table, path: Path
+    ) -> bytes:
+        empty = PackedList(0, "", "", "")
+        said = {
+            "format": ARCHIVE_FORMAT,
+            "snapshots": full.snapshots,
+            "attempts": full.attempts,
+            "lists": [
+                {
+                    name: value for name, value in asdict(own).items()
+                    if name in ("rows", "list_day", "whole_day", "digest")
+                    or value != getattr(empty, name)
+                }
+                for own in lists
+            ],
+            "bases": {
+                file: self.reader.sha256(file)
+                for file in sorted({own.base_file for own in lists if own.base_file is not None})
+            },
+            "full_sha256": _sha256(path),
+        }  # fmt: skip
+        # A column that nothing is in costs as much as a hundred names.
+        names = [name for name in packed.column_names if packed[name].null_count < len(packed)]
+        names = names or ["list", "row"]
+        table = packed.select(names)
+        sink = io.BytesIO()
+        steady = {"list", "row", "base", "length"}
+        with pq.ParquetWriter(
+            sink, table.schema, compression="zstd", compression_level=9, write_statistics=False,
+            store_schema=False, data_page_version="2.0",
+            use_dictionary=[name for name in names if name not in steady],
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in steady},
+        ) as writer:  # fmt: skip
+            writer.write_table(table)
+            writer.add_key_value_metadata({METADATA_KEY: json.dumps(said)})
+        return sink.getvalue()
+
+    def _write(self, path: Path, body: bytes) -> None:
+        if is_remote(path):
+            put_bytes(body, path)
+            return
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            made = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(made, "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _settled(
+    full: Described, lists: list[PackedList], plans: list[ListPlan], found: Whole
+) -> tuple[list[PackedList], list[ListPlan], Whole]:
+    """The same, lists of which hardly anybody is known standing alone."""
+    begins = begins_of([plan.rows for plan in plans])
+    for number, own in enumerate(lists):
+        part = found[begins[number] : begins[number + 1]]
+        if own.base_file is not None and (part >= 0).sum() < KNOWN_SHARE * own.rows:
+            part[:] = -1
+            day = full.snapshots[number]["snapshot_date"]
+            lists[number] = PackedList(own.rows, day, day, own.digest, gaps=own.gaps)
+            plans[number] = ListPlan(own.rows)
+    return lists, plans, found
+
+
+def _add(
+    readings: dict[tuple[str, str], list[_Reading]],
+    file: str,
+    snapshots: Sequence[dict[str, Any]],
+    lists: Sequence[PackedList],
+) -> None:
+    for number, (raw, own) in enumerate(zip(snapshots, lists, strict=True)):
+        readings.setdefault((raw["relation"], raw["handle"]), []).append(
+            _Reading(date.fromisoformat(raw["snapshot_date"]), file, number, raw["end_reason"], own)
+        )
+
+
+def _rows_of(path: Path, full: Described) -> tuple[pa.Table, list[int], list[tuple[int, ...]]]:
+    """The rows of a full file, list after list, each top first; how many each has, and its gaps.
+
+    Raises Unfit where they are not what the file says of itself.
+    """
+    with path.open("rb") as file:
+        table = pq.read_table(file)
+    unknown = set(table.column_names) - set(COLUMNS) - _LABELS
+    series = [f"{raw['relation']}/{raw['handle']}" for raw in full.snapshots]
+    days = {(raw["snapshot_date"], raw["attempt"]) for raw in full.snapshots}
+    if unknown or len(set(series)) < len(series) or len({day for day, _ in days}) != 1:
+        raise Unfit(f"it is of a kind that is not packed ({', '.join(sorted(unknown))})")
+    listed = pc.index_in(
+        pc.binary_join_element_wise(table["relation"], table["handle"], "/"), pa.array(series)
+    )
+    positions = pc.fill_null(table["position"], 0).to_numpy()
+    if listed.null_count or (len(table) and positions.min() < 1):
+        raise Unfit("it has rows of lists that it does not name")
+    numbers = listed.to_numpy().astype(np.int64)
+    attempts = np.array([raw["attempt"] for raw in full.snapshots], dtype=np.int64)
+    day = date.fromisoformat(full.snapshots[0]["snapshot_date"]) if full.snapshots else None
+    if (table["attempt"].to_numpy() != attempts[numbers]).any() or (
+        len(table) and pc.unique(table["snapshot_date"]).to_pylist() != [day]
+    ):
+        raise Unfit("it has rows of other readings than it names")
+    order = np.lexsort((positions, numbers))
+    sizes = np.bincount(numbers, minlength=len(series)).tolist()
+    gaps = []
+    for begin, size in zip(begins_of(sizes), sizes, strict=False):
+        own = positions[order[begin : begin + size]]
+        if size and (np.diff(own) < 1).any():
+            raise Unfit("two of its rows have one position")
+        last = int(own[-1]) if size else 0
+        gaps.append(
+            tuple(np.setdiff1d(np.arange(1, last + 1), own).tolist()) if last > size else ()
+        )
+    at = None if (np.diff(order) == 1).all() else pa.array(order)
+    columns = {}
+    for name, kind in COLUMNS.items():
+        if name in table.column_names:
+            column = table[name] if at is None else table[name].take(at)
+            columns[name] = column.cast(kind).combine_chunks()
+        else:
+            columns[name] = pa.nulls(len(table), kind)
+    return pa.table(columns), sizes, gaps
+
+
+def _without_digests(rows: pa.Table, sizes: Sequence[int], digests: Sequence[str]) -> pa.Table:
+    """The rows without the digests that they give themselves."""
+    computed = np.repeat(np.array([one == "computed" for one in digests], dtype=bool), sizes)
+    if not computed.any():
+        return rows
+    at = rows.column_names.index("profile_digest")
+    empty = pa.scalar(None, COLUMNS["profile_digest"])
+    own = pc.if_else(pa.array(computed), empty, rows["profile_digest"])
+    return rows.set_column(at, "profile_digest", own)
+
+
+def _equal(one: pa.Table, other: pa.Table) -> bool:
+    return len(one) == len(other) and all(
+        not differ(one[name], other[name]).any() for name in COLUMNS
+    )
+
+
+def _days(day: str, other: date) -> int:
+    return abs((other - date.fromisoformat(day)).days)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _names(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        return list(pq.read_schema(file).names)
