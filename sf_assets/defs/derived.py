@@ -5,6 +5,7 @@ changes later ones too, so their partitions are reported as well. What each asse
 in its own module.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from datetime import date
 
@@ -23,6 +24,7 @@ from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.lake import tend
+from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
 
 # What an asset says of days: their metadata, from the warehouse.
@@ -31,6 +33,10 @@ DESCRIBE: dict[str, Describe] = {
     **growth.DESCRIBE,
     **status_changes.DESCRIBE,
 }
+
+
+# A home of an older version is packed once, which takes a while: so often it is said how far it is.
+SAY_SECONDS = 10.0
 
 
 def build_derived(audience: Audience) -> dg.AssetsDefinition:
@@ -71,6 +77,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                 late = {day for day in done.all_days() if day >= audience.grid.start}
                 for key in sorted(context.selected_asset_keys):
                     said[key] = dict(DESCRIBE[tables[key]](con, sorted(asked | late)))
+                _pack(context, audience)
         finally:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
@@ -84,6 +91,24 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
             yield materialized(context, key, {day.isoformat(): of_day[day] for day in asked})
 
     return derived
+
+
+def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
+    """Make the archive small. Nothing here fails a run: what is not packed is read as it is."""
+    begun = time.monotonic()
+
+    def tell(done: int, files: int) -> None:
+        nonlocal begun
+        if time.monotonic() - begun > SAY_SECONDS:
+            begun = time.monotonic()
+            context.log.info(f"{done} of {files} files of the archive are packed")
+
+    try:
+        shared = audience.home.lake is not None
+        for problem in pack(audience.home.archive, tell, shared=shared).left:
+            context.log.warning(problem)
+    except OSError as error:
+        context.log.warning(f"the archive is not packed: {error}")
 
 
 def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:

@@ -204,6 +204,26 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
         yield from snapshots_in(path)
 
 
+def readable(root: Path, problems: list[str]) -> Iterator[SnapshotRow]:
+    """The same, without lists that lost what they build on; adds to `problems` which those are.
+
+    Lists that lost nothing but profiles are named, too, and read. Raises ArchiveDamaged.
+    """
+    reader = ArchiveReader(root)
+    for path in archive_files(root):
+        said: dict[str, list[str]] = {}
+        for number, row in enumerate(snapshots_in(path)):
+            problem, whole = (
+                reader.problem(name_of(path), number) if is_packed(path) else ("", True)
+            )
+            if problem:
+                lost = "profiles of" if whole else "the list of"
+                said.setdefault(problem, []).append(f"{lost} {row.key}")
+            if whole:
+                yield row
+        problems += [f"{problem}: {', '.join(lost)}" for problem, lost in said.items()]
+
+
 def snapshots_in(path: Path) -> list[SnapshotRow]:
     """The snapshots in a file of the archive. Raises ArchiveDamaged."""
     return [

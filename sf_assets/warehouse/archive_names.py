@@ -32,7 +32,7 @@ def packed_path(archive: Path, name: str) -> Path:
 
 def all_files(archive: Path) -> list[Path]:
     """Every file that holds lists, the oldest day first; a list may be in two of them."""
-    return sorted(archive.glob("day=*/*.parquet"))
+    return sorted(archive.glob("day=*/*.parquet"), key=str)
 
 
 def archive_files(archive: Path) -> list[Path]:

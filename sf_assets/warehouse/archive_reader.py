@@ -132,7 +132,7 @@ class ArchiveReader:
         self._sha256: dict[str, str] = {}
         # Series -> file and list of its last two readings, and their rows.
         self._kept: dict[tuple[str, str], dict[tuple[str, int], pa.Table]] = {}
-        self._problems: dict[tuple[str, int], str] = {}
+        self._problems: dict[tuple[str, int], tuple[str, bool]] = {}
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
@@ -173,46 +173,39 @@ class ArchiveReader:
 
     def problem(self, file: str, number: int) -> tuple[str, bool]:
         """Why a packed list cannot be read as it was, and whether all but profiles can; or ""."""
-        chain, at = [], (file, number)
+        chain: list[tuple[tuple[str, int], bool]] = []
+        at: tuple[str, int] | None = (file, number)
         found, whole = "", True
-        while True:
+        while at is not None:
             if at in self._problems:
-                found = self._problems[at]
+                found, whole = self._problems[at]
                 break
-            chain.append(at)
             try:
-                packed = self.packed(at[0])
+                packed = self.opened(at[0])
             except ArchiveTooNew:
                 raise
             except ArchiveDamaged as error:
-                found = str(error)
-                break
-            if packed is None:
-                found = f"{packed_path(self.archive, at[0])} is missing"
+                found, whole = str(error), False
                 break
             own = packed.lists[at[1]]
-            if own.base_file is None or own.base_list is None:
-                break
-            if self._is_other(packed, own.base_file):
-                found = f"{packed_path(self.archive, own.base_file)} is missing or another one"
-                break
-            at = own.base_file, own.base_list
-        if found:
-            for one in chain:
-                self._problems[one] = found
-            whole = any(self._copied(one) for one in chain)
+            chain.append((at, own.copied))
+            at = None
+            if own.base_file is not None and own.base_list is not None:
+                at = own.base_file, own.base_list
+                if self._is_other(packed, own.base_file):
+                    path = packed_path(self.archive, own.base_file)
+                    found, whole = f"{path} is missing or another one", False
+                    break
+        for at, copied in reversed(chain):
+            whole = whole or copied
+            self._problems[at] = found, whole
         return found, whole
 
-    def _copied(self, at: tuple[str, int]) -> bool:
-        try:
-            packed = self.packed(at[0])
-        except ArchiveDamaged:
-            return False
-        return packed is not None and packed.lists[at[1]].copied
-
     def _is_other(self, packed: Described, base: str) -> bool:
-        path = packed_path(self.archive, base)
-        return not path.exists() or self.sha256(base) != packed.bases[base]
+        try:
+            return self.sha256(base) != packed.bases[base]
+        except FileNotFoundError:
+            return True
 
     def numbers(self, file: str, wanted: Iterable[Wanted]) -> list[int]:
         """The numbers that a packed file has for these lists. Raises ArchiveDamaged."""

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -84,10 +85,16 @@ class _Reading(NamedTuple):
     own: PackedList
 
 
-def pack(archive: Path, tell: Callable[[int, int], None] = lambda done, all: None) -> Packed:
+def pack(
+    archive: Path,
+    tell: Callable[[int, int], None] = lambda done, all: None,
+    *,
+    shared: bool = False,
+) -> Packed:
     """Pack every full file, and remove those of days before the newest one.
 
-    Call it while nobody loads or derives. `tell` is told how many of how many files are done. Files
+    Call it while nobody derives; with `shared`, others may read meanwhile: then only files go that
+    were packed before this call. `tell` is told how many of how many files are done. Files
     that cannot be packed stay as they are and are named in `left`. Raises OSError where nothing can
     be written.
     """
@@ -101,19 +108,23 @@ def pack(archive: Path, tell: Callable[[int, int], None] = lambda done, all: Non
     for number, path in enumerate(full, start=1):
         name = name_of(path)
         try:
+            said = described(path)
+            if any(raw.get("source", "api") != "api" for raw in said.snapshots):
+                continue  # an import may be removed again, so nothing builds on it
             if name not in there:
-                packer.pack(path, made)
+                packer.pack(said, made)
                 crash_point("packed")
             elif not packer.is_same(path):
                 raise Unfit("it is not what it was when it was packed")
-            done.append(path)
+            if name in there or not shared:
+                done.append(path)
         except (Unfit, ArchiveDamaged, pa.ArrowException) as error:
             made.left.append(f"{path} is left as it is: {error}")
         tell(number, len(full))
     # The old ones go last.
     for path in done:
         if path.parent.name < newest:
-            path.unlink()
+            path.unlink(missing_ok=True)
             made.removed += 1
             crash_point("unpacked_removed")
     return made
@@ -132,11 +143,9 @@ class _Packer:
         packed = self.reader.packed(name_of(path))
         return packed is not None and packed.full_sha256 == _sha256(path)
 
-    def pack(self, path: Path, made: Packed) -> None:
+    def pack(self, full: Described, made: Packed) -> None:
         """Pack one file, and compare what is read back. Raises Unfit where it cannot be packed."""
-        full = described(path)
-        if any(raw.get("source", "api") != "api" for raw in full.snapshots):
-            raise Unfit("it was imported")
+        path = full.path
         rows, sizes, gaps = _rows_of(path, full)
         digests = self._digests(path, full)
         plain = _without_digests(rows, sizes, digests)
@@ -296,7 +305,9 @@ class _Packer:
 
     def _write(self, path: Path, body: bytes) -> None:
         if is_remote(path):
-            put_bytes(body, path)
+            with suppress(FileExistsError):  # another worker was quicker
+                put_bytes(body, path, mode="create")
+            self.reader.forget(name_of(path))
             return
         partial = path.with_name(f".{path.name}.partial")
         try:

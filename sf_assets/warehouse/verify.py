@@ -149,9 +149,13 @@ class _Look:
                 try:
                     rows, accounts = snapshots_in(path), accounts_in(con, path, reader)
                 except SfAssetsError as error:
+                    if not path.exists() and reader.has(name_of(path)):
+                        continue  # packed meanwhile
                     found.problems.append(str(error))
                     self.unreadable.add(name_of(path))
                     continue
+                if rows:
+                    self.archived[name_of(path)] = rows
                 for row in rows:
                     listed = accounts.get((row.key, row.attempt), (0, 0))[0]
                     if row.lookup_status == "found" and listed != row.listed:
@@ -159,7 +163,6 @@ class _Look:
                             f"{path}: {row.key} has {listed} accounts instead of {row.listed}; "
                             "restore the file from a backup"
                         )
-                    self.archived.setdefault(row.archive_file, []).append(row)
                 self.accounts |= accounts
         found.says = (
             f"{len(self.archived)} files, {sum(map(len, self.archived.values()))} snapshots, "

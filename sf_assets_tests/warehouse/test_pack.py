@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +20,37 @@ import pytest
 
 from sf_assets.storage.home import Home
 from sf_assets.warehouse import pack as packing
-from sf_assets.warehouse.archive import read_archive, write_batch
-from sf_assets.warehouse.archive_names import all_files, is_packed, name_of, packed_path
-from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, one_file
+from sf_assets.warehouse.archive import SnapshotRow, snapshots_in
+from sf_assets.warehouse.archive_names import all_files, archive_files, is_packed, name_of
+from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, show_lists
 from sf_assets.warehouse.pack import pack
+from sf_assets.warehouse.packing import COLUMNS
 from sf_assets.warehouse.rebuild import newest_rows
+from sf_assets.warehouse.statements import Rows
 
-from ..lists import Lists, Told, who
+from ..lists import Lists, Told, on, who
 from ..truth.invent import invent
 from ..truth.player import Warehouse
 
-LABELS = ["relation", "handle", "snapshot_date", "attempt", "position"]
 
-
-def full_rows(con: duckdb.DuckDBPyConnection, path: Path) -> list[tuple[Any, ...]]:
-    columns = [row[0] for row in con.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()]
-    return con.execute(
-        f"SELECT {', '.join(LABELS)}, COLUMNS(c -> c NOT IN {tuple(LABELS)}) "
-        "FROM read_parquet(?, hive_partitioning = false) ORDER BY ALL", [str(path)]
-    ).fetchall()  # fmt: skip
+def rows_of(archive: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row that the archive has, by file, as the full files have them."""
+    made = {}
+    reader = ArchiveReader(archive)
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        rows = Rows(con)
+        for path in archive_files(archive):
+            wanted = [
+                Wanted(row.archive_file, row.relation, row.handle, row.snapshot_date, row.attempt)
+                for row in snapshots_in(path)
+            ]
+            show_lists(con, rows, reader, "shown", wanted)
+            columns = ", ".join(("relation", "handle", "position", *COLUMNS))
+            made[name_of(path)] = con.execute(
+                f"SELECT {columns} FROM shown ORDER BY ALL"
+            ).fetchall()
+    return made
 
 
 def keep_full(archive: Path, aside: Path) -> None:
@@ -42,39 +61,138 @@ def keep_full(archive: Path, aside: Path) -> None:
             shutil.copyfile(path, aside / name_of(path))
 
 
+def replayed(
+    archive: Path, root: Path, order: Callable[[list[SnapshotRow]], None] | None = None
+) -> dict[str, Any]:
+    """The tables that an archive gives alone: all at once, or in some order, a day at a time."""
+    fresh = Lists(root)
+    fresh.home = Home(archive.parent)
+    try:
+        rows = list(newest_rows(archive).values())
+        parts: list[list[SnapshotRow]] = [rows]
+        if order is not None:
+            order(rows)
+            parts = [list(part) for _, part in groupby(rows, key=day_of)]
+        for part in parts:
+            fresh.record(part)
+            fresh.derive()
+        return fresh.tables()
+    finally:
+        fresh.close()
+
+
+def day_of(row: SnapshotRow) -> date:
+    return row.snapshot_date
+
+
+def in_order(rows: list[SnapshotRow]) -> None:
+    rows.sort(key=day_of)
+
+
+def days_shuffled(rows: list[SnapshotRow]) -> None:
+    days = sorted({row.snapshot_date for row in rows})
+    random.Random(len(rows)).shuffle(days)
+    rows.sort(key=lambda row: days.index(row.snapshot_date))
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_worlds_give_the_same_tables(seed: int, tmp_path: Path) -> None:
-    """Packed after every day, with days that come late; then from the archive alone, in any order."""
+    """Packed after every day, some files late; then from the archive alone, in any order."""
     chance = random.Random(seed)
-    worlds = [invent(seed, number) for number in range(1, 13)]
+    worlds = [invent(seed, number, days=7) for number in range(1, 6)]
     played = Warehouse(tmp_path)
     home, aside = played.lists.home, tmp_path / "aside" / "archive"
-    days = sorted({day for world in worlds for day in world.days})
-    late = {day: chance.sample(worlds, 3) for day in days[2:-3:3]}
-    for day in days:
-        played.play_day([world for world in worlds if world not in late.get(day, ())], day)
-        if day - 2 in late:
-            played.play_day(late[day - 2], day - 2)
+    held: dict[Path, Path] = {}
+    for day in sorted({day for world in worlds for day in world.days}):
+        played.play_day(worlds, day)
         keep_full(home.archive, aside)
-        packed = pack(home.archive)
-        assert packed.left == []
-        if chance.random() < 0.3:
-            # As where all is packed: nothing is read from full files.
-            for path in all_files(home.archive):
-                if not is_packed(path):
-                    path.unlink()
+        for path in [path for path in all_files(home.archive) if not is_packed(path)]:
+            if chance.random() < 0.2:
+                held[path] = path.rename(tmp_path / path.name)
+        assert pack(home.archive).left == []
+        for path in [path for path in held if chance.random() < 0.5]:
+            held.pop(path).rename(path)
+    for path, where in held.items():
+        where.rename(path)
     tables = played.lists.tables()
     played.close()
-    for archive, order in ((aside, None), (home.archive, None), (home.archive, chance)):
-        fresh = Lists(tmp_path / f"fresh-{archive.parent.name}-{order is None}")
-        fresh.home = Home(archive.parent)
-        rows = list(newest_rows(archive).values())
-        if order is not None:
-            order.shuffle(rows)
-        step = len(rows) if order is None else 80
-        for at in range(0, len(rows), step):
-            fresh.record(rows[at : at + step])
-            fresh.derive()
-        for name, table in fresh.tables().items():
-            assert table == tables[name], (name, archive, order)
-        fresh.close()
+    pack(home.archive)
+    for path in all_files(home.archive):
+        if not is_packed(path):
+            path.unlink()
+    assert rows_of(home.archive) == rows_of(aside)
+    for number, order in enumerate((None, days_shuffled)):
+        full, packed = (
+            replayed(archive, tmp_path / f"{name}-{number}", order)
+            for name, archive in (("full", aside), ("packed", home.archive))
+        )
+        assert packed == full
+    assert replayed(aside, tmp_path / "daily", in_order) == tables
+
+
+def days_of_nova(lists: Lists, days: int, size: int = 30) -> None:
+    """A list that changes a little every day, archived and not derived."""
+    for day in range(1, days + 1):
+        accounts = range(size + day, day, -1)
+        told = [who(n, displayName=f"Fan {n} {(n + day) // 9}") for n in accounts if (n + day) % 9]
+        lists.load([Told(day, "nova", tuple(told))])
+
+
+PACK = "import sys, pathlib, sf_assets.warehouse.pack as p; p.pack(pathlib.Path(sys.argv[1]))"
+
+
+@pytest.mark.parametrize("step", ["packed:1", "packed:4", "unpacked_removed:2", None])
+def test_packing_that_is_killed_loses_nothing(lists: Lists, step: str | None) -> None:
+    days_of_nova(lists, 5)
+    archive = lists.home.archive
+    before = rows_of(archive)
+    env = {**os.environ, "SOCIALFETCH_BASE_URL": "http://127.0.0.1:1"}
+    env |= {"SF_ASSETS_CRASH_AT": step} if step else {}
+    process = subprocess.Popen([sys.executable, "-c", PACK, str(archive)], env=env)
+    if step is None:
+        # Whenever it is hit.
+        while process.poll() is None and not any(map(is_packed, all_files(archive))):
+            time.sleep(0.001)
+        process.kill()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert rows_of(archive) == before
+    (archive / "day=2026-11-02" / ".half.packed.parquet.partial").write_bytes(b"half")
+    assert pack(archive).left == []
+    assert rows_of(archive) == before
+    full = [path.parent.name for path in all_files(archive) if not is_packed(path)]
+    assert full == ["day=2026-11-05"]
+
+
+def test_a_file_that_is_lost_costs_the_lists_up_to_the_next_copy(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "LIST_COPY_DAYS", 3)
+    monkeypatch.setattr(packing, "WHOLE_COPY_DAYS", 9)
+    days_of_nova(lists, 11)
+    archive = lists.home.archive
+    pack(archive)
+    files = {path.parent.name: path for path in archive_files(archive)}
+    lost = files[f"day={on(2)}"]
+    before = rows_of(archive)
+    lost.unlink()
+    problems: list[str] = []
+    rows = {row.snapshot_date: row for row in newest_rows(archive, problems).values()}
+    # A list is copied every three days, so on day 4, and profiles with it on day 10.
+    assert {on(day) for day in range(1, 12)} - rows.keys() == {on(2), on(3)}
+    named = ["the list of nova followers 2026-11-03"]
+    named += [f"profiles of nova followers {on(day)}" for day in range(4, 10)]
+    for problem, name in zip(problems, named, strict=True):
+        assert str(lost) in problem
+        assert name in problem
+    reader = ArchiveReader(archive)
+    at = ["relation", "handle", "position", *COLUMNS].index
+    for day, row in rows.items():
+        if reader.packed(row.archive_file) is None:
+            continue
+        (listed,) = reader.rows(row.archive_file, [0])
+        for name in ("position", "account_handle", "platform_user_id", "followers"):
+            assert listed[name].to_pylist() == [one[at(name)] for one in before[row.archive_file]]
+        same = listed["sec_uid"].to_pylist() == [
+            one[at("sec_uid")] for one in before[row.archive_file]
+        ]
+        assert same is not (on(4) <= day < on(10))
