@@ -78,6 +78,7 @@ class Described:
     lists: list[PackedList] = field(default_factory=list)
     bases: dict[str, str] = field(default_factory=dict)
     full_sha256: str = ""
+    format: int = ARCHIVE_FORMAT
 
 
 def described(path: Path) -> Described:
@@ -98,6 +99,7 @@ def described(path: Path) -> Described:
             ],
             raw.get("bases", {}),
             raw.get("full_sha256", ""),
+            raw["format"],
         )
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
         raise damaged(path, error) from None

@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -40,6 +40,7 @@ from sf_assets.warehouse.archive_reader import (
 from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.packing import (
     COLUMNS,
+    PACKED,
     ListPlan,
     Unfit,
     Whole,
@@ -58,6 +59,7 @@ WHOLE_COPY_DAYS = 90
 MOST_READINGS = 120
 # So much of what was read last is held, to build on.
 KEPT_BYTES = 64_000_000
+ROWS_AT_A_TIME = 20_000
 # Below this share of known accounts a list is stored as it is.
 KNOWN_SHARE = 0.5
 _LABELS = {"relation", "handle", "snapshot_date", "attempt", "position"}
@@ -155,6 +157,30 @@ class _Packer:
                 full.snapshots, sizes, gaps, digests, strict=True
             )
         ]
+        begins = begins_of(sizes)
+        parts = []
+        for some in _groups(sizes):
+            part = plain.slice(begins[some.start], begins[some.stop] - begins[some.start])
+            lists[some], packed = self._packed_part(full, some, lists[some], part)
+            parts.append(
+                packed.set_column(
+                    0, "list", pc.add(packed["list"], pa.scalar(some.start, pa.int32()))
+                )
+            )
+        packed = pa.concat_tables(parts) if parts else pa.schema(list(PACKED.items())).empty_table()
+        body = self._file(full, lists, packed, path)
+        if not read_packed(pq.read_table(io.BytesIO(body))).equals(packed):
+            raise Unfit("read back it is not the same")
+        self._write(packed_path(self.archive, name_of(path)), body)
+        made.packed += 1
+        made.bytes_before += path.stat().st_size
+        made.bytes_after += len(body)
+        self._note(path, full, lists, plain)
+
+    def _packed_part(
+        self, full: Described, some: slice, lists: list[PackedList], rows: pa.Table
+    ) -> tuple[list[PackedList], pa.Table]:
+        """Some lists of a file, packed, unpacked and compared; raises Unfit where they differ."""
         tables = self._bases(lists)
         plans, begin = [], 0
         for own, under in zip(lists, tables, strict=True):
@@ -162,18 +188,13 @@ class _Packer:
             plans.append(ListPlan(own.rows, None if under is None else begin, size, own.copied))
             begin += size
         base = together([one for one in tables if one is not None])
-        found = matches(plain, plans, base)
-        lists, plans, found = _settled(full, lists, plans, found)
-        packed = pack_rows(self.reader.con, plain, plans, base, found)
-        body = self._file(full, lists, packed, path)
-        again = read_packed(pq.read_table(io.BytesIO(body)))
-        if not _equal(unpack_rows(self.reader.con, again, plans, base), plain):
+        found = matches(rows, plans, base)
+        _settle(full.snapshots[some], lists, plans, found)
+        packed = pack_rows(self.reader.con, rows, plans, base, found)
+        again = unpack_rows(self.reader.con, packed, plans, base)
+        if any(differ(again[name], rows[name]).any() for name in COLUMNS):
             raise Unfit("packed it would not be the same")
-        self._write(packed_path(self.archive, name_of(path)), body)
-        made.packed += 1
-        made.bytes_before += path.stat().st_size
-        made.bytes_after += len(body)
-        self._note(path, full, lists, plain)
+        return lists, packed
 
     def _note(
         self, path: Path, full: Described, lists: Sequence[PackedList], rows: pa.Table
@@ -257,6 +278,8 @@ class _Packer:
         """For each list whether its digests are what its rows give, or none are there."""
         if "profile_digest" not in _names(path):
             return ["none"] * len(full.snapshots)
+        if full.format > 1:
+            return ["computed"] * len(full.snapshots)
         found = {
             (relation, handle): "computed" if same else "none" if none else "stored"
             for relation, handle, same, none in self.reader.con.execute(
@@ -322,19 +345,33 @@ class _Packer:
             raise
 
 
-def _settled(
-    full: Described, lists: list[PackedList], plans: list[ListPlan], found: Whole
-) -> tuple[list[PackedList], list[ListPlan], Whole]:
-    """The same, lists of which hardly anybody is known standing alone."""
+def _groups(sizes: Sequence[int]) -> Iterator[slice]:
+    """Lists that are packed together: about ROWS_AT_A_TIME rows, which bounds the memory."""
+    first = rows = 0
+    for number, size in enumerate(sizes):
+        if rows and rows + size > ROWS_AT_A_TIME:
+            yield slice(first, number)
+            first, rows = number, 0
+        rows += size
+    if sizes:
+        yield slice(first, len(sizes))
+
+
+def _settle(
+    snapshots: Sequence[dict[str, Any]],
+    lists: list[PackedList],
+    plans: list[ListPlan],
+    found: Whole,
+) -> None:
+    """Have lists of which hardly anybody is known stand alone."""
     begins = begins_of([plan.rows for plan in plans])
     for number, own in enumerate(lists):
         part = found[begins[number] : begins[number + 1]]
         if own.base_file is not None and (part >= 0).sum() < KNOWN_SHARE * own.rows:
             part[:] = -1
-            day = full.snapshots[number]["snapshot_date"]
+            day = snapshots[number]["snapshot_date"]
             lists[number] = PackedList(own.rows, day, day, own.digest, gaps=own.gaps)
             plans[number] = ListPlan(own.rows)
-    return lists, plans, found
 
 
 def _add(
@@ -355,7 +392,7 @@ def _rows_of(path: Path, full: Described) -> tuple[pa.Table, list[int], list[tup
     Raises Unfit where they are not what the file says of itself.
     """
     with path.open("rb") as file:
-        table = pq.read_table(file)
+        table = pq.read_table(file, use_threads=False)
     unknown = set(table.column_names) - set(COLUMNS) - _LABELS
     series = [f"{raw['relation']}/{raw['handle']}" for raw in full.snapshots]
     days = {(raw["snapshot_date"], raw["attempt"]) for raw in full.snapshots}
@@ -405,12 +442,6 @@ def _without_digests(rows: pa.Table, sizes: Sequence[int], digests: Sequence[str
     empty = pa.scalar(None, COLUMNS["profile_digest"])
     own = pc.if_else(pa.array(computed), empty, rows["profile_digest"])
     return rows.set_column(at, "profile_digest", own)
-
-
-def _equal(one: pa.Table, other: pa.Table) -> bool:
-    return len(one) == len(other) and all(
-        not differ(one[name], other[name]).any() for name in COLUMNS
-    )
 
 
 def _days(day: str, other: date) -> int:

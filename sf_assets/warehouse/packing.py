@@ -67,7 +67,9 @@ GROUPS = (
     Group(("extra",), heavy=True),
     Group(("profile_digest",)),
 )
-_NUMBER, _SEC_UID = 1, 2
+_SEC_UID = 2
+# A bit of those that hold addresses.
+_ADDRESSED = 1 << 0 | 1 << 5
 _LIGHT = sum(1 << bit for bit, group in enumerate(GROUPS) if not group.heavy)
 
 #: The columns of packed rows, in their order.
@@ -178,8 +180,8 @@ def pack_rows(
                 own = pa.array(found[stored], mask=lone)
                 column = pc.subtract(column, pc.fill_null(_taken(base[name], own), 0))
             values[name] = column
-    short = pa.table({**values, "nth": np.arange(len(stored))})
-    values = dict(zip(COLUMNS, _through(con, "packed_rows", short).columns, strict=True))
+    addressed = np.flatnonzero((bits & _ADDRESSED) != 0)
+    values |= _addresses(con, "packed_rows", pa.table(values), addressed)
     runs_first = np.concatenate([runs, stored])
     no = np.zeros(len(runs), dtype=bool)
     made = {
@@ -242,23 +244,27 @@ def unpack_rows(
         raise Unfit("it does not have all rows of its lists")
     whole = np.array([plan.copied for plan in plans], dtype=bool)[listed[stored]] | (bits < 0)
     own = packed.take(pa.array(stored)).select(list(COLUMNS))
-    own = own.append_column("nth", pa.array(np.arange(len(own))))
-    values = dict(zip(COLUMNS, _through(con, "unpacked_rows", own).columns, strict=True))
+    addressed = np.flatnonzero((bits & _ADDRESSED) != 0)
+    values = dict(zip(COLUMNS, own.columns, strict=True))
+    values |= _addresses(con, "unpacked_rows", own, addressed)
     made = {}
     before = pa.array(found, mask=found < 0)
     steady = len(found) == len(base) and bool((found == np.arange(len(found))).all())
     for bit, group in enumerate(GROUPS):
-        shown = (bits & (1 << bit)) != 0
-        mask = np.zeros(total, dtype=bool)
-        mask[to[shown]] = True
+        shown = np.flatnonzero((bits & (1 << bit)) != 0)
         for name in group.columns:
-            column = _one(base[name]) if steady else _taken(base[name], before)
-            if shown.any():
-                value = _one(values[name]).filter(pa.array(shown))
-                if group.counted:
-                    sums = pa.array(found[to[shown]], mask=whole[shown] | (found[to[shown]] < 0))
-                    value = pc.add(value, pc.fill_null(_taken(base[name], sums), 0))
-                column = _replaced(column, mask, to[shown], value)
+            column = _one(base[name])
+            value = _taken(values[name], pa.array(shown))
+            if group.counted and len(shown):
+                onto = found[to[shown]]
+                sums = pa.array(onto, mask=whole[shown] | (onto < 0))
+                value = pc.add(value, pc.fill_null(_taken(column, sums), 0))
+            if len(shown):
+                at = found.copy()
+                at[to[shown]] = len(column) + np.arange(len(shown))
+                column = pa.concat_arrays([column, value]).take(pa.array(at, mask=at < 0))
+            elif not steady:
+                column = column.take(before)
             made[name] = column
     return pa.table(made, pa.schema(list(COLUMNS.items())))
 
@@ -272,12 +278,23 @@ def with_bases() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def _through(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> pa.Table:
-    con.register("rows_in", table)
+def _addresses(
+    con: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table, at: Whole
+) -> dict[str, pa.Array]:
+    """The columns that a statement shortens or lengthens, of the rows that have them."""
+    columns = ["account_handle", "profile_url", "avatar_url", "avatar_urls"]
+    some = (
+        rows.select(columns).take(pa.array(at)).append_column("nth", pa.array(np.arange(len(at))))
+    )
+    con.register("rows_in", some)
     try:
-        return con.execute(sql(name)).to_arrow_table()
+        found = con.execute(sql(statement)).to_arrow_table()
     finally:
         con.unregister("rows_in")
+    of_row = np.full(len(rows), -1, dtype=np.int64)
+    of_row[at] = np.arange(len(at))
+    back = pa.array(of_row, mask=of_row < 0)
+    return {name: _taken(found[name], back) for name in ("profile_url", "avatar_urls")}
 
 
 def differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:
@@ -296,15 +313,6 @@ def differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:
 
 def _taken(column: Any, at: pa.Array) -> pa.Array:
     return _one(column.take(at))
-
-
-def _replaced(column: pa.Array, mask: Mask, to: Whole, value: pa.Array) -> pa.Array:
-    if pa.types.is_struct(column.type):
-        # Arrow replaces no structs.
-        at = np.arange(len(column))
-        at[to] = len(column) + np.arange(len(value))
-        return pa.concat_arrays([column, value]).take(pa.array(at))
-    return pc.replace_with_mask(column, pa.array(mask), value)
 
 
 def _one(column: Any) -> pa.Array:
