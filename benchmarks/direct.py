@@ -55,7 +55,8 @@ COPY (
             p.verified, p.private_account, p.followers, p.following, CAST(NULL AS BIGINT) AS posts,
             p.avatar_url, p.avatar_urls, CAST(NULL AS VARCHAR) AS profile_url,
             CAST(NULL AS VARCHAR) AS region, CAST(NULL AS VARCHAR) AS "language",
-            CAST(NULL AS TIMESTAMPTZ) AS account_created_at, CAST(NULL AS VARCHAR) AS details
+            CAST(NULL AS TIMESTAMPTZ) AS account_created_at, CAST(NULL AS VARCHAR) AS details,
+            CAST(NULL AS VARCHAR) AS extra
         FROM listed AS l POSITIONAL JOIN profiles AS p
         ORDER BY relation, l.handle, position
     )

@@ -343,7 +343,7 @@ def main() -> int:
     names = list(at_mark[marks[0]])
 
     def each(name: str, mark: int) -> float:
-        return at_mark[mark][name] / (a_day * mark)
+        return float(at_mark[mark][name] / (a_day * mark))
 
     def archive(mark: int) -> float:
         return each(names[0], mark) + each(names[1], mark)

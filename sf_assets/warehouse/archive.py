@@ -45,6 +45,7 @@ from sf_assets.warehouse.statements import quoted, run_sql, sql
 
 # Rows of a Parquet row group: it is made in memory.
 ROW_GROUP = 10_240
+_NO_EXTRA = "SELECT NULL::INT AS series, NULL::BIGINT AS place_read, NULL::VARCHAR AS extra LIMIT 0"
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,12 @@ def write_batch(
             con.execute("SET temp_directory = ?", [scratch])
             if memory is not None:
                 con.execute("SET memory_limit = ?", [memory])
-            files, longest = _readable(batch, Path(scratch), mend)
+            files, longest, extra = _readable(batch, Path(scratch), mend)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
             con.execute("SET VARIABLE landing_files = ?", [[pattern_of(file) for file in files]])
             con.execute("SET VARIABLE longest_line = ?", [longest])
+            con.execute("SET VARIABLE extra_files = ?", [[pattern_of(file) for file in extra]])
             run_sql(con, "valid_ids")
             run_sql(con, "stage_entries")
             rows = [
@@ -134,13 +136,13 @@ def write_batch(
             if is_remote(root):
                 # An object is whole or absent: it is made here and put there in one step.
                 made = Path(scratch) / name
-                _copy(con, batch, files, rows, made)
+                _copy(con, batch, files, rows, made, bool(extra))
                 put(made, folder / name)
                 return rows
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             partial = folder / f".{name}.partial"
             try:
-                _copy(con, batch, files, rows, partial)
+                _copy(con, batch, files, rows, partial, bool(extra))
                 _make_durable(partial)
                 partial.replace(folder / name)
             except BaseException:
@@ -162,6 +164,7 @@ def _copy(
     files: Sequence[str],
     rows: Sequence[SnapshotRow],
     target: Path,
+    extra: bool,
 ) -> None:
     """The accounts in `kept`, with all that the pages say of them, as Parquet."""
     listed = []
@@ -180,15 +183,18 @@ def _copy(
             "attempts": [
                 to_json(paid) for landed in batch for paid in paid_for(landed.key, landed.attempts)
             ],
+            **({"page_fields": con.execute(sql("extra_of_pages")).fetchall()} if extra else {}),
         }
     )
     con.execute(
         "COPY (SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
-        "l.* EXCLUDE (series, place_read), "
+        "l.* EXCLUDE (series, place_read), x.extra, "
         f"{sql('profile_digest')} AS profile_digest "
         f"FROM ({' UNION ALL BY NAME '.join(listed)}) AS l "
         "JOIN kept AS k ON k.series = l.series AND k.place_read = l.place_read "
-        "JOIN finished AS f ON f.series = l.series) "
+        "JOIN finished AS f ON f.series = l.series "
+        f"LEFT JOIN ({sql('extra_fields') if extra else _NO_EXTRA}) AS x "
+        "ON x.series = l.series AND x.place_read = l.place_read) "
         f"TO {quoted(target)} "
         f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
         f"KV_METADATA {{{METADATA_KEY}: {quoted(described)}}})"
@@ -288,12 +294,16 @@ def _completeness(raw: dict[str, Any]) -> str:
     )
 
 
-def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[str], int]:
-    """The files to read pages from, and how long a line of theirs is at most.
+def _readable(
+    batch: Sequence[Landed], mended: Path, every: bool
+) -> tuple[list[str], int, list[str]]:
+    """The files to read pages from, how long a line of theirs is at most, and which of them have
+    fields that the contract does not have.
 
     They are the landed ones, or copies in the folder `mended`, without damaged fields.
     """
     files = []
+    extra = []
     longest = 0
     for number, landed in enumerate(batch):
         path = landed.on_disk(mended)
@@ -304,10 +314,11 @@ def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[
             # DuckDB refuses a file for half an emoji, which a name cut short ends in.
             return with_body(mend_surrogates(line), page, every=every)
 
-        broken = False
+        broken = more = False
         with path.open("rb") as lines:
             for line in lines:
                 longest = max(longest, len(line))
+                more = more or b'"new_fields":' in line[:120]
                 broken = broken or right(line) != line
         if broken:
             copy = mended / f"{number}.jsonl"
@@ -316,7 +327,9 @@ def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[
                     longest = max(longest, len(line))
                     file.write(line)
             files[-1] = str(copy)
-    return files, longest + 1
+        if more:
+            extra.append(files[-1])
+    return files, longest + 1, extra
 
 
 def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:

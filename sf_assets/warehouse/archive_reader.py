@@ -79,6 +79,7 @@ class Described:
     bases: dict[str, str] = field(default_factory=dict)
     full_sha256: str = ""
     format: int = ARCHIVE_FORMAT
+    page_fields: list[Any] = field(default_factory=list)
 
 
 def described(path: Path) -> Described:
@@ -100,6 +101,7 @@ def described(path: Path) -> Described:
             raw.get("bases", {}),
             raw.get("full_sha256", ""),
             raw["format"],
+            raw.get("page_fields", []),
         )
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
         raise damaged(path, error) from None

@@ -309,6 +309,7 @@ class _Packer:
                 for file in sorted({own.base_file for own in lists if own.base_file is not None})
             },
             "full_sha256": _sha256(path),
+            **({"page_fields": full.page_fields} if full.page_fields else {}),
         }  # fmt: skip
         # A column that nothing is in costs as much as a hundred names.
         names = [name for name in packed.column_names if packed[name].null_count < len(packed)]

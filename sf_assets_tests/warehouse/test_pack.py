@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -18,11 +19,15 @@ from typing import Any
 import duckdb
 import pytest
 
+from sf_assets.ingest.reader import new_fields
+from sf_assets.model import Relation
+from sf_assets.social_fetch import parse_page
 from sf_assets.storage.home import Home
+from sf_assets.storage.records import Landed, Page
 from sf_assets.warehouse import pack as packing
 from sf_assets.warehouse.archive import SnapshotRow, snapshots_in
 from sf_assets.warehouse.archive_names import all_files, archive_files, is_packed, name_of
-from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, show_lists
+from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, described, show_lists
 from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.packing import COLUMNS
 from sf_assets.warehouse.rebuild import newest_rows
@@ -196,3 +201,64 @@ def test_a_file_that_is_lost_costs_the_lists_up_to_the_next_copy(
             one[at("sec_uid")] for one in before[row.archive_file]
         ]
         assert same is not (on(4) <= day < on(10))
+
+
+def land_as_read(
+    lists: Lists, told: Told, more: dict[str, Any], page_more: dict[str, Any]
+) -> Landed:
+    """Land a list whose first account and only page have more fields than the contract."""
+    (body,) = told.bodies()
+    page = json.loads(body)
+    items = page["data"]["followers" if told.relation == "followers" else "accounts"]
+    items[0] |= more
+    items[0]["metrics"] |= more.get("metrics", {})
+    page["data"] |= page_more
+    body = json.dumps(page).encode()
+    found = new_fields(parse_page(told.relation, body))
+    log = lists.landing.open(told.key)
+    assert log is not None
+    with log:
+        log.begin("test", "test")
+        log.add_page(
+            Page(1, None, "2026-11-01T06:00:00Z", "r", 1, False, 1, body,
+                 new_fields=sum(found.values()))
+        )  # fmt: skip
+        log.finish("found", "exhausted", "test")
+    landed = lists.landing.read(told.key)
+    assert landed is not None
+    return landed
+
+
+@pytest.mark.parametrize(
+    ("relation", "more", "kept"),
+    [
+        ("followers", {"followedAt": 17, "tags": ["a", {"b": None}]},
+         {"followedAt": 17, "tags": ["a", {"b": None}]}),
+        # Of a follower the contract has no region, of a followed account it has.
+        ("followers", {"region": "AT"}, {"region": "AT"}),
+        ("following", {"region": "AT", "x": "{}"}, {"x": "{}"}),
+        ("followers", {"metrics": {"followers": 5, "following": 6, "likes": 7}},
+         {"metrics": {"likes": 7}}),
+        ("following", {"quoted \"name\"": "line\nbreak 😀"}, {"quoted \"name\"": "line\nbreak 😀"}),
+    ],
+)  # fmt: skip
+def test_fields_that_the_contract_does_not_have_are_kept(
+    lists: Lists, relation: Relation, more: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    archive = lists.home.archive
+    for day in (1, 2, 3):
+        told = Told(day, "nova", (who(2), who(1)), relation=relation)
+        page_more = {"viewer": {"country": "AT"}} if day == 2 else {}
+        landed = land_as_read(lists, told, more if day > 1 else {}, page_more)
+        lists.load_again(landed)
+    pack(archive)
+    extra = [*("relation", "handle", "position"), *COLUMNS].index("extra")
+    rows = [[one[extra] for one in rows] for _, rows in sorted(rows_of(archive).items())]
+    assert [[one and json.loads(one) for one in day] for day in rows] == [
+        [None, None], [kept, None], [kept, None]
+    ]  # fmt: skip
+    pages = [described(path).page_fields for path in archive_files(archive)]
+    said = json.loads(pages[1][0][3])
+    assert said["data"]["viewer"] == {"country": "AT"}
+    assert [len(one) for one in pages] == [0, 1, 0]
+    assert is_packed(archive_files(archive)[1])
