@@ -66,8 +66,8 @@ COPY (
             CAST(1 AS INTEGER) AS attempt, position, account_handle, platform_user_id, sec_uid,
             display_name, bio, verified, private_account, followers, following,
             CAST(NULL AS BIGINT) AS posts, stem || 'c5_720x720.webp' AS avatar_url,
-            {{'large': stem || 'c5_1080x1080.webp', 'medium': stem || 'c5_720x720.webp',
-                'thumb': stem || 'c5_100x100.webp'}} AS avatar_urls,
+            {{'large': '+c5_1080x1080.webp', 'medium': '+c5_720x720.webp',
+                'thumb': '+c5_100x100.webp'}} AS avatar_rests,
             CAST(NULL AS VARCHAR) AS profile_url, CAST(NULL AS VARCHAR) AS region,
             CAST(NULL AS VARCHAR) AS "language", CAST(NULL AS TIMESTAMPTZ) AS account_created_at,
             CAST(NULL AS VARCHAR) AS details

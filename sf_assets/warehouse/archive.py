@@ -41,6 +41,7 @@ from sf_assets.warehouse.archive_reader import (
 )
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
+from sf_assets.warehouse.packing import with_macros
 from sf_assets.warehouse.statements import quoted, run_sql, sql
 
 # Rows of a Parquet row group: it is made in memory.
@@ -109,9 +110,8 @@ def write_batch(
     day = batch[0].key.day
     folder = root / f"day={day.isoformat()}"
     name = f"{uuid.uuid4().hex[:12]}.parquet"
-    con = duckdb.connect(":memory:")
+    con = with_macros()
     try:
-        con.execute("SET TimeZone = 'UTC'")
         # Other lists are being read meanwhile; and a thread more takes buffers more.
         con.execute("SET threads = 1")
         # Of its joins the left side is what streams by; DuckDB, which cannot know how much is in a

@@ -28,7 +28,7 @@ from sf_assets.warehouse.packing import (
     Unfit,
     begins_of,
     unpack_rows,
-    with_bases,
+    with_macros,
 )
 from sf_assets.warehouse.statements import Rows, sql
 
@@ -142,7 +142,7 @@ class ArchiveReader:
     def con(self) -> duckdb.DuckDBPyConnection:
         """A database in memory for what packing and unpacking needs."""
         if self._con is None:
-            self._con = with_bases()
+            self._con = with_macros()
         return self._con
 
     def has(self, file: str) -> bool:

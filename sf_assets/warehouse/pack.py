@@ -19,6 +19,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -148,7 +149,7 @@ class _Packer:
     def pack(self, full: Described, made: Packed) -> None:
         """Pack one file, and compare what is read back. Raises Unfit where it cannot be packed."""
         path = full.path
-        rows, sizes, gaps = _rows_of(path, full)
+        rows, sizes, gaps = _rows_of(self.reader.con, path, full)
         digests = self._digests(path, full)
         plain = _without_digests(rows, sizes, digests)
         lists = [
@@ -268,7 +269,7 @@ class _Packer:
             full = self.archive / file
             if not self.reader.keeps(file, numbers) and full.exists() and self.is_same(full):
                 packed = self.reader.opened(file)
-                rows, sizes, _ = _rows_of(full, packed)
+                rows, sizes, _ = _rows_of(self.reader.con, full, packed)
                 self._keep(file, _without_digests(rows, sizes, [o.digest for o in packed.lists]))
             for at, rows in zip(ats, self.reader.rows(file, numbers), strict=True):
                 found[at] = rows
@@ -387,14 +388,16 @@ def _add(
         )
 
 
-def _rows_of(path: Path, full: Described) -> tuple[pa.Table, list[int], list[tuple[int, ...]]]:
+def _rows_of(
+    con: duckdb.DuckDBPyConnection, path: Path, full: Described
+) -> tuple[pa.Table, list[int], list[tuple[int, ...]]]:
     """The rows of a full file, list after list, each top first; how many each has, and its gaps.
 
     Raises Unfit where they are not what the file says of itself.
     """
     with path.open("rb") as file:
         table = pq.read_table(file, use_threads=False)
-    unknown = set(table.column_names) - set(COLUMNS) - _LABELS
+    unknown = set(table.column_names) - set(COLUMNS) - _LABELS - {"avatar_urls"}
     series = [f"{raw['relation']}/{raw['handle']}" for raw in full.snapshots]
     days = {(raw["snapshot_date"], raw["attempt"]) for raw in full.snapshots}
     if unknown or len(set(series)) < len(series) or len({day for day, _ in days}) != 1:
@@ -424,6 +427,8 @@ def _rows_of(path: Path, full: Described) -> tuple[pa.Table, list[int], list[tup
             tuple(np.setdiff1d(np.arange(1, last + 1), own).tolist()) if last > size else ()
         )
     at = None if (np.diff(order) == 1).all() else pa.array(order)
+    if "avatar_urls" in table.column_names:  # of the first format
+        table = _with_rests(con, table)
     columns = {}
     for name, kind in COLUMNS.items():
         if name in table.column_names:
@@ -432,6 +437,18 @@ def _rows_of(path: Path, full: Described) -> tuple[pa.Table, list[int], list[tup
         else:
             columns[name] = pa.nulls(len(table), kind)
     return pa.table(columns), sizes, gaps
+
+
+def _with_rests(con: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
+    """The table with what its pictures' addresses add to the first one, in the place of them."""
+    con.register("rows_in", table.select(["avatar_url", "avatar_urls"]))
+    try:
+        rests = con.execute(sql("avatar_rests")).to_arrow_table()
+    finally:
+        con.unregister("rows_in")
+    if len(rests) and not pc.all(rests["same"]).as_py():
+        raise Unfit("addresses of pictures in it cannot be shortened")
+    return table.append_column("avatar_rests", rests["avatar_rests"])
 
 
 def _without_digests(rows: pa.Table, sizes: Sequence[int], digests: Sequence[str]) -> pa.Table:

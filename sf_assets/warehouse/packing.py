@@ -28,7 +28,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "display_name": pa.string(),
     "bio": pa.string(),
     "avatar_url": pa.string(),
-    "avatar_urls": _AVATARS,
+    "avatar_rests": _AVATARS,
     "verified": pa.bool_(),
     "private_account": pa.bool_(),
     "followers": pa.int64(),
@@ -58,7 +58,7 @@ GROUPS = (
     Group(("sec_uid",), heavy=True),
     Group(("display_name",), heavy=True),
     Group(("bio",), heavy=True),
-    Group(("avatar_url", "avatar_urls"), heavy=True),
+    Group(("avatar_url", "avatar_rests"), heavy=True),
     Group(("verified", "private_account")),
     Group(("followers",), counted=True),
     Group(("following",), counted=True),
@@ -79,7 +79,7 @@ PACKED = {
     "base": pa.int32(),
     "length": pa.int32(),
     "changed": pa.int32(),
-    **{name: pa.string() if name == "avatar_urls" else kind for name, kind in COLUMNS.items()},
+    **{name: pa.string() if name == "avatar_rests" else kind for name, kind in COLUMNS.items()},
 }
 
 Whole = npt.NDArray[np.int64]
@@ -269,9 +269,10 @@ def unpack_rows(
     return pa.table(made, pa.schema(list(COLUMNS.items())))
 
 
-def with_bases() -> duckdb.DuckDBPyConnection:
-    """A database in memory for the statements that these functions run."""
-    con = duckdb.connect(":memory:", config={"threads": 1})
+def with_macros() -> duckdb.DuckDBPyConnection:
+    """A database in memory that knows how profiles are stored small."""
+    con = duckdb.connect(":memory:")
+    con.execute("SET threads = 1")
     con.execute("SET TimeZone = 'UTC'")
     con.execute("CREATE SCHEMA internal")
     run_sql(con, "schema_macros")
@@ -282,7 +283,7 @@ def _addresses(
     con: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table, at: Whole
 ) -> dict[str, pa.Array]:
     """The columns that a statement shortens or lengthens, of the rows that have them."""
-    columns = ["account_handle", "profile_url", "avatar_url", "avatar_urls"]
+    columns = ["account_handle", "profile_url", "avatar_rests"]
     some = (
         rows.select(columns).take(pa.array(at)).append_column("nth", pa.array(np.arange(len(at))))
     )
@@ -294,7 +295,7 @@ def _addresses(
     of_row = np.full(len(rows), -1, dtype=np.int64)
     of_row[at] = np.arange(len(at))
     back = pa.array(of_row, mask=of_row < 0)
-    return {name: _taken(found[name], back) for name in ("profile_url", "avatar_urls")}
+    return {name: _taken(found[name], back) for name in ("profile_url", "avatar_rests")}
 
 
 def differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:

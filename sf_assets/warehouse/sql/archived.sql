@@ -1,8 +1,16 @@
--- All rows of some lists of the archive, with the path of their file. Files of an older version have no
--- digest of the profiles, and no fields beside those of the contract.
+-- All rows of some lists of the archive, with the path of their file, as files of the first format have
+-- them: of a picture in other sizes the whole addresses.
 CREATE OR REPLACE TEMP VIEW {name} AS
-SELECT * EXCLUDE (computed) REPLACE (
-    CASE WHEN computed THEN {digest} ELSE profile_digest END AS profile_digest
+SELECT * EXCLUDE (avatar_rests) REPLACE (
+    coalesce(avatar_urls, internal.avatar_urls_of(avatar_rests, avatar_url)) AS avatar_urls
 )
-FROM {name}_unpacked
-{files}
+FROM (
+    SELECT * EXCLUDE (computed) REPLACE (
+        CASE WHEN computed THEN {digest} ELSE profile_digest END AS profile_digest
+    )
+    FROM {name}_unpacked
+    UNION ALL BY NAME
+    SELECT CAST(NULL AS STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR)) AS avatar_urls
+    WHERE false
+    {files}
+)

@@ -2,8 +2,6 @@
 SELECT
     CASE WHEN profile_url = '@' THEN 'https://www.tiktok.com/@' || account_handle
         ELSE substring(profile_url, 2) END AS profile_url,
-    internal.avatar_urls_of(
-        from_json(avatar_urls, '{"large": "VARCHAR", "medium": "VARCHAR", "thumb": "VARCHAR"}'),
-        avatar_url
-    ) AS avatar_urls
+    from_json(avatar_rests, '{"large": "VARCHAR", "medium": "VARCHAR", "thumb": "VARCHAR"}')
+        AS avatar_rests
 FROM rows_in ORDER BY nth
