@@ -27,10 +27,11 @@ from sf_assets.warehouse import pack as packing
 from sf_assets.warehouse.archive import SnapshotRow, snapshots_in
 from sf_assets.warehouse.archive_names import all_files, archive_files, is_packed, name_of
 from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, described, show_lists
+from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.packing import COLUMNS, with_macros
 from sf_assets.warehouse.rebuild import newest_rows
-from sf_assets.warehouse.statements import Rows
+from sf_assets.warehouse.statements import Rows, quoted
 
 from ..lists import Lists, Told, on, who
 from ..truth.invent import invent
@@ -263,3 +264,50 @@ def test_fields_that_the_contract_does_not_have_are_kept(
     assert said["data"]["viewer"] == {"country": "AT"}
     assert [len(one) for one in pages] == [0, 1, 0]
     assert is_packed(archive_files(archive)[1])
+
+
+def as_first_format(archive: Path, digest: str) -> None:
+    """Rewrite full files as an older version wrote them; `digest` is what stood for profiles."""
+    with with_macros() as con:
+        for path in all_files(archive):
+            said = json.dumps(
+                {
+                    "format": 1,
+                    "snapshots": described(path).snapshots,
+                    "attempts": described(path).attempts,
+                }
+            )
+            older = path.with_suffix(".older")
+            con.execute(
+                "COPY (SELECT * EXCLUDE (avatar_rests, extra, profile_digest), "
+                f"internal.avatar_urls_of(avatar_rests, avatar_url) AS avatar_urls{digest} "
+                f"FROM read_parquet('{path}', hive_partitioning = false)) TO '{older}' "
+                f"(FORMAT parquet, KV_METADATA {{{METADATA_KEY}: {quoted(said)}}})"
+            )
+            older.replace(path)
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["", ", profile_digest", ", CAST(position + 7 AS UINTEGER) AS profile_digest",
+     ", CAST(NULL AS UINTEGER) AS profile_digest"],
+    ids=["none", "same", "another", "null"],
+)  # fmt: skip
+def test_an_archive_of_the_first_format_is_converted(lists: Lists, digest: str) -> None:
+    sizes = {"large": "https://p16.invalid/new~1080.webp", "medium": "other", "thumb": ""}
+    for day in (1, 2, 3):
+        pictured = who(3, avatarUrl="https://p16.invalid/new~720.webp", avatarUrls=sizes)
+        lists.load(
+            [
+                Told(day, "nova", (who(day + 5), pictured, who(2, bio=f"{day}"), *range(20, 40))),
+                Told(day, "vega", (who(3, posts=day), who(1)), relation="following"),
+                Told(day, "shut", status="private"),
+            ]
+        )
+    archive = lists.home.archive
+    as_first_format(archive, digest)
+    before = rows_of(archive)
+    assert any(sizes in row for rows in before.values() for row in rows)
+    assert pack(archive).left == []
+    assert [is_packed(path) for path in archive_files(archive)] == [True, True, False]
+    assert rows_of(archive) == before
