@@ -20,6 +20,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.storage.object_store import pattern_of
 from sf_assets.text import first_line
 from sf_assets.warehouse.archive_names import name_of, packed_path
+from sf_assets.warehouse.lake import use_s3
 from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.packing import (
     COLUMNS,
@@ -143,6 +144,7 @@ class ArchiveReader:
         """A database in memory for what packing and unpacking needs."""
         if self._con is None:
             self._con = with_macros()
+            use_s3(self._con, self.archive)
         return self._con
 
     def has(self, file: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from sf_assets.ingest.reader import new_fields
@@ -311,3 +313,36 @@ def test_an_archive_of_the_first_format_is_converted(lists: Lists, digest: str) 
     assert pack(archive).left == []
     assert [is_packed(path) for path in archive_files(archive)] == [True, True, False]
     assert rows_of(archive) == before
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "archive.md"
+
+
+def test_the_macro_of_the_page_reads_a_list_without_our_code(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "LIST_COPY_DAYS", 4)
+    days_of_nova(lists, 9)
+    told = (who(5, bio=None), who(6, displayName=None, metrics={"followers": 1, "following": 2}))
+    lists.load([Told(day, "nova", told[:day], relation="following") for day in (1, 2)])
+    archive = lists.home.archive
+    pack(archive)
+    before = rows_of(archive)
+    (statements,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names = ["position", "account_handle", "profile_url", "platform_user_id", "sec_uid",
+             "display_name", "bio", "avatar_url", "verified", "private_account", "followers",
+             "following"]  # fmt: skip
+    with duckdb.connect() as con:
+        con.execute(statements)
+        for day in range(1, 10):
+            for relation in ("followers", "following") if day < 3 else ("followers",):
+                shown = con.execute(
+                    f"SELECT {', '.join(names)} FROM archived_list(?, ?, 'nova', ?)",
+                    [str(archive), relation, on(day)],
+                ).fetchall()
+                assert shown == [
+                    tuple(row[SHOWN.index(name)] for name in names)
+                    for file, rows in sorted(before.items())
+                    for row in rows
+                    if file.startswith(f"day={on(day)}") and row[0] == relation
+                ]
