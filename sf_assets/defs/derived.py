@@ -7,6 +7,7 @@ in its own module.
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from datetime import date
 
 import dagster as dg
@@ -20,7 +21,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
-from sf_assets.warehouse.connection import committed
+from sf_assets.warehouse.connection import committed, locked
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.lake import tend
@@ -37,6 +38,8 @@ DESCRIBE: dict[str, Describe] = {
 
 # A home of an older version is packed once, which takes a while: so often it is said how far it is.
 SAY_SECONDS = 10.0
+# Nobody loads meanwhile; what is left is packed by the next run.
+PACK_SECONDS = 300.0
 
 
 def build_derived(audience: Audience) -> dg.AssetsDefinition:
@@ -77,11 +80,11 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                 late = {day for day in done.all_days() if day >= audience.grid.start}
                 for key in sorted(context.selected_asset_keys):
                     said[key] = dict(DESCRIBE[tables[key]](con, sorted(asked | late)))
-                _pack(context, audience)
         finally:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
                 _publish(context, audience)
+                _pack(context, audience)
         for key, of_day in said.items():
             for day, metadata in of_day.items():
                 if day not in asked:
@@ -103,12 +106,18 @@ def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
             begun = time.monotonic()
             context.log.info(f"{done} of {files} files of the archive are packed")
 
+    home = audience.home
+    shared = home.lake is not None
     try:
-        shared = audience.home.lake is not None
-        for problem in pack(audience.home.archive, tell, shared=shared).left:
-            context.log.warning(problem)
-    except OSError as error:
+        with nullcontext() if shared else locked(home.warehouse, audience.wait_seconds):
+            made = pack(home.archive, tell, shared=shared, seconds=PACK_SECONDS)
+    except (OSError, SfAssetsError, duckdb.Error) as error:
         context.log.warning(f"the archive is not packed: {error}")
+        return
+    for problem in made.left:
+        context.log.warning(problem)
+    if made.waiting:
+        context.log.info(f"{counted(made.waiting, 'file')} of the archive are packed by later runs")
 
 
 def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:

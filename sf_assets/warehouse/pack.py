@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -64,18 +65,19 @@ ROWS_AT_A_TIME = 20_000
 # Below this share of known accounts a list is stored as it is.
 KNOWN_SHARE = 0.5
 _LABELS = {"relation", "handle", "snapshot_date", "attempt", "position"}
-_log = logging.getLogger("sf_assets.warehouse")
 
 
 @dataclass
 class Packed:
-    """How many files were packed and removed, the bytes before and after, and what was left."""
+    """How many files were packed and removed, the bytes before and after, what cannot be packed,
+    and how many files wait for the next call."""
 
     packed: int = 0
     removed: int = 0
     bytes_before: int = 0
     bytes_after: int = 0
     left: list[str] = field(default_factory=list)
+    waiting: int = 0
 
 
 class _Reading(NamedTuple):
@@ -93,13 +95,14 @@ def pack(
     tell: Callable[[int, int], None] = lambda done, all: None,
     *,
     shared: bool = False,
+    seconds: float = math.inf,
 ) -> Packed:
     """Pack every full file, and remove those of days before the newest one.
 
     Call it while nobody derives; with `shared`, others may read meanwhile: then only files go that
-    were packed before this call. `tell` is told how many of how many files are done. Files
-    that cannot be packed stay as they are and are named in `left`. Raises OSError where nothing can
-    be written.
+    were packed before this call. After `seconds` the rest waits for the next call. `tell` is told
+    how many of how many files are done. Files that cannot be packed stay as they are and are named
+    in `left`. Raises OSError where nothing can be written.
     """
     made = Packed()
     files = all_files(archive)
@@ -108,7 +111,11 @@ def pack(
     newest = max((path.parent.name for path in full), default="")
     packer = _Packer(archive, files)
     done: list[Path] = []
+    deadline = time.monotonic() + seconds
     for number, path in enumerate(full, start=1):
+        if time.monotonic() > deadline:
+            made.waiting = len(full) - number + 1
+            break
         name = name_of(path)
         try:
             said = described(path)

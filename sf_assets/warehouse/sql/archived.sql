@@ -10,7 +10,8 @@ FROM (
     )
     FROM {name}_unpacked
     UNION ALL BY NAME
-    SELECT CAST(NULL AS STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR)) AS avatar_urls
+    SELECT CAST(NULL AS STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR)) AS avatar_urls,
+        CAST(NULL AS TIMESTAMPTZ) AS followed_at
     WHERE false
     {files}
 )
