@@ -450,7 +450,7 @@ def _with_rests(con: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
     """The table with what its pictures' addresses add to the first one, in the place of them."""
     con.register("rows_in", table.select(["avatar_url", "avatar_urls"]))
     try:
-        rests = con.execute(sql("avatar_rests")).to_arrow_table()
+        rests = con.sql(sql("avatar_rests")).to_arrow_table()
     finally:
         con.unregister("rows_in")
     if len(rests) and not pc.all(rests["same"]).as_py():

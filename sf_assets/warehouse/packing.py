@@ -289,7 +289,7 @@ def _addresses(
     )
     con.register("rows_in", some)
     try:
-        found = con.execute(sql(statement)).to_arrow_table()
+        found = con.sql(sql(statement)).to_arrow_table()
     finally:
         con.unregister("rows_in")
     of_row = np.full(len(rows), -1, dtype=np.int64)
