@@ -56,9 +56,9 @@ from sf_assets.warehouse.statements import sql
 
 #: A list is copied after so many days at the latest, and profiles with it after so many.
 LIST_COPY_DAYS = 30
-WHOLE_COPY_DAYS = 90
+WHOLE_COPY_DAYS = 180
 # Of lists that are read several times a day: so many readings build on each other at most.
-MOST_READINGS = 120
+MOST_READINGS = 400
 # So much of what was read last is held, to build on.
 KEPT_BYTES = 64_000_000
 ROWS_AT_A_TIME = 20_000
