@@ -58,7 +58,7 @@ from sf_assets.warehouse.statements import sql
 LIST_COPY_DAYS = 30
 WHOLE_COPY_DAYS = 180
 # Of lists that are read several times a day: so many readings build on each other at most.
-MOST_READINGS = 400
+MOST_READINGS = 250
 # So much of what was read last is held, to build on.
 KEPT_BYTES = 64_000_000
 ROWS_AT_A_TIME = 20_000
