@@ -13,10 +13,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,6 +145,7 @@ class _Packer:
         self.archive = archive
         self.reader = ArchiveReader(archive)
         self._packed = sorted(path for path in files if is_packed(path))
+        self._folders = {path.parent.name for path in self._packed}
         # Day -> list -> its packed readings of that day.
         self._readings: dict[str, dict[tuple[str, str], list[_Reading]]] = {}
 
@@ -209,6 +210,7 @@ class _Packer:
     ) -> None:
         """Have later files build on this one."""
         self.reader.forget(name_of(path))
+        self._folders.add(path.parent.name)
         _add(self._of_day(path.parent.name), name_of(path), full.snapshots, lists)
         self._keep(name_of(path), rows)
 
@@ -223,21 +225,12 @@ class _Packer:
     def _planned(
         self, raw: dict[str, Any], rows: int, gaps: tuple[int, ...], digest: str
     ) -> PackedList:
-        """What a list builds on: of readings of the days around the nearest, best a whole one."""
+        """What a list is to build on."""
         day = date.fromisoformat(raw["snapshot_date"])
         alone = PackedList(rows, day.isoformat(), day.isoformat(), digest, gaps=gaps)
-        near = [
-            one
-            for one in self._around(day, (raw["relation"], raw["handle"]))
-            if one.own.digest == digest and one.own.rows and rows
-            and one.own.depth < MOST_READINGS
-            and _days(one.own.whole_day, day) < WHOLE_COPY_DAYS
-        ]  # fmt: skip
-        if not near:
+        base = self._base(day, (raw["relation"], raw["handle"]), digest) if rows else None
+        if base is None:
             return alone
-        base = min(
-            near, key=lambda one: (one.end_reason == "known", abs(one.day - day), one.own.depth)
-        )
         copied = _days(base.own.list_day, day) >= LIST_COPY_DAYS
         return replace(
             alone,
@@ -249,10 +242,29 @@ class _Packer:
             depth=base.own.depth + 1,
         )
 
-    def _around(self, day: date, series: tuple[str, str]) -> Iterable[_Reading]:
-        for folder in {path.parent.name for path in self._packed} | set(self._readings):
-            if abs(date.fromisoformat(folder[4:]) - day).days < LIST_COPY_DAYS:
-                yield from self._of_day(folder).get(series, [])
+    def _base(self, day: date, series: tuple[str, str], digest: str) -> _Reading | None:
+        """The nearest reading that a list of that day may build on, best one of a whole list."""
+        known = None
+        for folder in self._near(day):
+            fit = [
+                one
+                for one in self._of_day(folder).get(series, [])
+                if one.own.digest == digest and one.own.rows and one.own.depth < MOST_READINGS
+                and _days(one.own.whole_day, day) < WHOLE_COPY_DAYS
+            ]  # fmt: skip
+            for one in sorted(fit, key=lambda one: one.own.depth):
+                if one.end_reason != "known":
+                    return one
+                known = known or one
+        return known
+
+    def _near(self, day: date) -> Iterator[str]:
+        """Folders with packed files of the days around, the nearest first."""
+        for days in range(LIST_COPY_DAYS):
+            for step in (-days, days) if days else (0,):
+                folder = f"day={day + timedelta(days=step)}"
+                if folder in self._folders:
+                    yield folder
 
     def _of_day(self, folder: str) -> dict[tuple[str, str], list[_Reading]]:
         found = self._readings.get(folder)
