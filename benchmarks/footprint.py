@@ -11,7 +11,8 @@ loading them would leave, recorded, derived, packed, compacted and published by 
 functions; of the last day all pages are made, for what raw pages take. Dagster's files are not in
 it: they grow with lists and runs, not with accounts (`grid.py`).
 
-Beside it: bare Parquet, full rows of every day (zstd); gzip of the raw pages of every day; with
+Beside it: the full files of every day as they are before they are packed; bare Parquet, all rows
+and addresses of a day (zstd), which is what the first format kept; gzip of the raw pages of every day; with
 `--dlt DAYS` the DuckDB file of dlt's scd2 over the first DAYS, which keeps no profile's changes.
 `--rebuild` times what `sf-assets rebuild` does, from full and from packed files, and packing all
 days at once as an old home is converted, in processor time of this process.
@@ -48,6 +49,7 @@ from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.load import record
 from sf_assets.warehouse.pack import pack
+from sf_assets.warehouse.packing import with_macros
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.rebuild import newest_rows
 from sf_assets.warehouse.statements import quoted, sql, transaction
@@ -233,6 +235,18 @@ def parts(home: Home) -> dict[str, int]:
     return found
 
 
+def bare_parquet(full: Path, target: Path) -> int:
+    """Bytes of the rows of a full file with all addresses, as the first format had them."""
+    with with_macros() as con:
+        con.execute(
+            "COPY (SELECT * EXCLUDE (avatar_rests), "
+            "internal.avatar_urls_of(avatar_rests, avatar_url) AS avatar_urls "
+            f"FROM read_parquet({quoted(full)}, hive_partitioning = false)) "
+            f"TO {quoted(target)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+        )
+    return target.stat().st_size
+
+
 def with_dlt(folder: Path, people: People, days: list[date]) -> dict[int, int]:
     """Day number -> bytes of dlt's scd2 file."""
     import dlt
@@ -316,10 +330,11 @@ def main() -> int:
             if left:
                 raise RuntimeError(left[0])
             if number in MARKS or number == wanted.days:
-                at_mark[number] = parts(home) | {"bare Parquet of full rows": bare}
+                at_mark[number] = parts(home) | {"full files of every day": bare}
                 say(f"day {number}: {at_mark[number]}")
         pages = list(people.pages(dates[-1]))
         raw = sum(map(len, pages)) / a_day
+        plain = bare_parquet(file, folder / "bare.parquet") / a_day
         zipped = sum(len(gzip.compress(page)) for page in pages) / a_day
         dlt_sizes = (
             with_dlt(folder, People(wanted.lists, wanted.accounts), dates[: wanted.dlt])
@@ -351,6 +366,7 @@ def main() -> int:
     lines = [[name, *(f"{each(name, mark):.2f}" for mark in marks)] for name in names[:-1]]
     lines.insert(2, ["**archive**", *(f"**{archive(mark):.2f}**" for mark in marks)])
     lines.append([names[-1], *(f"{each(names[-1], mark):.1f}" for mark in marks)])
+    lines.append(["bare Parquet, all rows and addresses", *[f"{plain:.0f}"] * len(marks)])
     lines.append(["gzip of the raw pages", *[f"{zipped:.0f}"] * len(marks)])
     if dlt_sizes:
         shown = [
