@@ -12,8 +12,9 @@ functions; of the last day all pages are made, for what raw pages take. Dagster'
 it: they grow with lists and runs, not with accounts (`grid.py`).
 
 Beside it: the full files of every day as they are before they are packed; bare Parquet, all rows
-and addresses of a day (zstd), which is what the first format kept; gzip of the raw pages of every day; with
-`--dlt DAYS` the DuckDB file of dlt's scd2 over the first DAYS, which keeps no profile's changes.
+and addresses of a day (zstd), which is what the first format kept; gzip of the raw pages of every
+day; with `--dlt DAYS` the DuckDB file of dlt's scd2 over the first DAYS, which keeps no profile's
+changes.
 `--rebuild` times what `sf-assets rebuild` does, from full and from packed files, and packing all
 days at once as an old home is converted, in processor time of this process.
 """
