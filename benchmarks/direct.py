@@ -28,6 +28,7 @@ from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed
 from sf_assets.warehouse.alignment import completeness
 from sf_assets.warehouse.archive import ROW_GROUP, SnapshotRow
+from sf_assets.warehouse.packing import with_macros
 from sf_assets.warehouse.statements import sql
 
 PAGE_SIZE = 20
@@ -53,9 +54,11 @@ COPY (
         SELECT 'followers' AS relation, l.handle, l.snapshot_date, CAST(1 AS INTEGER) AS attempt,
             l.position, p.account_handle, p.platform_user_id, p.sec_uid, p.display_name, p.bio,
             p.verified, p.private_account, p.followers, p.following, CAST(NULL AS BIGINT) AS posts,
-            p.avatar_url, p.avatar_urls, CAST(NULL AS VARCHAR) AS profile_url,
+            p.avatar_url, internal.avatar_rests(p.avatar_urls, p.avatar_url) AS avatar_rests,
+            CAST(NULL AS VARCHAR) AS profile_url,
             CAST(NULL AS VARCHAR) AS region, CAST(NULL AS VARCHAR) AS "language",
-            CAST(NULL AS TIMESTAMPTZ) AS account_created_at, CAST(NULL AS VARCHAR) AS details
+            CAST(NULL AS TIMESTAMPTZ) AS account_created_at, CAST(NULL AS VARCHAR) AS details,
+            CAST(NULL AS VARCHAR) AS extra
         FROM listed AS l POSITIONAL JOIN profiles AS p
         ORDER BY relation, l.handle, position
     )
@@ -187,8 +190,7 @@ def _unsigned(value: Any) -> Any:
 
 
 def write_archive_file(path: Path, listed: pa.Table, profiles: pa.Table) -> None:
-    with duckdb.connect(":memory:") as con:
-        con.execute("SET TimeZone = 'UTC'")
+    with with_macros() as con:
         con.register("listed", listed)
         con.register("profiles", profiles)
         quoted = str(path).replace("'", "''")

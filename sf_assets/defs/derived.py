@@ -5,7 +5,9 @@ changes later ones too, so their partitions are reported as well. What each asse
 in its own module.
 """
 
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta, timezone
 
 import dagster as dg
@@ -21,10 +23,11 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
-from sf_assets.warehouse.connection import committed
+from sf_assets.warehouse.connection import committed, locked
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_annotations, record_handles
 from sf_assets.warehouse.lake import tend
+from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
 
 # What an asset says of days: their metadata, from the warehouse.
@@ -33,6 +36,12 @@ DESCRIBE: dict[str, Describe] = {
     **growth.DESCRIBE,
     **status_changes.DESCRIBE,
 }
+
+
+# A home of an older version is packed once, which takes a while: so often it is said how far it is.
+SAY_SECONDS = 10.0
+# Nobody loads meanwhile; what is left is packed by the next run.
+PACK_SECONDS = 300.0
 
 
 def build_derived(audience: Audience) -> dg.AssetsDefinition:
@@ -81,6 +90,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
                 _publish(context, audience)
+                _pack(context, audience)
         _prune(context, audience, tracked.retention.runs_days)
         for key, of_day in said.items():
             for day, metadata in of_day.items():
@@ -91,6 +101,30 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
             yield materialized(context, key, {day.isoformat(): of_day[day] for day in asked})
 
     return derived
+
+
+def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
+    """Make the archive small. Nothing here fails a run: what is not packed is read as it is."""
+    begun = time.monotonic()
+
+    def tell(done: int, files: int) -> None:
+        nonlocal begun
+        if time.monotonic() - begun > SAY_SECONDS:
+            begun = time.monotonic()
+            context.log.info(f"{done} of {files} files of the archive are packed")
+
+    home = audience.home
+    shared = home.lake is not None
+    try:
+        with nullcontext() if shared else locked(home.warehouse, audience.wait_seconds):
+            made = pack(home.archive, tell, shared=shared, seconds=PACK_SECONDS)
+    except (OSError, SfAssetsError, duckdb.Error) as error:
+        context.log.warning(f"the archive is not packed: {error}")
+        return
+    for problem in made.left:
+        context.log.warning(problem)
+    if made.waiting:
+        context.log.info(f"{counted(made.waiting, 'file')} of the archive are packed by later runs")
 
 
 def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:

@@ -305,7 +305,6 @@ class Reader:
             answer = await self._ask(walk, log)
             if answer is not None:
                 walk.update(answer.response)
-                self.new_fields.update(new_fields(answer.response))
                 if self.context.progress is not None:
                     self.context.progress(self.key, walk)
 
@@ -351,6 +350,9 @@ class Reader:
             self.context.budget.settle(spent, self.key, pages)
         crash_point("answered")
         doubted = self._doubtful(walk, log, answer)
+        strange = new_fields(answer.response)
+        if not doubted:
+            self.new_fields.update(strange)
         page = Page(
             number=params["page"],
             cursor=params["cursor"],
@@ -361,6 +363,7 @@ class Reader:
             tries=answer.tries,
             body=answer.body,
             damaged=answer.damaged,
+            new_fields=sum(strange.values()),
         )
         await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")

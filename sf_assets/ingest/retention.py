@@ -12,9 +12,9 @@ import duckdb
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing, drop_days_before
-from sf_assets.storage.object_store import names_below
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow
+from sf_assets.warehouse.archive_names import archive_files, name_of
 from sf_assets.warehouse.connection import Connect, reading
 from sf_assets.warehouse.ledger import Paid, load_ledger, paid_for, write_ledger
 from sf_assets.warehouse.load import loaded_rows
@@ -57,7 +57,7 @@ def _archived(home: Home, keys: Sequence[SnapshotKey]) -> list[SnapshotRow]:
         return []
     try:
         with reading(home.readable) as con:
-            there = names_below(home.archive, "day=*/*.parquet")
+            there = {name_of(path) for path in archive_files(home.archive)}
             return [row for row in loaded_rows(con, keys) if row.archive_file in there]
     except (FileNotFoundError, duckdb.Error):
         return []

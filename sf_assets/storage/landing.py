@@ -214,6 +214,7 @@ class SnapshotLog(ABC):
             {
                 "kind": "doubted" if doubted else "page",
                 **({"damaged": page.damaged} if page.damaged else {}),
+                **({"new_fields": page.new_fields} if page.new_fields else {}),
                 **self._of,
                 "page": page.number,
                 "cursor": page.cursor,

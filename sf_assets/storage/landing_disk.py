@@ -111,7 +111,7 @@ class DiskLanding(Landing):
                         for lines in unpack(source):
                             _write(file, lines)
                 os.fsync(file.fileno())
-                crash_point("unpacked")
+                crash_point("landing_unpacked")
                 packed.unlink()
             return DiskLog(key, path, file)
         except BaseException:
@@ -151,7 +151,7 @@ class DiskLanding(Landing):
         try:
             if not self._is_packed(key) and not self._pack(key, file, packed, archived):
                 return False
-            crash_point("packed")
+            crash_point("landing_packed")
             path.unlink()
             return True
         finally:
@@ -180,7 +180,7 @@ class DiskLanding(Landing):
             if read_packed(key, partial, copied).attempts != landed.attempts:
                 raise LandingDamaged(f"{partial} is not what {landed.path} is; that one is kept")
         os.utime(partial, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        crash_point("packing")
+        crash_point("landing_packing")
         os.replace(partial, packed)
         sync_folder(packed.parent)
         return True

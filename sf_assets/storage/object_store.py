@@ -89,9 +89,9 @@ def put(file: Path, target: Path) -> None:
     Store(target).put_file(str(file), target.path)  # type: ignore[attr-defined]
 
 
-def put_bytes(body: bytes, target: Path) -> None:
-    """The same with what is in memory."""
-    Store(target).pipe_file(target.path, body)  # type: ignore[attr-defined]
+def put_bytes(body: bytes, target: Path, mode: str = "overwrite") -> None:
+    """The same with what is in memory; mode "create" raises FileExistsError where it is there."""
+    Store(target).pipe_file(target.path, body, mode=mode)  # type: ignore[attr-defined]
 
 
 def names_below(root: Path, pattern: str) -> set[str]:

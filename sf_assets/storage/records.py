@@ -34,7 +34,7 @@ class LandingTaken(SfAssetsError):
 @dataclass(frozen=True)
 class Page:
     """One landed answer; `body` is the response body, bytes of one JSON object. `damaged` of its
-    fields are not what the contract says."""
+    fields are not what the contract says, and so many of them (`new_fields`) it does not have."""
 
     number: int
     cursor: str | None
@@ -45,6 +45,7 @@ class Page:
     tries: int
     body: bytes
     damaged: int = 0
+    new_fields: int = 0
 
 
 @dataclass(frozen=True)

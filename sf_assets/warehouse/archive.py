@@ -2,7 +2,8 @@
 
 The archive is evidence, like the landing: everything in DuckDB is derived from it and can be
 rebuilt. A file holds the listed accounts of its snapshots as rows and the snapshots themselves,
-also those that listed nobody, as metadata, so that it is whole or absent.
+also those that listed nobody, as metadata, so that it is whole or absent. `pack` makes it small
+later; docs/archive.md has the formats.
 """
 
 from __future__ import annotations
@@ -20,9 +21,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sf_assets.errors import SfAssetsError
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
@@ -31,21 +30,23 @@ from sf_assets.storage.object_store import is_remote, pattern_of, put
 from sf_assets.storage.records import Landed
 from sf_assets.text import first_line
 from sf_assets.warehouse.alignment import completeness, exhaustive
+from sf_assets.warehouse.archive_names import archive_files, is_packed, name_of
+from sf_assets.warehouse.archive_reader import (
+    ARCHIVE_FORMAT,
+    ArchiveDamaged,
+    ArchiveReader,
+    ArchiveTooNew,
+    described,
+    one_file,
+)
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
+from sf_assets.warehouse.packing import with_macros
 from sf_assets.warehouse.statements import quoted, run_sql, sql
 
-ARCHIVE_FORMAT = 1
 # Rows of a Parquet row group: it is made in memory.
 ROW_GROUP = 10_240
-
-
-class ArchiveDamaged(SfAssetsError):
-    """A file of the archive cannot be read."""
-
-
-class ArchiveTooNew(ArchiveDamaged):
-    """A file of the archive was written by a newer version."""
+_NO_EXTRA = "SELECT NULL::INT AS series, NULL::BIGINT AS place_read, NULL::VARCHAR AS extra LIMIT 0"
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,8 @@ def write_batch(
     day = batch[0].key.day
     folder = root / f"day={day.isoformat()}"
     name = f"{uuid.uuid4().hex[:12]}.parquet"
-    con = duckdb.connect(":memory:")
+    con = with_macros()
     try:
-        con.execute("SET TimeZone = 'UTC'")
         # Other lists are being read meanwhile; and a thread more takes buffers more.
         con.execute("SET threads = 1")
         # Of its joins the left side is what streams by; DuckDB, which cannot know how much is in a
@@ -129,22 +129,28 @@ def write_batch(
             con.execute("SET temp_directory = ?", [scratch])
             if memory is not None:
                 con.execute("SET memory_limit = ?", [memory])
-            files, longest = _readable(batch, Path(scratch), mend)
+            files, longest, extra = _readable(batch, Path(scratch), mend)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
             con.execute("SET VARIABLE landing_files = ?", [[pattern_of(file) for file in files]])
             con.execute("SET VARIABLE longest_line = ?", [longest])
+            con.execute("SET VARIABLE extra_files = ?", [[pattern_of(file) for file in extra]])
             run_sql(con, "valid_ids")
             run_sql(con, "stage_entries")
             rows = [
                 _row(raw, f"{folder.name}/{name}")
                 for raw in con.execute(sql("staged_rows")).fetchall()
             ]
-            attempts = [
-                to_json(paid) for landed in batch for paid in paid_for(landed.key, landed.attempts)
-            ]
-            accounts = _accounts_of(con, batch, files)
-            _write(folder / name, lambda path: _copy(con, accounts, rows, attempts, path))
+            about = {
+                "attempts": [
+                    to_json(paid)
+                    for landed in batch
+                    for paid in paid_for(landed.key, landed.attempts)
+                ],
+                **({"page_fields": con.execute(sql("extra_of_pages")).fetchall()} if extra else {}),
+            }
+            accounts = _accounts_of(con, batch, files, bool(extra))
+            _write(folder / name, lambda path: _copy(con, accounts, rows, about, path))
     except duckdb.OutOfMemoryException:
         # Not everything can be spilled.
         if memory is None:
@@ -165,7 +171,7 @@ def write_import(
     folder = root / f"day={min(row.snapshot_date for row in rows).isoformat()}"
     name = f"{uuid.uuid4().hex[:12]}.parquet"
     rows = [replace(row, archive_file=f"{folder.name}/{name}") for row in rows]
-    _write(folder / name, lambda path: _copy(con, accounts, rows, [], path))
+    _write(folder / name, lambda path: _copy(con, accounts, rows, {}, path))
     return rows
 
 
@@ -190,7 +196,7 @@ def _write(target: Path, copy: Callable[[Path], None]) -> None:
 
 
 def _accounts_of(
-    con: duckdb.DuckDBPyConnection, batch: Sequence[Landed], files: Sequence[str]
+    con: duckdb.DuckDBPyConnection, batch: Sequence[Landed], files: Sequence[str], extra: bool
 ) -> str:
     """A query for the accounts in `kept`, with all that the pages say of them."""
     listed = []
@@ -204,11 +210,13 @@ def _accounts_of(
             listed.append(f"({sql(f'listed_{relation}')})")
     return (
         "SELECT f.relation, f.handle, f.snapshot_date, f.attempt, k.position, "
-        "l.* EXCLUDE (series, place_read), "
+        "l.* EXCLUDE (series, place_read), x.extra, "
         f"{sql('profile_digest')} AS profile_digest "
         f"FROM ({' UNION ALL BY NAME '.join(listed)}) AS l "
         "JOIN kept AS k ON k.series = l.series AND k.place_read = l.place_read "
-        "JOIN finished AS f ON f.series = l.series"
+        "JOIN finished AS f ON f.series = l.series "
+        f"LEFT JOIN ({sql('extra_fields') if extra else _NO_EXTRA}) AS x "
+        "ON x.series = l.series AND x.place_read = l.place_read"
     )
 
 
@@ -216,15 +224,11 @@ def _copy(
     con: duckdb.DuckDBPyConnection,
     accounts: str,
     rows: Sequence[SnapshotRow],
-    attempts: Sequence[dict[str, Any]],
+    about: dict[str, Any],
     target: Path,
 ) -> None:
     described = json.dumps(
-        {
-            "format": ARCHIVE_FORMAT,
-            "snapshots": [_to_json(row) for row in rows],
-            "attempts": attempts,
-        }
+        {"format": ARCHIVE_FORMAT, "snapshots": [_to_json(row) for row in rows], **about}
     )
     con.execute(
         f"COPY ({accounts}) TO {quoted(target)} "
@@ -242,46 +246,59 @@ def read_archive(root: Path) -> Iterator[SnapshotRow]:
         yield from snapshots_in(path)
 
 
-def archive_files(root: Path) -> list[Path]:
-    """The files that hold snapshots, the oldest day first."""
-    return sorted(root.glob("day=*/*.parquet"))
+def readable(root: Path, problems: list[str]) -> Iterator[SnapshotRow]:
+    """The same, without lists that lost what they build on; adds to `problems` which those are.
+
+    Lists that lost nothing but profiles are named, too, and read. Raises ArchiveDamaged.
+    """
+    reader = ArchiveReader(root)
+    for path in archive_files(root):
+        said: dict[str, list[str]] = {}
+        for number, row in enumerate(snapshots_in(path)):
+            problem, whole = (
+                reader.problem(name_of(path), number) if is_packed(path) else ("", True)
+            )
+            if problem:
+                lost = "profiles of" if whole else "the list of"
+                said.setdefault(problem, []).append(f"{lost} {row.key}")
+            if whole:
+                yield row
+        problems += [f"{problem}: {', '.join(lost)}" for problem, lost in said.items()]
 
 
 def snapshots_in(path: Path) -> list[SnapshotRow]:
     """The snapshots in a file of the archive. Raises ArchiveDamaged."""
-    try:
-        with path.open("rb") as file:
-            metadata = pq.read_metadata(file).metadata or {}
-        described = json.loads(metadata[METADATA_KEY.encode()])
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid) as error:
-        raise ArchiveDamaged(
-            f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
-            "on without the lists in it"
-        ) from None
-    if described["format"] > ARCHIVE_FORMAT:
-        raise ArchiveTooNew(f"{path} was written by a newer sf_assets; upgrade it")
     return [
         SnapshotRow(
             **{
                 **raw,
                 "snapshot_date": date.fromisoformat(raw["snapshot_date"]),
                 "completeness": _completeness(raw),
-                "archive_file": f"{path.parent.name}/{path.name}",
+                "archive_file": name_of(path),
             }
         )
-        for raw in described["snapshots"]
+        for raw in described(path).snapshots
     ]
 
 
 def accounts_in(
-    con: duckdb.DuckDBPyConnection, path: Path
+    con: duckdb.DuckDBPyConnection, path: Path, reader: ArchiveReader
 ) -> dict[tuple[SnapshotKey, int], tuple[int, int]]:
     """Snapshot and attempt -> how many accounts a file lists, and a sum that names them.
 
     Reads every byte of the accounts. Raises ArchiveDamaged.
     """
     try:
-        rows = con.execute(sql("accounts_in"), [[pattern_of(path)]]).fetchall()
+        if is_packed(path):
+            con.register("one_file", one_file(reader, name_of(path)))
+        else:
+            con.execute("SET VARIABLE one_file = ?", [[pattern_of(path)]])
+        where = (
+            "one_file"
+            if is_packed(path)
+            else ("read_parquet(getvariable('one_file'), hive_partitioning = false)")
+        )
+        rows = con.execute(sql("accounts_in").replace("{file}", where)).fetchall()
     except duckdb.Error as error:
         raise ArchiveDamaged(
             f"{path} cannot be read ({first_line(error)}); restore it from a backup"
@@ -313,12 +330,16 @@ def _completeness(raw: dict[str, Any]) -> str:
     )
 
 
-def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[str], int]:
-    """The files to read pages from, and how long a line of theirs is at most.
+def _readable(
+    batch: Sequence[Landed], mended: Path, every: bool
+) -> tuple[list[str], int, list[str]]:
+    """The files to read pages from, how long a line of theirs is at most, and which of them have
+    fields that the contract does not have.
 
     They are the landed ones, or copies in the folder `mended`, without damaged fields.
     """
     files = []
+    extra = []
     longest = 0
     for number, landed in enumerate(batch):
         path = landed.on_disk(mended)
@@ -329,10 +350,11 @@ def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[
             # DuckDB refuses a file for half an emoji, which a name cut short ends in.
             return with_body(mend_surrogates(line), page, every=every)
 
-        broken = False
+        broken = more = False
         with path.open("rb") as lines:
             for line in lines:
                 longest = max(longest, len(line))
+                more = more or b'"new_fields":' in line[:120]
                 broken = broken or right(line) != line
         if broken:
             copy = mended / f"{number}.jsonl"
@@ -341,7 +363,9 @@ def _readable(batch: Sequence[Landed], mended: Path, every: bool) -> tuple[list[
                     longest = max(longest, len(line))
                     file.write(line)
             files[-1] = str(copy)
-    return files, longest + 1
+        if more:
+            extra.append(files[-1])
+    return files, longest + 1, extra
 
 
 def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:

@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from sf_assets.storage.object_store import pattern_of
-from sf_assets.warehouse.statements import put_table, run_sql, sql
+from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, show_lists
+from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
 # Accounts that are read at a time.
 ACCOUNTS_AT_A_TIME = 1_000_000
 
 
-def count_profiles(con: duckdb.DuckDBPyConnection, archive: Path) -> None:
+def count_profiles(con: duckdb.DuckDBPyConnection, rows: Rows, archive: ArchiveReader) -> None:
     """Count the profiles of lists that are compared and not counted yet, and keep those of accounts
     that came or left; in the transaction of the caller. Lists whose file is gone are left out.
     """
-    for lists in _groups(con.execute(sql("profiles_waiting")).fetchall(), archive):
-        names = ("relation", "handle", "snapshot_date", "attempt", "counted", "path")
-        columns = zip(*lists, strict=True)
-        put_table(con, "to_count", pa.table(dict(zip(names, columns, strict=True))))
-        files = sorted({pattern_of(one[-1]) for one in lists})
-        con.execute("SET VARIABLE profile_files = ?", [files])
+    for group in _groups(con.execute(sql("profiles_waiting")).fetchall(), archive):
+        lists = [
+            {
+                "relation": one.relation,
+                "handle": one.handle,
+                "snapshot_date": one.day,
+                "attempt": one.attempt,
+                "path": str(archive.archive / one.file),
+                "counted": counted,
+            }
+            for one, counted in group
+        ]
+        put_table(con, "to_count", pa.Table.from_pylist(lists))
+        show_lists(con, rows, archive, "profiles_archived", [wanted for wanted, _ in group])
         run_sql(con, "profiles_count")
 
 
-def _groups(rows: list[Any], archive: Path) -> Iterator[list[tuple[Any, ...]]]:
-    """The lists, some files at a time: (relation, handle, day, attempt, counted, path)."""
+def _groups(lists: list[Any], archive: ArchiveReader) -> Iterator[list[tuple[Wanted, bool]]]:
+    """The lists, and whether each counts itself; so many at a time that memory holds them."""
     there: dict[str, bool] = {}
-    group: list[tuple[Any, ...]] = []
+    group: list[tuple[Wanted, bool]] = []
     accounts = 0
-    for archive_file, relation, handle, day, attempt, listed, counted in rows:
-        path = archive / archive_file
-        if not there.setdefault(archive_file, path.exists()):
+    for archive_file, relation, handle, day, attempt, listed, counted in lists:
+        if archive_file not in there:
+            there[archive_file] = archive.has(archive_file)
+        if not there[archive_file]:
             continue
         if group and accounts + listed > ACCOUNTS_AT_A_TIME:
             yield group
             group, accounts = [], 0
-        group.append((relation, handle, day, attempt, counted, str(path)))
+        group.append((Wanted(archive_file, relation, handle, day, attempt), counted))
         accounts += listed
     if group:
         yield group

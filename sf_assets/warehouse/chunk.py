@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
@@ -12,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sf_assets.storage.object_store import pattern_of
 from sf_assets.warehouse.alignment import usable_total
+from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, show_lists
 from sf_assets.warehouse.compare import advance, leave_out
 from sf_assets.warehouse.series import (
     ACCOUNT,
@@ -50,6 +49,14 @@ class Snapshot(NamedTuple):
     ordered: bool
     partial: bool
     path: str
+    archive_file: str
+
+    @property
+    def wanted(self) -> Wanted:
+        """Which list of the archive it is."""
+        return Wanted(
+            self.archive_file, self.relation, self.handle, self.snapshot_date, self.attempt
+        )
 
     @property
     def comparable(self) -> bool:
@@ -65,7 +72,7 @@ class Chunk:
     def __init__(
         self,
         con: duckdb.DuckDBPyConnection,
-        archive: Path,
+        archive: ArchiveReader,
         snapshots: Sequence[Snapshot],
         rows: Rows,
     ) -> None:
@@ -91,11 +98,11 @@ class Chunk:
                 }
             ),
         )
-        files = sorted({pattern_of(one.path) for one in self._snapshots if one.comparable})
-        self._has_lists = bool(files)
-        if not files:
+        lists = [one.wanted for one in self._snapshots if one.comparable]
+        self._has_lists = bool(lists)
+        if not lists:
             return []
-        con.execute("SET VARIABLE archive_files = ?", [files])
+        show_lists(con, self._rows, self._archive, "archived", lists)
         self._rows.query("listed", "listed")
         run_sql(con, "derive_ids")
         return con.execute("SELECT relation, handle FROM to_replay ORDER BY ALL").fetchall()
@@ -183,7 +190,7 @@ class Chunk:
         asked = con.execute(sql("other_side")).fetchall()
         if not asked:
             return {}
-        shown = shown_on_other_side(con, self._archive, asked)
+        shown = shown_on_other_side(con, self._archive, self._rows, asked)
         hashes = dict(
             con.execute(
                 "SELECT DISTINCT other_handle, hash(other_handle) FROM other_side"
@@ -229,7 +236,10 @@ class Chunk:
 
 
 def shown_on_other_side(
-    con: duckdb.DuckDBPyConnection, archive: Path, asked: Sequence[Sequence[Any]]
+    con: duckdb.DuckDBPyConnection,
+    reader: ArchiveReader,
+    rows: Rows,
+    asked: Sequence[Sequence[Any]],
 ) -> set[tuple[int, str]]:
     """Of rows of other_side.sql those whose list shows the handle: listing and other handle."""
     put_table(
@@ -240,14 +250,17 @@ def shown_on_other_side(
                 {
                     "listing": listing, "handle": handle, "other_handle": other,
                     "other_relation": relation, "snapshot_date": day, "attempt": attempt,
-                    "path": str(archive / archive_file),
+                    "path": str(reader.archive / archive_file),
                 }
                 for listing, handle, other, relation, day, attempt, _, archive_file in asked
             ]
         ),
     )  # fmt: skip
-    files = sorted({pattern_of(archive / row[-1]) for row in asked})
-    con.execute("SET VARIABLE other_files = ?", [files])
+    lists = [
+        Wanted(archive_file, relation, other, day, attempt)
+        for _, _, other, relation, day, attempt, _, archive_file in asked
+    ]
+    show_lists(con, rows, reader, "other_archived", list(dict.fromkeys(lists)))
     return set(con.execute(sql("other_side_shown")).fetchall())
 
 

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from sf_assets.errors import SfAssetsError
+from sf_assets.warehouse.archive_reader import ArchiveReader
 from sf_assets.warehouse.audience import count_profiles
 from sf_assets.warehouse.chunk import Chunk, Snapshot, shown_on_other_side
 from sf_assets.warehouse.connection import committed
@@ -90,7 +91,8 @@ def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 
 class _Derivation:
     def __init__(self, con: duckdb.DuckDBPyConnection, archive: Path) -> None:
-        self.con, self.archive, self.done, self.rows = con, archive, Derived(), Rows(con)
+        self.con, self.done, self.rows = con, Derived(), Rows(con)
+        self.archive = ArchiveReader(archive)
 
     def run(self) -> Derived:
         con, done = self.con, self.done
@@ -120,7 +122,7 @@ class _Derivation:
             todo = restart
         put_table(con, "touched", pa.table({"handle": pa.array(sorted(done.handles))}))
         run_sql(con, "growth")
-        count_profiles(con, self.archive)
+        count_profiles(con, self.rows, self.archive)
         run_sql(con, "status_changes")
         run_sql(con, "drop_unseen_profiles")
         # What is committed is for people at once: from a lake directly, of a file in the same run.
@@ -136,9 +138,9 @@ class _Derivation:
             *_, exhaustive, archive_file = row
             if decides:
                 late.add(_Name(relation, row[0]))
-            elif exhaustive and (self.archive / archive_file).exists():
+            elif exhaustive and self.archive.has(archive_file):
                 asked.append((number, *row))
-        shown = shown_on_other_side(self.con, self.archive, asked) if asked else set()
+        shown = shown_on_other_side(self.con, self.archive, self.rows, asked) if asked else set()
         return late | {_Name(*rows[a[0]][:2]) for a in asked if (a[0], a[2]) not in shown}
 
     def _forget_old_rules(self) -> None:
@@ -184,13 +186,13 @@ class _Derivation:
         there: dict[str, bool] = {}
         waiting = []
         for *values, archive_file in rows:
-            path = self.archive / archive_file
-            snapshot = Snapshot._make([*values, str(path)])
+            path = self.archive.archive / archive_file
+            snapshot = Snapshot._make([*values, str(path), archive_file])
             if _Name(snapshot.relation, snapshot.handle) not in names:
                 continue
             # A file holds the lists of a batch: each is asked for once.
             if archive_file not in there:
-                there[archive_file] = path.exists()
+                there[archive_file] = self.archive.has(archive_file)
             if not there[archive_file]:
                 raise ArchiveIncomplete(
                     f"{path} is missing, which holds {snapshot.handle} {snapshot.relation} of "

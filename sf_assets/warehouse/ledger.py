@@ -24,6 +24,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.object_store import is_remote, put_bytes
 from sf_assets.storage.records import Attempt
+from sf_assets.warehouse.archive_names import archive_files
 from sf_assets.warehouse.connection import Connect, committed
 from sf_assets.warehouse.statements import run_sql, sql
 
@@ -184,7 +185,7 @@ def record_new_files(con: duckdb.DuckDBPyConnection, archive: Path, since: date 
 
 def archived_attempts(archive: Path) -> Iterator[Paid]:
     """The attempts that the archive's Parquet files name. Raises LedgerDamaged."""
-    for path in sorted(archive.glob("day=*/*.parquet")):
+    for path in archive_files(archive):
         try:
             with path.open("rb") as file:
                 metadata = pq.read_metadata(file).metadata or {}

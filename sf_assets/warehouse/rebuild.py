@@ -18,7 +18,8 @@ from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged
-from sf_assets.warehouse.archive import ArchiveDamaged, SnapshotRow, read_archive
+from sf_assets.warehouse.archive import SnapshotRow, readable
+from sf_assets.warehouse.archive_reader import ArchiveDamaged
 from sf_assets.warehouse.compact import compact_locked, remove
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, committed, locked, writing
 from sf_assets.warehouse.derive import derive, derive_within
@@ -114,7 +115,7 @@ def _replay(
     con: duckdb.DuckDBPyConnection, home: Home, problems: list[str]
 ) -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
     """Snapshots and ledger of the archive into empty tables; returns what is landed besides."""
-    rows = newest_rows(home.archive)
+    rows = newest_rows(home.archive, problems)
     paid, landings = _landed(home, rows, problems)
     if rows:
         record(con, list(rows.values()))
@@ -139,9 +140,14 @@ def _swap(work: Path, new: Path) -> Path | None:
     return old
 
 
-def newest_rows(archive: Path) -> dict[tuple[str, str, object], SnapshotRow]:
-    """(relation, handle, day) -> the snapshot that stands for it. Raises ArchiveDamaged."""
-    return newest_of(read_archive(archive))
+def newest_rows(
+    archive: Path, problems: list[str] | None = None
+) -> dict[tuple[str, str, object], SnapshotRow]:
+    """(relation, handle, day) -> the snapshot that stands for it. Raises ArchiveDamaged.
+
+    Lists that lost what they build on are left out and added to `problems`.
+    """
+    return newest_of(readable(archive, [] if problems is None else problems))
 
 
 def newest_of(rows: Iterable[SnapshotRow]) -> dict[tuple[str, str, object], SnapshotRow]:

@@ -22,13 +22,9 @@ from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.text import first_line
-from sf_assets.warehouse.archive import (
-    SnapshotRow,
-    accounts_in,
-    archive_files,
-    snapshots_in,
-    write_batch,
-)
+from sf_assets.warehouse.archive import SnapshotRow, accounts_in, snapshots_in, write_batch
+from sf_assets.warehouse.archive_names import all_files, name_of
+from sf_assets.warehouse.archive_reader import ArchiveReader
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.lake import use_s3
@@ -148,13 +144,18 @@ class _Look:
         root = self.home.archive
         with duckdb.connect() as con:
             use_s3(con, root)
-            for path in archive_files(root):
+            reader = ArchiveReader(root)
+            for path in all_files(root):
                 try:
-                    rows, accounts = snapshots_in(path), accounts_in(con, path)
+                    rows, accounts = snapshots_in(path), accounts_in(con, path, reader)
                 except SfAssetsError as error:
+                    if not path.exists() and reader.has(name_of(path)):
+                        continue  # packed meanwhile
                     found.problems.append(str(error))
-                    self.unreadable.add(f"{path.parent.name}/{path.name}")
+                    self.unreadable.add(name_of(path))
                     continue
+                if rows:
+                    self.archived[name_of(path)] = rows
                 for row in rows:
                     listed = accounts.get((row.key, row.attempt), (0, 0))[0]
                     if row.lookup_status == "found" and listed != row.listed:
@@ -162,7 +163,6 @@ class _Look:
                             f"{path}: {row.key} has {listed} accounts instead of {row.listed}; "
                             "restore the file from a backup"
                         )
-                    self.archived.setdefault(row.archive_file, []).append(row)
                 self.accounts |= accounts
         found.says = (
             f"{len(self.archived)} files, {sum(map(len, self.archived.values()))} snapshots, "
@@ -195,7 +195,8 @@ class _Look:
                 assert best is not None
                 (row,) = write_batch(self.scratch / "archive", [landed])
                 name = (row.key, row.attempt)
-                anew = accounts_in(con, self.scratch / "archive" / row.archive_file)
+                made = self.scratch / "archive"
+                anew = accounts_in(con, made / row.archive_file, ArchiveReader(made))
                 if anew.get(name) != self.accounts.get(name):
                     found.problems.append(
                         f"{row.key}: the archive does not have what was landed in {landed.path}"

@@ -16,6 +16,7 @@ from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.migrate import MoveFailed, migrate
+from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.schema import TABLES
 from sf_assets.warehouse.verify import verify
@@ -80,6 +81,10 @@ def test_up_and_back_is_what_it_was_and_nothing_is_taken_away(far: Far, tmp_path
     load(lambda: writing(lake.writable), lake.archive, [waiting])
     with writing(lake.writable) as con:
         assert derive(con, lake.archive).snapshots == 1
+    # There its archive is packed like one on a disk; whoever reads full files meanwhile finds them.
+    packed = [pack(lake.archive, shared=True) for _ in range(2)]
+    assert [(one.packed, one.removed, one.left) for one in packed] == [(4, 0, []), (0, 3, [])]
+    assert [one.problems for one in verify(lake, full=True)] == [[]] * 7
     # And back, into a new folder.
     back = Home(tmp_path / "back")
     migrate(lake, back)

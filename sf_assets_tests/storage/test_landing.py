@@ -693,23 +693,23 @@ elif sys.argv[2] == "packs":
 """
 
 
-@pytest.mark.parametrize("step", ["packing", "packed", "unpacked"])
+@pytest.mark.parametrize("step", ["landing_packing", "landing_packed", "landing_unpacked"])
 def test_killed_between_any_two_steps_nothing_is_lost(
     landing: Landing, monkeypatch: pytest.MonkeyPatch, step: str, tmp_path: Path
 ) -> None:
     path = write(landing, 3)
     lines, before = path.read_bytes(), landed(landing).attempts
-    if step == "unpacked":
+    if step == "landing_unpacked":
         landing.pack(KEY, (1, 3))
     with monkeypatch.context() as patched:
         patched.setenv("SF_ASSETS_CRASH_AT", step)
         patched.setenv("SOCIALFETCH_BASE_URL", "http://127.0.0.1:9")
-        process = python(STEP, landing.root, "open" if step == "unpacked" else "pack")
+        process = python(STEP, landing.root, "open" if step == "landing_unpacked" else "pack")
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert landed(landing).attempts == before
     assert landing.not_packed(DAY) == [KEY]
-    if step == "unpacked":  # killed a moment earlier, while the plain file was filled
+    if step == "landing_unpacked":  # killed a moment earlier, while the plain file was filled
         for part in (lines[:100], bytes(len(lines)), lines[:200] + bytes(50)):
             path.write_bytes(part)
             assert landed(landing).attempts == before

@@ -3,5 +3,5 @@
 SELECT relation, handle, snapshot_date, attempt, count(*) AS accounts,
     sum(CAST(hash(position, account_handle, platform_user_id, sec_uid) AS HUGEINT)) AS names,
     sum(CAST(hash(p) AS HUGEINT)) AS bytes
-FROM read_parquet(?, hive_partitioning = false) AS p
+FROM {file} AS p
 GROUP BY ALL

@@ -45,7 +45,7 @@ FROM (
     ) WHERE back = 1
 ) AS s
 JOIN chunk AS c ON c.listing = s.listing
-JOIN read_parquet(getvariable('archive_files'), filename = 'path', hive_partitioning = false) AS p
+JOIN archived AS p
     ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
     AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt AND p.position = s.position
 GROUP BY s.account_id;
@@ -58,7 +58,7 @@ SELECT s.account_id, c.relation, s.top, s.unheard, s.digest,
     p.display_name, p.bio, p.verified, p.private_account, p.followers, p.following,
     p.posts, p.avatar_url, p.avatar_urls, p.profile_url, p.region, p."language",
     p.account_created_at, p.details
-FROM read_parquet(getvariable('archive_files'), filename = 'path', hive_partitioning = false) AS p
+FROM archived AS p
 JOIN chunk AS c
     ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
     AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt

@@ -5,16 +5,7 @@ WITH entries AS MATERIALIZED (
     SELECT c.series, c.listing, p.position, lower(nullif(p.account_handle, '')) AS account_handle,
         valid_number(p.platform_user_id) AS number, valid_sec_uid(p.sec_uid) AS sec_uid,
         md5_number_lower(valid_sec_uid(p.sec_uid)) AS sec_key, p.profile_digest AS digest, p.followed_at
-    FROM (
-        FROM read_parquet(
-            getvariable('archive_files'), filename = 'path', union_by_name = true,
-            hive_partitioning = false
-        )
-        UNION ALL BY NAME
-        -- Files of an older version have no digest of the profiles, and only imports have follow times.
-        SELECT CAST(NULL AS UINTEGER) AS profile_digest, CAST(NULL AS TIMESTAMPTZ) AS followed_at
-        WHERE false
-    ) AS p
+    FROM archived AS p
     JOIN chunk AS c
         ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
         AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt

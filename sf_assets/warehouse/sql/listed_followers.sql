@@ -5,11 +5,11 @@ SELECT series, place_read,
     a.verified AS verified, a.privateAccount AS private_account, a.metrics.followers AS followers,
     a.metrics.following AS following, CAST(NULL AS BIGINT) AS posts,
     split_part(a.avatarUrl, '?', 1) AS avatar_url,
-    CASE WHEN a.avatarUrls IS NOT NULL THEN {
+    internal.avatar_rests(CASE WHEN a.avatarUrls IS NOT NULL THEN {
         'large': split_part(a.avatarUrls['large'], '?', 1),
         'medium': split_part(a.avatarUrls['medium'], '?', 1),
         'thumb': split_part(a.avatarUrls['thumb'], '?', 1)
-    } END AS avatar_urls,
+    } END, split_part(a.avatarUrl, '?', 1)) AS avatar_rests,
     CAST(NULL AS VARCHAR) AS profile_url, CAST(NULL AS VARCHAR) AS region,
     CAST(NULL AS VARCHAR) AS "language", CAST(NULL AS TIMESTAMPTZ) AS account_created_at,
     CAST(NULL AS VARCHAR) AS details

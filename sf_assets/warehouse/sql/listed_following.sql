@@ -5,7 +5,7 @@ SELECT series, place_read,
     a.verified AS verified, a.privateAccount AS private_account, a.metrics.followers AS followers,
     a.metrics.following AS following, a.metrics.posts AS posts,
     split_part(a.avatarUrl, '?', 1) AS avatar_url,
-    CAST(NULL AS STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR)) AS avatar_urls,
+    CAST(NULL AS STRUCT("large" VARCHAR, "medium" VARCHAR, "thumb" VARCHAR)) AS avatar_rests,
     a.profileUrl AS profile_url, a.region AS region, a."language" AS "language",
     -- The vendor's older pages give Unix seconds, the newer ones ISO 8601.
     coalesce(

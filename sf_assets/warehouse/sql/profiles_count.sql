@@ -5,9 +5,7 @@ SELECT c.relation, c.handle, c.snapshot_date, c.counted, lower(p.account_handle)
     valid_number(p.platform_user_id) AS number, p.verified, p.private_account,
     coalesce(p.avatar_url, '') <> '' AS has_picture, coalesce(trim(p.bio), '') <> '' AS has_bio,
     p.followers, p.following, p.region, p."language", p.account_created_at
-FROM read_parquet(
-    getvariable('profile_files'), filename = 'path', union_by_name = true, hive_partitioning = false
-) AS p
+FROM profiles_archived AS p
 JOIN to_count AS c
     ON c.path = p.path AND c.relation = p.relation AND c.handle = p.handle
     AND c.snapshot_date = p.snapshot_date AND c.attempt = p.attempt;

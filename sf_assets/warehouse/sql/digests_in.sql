@@ -1,0 +1,5 @@
+-- One row is one list of a full file: whether its digests are those that its rows give, or none is there.
+SELECT relation, handle, bool_and(profile_digest IS NOT DISTINCT FROM {digest}),
+    bool_and(profile_digest IS NULL)
+FROM read_parquet(?, hive_partitioning = false)
+GROUP BY ALL
