@@ -86,7 +86,7 @@ class _Today:
     @property
     def tells_places(self) -> bool:
         """Whether the order says where somebody without ids stood: few are in order by chance."""
-        return self.order and self.over.chain >= HOLE_SIZE
+        return self.order and self.over.chain >= 2 * HOLE_SIZE
 
     @property
     def swapped(self) -> bool:
