@@ -6,6 +6,8 @@ import json
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
+
 from sf_assets.handles.parse import read_registry
 from sf_assets.model import RELATIONS
 from sf_assets.storage.home import HOME_FORMAT, Home
@@ -44,3 +46,12 @@ def fill(root: Path, days: int = 2) -> Home:
     for day in range(1, days + 1):
         add_day(home, day)
     return home
+
+
+def made_plain(path: Path) -> Path:
+    """A landed list as a plain file again, as it was before it was archived."""
+    packed = path.with_name(path.name + ".zst")
+    with pa.OSFile(str(packed)) as file:
+        path.write_bytes(pa.CompressedInputStream(file, "zstd").read())
+    packed.unlink()
+    return path

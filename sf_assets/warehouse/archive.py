@@ -171,7 +171,7 @@ def write_import(
     folder = root / f"day={min(row.snapshot_date for row in rows).isoformat()}"
     name = f"{uuid.uuid4().hex[:12]}.parquet"
     rows = [replace(row, archive_file=f"{folder.name}/{name}") for row in rows]
-    _write(folder / name, lambda path: _copy(con, accounts, rows, {}, path))
+    _write(folder / name, lambda path: _copy(con, accounts, rows, {"attempts": []}, path))
     return rows
 
 

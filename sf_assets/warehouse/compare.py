@@ -590,7 +590,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         # The order contradicts a gain further down, whatever the list before showed.
         # The name of somebody without ids who stood elsewhere: two may have swapped names.
         left = np.zeros(len(rows), dtype=bool)
-        left[gone] = True
+        left[gone] = ~(rows["number"][gone] | rows["sec"][gone])
         unclear |= (kinds == 0) & (namesakes(rows, left, listing, entries) >= 0)
         start = np.where(above & ~unclear, Start.gained, Start.revealed)
     elif today.claims.gains == "all":

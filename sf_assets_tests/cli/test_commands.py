@@ -28,7 +28,7 @@ from sf_assets_tests.tables import OF_THE_FILE, Tables, published_tables
 def test_the_help_of_every_command_shows_an_example(command: str) -> None:
     said = run(command, "--help")
     assert said.code == 0
-    assert re.search(rf"Example: .*sf-assets {command}\b", said.out)
+    assert re.search(rf"Examples?: .*sf-assets {command}\b", said.out)
 
 
 def test_help_names_every_command_and_the_exit_codes(tmp_path: Path) -> None:

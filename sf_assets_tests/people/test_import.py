@@ -157,7 +157,7 @@ ROUND_TRIPS: dict[str, tuple[Writes, dict[str, Any], str, int]] = {
     "rows with ids": (rows, NEWEST, "all", 209),
     "a table with ids": (table, NEWEST, "all", 209),
     "a table with ids, sorted by name": (
-        lambda month, day: table(month, day, sort=True), {"everyone": True}, "losses", 190),
+        lambda month, day: table(month, day, sort=True), {"everyone": True}, "losses", 195),
     "usernames": (usernames, NEWEST, "most", 168),
     "TikTok's export": (export, {"everyone": True}, "most", 168),
     "usernames, of which nothing is said": (usernames, {}, "nothing", 0),
@@ -221,22 +221,26 @@ def names(*numbers: int) -> str:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Importer:
+    return with_two_days(tmp_path / "home")
+
+
+def with_two_days(root: Path, *below: int) -> Importer:
     """Days 11 and 12 of `nova` are there from the API: everyone, in order."""
-    importer = Importer(Home(tmp_path / "home"))
+    importer = Importer(Home(root))
     landing = DiskLanding(importer.home.landing)
     landed = [
-        Told(11, "nova", (9, 2, 7, 4, 1)).land(landing),
-        Told(12, "nova", (8, 9, 2, 7, 1)).land(landing),
+        Told(11, "nova", (9, 2, 7, 4, 1, *below)).land(landing),
+        Told(12, "nova", (8, 9, 2, 7, 1, *below)).land(landing),
     ]
     _, failures = load(lambda: writing(importer.home.warehouse), importer.home.archive, landed)
     assert not failures
     return importer
 
 
-def test_an_old_list_of_usernames_joins_the_accounts_by_their_ids(
-    home: Importer, tmp_path: Path
-) -> None:
-    path = write(tmp_path / "a.txt", names(2, 5, 7, 4, 1))
+def test_an_old_list_of_usernames_joins_the_accounts_by_their_ids(tmp_path: Path) -> None:
+    below = tuple(range(30, 36))
+    home = with_two_days(tmp_path / "home", *below)
+    path = write(tmp_path / "a.txt", names(2, 5, 7, 4, 1, *below))
     home.add(path, on(1), everyone=True, order="newest")
     assert home.churn() == {
         (11, 9, "gained", "confirmed"),

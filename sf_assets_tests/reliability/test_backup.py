@@ -17,6 +17,7 @@ from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import locked
 from sf_assets.warehouse.verify import verify
 from sf_assets_tests.cli.shell import contents
+from sf_assets_tests.homes import made_plain
 
 from .conftest import DAY1, DAY3, Undisturbed, World, serve_day, tables
 from .processes import until
@@ -180,7 +181,7 @@ def test_a_lake_is_sent_to_its_own_tools(world: World, to: Path) -> None:
 
 def test_what_is_wrong_with_the_home_is_kept_as_it_is_and_said(world: World, to: Path) -> None:
     home = world.home()
-    path = home.landing / DAY1.isoformat() / "followers" / "one.jsonl"
+    path = made_plain(home.landing / DAY1.isoformat() / "followers" / "one.jsonl")
     path.write_bytes(path.read_bytes().replace(b"Fan", b"Fun", 1))
     ended = world.run(home, "backup", str(to))
     assert ended.code == 1

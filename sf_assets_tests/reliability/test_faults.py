@@ -21,6 +21,7 @@ from sf_assets.settings import load_settings
 from sf_assets.social_fetch import ListWalk, parse_page
 from sf_assets.warehouse.rebuild import rebuild
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.homes import made_plain
 from sf_assets_tests.loopback import RESET, Action, Endless, Reply, Request, Wait, head
 from sf_assets_tests.served_lists import KEY, ListServer, account, error_body, followed
 
@@ -348,7 +349,7 @@ def test_new_fields_are_kept_and_counted_once_a_run(tmp_path: Path) -> None:
     (one,) = observed
     assert one.asset_observation is not None
     assert one.asset_observation.metadata["new_fields"].value == {"account.aura": 100}
-    landed = pipeline.home.landing / DAY1.isoformat() / "followers" / "new.jsonl"
+    landed = made_plain(pipeline.home.landing / DAY1.isoformat() / "followers" / "new.jsonl")
     assert landed.read_text().count('"aura": "blue"') == 50
 
 

@@ -12,3 +12,11 @@ WHERE (following_digest IS NOT NULL OR posts IS NOT NULL)
 UPDATE internal.stored_profiles SET followers_digest = NULL, avatar_rests = NULL
 WHERE (followers_digest IS NOT NULL OR avatar_rests IS NOT NULL)
     AND account_id NOT IN (SELECT account_id FROM internal.presences WHERE relation = 'followers');
+
+-- And what profiles said of changes that are told no more: a late list says otherwise.
+DELETE FROM internal.churn_profiles AS p
+WHERE handle IN (SELECT handle FROM touched) AND NOT EXISTS (
+    FROM internal.churn AS c
+    WHERE c.relation = p.relation AND c.handle = p.handle AND c.account_id = p.account_id
+        AND c.snapshot_date = p.snapshot_date AND c.change = p.change
+);

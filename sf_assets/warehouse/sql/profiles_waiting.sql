@@ -1,5 +1,5 @@
 -- One row is one list whose profiles are to be counted: compared and not counted yet, or the last one
--- before a loss whose profile is not kept yet.
+-- before a loss whose profile is not kept yet. What a file of somebody's says is not of the day.
 SELECT s.archive_file, s.relation, s.handle, s.snapshot_date, s.attempt, s.listed,
     bool_or(w.counted) AS counted
 FROM (
@@ -18,5 +18,5 @@ FROM (
 ) AS w
 JOIN internal.snapshots AS s
     ON s.relation = w.relation AND s.handle = w.handle AND s.snapshot_date = w.snapshot_date
-WHERE s.listed > 0
+WHERE s.listed > 0 AND s.source = 'api'
 GROUP BY ALL ORDER BY s.archive_file, s.relation, s.handle, s.snapshot_date
