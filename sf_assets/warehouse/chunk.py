@@ -457,7 +457,7 @@ class _Output:
                 "totals_agree": pa.array(agree == 1, mask=agree < 0),
                 "misses": pa.array(rows["loss_misses"], pa.int8()),
                 "confirmed": _days(rows["loss_confirmed"]),
-                "handle_entry": rows["handle_entry"],
+                "handle_entry": rows["loss_entry"],
             }
         )
 

@@ -661,6 +661,7 @@ def _claim_losses(today: _Today, accounts: Ints, proof: Proof | Ints) -> None:
     rows["loss_proof"][accounts] = proof
     rows["loss_misses"][accounts] = 0
     rows["loss_agree"][accounts] = -1
+    rows["loss_entry"][accounts] = rows["handle_entry"][accounts]
     rows["loss_first"][accounts] = rows["first"][accounts]
     rows["loss_last"][accounts] = rows["last"][accounts]
     rows["loss_start"][accounts] = rows["start"][accounts]

@@ -109,6 +109,7 @@ ACCOUNT = np.dtype(
         ("handle_entry", "i8"),
         ("seen_entry", "i8"),
         ("sec_entry", "i8"),
+        ("loss_entry", "i8"),  # the handle that it had when it was lost
         ("time_entry", "i8"),  # when it began to follow
     ]
 )
@@ -120,7 +121,8 @@ _UNKNOWN: dict[str, Any] = {
     **dict.fromkeys(("loss_after", "loss_before", "loss_confirmed", "loss_stored"), NONE),
     "loss_agree": -1,
     **dict.fromkeys(
-        ("id_entry", "handle_entry", "seen_entry", "sec_entry", "time_entry"), NO_ENTRY
+        ("id_entry", "handle_entry", "seen_entry", "sec_entry", "loss_entry", "time_entry"),
+        NO_ENTRY,
     ),
 }
 

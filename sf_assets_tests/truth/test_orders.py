@@ -56,3 +56,19 @@ def test_days_loaded_late_again_or_in_any_order_make_the_same_tables(
     finally:
         in_order.close()
         shuffled.close()
+
+
+def test_what_is_read_at_once_is_what_is_read_day_by_day(tmp_path: Path) -> None:
+    """Somebody who left comes back under another handle: the loss keeps the old one."""
+    world = read_whole(invent(2, 4, days=8))
+    by_day, at_once = Warehouse(tmp_path / "by_day"), Warehouse(tmp_path / "at_once")
+    try:
+        for day in range(8):
+            by_day.play_day([world], day)
+        at_once.lists.tell(
+            *(at_once.told(key, day) for key, days in world.lists.items() for day in days)
+        )
+        assert at_once.lists.tables() == by_day.lists.tables()
+    finally:
+        by_day.close()
+        at_once.close()
