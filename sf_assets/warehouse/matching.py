@@ -241,9 +241,9 @@ def possible_renames(
     gone_there |= gone_there[ANYWHERE]
     gone = (new_there[gaps] & ~TOLD_APART[kinds]).any(axis=1)
     new = (gone_there[new_gaps] & ~TOLD_APART[new_kinds]).any(axis=1)
-    # A newcomer further down, where nobody is gone: a neighbour may have taken over its name.
-    strays = new_gaps[(new_gaps > 0) & (new_kinds == 0) & ~new]
-    gone |= (kinds == 0) & np.isin(gaps, [*(strays - 1), *(strays + 1)])
+    # A newcomer further down, where nobody is gone, stands in no order: it may be any of them.
+    if np.any((new_gaps > 0) & (new_kinds == 0) & ~new):
+        gone |= kinds == 0
     return gone, new
 
 

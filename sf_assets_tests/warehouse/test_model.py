@@ -147,9 +147,15 @@ def no_missed_loss(story: Story, churn: Churn) -> None:
 
 def surely_left(days: list[Day]) -> Iterator[int]:
     p, *later = days
+    # Without ids it may be there under another name.
+    nameless = {
+        who.n
+        for who in p.told.accounts
+        if not (isinstance(who, int) or who.user_id == "" or who.sec_uid == "")
+    }
     everywhere = set(p.listed).intersection(*(day.listed for day in later))
     for at, account in enumerate(p.listed):
-        if any(account in day.following for day in later):
+        if account in nameless or any(account in day.following for day in later):
             continue
         # Neighbours that all lists show keep it apart from any hole.
         above, below = p.listed[max(0, at - 1) : at], p.listed[at + 1 : at + 2]
