@@ -45,10 +45,11 @@ class Course:
     landed: list[tuple[float, int]] = field(default_factory=list)
 
     def landed_at(self, second: float) -> float:
-        """Share of the landing that was there at a second."""
+        """Share of the pages that were landed by a second."""
+        # The most so far: pages that are archived are compressed.
         whole = max((size for _, size in self.landed), default=0)
-        found = [size for at, size in self.landed if at <= second]
-        return found[-1] / whole if found and whole else 0.0
+        most = max((size for at, size in self.landed if at <= second), default=0)
+        return most / whole if whole else 0.0
 
     def memory_at(self, share: float) -> float:
         """Resident MB when that share of the pages was landed."""

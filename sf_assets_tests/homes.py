@@ -51,7 +51,12 @@ def fill(root: Path, days: int = 2) -> Home:
 def made_plain(path: Path) -> Path:
     """A landed list as a plain file again, as it was before it was archived."""
     packed = path.with_name(path.name + ".zst")
-    with pa.OSFile(str(packed)) as file:
-        path.write_bytes(pa.CompressedInputStream(file, "zstd").read())
+    path.write_bytes(uncompressed(packed))
     packed.unlink()
     return path
+
+
+def uncompressed(path: Path) -> bytes:
+    """What a compressed file holds."""
+    with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, "zstd") as lines:
+        return bytes(lines.read())

@@ -13,9 +13,9 @@ import pytest
 
 from sf_assets.cli.runner import dagster_instance
 from sf_assets.simulator import ListSpec, Options, ProfileSpec, Quirk, Status, World, in_thread
-from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.warehouse.rebuild import rebuild
 from sf_assets_tests.conftest import Pipeline
+from sf_assets_tests.homes import made_plain
 from sf_assets_tests.loopback import Reply
 from sf_assets_tests.served_lists import KEY, ListServer, account
 
@@ -130,9 +130,7 @@ def test_a_run_that_was_killed_is_in_the_ledger_of_the_next_day(tmp_path: Path) 
         pipeline.track("open", "gone", relations=["followers"])
         pipeline.snapshot(DAY1, "open", relations=["followers"])
         # As it is left by a process that was killed: a page landed, nothing else.
-        source = DiskLanding(pipeline.home.landing).path(
-            next(iter(DiskLanding(pipeline.home.landing).keys(DAY1)))
-        )
+        source = made_plain(pipeline.home.landing / str(DAY1) / "followers" / "open.jsonl")
         lines = source.read_bytes().splitlines(keepends=True)
         source.with_name("gone.jsonl").write_bytes(b"".join(lines[:2]))
         pipeline.snapshot(DAY2, "open", relations=["followers"])
@@ -172,11 +170,15 @@ def test_whatever_a_killed_run_had_bought_is_in_the_ledger_of_the_next(
         shutil.copytree(pipeline.home.root, kept, symlinks=True)
         pipeline.snapshot(DAY1, "refreshed", relations=["followers"], refresh=True, derive=False)
         pipeline.snapshot(DAY1, "broken", relations=["followers"], derive=False)
-        landed = {path.name: path.read_bytes() for path in landing.glob("*.jsonl")}
+        landed = {
+            handle: made_plain(landing / f"{handle}.jsonl").read_bytes()
+            for handle in ("refreshed", "broken")
+        }
         shutil.rmtree(pipeline.home.root)
         kept.rename(pipeline.home.root)
-        for name, lines in landed.items():
-            (landing / name).write_bytes(lines)
+        made_plain(landing / "refreshed.jsonl")
+        for handle, lines in landed.items():
+            (landing / f"{handle}.jsonl").write_bytes(lines)
         killed("refreshed", pages=4)
         killed("broken", pages=0)
         for day in (DAY1 + timedelta(days=pause), DAY1 + timedelta(days=pause + 1)):

@@ -94,7 +94,7 @@ def test_the_first_run_after_an_upgrade_knows_what_the_version_before_knew(
     assert pipeline.ask("SELECT end_reason FROM snapshots ORDER BY snapshot_date DESC LIMIT 1") == [
         ("known",)
     ]
-    for path in home.landing.glob("*/*/odd.jsonl"):
+    for path in home.landing.glob("*/*/odd.jsonl*"):
         path.unlink()  # of two accounts with the id "0" that version archived one
     assert [one for one in verify(home, full=True) if one.problems] == []
 
