@@ -20,6 +20,11 @@ class Example(NamedTuple):
     question: str
     statement: str
 
+    @property
+    def of_tags(self) -> bool:
+        """Whether a row is of a group, not of a handle."""
+        return "{tag}" in self.statement
+
     def sql(
         self,
         handles: Sequence[str] | None = None,

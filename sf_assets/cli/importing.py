@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--relation", type=click.Choice(["followers", "following"]), help="Which list.")
 @click.option("--day", help="UTC day of the list, or a pattern of file names: 'fans_{date}.csv'.")
 @click.option("--name", help="What to call the import; by itself after the file.")
-@click.option("--total", type=click.IntRange(min=0), help="What TikTok counted on that day.")
+@click.option("--total", type=click.IntRange(0, 2**63 - 1), help="What TikTok counted on that day.")
 @click.option("--everyone", is_flag=True, help="The file shows everyone.")
 @click.option("--window", is_flag=True, help="The file shows the newest part, newest first.")
 @click.option(

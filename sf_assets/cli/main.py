@@ -275,9 +275,11 @@ def query(
         from sf_assets.cli.examples import example as example_of
         from sf_assets.handles.settings import normalise_handle
 
+        one = example_of(example)
         chosen = [normalise_handle(handle) for handle in handles]
-        chosen += registry_of(home).tagged(tags) if tags else ()
-        sql = example_of(example).sql(chosen or None, tags or None, days)
+        tagged = registry_of(home).tagged(tags) if tags else ()
+        chosen += () if one.of_tags else tagged
+        sql = one.sql(chosen or None, tags or None, days)
     form = "json" if as_json else "csv" if as_csv else "xlsx" if xlsx else "table"
     run_query(home, sql, form, file, sandbox=sandbox)
 

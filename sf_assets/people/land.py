@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,10 @@ Order = Literal["newest", "oldest"]
 # them, and totals alone as less than a list.
 LIST_ATTEMPT, COUNTS_ATTEMPT = -1_000_000, -2_000_000
 _SHOWN = 3
+# The greatest number that a column of totals holds.
+MOST = 2**63 - 1
+# The comma or space before three digits, of many; `1,5` is no number of accounts.
+_GROUPED = re.compile(r"(?<=\d)[, \u00a0\u202f](\d{3})(?!\d)")
 # What is wrong with the first such line of import_facts.sql.
 _WRONG = {
     "header": "the names of the columns are there again; a file has one list",
@@ -127,7 +132,7 @@ def understand(
     listed = dict(
         con.execute("SELECT snapshot_date, count(*) FROM import_accounts GROUP BY ALL").fetchall()
     )
-    shown_total = _at(last, shape.total) if shape.total else None
+    shown_total = _total(_at(last, shape.total)) if shape.total else None
     cut = _cut(listed, shown_total, bool(shape.more and _at(last, shape.more)))
     rows, claim = _claims(wanted, source, listed, facts, order is not None, shown_total, cut)
     nameless = facts["rows"] - facts["named"]
@@ -174,11 +179,11 @@ def understand_counts(
     for line, (day, row) in enumerate(zip(days, records, strict=True), start=source.first_line):
         _refuse_future(day, today, f"{source.name}, line {line}")
         for relation, key in totals.items():
-            said = None if key is None else str(row.get(key) or "").strip()
+            said = "" if key is None or row.get(key) is None else str(row[key]).strip()
             if not said:
                 continue
-            number = said.replace(",", "").replace(" ", "").removesuffix(".0")
-            if not number.isdecimal():
+            number = _GROUPED.sub(r"\1", said).removesuffix(".0")
+            if not (number.isascii() and number.isdecimal() and int(number) <= MOST):
                 raise ImportRefused(
                     f"{source.name}, line {line}: {clean(said)!r} is not a number of {relation}"
                 )
@@ -242,6 +247,11 @@ def _at(record: Any, pointer: str) -> Any:
     for part in pointer.strip("/").split("/"):
         record = record.get(part.replace("~1", "/").replace("~0", "~"), None) if record else None
     return record
+
+
+def _total(said: Any) -> int | None:
+    """A total that a page says; None for what is none."""
+    return said if type(said) is int and 0 <= said <= MOST else None
 
 
 def _title(pointer: str) -> str:
@@ -327,12 +337,12 @@ def _order(
     return order, notes
 
 
-def _cut(listed: dict[date, int], total: Any, more: bool) -> str | None:
+def _cut(listed: dict[date, int], total: int | None, more: bool) -> str | None:
     """What says that the list was cut off."""
     most = max(listed.values(), default=0)
     if more:
         return "the last page says that more follow"
-    if isinstance(total, int) and total > most:
+    if total is not None and total > most:
         return f"its pages say that there are {total:,}"
     if most >= 1_000 and most % 1_000 == 0:
         return f"{most:,} accounts are as many as a limit leaves"
@@ -341,7 +351,7 @@ def _cut(listed: dict[date, int], total: Any, more: bool) -> str | None:
 
 def _claims(
     wanted: Wanted, source: Source, listed: dict[date, int], facts: dict[str, Any],
-    ordered: bool, shown_total: Any, cut: str | None,
+    ordered: bool, shown_total: int | None, cut: str | None,
 ) -> tuple[list[SnapshotRow], str]:  # fmt: skip
     """The snapshots of a file, and in words what they prove."""
     if len(listed) > 1 and wanted.total is not None:
@@ -357,7 +367,7 @@ def _claims(
     for day, accounts in sorted(listed.items()):
         whole = wanted.everyone or wanted.total == accounts
         end = "exhausted" if whole else "page_limit" if wanted.window else "partial"
-        own = accounts if whole else total if isinstance(total, int) else None
+        own = accounts if whole else total
         row = _row(wanted, source, day, end, accounts, own, ordered=ordered, damaged=nameless)
         rows.append(row)
     in_order = (

@@ -36,6 +36,13 @@ MOST_TIMES, UNSUSPICIOUS = 200, 64 << 20
 MOST_ROWS = 20_000_000
 _CHUNK = 1 << 20
 _DELIMITERS = ",;\t|"
+# What nobody in a plain list is called, and columns of usernames are.
+_TITLES = frozenset(
+    f"{name}{end}"
+    for name in ("follower", "following", "account", "user", "name", "profile", "fan", "profileurl",
+                 "url", "link", "nickname", "tiktokhandle", "tiktokusername")
+    for end in ("", "s")
+)  # fmt: skip
 # Files that people keep lists in; of a folder only these are read.
 SUFFIXES = (
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".parquet", ".zip",
@@ -75,6 +82,8 @@ def read(
         raise ImportRefused(f"{name}: cannot be read ({error.strerror or error})") from None
     if not head:
         raise ImportRefused(f"{name}: the file is empty")
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")):
+        raise ImportRefused(f"{name}: it is packed twice; unpack it first")
     con.execute("SET VARIABLE import_file = ?", [pattern_of(plain)])
     first = 1
     try:
@@ -244,6 +253,11 @@ def _read_text(
         return "text of a TikTok export", 1
     delimiter = max(_DELIMITERS, key=first.count)
     if delimiter not in first and plain_name(first.strip('"')) not in HANDLE_NAMES:
+        if plain_name(first) in _TITLES:
+            raise ImportRefused(
+                f"{name}, line 1: {first!r} looks like the title of a column; call it username "
+                "or take it out"
+            )
         con.execute(sql("import_lines"))
         return "plain list", 1
     _table(con, path, name, delimiter if delimiter in first else ",")

@@ -8,6 +8,7 @@ later; docs/archive.md has the formats.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -166,10 +167,12 @@ def write_import(
 ) -> list[SnapshotRow]:
     """Archive imported snapshots with the accounts that a query on `con` has, in one file.
 
-    Returns the rows with the name of the file.
+    Returns the rows with the name of the file: the same for the same import, so that one that was
+    killed before it was loaded is not there twice.
     """
     folder = root / f"day={min(row.snapshot_date for row in rows).isoformat()}"
-    name = f"{uuid.uuid4().hex[:12]}.parquet"
+    said = [(row.key, row.run_id, row.source, row.attempt) for row in rows]
+    name = f"{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}.parquet"
     rows = [replace(row, archive_file=f"{folder.name}/{name}") for row in rows]
     _write(folder / name, lambda path: _copy(con, accounts, rows, {"attempts": []}, path))
     return rows

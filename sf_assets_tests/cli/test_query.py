@@ -283,10 +283,14 @@ def test_a_named_question_takes_handles_tags_and_days(home: Path) -> None:
     (row,) = json.loads(query("--example", "growth", "--json").out)
     assert row["handle"] == "nasa"
     assert json.loads(query("--example", "growth", "--handle", "esa", "--json").out) == []
+    (home / "handles.yaml").write_text("handles:\n  nasa: {tags: [space]}\n", encoding="utf-8")
+    for one in examples():
+        assert query("--example", one.name, "--tag", "space").code == 0, one.name
     for words, complaint in (
         (["--example", "grwth"], "there is no example 'grwth'; did you mean growth?"),
         (["--example", "reach", "--handle", "nasa"], "the example reach takes no --handle"),
         (["--example", "growth", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
+        (["--example", "groups", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
     ):
         said = query(*words)
         assert said.code == 2

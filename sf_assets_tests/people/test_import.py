@@ -577,6 +577,9 @@ def test_totals_alone_are_growth_without_a_word_about_people(
         ("date,followers\n2027-11-01,5\n", "c.csv, line 2: 2027-11-01 has not begun"),
         ("date,followers\n2026-11-01,5\n2026-11-01,6\n", "line 3: 2026-11-01 has another number"),
         ("date,likes\n2026-11-01,5\n", "counts need a column `date`"),
+        ('date,followers\n2026-11-01,"1,5"\n', "line 2: '1,5' is not a number"),
+        ("date,followers\n2026-11-01,1 5\n", "line 2: '1 5' is not a number"),
+        (f"date,followers\n2026-11-01,{2**63}\n", f"line 2: '{2**63}' is not a number"),
     ],
 )
 def test_totals_that_are_wrong_are_refused(text: str, says: str, tmp_path: Path) -> None:
@@ -584,6 +587,41 @@ def test_totals_that_are_wrong_are_refused(text: str, says: str, tmp_path: Path)
     with pytest.raises(ImportRefused, match=says):
         home.add_counts(write(tmp_path / "c.csv", text))
     assert not home.home.archive.exists()
+
+
+def test_totals_are_read_as_people_write_them(tmp_path: Path) -> None:
+    home = Importer(Home(tmp_path / "home"))
+    text = (
+        'date,followers\n2026-11-01,"1,234,567"\n2026-11-02,1 234\n2026-11-03,0\n2026-11-04,7.0\n'
+    )
+    home.add_counts(write(tmp_path / "c.csv", text))
+    totals = home.rows("SELECT reported_total FROM internal.snapshots ORDER BY snapshot_date")
+    assert totals == [(1_234_567,), (1_234,), (0,), (7,)]
+
+
+@pytest.mark.parametrize("total", [10**25, -3, True, "7", 1e3])
+def test_a_total_of_pages_that_is_none_says_nothing(total: object, tmp_path: Path) -> None:
+    pages = {
+        "data": {"followers": [{"username": "al"}, {"username": "zoe"}], "totalFollowers": total}
+    }
+    home = Importer(Home(tmp_path / "home"))
+    (row,) = home.add(write(tmp_path / "p.json", json.dumps(pages)), on(1)).new
+    assert (row.listed, row.reported_total, row.exhaustive) == (2, None, False)
+
+
+def test_an_import_that_was_killed_before_it_was_loaded_is_not_there_twice(tmp_path: Path) -> None:
+    home = Importer(fill(tmp_path / "home", days=2))
+    before = home.home.warehouse.read_bytes()
+    file = write(tmp_path / "a.txt", names(5, 2))
+    home.add(file, date(2026, 10, 1), everyone=True)
+    home.home.warehouse.write_bytes(before)
+    (row,) = home.add(file, date(2026, 10, 1), everyone=True).new
+    assert [path.name for path in home.home.archive.glob("day=2026-10-01/*")] == [
+        Path(row.archive_file).name
+    ]
+    tables = home.rows("FROM internal.snapshots ORDER BY ALL")
+    rebuild(home.home)
+    assert home.rows("FROM internal.snapshots ORDER BY ALL") == tables
 
 
 def test_a_day_that_has_not_begun_is_refused(tmp_path: Path) -> None:

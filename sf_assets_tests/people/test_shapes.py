@@ -378,6 +378,13 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a bomb": (bomb, "unpacks to .* no list does that"),
     "a bomb as a workbook": (zip_bomb, "unpacks to .* no list does that"),
     "a broken archive": (truncated, "cannot be unpacked"),
+    "packed twice": (
+        lambda folder: packed(lambda data: gzip.compress(gzip.compress(data)))(folder),
+        "it is packed twice; unpack it first"),
+    **{f"a plain list under {title!r}": (
+        told(f"{title}\nal\nzoe\n", "a.txt"),
+        f"a.txt, line 1: '{title}' looks like the title of a column")
+       for title in ("Followers", "Name", "Profile URL", "Accounts")},
     "a workbook without sheets": (
         lambda folder: zip_bomb(folder) and write_xlsx(folder / "b.xlsx", []), "no sheet has rows"),
 }  # fmt: skip

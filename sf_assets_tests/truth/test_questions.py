@@ -276,26 +276,36 @@ def test_renamed(asked: Lists) -> None:
 
 
 def test_audience(asked: Lists) -> None:
-    rows = {
-        (row["segment"], row["trait"], row["value"]): row
-        for row in ask(asked, "audience", "open", days=5)
-    }
+    rows = ask(asked, "audience", "open", days=5)
     steps = [(before, after) for before, after in pairwise(FULL) if after > on(DAYS - 5)]
     shown = {
-        "listed": [(n, day) for _, day in steps for n in listed("open", "followers", day)],
+        "listed": [(n, LAST) for n in listed("open", "followers", LAST)],
         "came": [(n, b) for a, b in steps for n in came("open", "followers", a, b)],
     }
     for segment, accounts in shown.items():
         items = [WORLD.item(n, "followers", day) for n, day in accounts]
+        private = {
+            row["value"]: row["accounts"]
+            for row in rows
+            if (row["segment"], row["trait"]) == (segment, "private")
+        }
         for value, is_private in (("yes", True), ("no", False)):
-            count = sum(item["privateAccount"] is is_private for item in items)
-            row = rows[segment, "private", value]
-            assert (row["accounts"], row["percent"]) == (
-                count,
-                pytest.approx(100 * count / len(items), abs=0.06),
-            )
+            assert private[value] == sum(item["privateAccount"] is is_private for item in items)
     gone = [n for a, b in steps for n in left("open", "followers", a, b)]
-    assert sum(rows["left", "private", value]["accounts"] for value in ("yes", "no")) <= len(gone)
+    sizes = Counter[tuple[str, str]]()
+    for row in rows:
+        sizes[row["segment"], row["trait"]] += row["accounts"]
+    assert {segment for segment, _ in sizes} == {"listed", "came", "left"}
+    for (segment, _), size in sizes.items():
+        if segment == "left":
+            assert size <= len(gone)
+        else:
+            assert size == len(shown[segment])
+    # Of all of the segment, also where a value is not there on each day.
+    assert [row["percent"] for row in rows] == [
+        pytest.approx(100 * row["accounts"] / sizes[row["segment"], row["trait"]], abs=0.06)
+        for row in rows
+    ]
 
 
 def test_overlap(asked: Lists) -> None:

@@ -64,10 +64,15 @@ ORDER BY seen_on DESC, handle, account_id;
 
 -- audience: Who follows, who came and who left, by what their profiles said?
 SELECT handle, segment, trait, "value", sum(accounts) AS accounts,
-    round(100 * sum(accounts) / sum(accounts_in_all), 1) AS percent
-FROM audience_profile
-WHERE relation = 'followers' AND {handle}
-    AND snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=7}
+    round(100 * sum(accounts) / sum(sum(accounts)) OVER (PARTITION BY handle, segment, trait), 1)
+        AS percent
+FROM (
+    SELECT * FROM audience_profile
+    WHERE relation = 'followers' AND {handle}
+        AND snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=7}
+    QUALIFY segment <> 'listed'
+        OR snapshot_date = max(snapshot_date) OVER (PARTITION BY handle, segment)
+)
 GROUP BY handle, segment, trait, "value" ORDER BY handle, segment, trait, "value";
 
 -- overlap: Which tracked handles share the most followers?
