@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sf_assets.alerts.kinds import ChurnSpike, Look
 from sf_assets.alerts.kinds.churn import SPIKE_ACCOUNTS
 from sf_assets.storage.home import Home
-from sf_assets_tests.lists import Lists, on
+from sf_assets_tests.lists import Listed, Lists, Told, on
 
 
 class Flow:
-    """A list from which so many leave, and to which so many come, on each day it is told."""
+    """A list from which so many leave, and to which so many come, on each day it is told.
+
+    Its days are loaded and derived together, when somebody looks.
+    """
 
     def __init__(self, lists: Lists) -> None:
         self.lists = lists
         self.listed = list(range(1_500, 0, -1))
         self.next = 1_501
+        self.told: list[Told] = []
 
-    def day(self, day: int, *, lost: int = 0, gained: int = 0, **more: object) -> None:
+    def day(self, day: int, *, lost: int = 0, gained: int = 0) -> None:
         if lost:
             # Spread over the list: neighbours that vanish together are a hole in it.
             every = len(self.listed) // (lost + 1)
@@ -29,8 +34,16 @@ class Flow:
             self.listed = [one for one in self.listed if one not in gone]
         self.listed = [*range(self.next + gained - 1, self.next - 1, -1), *self.listed]
         self.next += gained
+        self.show(day, self.listed)
+
+    def show(self, day: int, listed: Sequence[Listed] = (), **more: Any) -> None:
         self.today = day
-        self.lists.day(day, "nova", self.listed, **more)
+        self.told.append(Told(day, "nova", tuple(listed), **more))
+
+    def look(self) -> None:
+        if self.told:
+            self.lists.tell(*self.told)
+        self.told = []
 
     def settle(self) -> None:
         """Two more days, which confirm what was claimed."""
@@ -40,6 +53,7 @@ class Flow:
     def spikes(self, since: int = 1) -> list[tuple[int, str, int]]:
         """(day, change, accounts)."""
         self.settle()
+        self.look()
         first = on(since)
         look = Look(self.lists.con, Home(Path()), on(self.today), first, first)
         return [
@@ -83,9 +97,10 @@ def test_a_week_of_losses_that_a_whole_reading_shows_at_once_is_no_spike(flow: F
     for day in range(10, 16):
         flow.next, top = flow.next + 7, list(range(flow.next + 6, flow.next - 1, -1))
         flow.listed = [*top, *flow.listed]
-        flow.lists.day(day, "nova", flow.listed[:60], total=len(flow.listed), end="known")
+        flow.show(day, flow.listed[:60], total=len(flow.listed), end="known")
     flow.day(16, lost=40, gained=7)
     flow.settle()
+    flow.look()
     assert (
         flow.lists.one("SELECT followers_lost FROM follower_growth WHERE snapshot_date = ?", on(16))
         == 40
@@ -143,7 +158,7 @@ def test_a_day_on_which_nothing_can_be_claimed_is_not_a_calm_one(flow: Flow) -> 
     for day in range(2, 10):
         flow.day(day, lost=30)
     for day in range(10, 31):
-        flow.lists.day(day, "nova", (), status="private")
+        flow.show(day, status="private")
     flow.day(31, lost=30)
     for day in range(32, 36):
         flow.day(day, lost=30)
