@@ -20,17 +20,20 @@ from sf_assets.warehouse.connection import reading
 
 from .components import Cluster, ObjectStore, missing, object_store, postgres
 
+# Their tests wait for the clocks of Dagster.
+WAITING = ("test_up.py", "test_up_processes.py", "test_example.py", "test_compose.py")
+
 _OURS = ("AWS_", "SF_ASSETS_", "SOCIALFETCH_", "DAGSTER_HOME")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: two tests only wait for Dagster's clocks, for minutes."""
+    """One more than there are cores: some tests only wait for Dagster's clocks, for minutes."""
     return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for the clocks of Dagster begin first: nobody waits for them at the end."""
-    items.sort(key=lambda item: item.path.name not in ("test_up.py", "test_compose.py"))
+    items.sort(key=lambda item: item.path.name not in WAITING)
 
 
 @pytest.fixture(autouse=True)

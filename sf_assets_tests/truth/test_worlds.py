@@ -16,7 +16,7 @@ import pytest
 
 from .explore import BATCH, explain, explore
 
-MANY = int(os.environ.get("SF_ASSETS_WORLDS", "96"))
+MANY = int(os.environ.get("SF_ASSETS_WORLDS", "48"))
 SEED = int(os.environ.get("SF_ASSETS_WORLDS_SEED", "1"))
 
 
