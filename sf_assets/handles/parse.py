@@ -28,6 +28,7 @@ _EXPECTED = {
     "depth": "must be full, recent, or {pages: N} with N of at least 1",
     "relations": "must be a list with followers, following or both",
     "weekdays": "must be a list of days such as [mon, thu]",
+    "tags": "must be a list of words such as [acme, press]",
 }
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import RELATIONS, Relation, SnapshotKey, is_handle
@@ -24,6 +24,8 @@ OF_A_LIST = ("depth", "full_every", "weekdays")
 
 # What a browser's address line has of a profile.
 _PROFILE = re.compile(r"(?:https?://)?(?:www\.|m\.)?tiktok\.com/@([^/?#@]+)/?(?:[?#].*)?", re.I)
+
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class RegistryError(SettingsError):
@@ -99,7 +101,7 @@ class HandleSettings(ListSettings):
     priority: int = 0
     daily_credits: int | None = Field(default=None, ge=1)
     user_id: str | None = Field(default=None, pattern=r"^[0-9]{1,20}$")
-    tags: tuple[str, ...] = ()
+    tags: tuple[Tag, ...] = ()
     followers: ListSettings | None = None
     following: ListSettings | None = None
 
@@ -130,7 +132,7 @@ class AlertSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    tags: tuple[str, ...] | None = Field(default=None, min_length=1)
+    tags: tuple[Tag, ...] | None = Field(default=None, min_length=1)
     addresses: dict[str, tuple[SecretStr, ...]] = Field(default_factory=dict)
 
     @field_validator("addresses", mode="before")

@@ -305,10 +305,10 @@ class ArchiveReader:
         for base, ats in by_file.items():
             try:
                 if self._is_other(packed, base):
-                    raise damaged(
-                        packed.path,
-                        f"{packed_path(self.archive, base)}, which it builds on, is missing or "
-                        "another one",
+                    raise ArchiveDamaged(
+                        f"{packed_path(self.archive, base)} is missing or another one, and "
+                        f"{packed.path} builds on it: restore it from a backup, or move "
+                        f"{packed.path.name} away to go on without the lists in that"
                     )
                 numbers = [lists[at].base_list or 0 for at in ats]
                 for at, rows in zip(ats, self.rows(base, numbers), strict=True):

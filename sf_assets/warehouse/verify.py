@@ -151,7 +151,8 @@ class _Look:
                 except SfAssetsError as error:
                     if not path.exists() and reader.has(name_of(path)):
                         continue  # packed meanwhile
-                    found.problems.append(str(error))
+                    if str(error) not in found.problems:  # of files that build on one another
+                        found.problems.append(str(error))
                     self.unreadable.add(name_of(path))
                     continue
                 if rows:

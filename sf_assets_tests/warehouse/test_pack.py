@@ -34,7 +34,9 @@ from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.packing import COLUMNS, with_macros
 from sf_assets.warehouse.rebuild import newest_rows
 from sf_assets.warehouse.statements import Rows, quoted
+from sf_assets.warehouse.verify import verify
 
+from ..homes import fill
 from ..lists import Lists, Told, on, who
 from ..truth.invent import invent
 from ..truth.player import Warehouse
@@ -205,6 +207,17 @@ def test_a_file_that_is_lost_costs_the_lists_up_to_the_next_copy(
             one[at("sec_uid")] for one in before[row.archive_file]
         ]
         assert same is not (on(4) <= day < on(10))
+
+
+def test_a_file_that_is_lost_is_named_once_as_the_one_to_restore(tmp_path: Path) -> None:
+    home = fill(tmp_path / "home", days=4)
+    pack(home.archive)
+    lost, next_one, *_ = sorted(path for path in all_files(home.archive) if is_packed(path))
+    lost.unlink()
+    assert [one.problems for one in verify(home) if one.check == "archive"] == [[
+        f"{lost} is missing or another one, and {next_one} builds on it: restore it from a backup, "
+        f"or move {next_one.name} away to go on without the lists in that"
+    ]]  # fmt: skip
 
 
 def land_as_read(
