@@ -95,8 +95,9 @@ def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **sa
         click.echo(
             f"{counted(new, 'snapshot')} imported" if new else "nothing new: it is all there"
         )
-    # What was imported before is shown too where it is only now that the grid begins earlier.
-    rows = work.landed + (work.known if said["extend_grid"] else [])
+    # What was imported before is shown too where it is only now that the grid begins earlier, or
+    # where that was killed before it was derived.
+    rows = work.landed + (work.known if said["extend_grid"] or work.waits else [])
     if rows:
         _show_in_grid(settings, home, rows, said["extend_grid"], quiet=said["quiet"])
     work.end()
@@ -158,6 +159,7 @@ class _Import:
     landed: list[SnapshotRow] = field(default_factory=list)
     known: list[SnapshotRow] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    waits: bool = False
 
     def look(self) -> int:
         """Show what each file is; returns how many can be imported."""
@@ -186,6 +188,7 @@ class _Import:
                     landed = people.land(self.home, found, self.wanted)
                     self.landed += landed.new
                     self.known += landed.known
+                    self.waits = landed.waits
                 else:
                     landed = people.look(self.home, found, self.wanted)
                 if landed.kept and not self.quiet:

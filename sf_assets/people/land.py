@@ -85,12 +85,13 @@ class Found:
 
 @dataclass
 class Landed:
-    """What came of a file: snapshots that are new, those that it gave before, and how many of its
-    totals are of days that have a list."""
+    """What came of a file: snapshots that are new, those that it gave before, how many of its
+    totals are of days that have a list, and whether anything waits to be derived."""
 
     new: list[SnapshotRow] = field(default_factory=list)
     known: list[SnapshotRow] = field(default_factory=list)
     kept: int = 0
+    waits: bool = False
 
 
 def understand(
@@ -422,6 +423,7 @@ def land(home: Home, found: Found, wanted: Wanted) -> Landed:
             accounts = sql("import_list").replace("{profile_digest}", sql("profile_digest"))
             landed.new = write_import(con, home.archive, landed.new, accounts)
             committed(warehouse, "load", lambda: record(warehouse, landed.new))
+        landed.waits = bool(warehouse.execute("FROM internal.waiting LIMIT 1").fetchall())
     return landed
 
 

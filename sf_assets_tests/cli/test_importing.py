@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner
 
-from sf_assets.cli import main
+from sf_assets.cli import importing, main
 from sf_assets.cli.runner import dagster_instance
 from sf_assets.settings import load_settings
 from sf_assets.storage.home import Home
@@ -50,6 +50,22 @@ def test_the_session_of_a_page_prints_what_it_shows(page: str, home: Home) -> No
         else:
             assert line in said.splitlines(), said
     assert [one.problems for one in verify(home, full=True) if one.problems] == []
+
+
+def test_an_import_that_was_killed_before_it_was_derived_is_finished_by_the_same_line(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("track", "nova")
+    fans = ("import", "fans_{date}.csv", "--handle", "nova", "--relation", "followers", "--yes")
+    with monkeypatch.context() as killed:
+        killed.setattr(importing, "_show_in_grid", lambda *_, **__: None)
+        run(*fans)
+    assert "nothing new" in run(*fans).out
+    with reading(home.readable) as con:
+        assert con.execute("SELECT count(*) FROM comparisons").fetchall() == [(2,)]
+    found = verify(home, full=True)
+    assert [one.problems for one in found if one.problems] == []
+    assert not [one.says for one in found if "wait to be derived" in one.says]
 
 
 def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:

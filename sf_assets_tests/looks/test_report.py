@@ -336,6 +336,17 @@ def test_a_group_has_its_sums_its_reach_and_a_matrix(at_home: Pipeline) -> None:
         con.execute("UPDATE handles SET tags = ['a']")
         report = gather(con)
         page = render(report)
+        # Where nobody has a figure on the newest day, total and count are of the same day before.
+        newest = "snapshot_date = (SELECT max(snapshot_date) FROM snapshots)"
+        con.execute(f"UPDATE follower_growth SET followers_total = NULL WHERE {newest}")
+        before = con.execute(
+            "SELECT followers_total, handles_with_total FROM group_growth "
+            "WHERE followers_total IS NOT NULL ORDER BY snapshot_date DESC LIMIT 1"
+        ).fetchall()
+        (dark,) = gather(con).groups
+        assert [(dark["total"], dark["handles_with_total"])] == before
+        con.execute("UPDATE follower_growth SET followers_total = NULL")
+        assert '- <span class="pill">0 of 3</span>' in render(gather(con))
     ((group,), overlap) = report.groups, report.shared[("twin", "open")]
     assert (group["handles"], group["handles_listed"], group["handles_with_total"]) == (3, 3, 2)
     assert overlap["share"] == 0.9  # ten, and open has lost one of them

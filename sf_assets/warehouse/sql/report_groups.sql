@@ -2,7 +2,8 @@
 WITH days AS (
     SELECT tag, CAST(sum(followers_gained) AS BIGINT) AS gained,
         CAST(sum(followers_lost) AS BIGINT) AS lost, arg_max(followers_total, snapshot_date) AS total,
-        arg_max(handles_with_total, snapshot_date) AS handles_with_total
+        coalesce(arg_max(handles_with_total, snapshot_date) FILTER (followers_total IS NOT NULL), 0)
+            AS handles_with_total
     FROM main.group_growth WHERE snapshot_date >= $first GROUP BY tag
 )
 SELECT r.tag, r.handles, r.handles_listed, d.total, d.handles_with_total, d.gained, d.lost,
