@@ -13,9 +13,16 @@ from ..components import Cluster
 from ..lists import Lists
 
 
-@pytest.fixture(autouse=True, params=["duckdb", pytest.param("lake", marks=pytest.mark.scale)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Both for tests of a file that uses Lists; what uses none would be the same twice."""
+    if getattr(metafunc.module, "Lists", None) is Lists:
+        kinds = ["duckdb", pytest.param("lake", marks=pytest.mark.scale)]
+        metafunc.parametrize("_warehouse", kinds, indirect=True)
+
+
+@pytest.fixture(autouse=True)
 def _warehouse(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "lake":
+    if getattr(request, "param", "duckdb") == "lake":
         cluster: Cluster = request.getfixturevalue("cluster")
 
         def lake(root: Path) -> Lake:
