@@ -109,6 +109,7 @@ def _delete(
         shard = events.path_for_shard(run_id)
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{shard}{suffix}").unlink(missing_ok=True)
+    # A project's own log manager may not delete.
     with suppress(NotImplementedError):
         instance.compute_log_manager.delete_logs(prefix=[run_id])
     shutil.rmtree(Path(instance.storage_directory()) / run_id, ignore_errors=True)

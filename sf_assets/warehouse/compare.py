@@ -335,23 +335,31 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         _start(today, entries[unclear], Start.revealed)
         _start(today, entries[away & ~moved & ~lost], Start.revealed)
     else:
-        sure = away & _surely_left(rows, accounts) & np.isnan(rows["place"][accounts])
-        _start(today, entries[sure], Start.returned)
-        away &= ~sure
-        lost = away & (rows["loss_state"][accounts] != State.none)
-        _start(today, entries[away], Start.revealed)
-        rows["undecided"][accounts[lost]] = 1
-        patient = accounts[waiting]
-        rows["undecided"][patient] += 1
-        rows["changed"][patient] = True
-        patient = patient[rows["undecided"][patient] >= PATIENCE]
-        # Lists without order for days.
-        sure = _surely_left(rows, patient)
-        _decide_waiting(today, patient[~sure], patient[sure])
+        _leave_undecided(today, entries, away, waiting)
     stay_entries = entries[before_today]
     stays = accounts[before_today]
     _unseen_leave_and_return(today, stay_entries, stays)
     _keep_places(today)
+
+
+def _leave_undecided(today: _Today, entries: Ints, away: Bools, waiting: Bools) -> None:
+    """Nothing tells whether those who are listed again ever left: a later list decides, or that
+    lists that show everyone lacked them."""
+    rows = today.rows
+    accounts = today.found.account[entries]
+    sure = away & _surely_left(rows, accounts) & np.isnan(rows["place"][accounts])
+    _start(today, entries[sure], Start.returned)
+    away = away & ~sure
+    lost = away & (rows["loss_state"][accounts] != State.none)
+    _start(today, entries[away], Start.revealed)
+    rows["undecided"][accounts[lost]] = 1
+    patient = accounts[waiting]
+    rows["undecided"][patient] += 1
+    rows["changed"][patient] = True
+    patient = patient[rows["undecided"][patient] >= PATIENCE]
+    # Lists without order for days.
+    sure = _surely_left(rows, patient)
+    _decide_waiting(today, patient[~sure], patient[sure])
 
 
 def _surely_left(rows: Accounts, accounts: Ints) -> Bools:
