@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 
 import dagster as dg
 import pytest
@@ -31,22 +31,28 @@ from sf_assets_tests.defs.conftest import DAY, Location
 
 
 class Clock:
-    """What the sensor takes for now: this moment and some minutes, or a moment of its own."""
+    """What the sensor takes for now: noon when the test begins, or a moment of its own.
+
+    Dagster writes the real time of its runs; `seen` tells where that is on this clock. So no test
+    depends on the hour at which it is run.
+    """
 
     def __init__(self) -> None:
+        noon = datetime.combine(DAY, time(12), timezone.utc)
+        self.ahead = noon - datetime.now(timezone.utc)
         self.minutes_later = 0.0
         self.at: datetime | None = None
 
-    def now(self, tz: object = None) -> datetime:
+    def now(self) -> datetime:
         if self.at is not None:
             return self.at
-        moment = datetime.now(timezone.utc) + timedelta(minutes=self.minutes_later)
-        # Nothing is asked again in the first five minutes of a day.
-        early = moment.hour == 0 and moment.minute < 6
-        return moment + timedelta(minutes=6) if early and self.minutes_later else moment
+        return datetime.now(timezone.utc) + self.ahead + timedelta(minutes=self.minutes_later)
+
+    def seen(self, moment: datetime) -> datetime:
+        return runs.aware(moment) + self.ahead
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
 
@@ -57,6 +63,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
     for module in (tries, settings_module):
         monkeypatch.setattr(module, "datetime", Pretended)
+    monkeypatch.setattr(tries, "aware", clock.seen)
     return clock
 
 
