@@ -116,6 +116,12 @@ class _Today:
         gaps = self.gap_of_accounts(accounts)
         return np.where(self.seen_shuffled(accounts), ANYWHERE, gaps)
 
+    @property
+    def nameless_chain(self) -> Bools:
+        """Which accounts of the chain, from the top, have no ids."""
+        rows = self.rows[self.found.account[self.over.in_chain]]
+        return ~(rows["number"] | rows["sec"])
+
     def seen_shuffled(self, accounts: Ints) -> Bools:
         """Which of these accounts, not listed, were last seen in a list without order that gave
         nobody a place."""
@@ -577,6 +583,7 @@ def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
         same_kind(rows["number"][gone], rows["sec"][gone]),
         today.gap_of_entries(entries),
         same_kind(listing.has_number[entries], listing.has_sec[entries]),
+        today.nameless_chain,
     )
     return unclear | (today.before is not None and today.before.unnamed > 0)
 
@@ -693,7 +700,10 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
         place > today.over.horizon if today.order else np.zeros(len(gone), dtype=bool)
     )  # fmt: skip
     renamed, _ = possible_renames(
-        today.last_gap_of(gone), same_kind(rows["number"][gone], rows["sec"][gone]), *came
+        today.last_gap_of(gone),
+        same_kind(rows["number"][gone], rows["sec"][gone]),
+        *came,
+        today.nameless_chain,
     )
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
     blocked |= today.unnamed_beside(gone)
@@ -916,10 +926,14 @@ def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
             gaps = np.searchsorted(stood, entries[since], side="right")
             own_gaps = _gaps_of(rows["place"][accounts[own]], rows["place"][listed[stood]])
             own_gaps[today.seen_shuffled(accounts[own])] = ANYWHERE
+            nameless = listed_kinds[stood] == 0
         else:
+            nameless = np.zeros(0, dtype=bool)
             gaps = np.zeros(len(since), dtype=np.int64)
             own_gaps = np.zeros(len(own), dtype=np.int64)
-        result[own], _ = possible_renames(own_gaps, kinds[own], gaps, listed_kinds[since])
+        result[own], _ = possible_renames(
+            own_gaps, kinds[own], gaps, listed_kinds[since], nameless
+        )
     return result
 
 

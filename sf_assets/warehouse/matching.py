@@ -66,7 +66,8 @@ def match(series: Series, listing: Listing) -> Match:
 def namesakes(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> Ints:
     """For each of `entries` the likeliest free account of that handle, each account once.
 
-    Who is in the list already goes before who was, and of those who was seen last.
+    Who is in the list already goes before who was; of those who shows no ids, and who was seen
+    last.
     """
     wanted = np.isin(rows["handle"], listing.handle[entries])
     candidates = np.flatnonzero(free & wanted)
@@ -77,6 +78,7 @@ def namesakes(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> I
         (
             rows["key"][candidates],
             -rows["last"][candidates],
+            (rows["number"] | rows["sec"])[candidates],
             ~rows["present"][candidates],
             rows["handle"][candidates],
         )
@@ -141,7 +143,7 @@ def merge_nameless(series: Series, listing: Listing, found: Match) -> None:
             continue
         spell, account = int(nameless[where]), int(matched[entry])
         if (
-            rows["first"][spell] > rows["last"][account]
+            rows["first"][spell] > rows["looked"][account]
             and rows["present"][spell]
             and rows["loss_state"][spell] == State.none
         ):
@@ -153,6 +155,8 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
     one = np.array([account])
     came = Start(int(rows["start"][spell]))
     first = int(rows["first"][spell])
+    # Readings of the top alone took it for listed until a whole one looked.
+    rows["last"][account] = min(int(rows["last"][account]), first - 1)
     if came in (Start.gained, Start.returned):
         series.confirm_losses(one, Proof.order, day)
         series.close_losses(one)
@@ -224,25 +228,34 @@ TOLD_APART = np.array(
 
 
 def possible_renames(
-    gaps: Ints, kinds: Ints, new_gaps: Ints, new_kinds: Ints
+    gaps: Ints, kinds: Ints, new_gaps: Ints, new_kinds: Ints, nameless: Bools
 ) -> tuple[Bools, Bools]:
     """Who of those gone may be one of the newcomers under another name, and the other way round.
 
     `gaps` say between which accounts that kept their order somebody stood or stands, ANYWHERE where
-    nobody knows. Without ids a new name in the place of one that is gone may be a rename.
+    nobody knows; `nameless` which of those, from the top, have no ids. Without ids a new name in
+    the place of one that is gone may be a rename. Beside an account without ids too: it may have
+    taken the new name, and its neighbour, who seems gone, its own.
     """
     # The last row is for ANYWHERE, which is -1.
     size = int(max(gaps.max(initial=-1), new_gaps.max(initial=-1))) + 2
     new_there = np.zeros((size, 4), dtype=bool)
     new_there[new_gaps, new_kinds] = True
-    new_there[ANYWHERE] = new_there.any(axis=0)
     gone_there = np.zeros((size, 4), dtype=bool)
     gone_there[gaps, kinds] = True
+    # A nameless newcomer further down, where nobody is gone, stands in no order: any of them.
+    stray = (new_gaps > 0) & (new_kinds == 0)
+    stray &= ~(gone_there | gone_there[ANYWHERE])[new_gaps].any(axis=1)
+    above = np.flatnonzero(nameless[: max(size - 2, 0)])
+    for there in (new_there, gone_there):
+        own = there[:, 0].copy()
+        there[above + 1, 0] |= own[above]
+        there[above, 0] |= own[above + 1]
+    new_there[ANYWHERE] = new_there.any(axis=0)
     gone_there |= gone_there[ANYWHERE]
     gone = (new_there[gaps] & ~TOLD_APART[kinds]).any(axis=1)
     new = (gone_there[new_gaps] & ~TOLD_APART[new_kinds]).any(axis=1)
-    # A newcomer further down, where nobody is gone, stands in no order: it may be any of them.
-    if np.any((new_gaps > 0) & (new_kinds == 0) & ~new):
+    if stray.any():
         gone |= kinds == 0
     return gone, new
 

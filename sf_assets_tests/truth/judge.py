@@ -198,7 +198,11 @@ class _Judge:
                 claim = ("lost", previous.day, current.day, person)
                 if (whole or ordered) and claim not in told:
                     yield f"kept back: {claim}, and its day {self.day} has three later lists"
-            if not self._in_order(previous, current):
+            # After a list in another order, who is back then has no place yet.
+            if not all(
+                self._in_order(self.usable[n - 1], self.usable[n])
+                for n in range(max(1, at - 2), at + 1)
+            ):
                 continue
             earlier = {p for each in self.usable[:at] for p in each.people}
             for person in current.people:

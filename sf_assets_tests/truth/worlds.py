@@ -187,10 +187,11 @@ class World:
     def fair(self) -> bool:
         """Whether somebody could tell all of this from its opposite, as far as anybody knows.
 
-        Who follows is missing from two lists in a row at most and then shown in two; a false total
-        is far from what is listed; where totals are late, no day is left out.
+        Who follows is missing from two lists in a row at most and then shown in two that are read
+        whole, and does not leave and come again before a list in order shows it; a false total is
+        far from what is listed; where totals are late, no day is left out.
         """
-        return all(_fair(days) for days in self.lists.values())
+        return all(_fair(days, self.stints[key]) for key, days in self.lists.items())
 
     def people(self) -> list[str]:
         """Everybody who is shown, or stood in a list unseen."""
@@ -229,9 +230,10 @@ class World:
         return "\n".join(lines)
 
 
-def _fair(days: tuple[ListDay, ...]) -> bool:
+def _fair(days: tuple[ListDay, ...], stints: Mapping[str, tuple[Stint, ...]]) -> bool:
     absent: dict[str, int] = {}
     rested: dict[str, int] = {}
+    unsure: dict[str, int] = {}
     for day in days:
         listed = len(day.people)
         if "wrong total" in day.quirks and day.total is not None:
@@ -243,10 +245,14 @@ def _fair(days: tuple[ListDay, ...]) -> bool:
         for person in day.missing:
             absent[person] = absent.get(person, 0) + 1
             rested[person] = 0
+            unsure[person] = day.day
             if absent[person] > 2:
                 return False
         for person in day.people if "shuffled" not in day.quirks else ():
-            rested[person] = rested.get(person, 0) + 1
+            since = unsure.pop(person, day.day)
+            if any(since < start <= day.day for start, _ in stints.get(person, ())):
+                return False
+            rested[person] = rested.get(person, 0) + (day.depth == "full")
             if rested[person] >= 2:
                 absent.pop(person, None)
     late = any("late total" in day.quirks for day in days)

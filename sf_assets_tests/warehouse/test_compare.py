@@ -288,8 +288,8 @@ def test_a_nameless_newcomer_in_the_place_of_one_that_is_gone_may_be_the_same() 
 
 def test_who_can_be_told_apart_by_ids_is_no_rename() -> None:
     def made(gone: int, new: int) -> bool:
-        gap = np.zeros(1, dtype=np.int64)
-        unclear, _ = possible_renames(gap, np.array([gone]), gap, np.array([new]))
+        gap, nobody = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=bool)
+        unclear, _ = possible_renames(gap, np.array([gone]), gap, np.array([new]), nobody)
         return bool(unclear[0])
 
     neither, sec, number, both = range(4)
@@ -297,6 +297,29 @@ def test_who_can_be_told_apart_by_ids_is_no_rename() -> None:
     assert not any(made(kind, both) for kind in (sec, number, both))
     assert made(sec, number)
     assert made(number, sec)
+
+
+@pytest.mark.parametrize("also_gone", [(), (17,), (12,)], ids=str)
+@pytest.mark.parametrize("beside", [16, 14])
+@pytest.mark.parametrize("at", [30, 29, 15, 2])
+def test_without_ids_a_name_may_pass_to_the_neighbour(
+    at: int, beside: int, also_gone: tuple[int, ...]
+) -> None:
+    """Somebody takes a new name, and the neighbour the old one: the neighbour seems gone."""
+    neighbour = at + (beside - 15)
+    if neighbour > 30 or at in also_gone or neighbour in also_gone:
+        return
+    names = {at: 50, neighbour: at}
+    shown = tuple(names.get(n, n) for n in BASE if n not in also_gone)
+    everybody = (*BASE, 50)
+    lists = Lists().tell(BASE, nameless=everybody)
+    for _ in range(3):
+        lists.tell(shown, nameless=everybody)
+    assert lists.loss(10_000 + neighbour)[0] == "none"
+    assert lists.of(10_050)["start"] == Start.revealed
+    # Ids tell them apart.
+    lists = Lists().tell(BASE).tell(tuple(n for n in BASE if n not in (neighbour, *also_gone)))
+    assert lists.loss(neighbour)[0] == "provisional"
 
 
 def test_names_without_ids_may_have_passed_on_where_one_stands_elsewhere() -> None:

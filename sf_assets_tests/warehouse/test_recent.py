@@ -20,7 +20,7 @@ from sf_assets.ingest.overlap import KnownList, KnownRun, known_lists
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk, parse_page
 
-from ..lists import Listed, Lists, Told, number_of, number_of_day, on
+from ..lists import Listed, Lists, Told, nameless, number_of, number_of_day, on
 from ..model import QUIRKS, Story, invent
 from .test_model import churn_of, no_false_gain, no_false_loss, number, warehouse
 
@@ -105,6 +105,20 @@ def test_who_stands_below_stays_and_who_left_above_is_lost(lists: Lists) -> None
     assert lists.one("SELECT completeness FROM follower_growth WHERE snapshot_date = ?", on(3)) == (
         "window"
     )
+
+
+def test_who_returns_without_ids_before_a_whole_reading_looks_is_the_same_account(
+    lists: Lists,
+) -> None:
+    see(lists, 1, list(BASE), whole=True)
+    see(lists, 2, list(BASE))
+    again: list[Listed] = [nameless(10, "fan10"), *without(BASE, 10)]
+    see(lists, 3, again)
+    see(lists, 4, again, whole=True)
+    see(lists, 5, [10, *without(BASE, 10)], whole=True)
+    assert (3, 10, "returned", "confirmed") in lists.churn("nova")
+    assert {day for day, *_, change, _ in lists.churn("nova") if change == "returned"} == {3}
+    assert lists.memberships("nova", "@fan10") == []
 
 
 def test_a_loss_below_is_found_by_a_whole_reading_and_dated_by_the_last_look(lists: Lists) -> None:
