@@ -166,13 +166,14 @@ def advance(series: Series, listing: Listing) -> None:
     rows = series.accounts
     shown = np.zeros(len(rows), dtype=bool)
     shown[today.found.account[today.found.account >= 0]] = True
-    gone = np.flatnonzero(rows["present"] & ~shown)
+    gone = unseen = np.flatnonzero(rows["present"] & ~shown)
     if listing.until_known and before is not None:
         # A reading that stopped at what is known says nothing of who stands below.
         gone = gone[rows["place"][gone] > today.over.horizon] if today.order else gone[:0]
+        unseen = gone if today.order else unseen
     absent = np.flatnonzero(~rows["present"] & ~shown & (rows["end"] != End.none))
-    _decide_who_is_back(today, gone)
-    came = _newcomers(today, gone)
+    _decide_who_is_back(today, unseen)
+    came = _newcomers(today, unseen)
     if before is not None:
         rows = series.accounts
         absent = absent[~rows["present"][absent]]
@@ -646,7 +647,9 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
     rows["first"][accounts] = listing.day
     rows["start"][accounts] = start
     rows["end"][accounts] = End.none
-    rows["place"][accounts] = today.over.places[entries]
+    # Not the place that its namesake had.
+    same = namesake & (today.over.places[entries] == rows["place"][accounts])
+    rows["place"][accounts] = np.where(same, np.nan, today.over.places[entries])
     rows["changed"][accounts] = True
     after, until = _follow_bounds(today)
     came = start == Start.gained
@@ -708,6 +711,8 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
     blocked |= today.unnamed_beside(gone)
     blocked |= ~(rows["number"][gone] | rows["sec"][gone]) & today.swapped
+    rows["looked"][gone] = series.last_looked(rows[gone])
+    blocked |= _may_be_renamed(today, gone, np.full(len(gone), today.listing.day))
     proof = (
         np.where(today.shows_all, Proof.exhaustive, 0)
         + np.where(by_order, Proof.order, 0)
@@ -716,7 +721,6 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     if not today.shows_all:
         in_hole = _holes(today, gone, by_order & ~does_not, before)
         proof = np.where(in_hole, proof & ~int(Proof.order), proof)
-    rows["looked"][gone] = series.last_looked(rows[gone])
     rows["last"][gone] = before.day
     rows["present"][gone] = False
     rows["changed"][gone] = True
@@ -906,7 +910,7 @@ def _settle(today: _Today, accounts: Ints) -> None:
 def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
     """Which of these absent accounts may be somebody in the list under another name.
 
-    Somebody without ids who came since it was last seen, before a day `until`, and stands between
+    Somebody without ids who came since it was last read, before a day `until`, and stands between
     the same accounts that were in the list already then.
     """
     rows, listing = today.rows, today.listing
@@ -915,7 +919,7 @@ def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
     kinds = same_kind(rows["number"][accounts], rows["sec"][accounts])
     listed_kinds = same_kind(rows["number"][listed], rows["sec"][listed])
     entries = np.arange(len(listing))
-    spans = np.stack([rows["last"][accounts], until], axis=1)
+    spans = np.stack([rows["looked"][accounts], until], axis=1)
     for day, end in np.unique(spans, axis=0).tolist():
         own = np.flatnonzero((spans == (day, end)).all(axis=1))
         since = np.flatnonzero((rows["first"][listed] > day) & (rows["first"][listed] < end))
@@ -931,9 +935,7 @@ def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
             nameless = np.zeros(0, dtype=bool)
             gaps = np.zeros(len(since), dtype=np.int64)
             own_gaps = np.zeros(len(own), dtype=np.int64)
-        result[own], _ = possible_renames(
-            own_gaps, kinds[own], gaps, listed_kinds[since], nameless
-        )
+        result[own], _ = possible_renames(own_gaps, kinds[own], gaps, listed_kinds[since], nameless)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from .worlds import ListKey, World
+from .worlds import ListDay, ListKey, World
 
 
 class People:
@@ -21,20 +21,25 @@ class People:
         self._linked: dict[str, dict[str, int]] = defaultdict(dict)
         for key, days in world.lists.items():
             for day in days:
-                numbers = [e.number for e in day.entries]
-                secs = [e.sec for e in day.entries]
-                for e in day.entries:
-                    own = {
-                        e.number if numbers.count(e.number) == 1 else None,
-                        f"sec:{e.sec}" if e.sec and secs.count(e.sec) == 1 else None,
-                    } - {None}
-                    for each in own:
-                        self._by_id[str(each)].add(e.person)
-                        # A reading that stops at what is known may not have reached it.
-                        for other in map(str, own if day.depth == "full" else {each}):
-                            known = self._linked[str(each)].get(other, day.day)
-                            self._linked[str(each)][other] = min(known, day.day)
-                    self._by_handle[key, e.handle.lower()].add(e.person)
+                if day.first:
+                    self._see(key, day.first)
+                self._see(key, day)
+
+    def _see(self, key: ListKey, day: ListDay) -> None:
+        numbers = [e.number for e in day.entries]
+        secs = [e.sec for e in day.entries]
+        for e in day.entries:
+            own = {
+                e.number if numbers.count(e.number) == 1 else None,
+                f"sec:{e.sec}" if e.sec and secs.count(e.sec) == 1 else None,
+            } - {None}
+            for each in own:
+                self._by_id[str(each)].add(e.person)
+                # A reading that stops at what is known may not have reached it.
+                for other in map(str, own if day.depth == "full" else {each}):
+                    known = self._linked[str(each)].get(other, day.day)
+                    self._linked[str(each)][other] = min(known, day.day)
+            self._by_handle[key, e.handle.lower()].add(e.person)
 
     def of(self, key: ListKey, account_id: str) -> set[str]:
         """Those whom the id may mean; nobody where it is no id of this world."""

@@ -322,6 +322,30 @@ def test_without_ids_a_name_may_pass_to_the_neighbour(
     assert lists.loss(neighbour)[0] == "provisional"
 
 
+MOVED = (20, 5, 12, 9, 7, 3)
+
+
+def test_a_rename_that_a_reading_without_order_showed_is_no_loss_later() -> None:
+    everybody = (*BASE, 50)
+    shown = (*MOVED, 50, *(n for n in BASE[1:] if n not in MOVED))
+    lists = (
+        Lists().tell(BASE, nameless=everybody).tell(shown[:20], 30, nameless=everybody, recent=True)
+    )
+    for _ in range(3):
+        lists.tell(shown, nameless=everybody)
+    assert lists.loss(10_030)[0] == "none"
+    assert lists.of(10_050)["start"] == Start.revealed
+
+
+def test_who_is_back_without_ids_has_not_the_place_that_its_namesake_had() -> None:
+    lists = Lists().tell(BASE, nameless=[28])
+    for _ in range(2):
+        lists.tell(without(28), 90)
+    shown = (*MOVED, 50, 28, *(n for n in BASE if n not in (28, *MOVED)))
+    lists.tell(shown[:20], 90, nameless=[28], recent=True).tell(shown, 90, nameless=[28])
+    assert [gain for gain in lists.series.changes.gains if gain[2] == 5] == []
+
+
 def test_names_without_ids_may_have_passed_on_where_one_stands_elsewhere() -> None:
     lists = Lists().tell((2, 1), nameless=(1, 2)).tell((1, 2, 14), nameless=(1, 2, 14))
     assert lists.series.changes.gains == []
