@@ -3,6 +3,7 @@
     python benchmarks/truth.py              the full month: 20 handles x 5,000, and the giant
     python benchmarks/truth.py --quick      a small one, in about a minute
     python benchmarks/truth.py --only late  one of the months below
+    python benchmarks/truth.py --handles 5 --accounts 1000   30 days of fewer accounts
 
 The month is run again for each of what an API may do besides: 0.5 % of the accounts missing for a
 day; lists that cross their cap; no totals; totals a day late; 0.5 % missing for two days, with and
@@ -565,11 +566,15 @@ def table(results: list[tuple[str, dict[str, Score]]]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 handles of 300, 14 days, no giant")
+    parser.add_argument("--handles", type=int, help="default: 20")
+    parser.add_argument("--accounts", type=int, help="of each; default: 5,000 and the giant")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=MONTHS, action="append", help="default: all of them")
     parser.add_argument("--home", type=Path, help="keep archives here, and go on from them")
     parser.add_argument("--cases", type=int, default=0, help="print so many single cases of each")
     wanted = parser.parse_args()
+    handles = wanted.handles or (3 if wanted.quick else 20)
+    accounts = wanted.accounts or (300 if wanted.quick else 5_000)
     results = []
     days = [
         TODAY - timedelta(days=back) for back in range((14 if wanted.quick else DAYS) - 1, -1, -1)
@@ -580,11 +585,11 @@ def main() -> None:
             "worst",
             today=TODAY,
             seed=wanted.seed,
-            handles=3 if wanted.quick else 20,
-            accounts=300 if wanted.quick else 5_000,
+            handles=handles,
+            accounts=accounts,
             flicker=flicker,
         )
-        if wanted.quick:
+        if wanted.quick or wanted.accounts:
             for giant in [name for name in world.handles if name.endswith("giant")]:
                 world = _without(world, giant)
         world = odd(world, days)
