@@ -120,7 +120,8 @@ class _Today:
     def nameless_chain(self) -> Bools:
         """Which accounts of the chain, from the top, have no ids."""
         rows = self.rows[self.found.account[self.over.in_chain]]
-        return ~(rows["number"] | rows["sec"])
+        nameless: Bools = ~(rows["number"] | rows["sec"])
+        return nameless
 
     def seen_shuffled(self, accounts: Ints) -> Bools:
         """Which of these accounts, not listed, were last seen in a list without order that gave
