@@ -20,8 +20,8 @@ What the figures mean, for a usable list P and the next one, C:
   at P; or not at one of the two before P, because P missed it: that row is a day or two late.
 - A *loss* (`lost`, confirmed) is right where, by the record, the account left between the row's
   `previous_date`, which is P or an earlier list that showed the account, and C; or between C and
-  the list that confirmed it: that row is early, as C had missed the account; or between the list
-  before P and P, which showed a page of the day before: that row is a day late.
+  the list that confirmed it: that row is early, as C had missed the account; or on the day before
+  `previous_date`, a page of which that list showed: that row is a day late.
 - A gain *could be seen* where, by the record, the account came between P and C, C lists it above
   the newest account that it shares with P in order, and the two can be compared: nine in ten of the
   accounts in both keep their order, or both are complete.
@@ -484,12 +484,14 @@ def score(world: World, con: duckdb.DuckDBPyConnection, doubted: Provisional) ->
 def _left_by(
     world: World, pair: Pair, losses: dict[int, tuple[date, date]], found: frozenset[int]
 ) -> set[int]:
-    """Of losses that are not found right yet those that left between their own two days: where the
-    account was seen last, and the list that decided."""
+    """Of losses that are not found right yet those that left between their own two days: the day
+    before the list that showed the account last, a page of which it may show; and the list that
+    decided."""
     right = set()
     for number in losses.keys() - found:
         before, until = losses[number]
-        of_row = world.changes(pair.series[1], pair.series[0], before, pair.after)
+        shown = before - timedelta(days=1)
+        of_row = world.changes(pair.series[1], pair.series[0], shown, pair.after)
         later = world.changes(pair.series[1], pair.series[0], pair.before, until)
         if number in of_row.lost | later.lost | later.moved:
             right.add(number)
