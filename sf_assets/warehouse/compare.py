@@ -703,12 +703,12 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     by_order = (
         place > today.over.horizon if today.order else np.zeros(len(gone), dtype=bool)
     )  # fmt: skip
-    renamed, _ = possible_renames(
-        today.last_gap_of(gone),
-        same_kind(rows["number"][gone], rows["sec"][gone]),
-        *came,
-        today.nameless_chain,
-    )
+    gaps, kinds = today.last_gap_of(gone), same_kind(rows["number"][gone], rows["sec"][gone])
+    nameless = today.nameless_chain
+    renamed, _ = possible_renames(gaps, kinds, *came, nameless)
+    if today.tells_places and (today.listing.until_known or not today.listing.exhaustive):
+        # Below the last account that is shown may stand a new name, and its old one be that.
+        renamed |= (kinds == 0) & (gaps == len(nameless) - 1) & nameless[-1]
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
     blocked |= today.unnamed_beside(gone)
     blocked |= ~(rows["number"][gone] | rows["sec"][gone]) & today.swapped

@@ -322,6 +322,18 @@ def test_without_ids_a_name_may_pass_to_the_neighbour(
     assert lists.loss(neighbour)[0] == "provisional"
 
 
+def test_without_ids_the_name_may_have_passed_on_at_the_end_of_what_is_read() -> None:
+    """20 takes the name of 19, which the reading shows last, and 19 one that it does not reach."""
+    everybody = (*BASE, 50)
+    shown = (*range(30, 20, -1), 19, 50, *range(18, 0, -1))
+    lists = (
+        Lists().tell(BASE, nameless=everybody).tell(shown[:11], 30, nameless=everybody, recent=True)
+    )
+    for _ in range(3):
+        lists.tell(shown, nameless=everybody)
+    assert lists.loss(10_020)[0] == "none"
+
+
 MOVED = (20, 5, 12, 9, 7, 3)
 
 
