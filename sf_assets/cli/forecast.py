@@ -38,6 +38,7 @@ from sf_assets.social_fetch import (
     SocialFetchError,
     StopEverything,
 )
+from sf_assets.storage.door import Door
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
@@ -216,6 +217,7 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
                 client,
                 landing,
                 Budget(settings.daily_credits, meter.count, meter=meter),
-                run_id="forecast",
+                "forecast",
+                Door(home.root),
             ),
         )

@@ -40,6 +40,7 @@ from sf_assets.ingest.retention import tend_landing
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
+from sf_assets.storage.door import Door
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed
 from sf_assets.storage.sizes import note_size
@@ -238,6 +239,7 @@ class SnapshotRun:
                 self.landing,
                 budget,
                 self.context.run_id,
+                Door(self.home.root),
                 refresh=self._intent(),
                 progress=report,
                 today=self.settings.day,

@@ -306,7 +306,7 @@ def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
         return rows, np.repeat(np.arange(count), [own.rows for own in about.lists])
     with about.path.open("rb") as file:
         table = pq.read_table(file, use_threads=False)
-    number = {
+    by_label = {
         (raw["relation"], raw["handle"], raw["snapshot_date"]): at
         for at, raw in enumerate(about.snapshots)
     }
@@ -314,7 +314,7 @@ def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
         *(table[name].to_pylist() for name in ("relation", "handle", "snapshot_date")), strict=True
     )
     return table, np.array(
-        [number[relation, handle, day.isoformat()] for relation, handle, day in labels],
+        [by_label[relation, handle, day.isoformat()] for relation, handle, day in labels],
         dtype=np.int64,
     )
 
