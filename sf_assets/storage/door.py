@@ -180,7 +180,7 @@ class Door:
             known = Ids(
                 marks["number"] if marks.get("number") in person.numbers else None,
                 marks["sec_uid"] if marks.get("sec_uid") in person.sec_uids else None,
-                marks["handle"] if span is not None and _within(span, day) else None,
+                marks["handle"] if span is not None and within(span, day) else None,
             )
             same = is_same(shown, known, person.has)
             if same:
@@ -204,7 +204,7 @@ class Door:
             span = person.handles.get(mark)
             if span is None:
                 new["handle"] = [[mark, None, None]]
-            elif not _within(span, day) and any(_strong(shown)):
+            elif not within(span, day) and any(_strong(shown)):
                 new["handle"] = [[mark, day.isoformat(), None]]
         if new:
             self._note(name, new)
@@ -281,12 +281,20 @@ def note_forgotten(
     append(root / FILE_NAME, [line])
 
 
+def note_everybody(root: Path, reason: str) -> None:
+    """Note that no name of anybody is kept from now on. Raises OSError."""
+    pseudonyms_of(root)
+    line = {"everybody": True, "on": date.today().isoformat(), "reason": reason}
+    append(root / FILE_NAME, [line])
+
+
 def _strong(ids: Ids) -> list[tuple[IdKind, str]]:
     kinds: list[tuple[IdKind, str | None]] = [("number", ids.number), ("sec_uid", ids.sec_uid)]
     return [(kind, value) for kind, value in kinds if value is not None]
 
 
-def _within(span: Span, day: date) -> bool:
+def within(span: Span, day: date) -> bool:
+    """Whether a handle is the person's on that day."""
     begin, until = span
     return (begin is None or begin <= day.isoformat()) and (
         until is None or day.isoformat() < until

@@ -104,6 +104,15 @@ def tend(con: duckdb.DuckDBPyConnection) -> None:
         con.execute("CHECKPOINT")
 
 
+def drop_versions(con: duckdb.DuckDBPyConnection) -> None:
+    """Have a lake keep its present version alone, and no file of an older one.
+
+    Raises duckdb.Error.
+    """
+    con.execute(f"CALL ducklake_expire_snapshots('{NAME}', older_than => now())")
+    con.execute(f"CALL ducklake_cleanup_old_files('{NAME}', cleanup_all => true)")
+
+
 def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load an extension: from its Python package where that is installed, else from DuckDB's site.
 

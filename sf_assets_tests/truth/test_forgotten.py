@@ -1,4 +1,4 @@
-"""Random worlds in which the door is closed for somebody, or for all: every figure stays what it is."""
+"""Random worlds in which somebody is forgotten, or everybody: every figure stays what it is."""
 
 from __future__ import annotations
 
@@ -14,34 +14,16 @@ import pytest
 from sf_assets.storage.door import FILE_NAME, Door, note_forgotten
 from sf_assets.storage.tombstone import Pseudonyms, pseudonyms_of
 
-from ..lists import Told
+from ..forgetting import Doors, assert_equal, back_to, doors, named_again
 from .invent import invent
 from .player import Warehouse
 from .test_worlds import SEED
 from .worlds import Entry, World
 
-Tables = dict[str, list[tuple[Any, ...]]]
+__all__ = ["doors"]
 
-WORLDS = int(os.environ.get("SF_ASSETS_WORLDS", "48")) // 4
-DAYS = 10
-
-
-class Doors:
-    """Which door the pages of a `Told` come through just now."""
-
-    door: Door | None = None
-
-
-@pytest.fixture
-def doors(monkeypatch: pytest.MonkeyPatch) -> Doors:
-    made, plain = Doors(), Told.bodies
-
-    def bodies(told: Told) -> Iterator[bytes]:
-        for body in plain(told):
-            yield made.door.page(told.relation, told.key.day, body) if made.door else body
-
-    monkeypatch.setattr(Told, "bodies", bodies)
-    return made
+WORLDS = int(os.environ.get("SF_ASSETS_WORLDS", "48")) // 6
+DAYS = 7
 
 
 def entries_of(world: World) -> Iterator[Entry]:
@@ -51,27 +33,12 @@ def entries_of(world: World) -> Iterator[Entry]:
             yield from day.first.entries if day.first else ()
 
 
-def named_again(tables: Tables, ids: Pseudonyms, worlds: list[World]) -> Tables:
-    """The tables with ids in the place of their pseudonyms, without what profiles say."""
-    back: dict[Any, str] = {}
-    for entry in (entry for world in worlds for entry in entries_of(world)):
-        back[ids.of("handle", entry.handle)] = entry.handle
-        back["@" + ids.of("handle", entry.handle)] = f"@{entry.handle}"
-        if entry.number:
-            back[ids.of("number", entry.number)] = entry.number
-        if entry.sec:
-            back["sec:" + ids.of("sec_uid", entry.sec)] = f"sec:{entry.sec}"
-    made = {
-        name: sorted((tuple(back.get(value, value) for value in row) for row in rows), key=repr)
-        for name, rows in tables.items()
-    }
-    made["internal.ids"] = sorted((row[1],) for row in made["internal.ids"])
-    made["internal.profiles"] = sorted((row[0],) for row in made["internal.profiles"])
-    made["internal.churn_profiles"] = [row[:5] for row in made["internal.churn_profiles"]]
-    counted = {}
-    for *of, _, accounts in made.pop("internal.profile_counts"):
-        counted[tuple(of)] = counted.get(tuple(of), 0) + accounts
-    return made | {"profile_counts": sorted(counted.items(), key=repr)}
+def all_ids(worlds: list[World], ids: Pseudonyms) -> dict[Any, str]:
+    """Pseudonym -> id, of everybody."""
+    entries = [entry for world in worlds for entry in entries_of(world)]
+    numbers, sec_uids = ({getattr(one, name) for one in entries} for name in ("number", "sec"))
+    handles = {one.handle for one in entries}
+    return back_to(ids, numbers - {None}, sec_uids - {None}, handles)
 
 
 @pytest.mark.parametrize("whom", ["everybody", "some"])
@@ -100,12 +67,11 @@ def test_figures_are_those_of_a_home_that_forgot_nobody(
             open_home.play_day(worlds, day)
             doors.door = doors_of_day
             closed_home.play_day(worlds, day)
-        ids = pseudonyms_of(root)
-        expected = named_again(open_home.lists.tables(), ids, worlds)
-        found = named_again(closed_home.lists.tables(), ids, worlds)
-        for name, rows in expected.items():
-            wrong = [row for row in rows if row not in found[name]][:5]
-            assert (wrong, [row for row in found[name] if row not in rows][:5]) == ([], []), name
+        back = all_ids(worlds, pseudonyms_of(root))
+        expected, found = (
+            named_again(home.lists.tables(), back) for home in (open_home, closed_home)
+        )
+        assert_equal(found, expected)
     finally:
         open_home.close()
         closed_home.close()
