@@ -103,9 +103,10 @@ def texts_of(root: Path) -> Iterator[tuple[Path, str]]:
 def places_of(root: Path, terms: Iterable[str]) -> set[tuple[str, str]]:
     """Where a term stands, as a word: the file and the term."""
     words = {term: re.compile(rf"(?<![\w.]){re.escape(term)}(?![\w.])", re.I) for term in terms}
-    return {
-        (str(path.relative_to(root)), term)
-        for path, text in texts_of(root)
-        for term, word in words.items()
-        if word.search(text)
-    }
+    found = set()
+    for path, text in texts_of(root):
+        lower = text.lower()
+        for term, word in words.items():
+            if term.lower() in lower and word.search(text):
+                found.add((str(path.relative_to(root)), term))
+    return found

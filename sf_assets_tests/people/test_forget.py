@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -149,6 +150,21 @@ def litter(home: Home) -> None:
     rebuild(home)  # keeps the old file
 
 
+@pytest.fixture(scope="module")
+def littered(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home of three days with all that a home may have; tests take copies."""
+    home = made_home(tmp_path_factory.mktemp("littered") / "home")
+    add_days(home, range(1, 4))
+    litter(home)
+    return home
+
+
+@pytest.fixture
+def home(littered: Home, tmp_path: Path) -> Home:
+    shutil.copytree(littered.root, tmp_path / "home", symlinks=True)
+    return Home(tmp_path / "home")
+
+
 def test_whoever_is_forgotten_in_the_middle_of_a_month_is_nowhere_and_figures_stay(
     tmp_path: Path, doors: Doors
 ) -> None:
@@ -190,17 +206,18 @@ def test_whoever_is_forgotten_in_the_middle_of_a_month_is_nowhere_and_figures_st
 STEPS = ["staging:2", "staged", "rewritten:2", *(f"forgot:{n}" for n in range(1, 6)), "copied:2"]
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_it_goes_on(step: str, tmp_path: Path) -> None:
-    home = made_home(tmp_path / "home")
-    add_days(home, range(1, 4))
-    figures = tables_of(home)
-    litter(home)
+def killed_at(home: Home, step: str) -> None:
     command = [sys.executable, "-m", "sf_assets", "forget", "yoko.zimt", "xen", "--yes"]
     env = {**os.environ, "SF_ASSETS_HOME": str(home.root), "SF_ASSETS_CRASH_AT": step,
            "SOCIALFETCH_BASE_URL": "http://127.0.0.1:1"}  # fmt: skip
     killed = subprocess.run(command, env=env, check=False, timeout=60, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_it_goes_on(step: str, home: Home) -> None:
+    figures = tables_of(home)
+    killed_at(home, step)
     done = run(home)
     assert done.exit_code == 0, done.output
     assert places_of(home.root, TERMS) == set()
@@ -209,13 +226,8 @@ def test_killed_at_any_step_it_goes_on(step: str, tmp_path: Path) -> None:
     assert run(home).exit_code == 2  # there is nothing to go on with
 
 
-def test_a_derivation_finishes_an_archive_that_was_half_rewritten(tmp_path: Path) -> None:
-    home = made_home(tmp_path / "home")
-    add_days(home, range(1, 4))
-    command = [sys.executable, "-m", "sf_assets", "forget", "yoko.zimt", "--yes"]
-    env = {**os.environ, "SF_ASSETS_HOME": str(home.root), "SF_ASSETS_CRASH_AT": "rewritten:2",
-           "SOCIALFETCH_BASE_URL": "http://127.0.0.1:1"}  # fmt: skip
-    assert subprocess.run(command, env=env, check=False, timeout=60).returncode == -signal.SIGKILL
+def test_a_rebuild_finishes_an_archive_that_was_half_rewritten(home: Home) -> None:
+    killed_at(home, "rewritten:2")
     assert home.rewriting.exists()
     assert rebuild(home).problems == []
     assert not home.rewriting.exists()
@@ -245,17 +257,13 @@ def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(tmp_path
         (("  ",), "name an account"),
     ],
 )
-def test_what_is_refused_changes_nothing(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    home = made_home(tmp_path / "home")
-    add_days(home, range(1, 2))
+def test_what_is_refused_changes_nothing(words: tuple[str, ...], said: str, home: Home) -> None:
     refused = run(home, *words, "--yes")
     assert (refused.exit_code, said in refused.output) == (2, True), refused.output
     assert not (home.root / JOURNAL).exists()
 
 
-def test_it_asks_first_and_waits_for_who_writes(tmp_path: Path) -> None:
-    home = made_home(tmp_path / "home")
-    add_days(home, range(1, 3))
+def test_it_asks_first_and_waits_for_who_writes(home: Home) -> None:
     assert run(home, "xen", input="n\n").exit_code == 1
     assert not (home.root / FILE_NAME).exists()
     people = look(home, ["xen"], lambda _: None)
@@ -264,21 +272,17 @@ def test_it_asks_first_and_waits_for_who_writes(tmp_path: Path) -> None:
     assert forget(home, Journal.of(home), lambda _: None).done  # type: ignore[arg-type]
 
 
-def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(
-    tmp_path: Path, doors: Doors
-) -> None:
-    home = made_home(tmp_path / "home")
-    add_days(home, range(1, 2))
+def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(home: Home, doors: Doors) -> None:
     assert "found nowhere" in run(home, "stranger", "--yes").stdout
     doors.door = Door(home.root)
-    told = Told(2, "nova", (who(80, "stranger", displayName="Stran Ger"), 12))
+    told = Told(5, "nova", (who(80, "stranger", displayName="Stran Ger"), 12))
     told.land(DiskLanding(home.landing))
     # The number that came with the handle counts from then on, whatever the handle.
-    Told(3, "nova", (who(80, "other", sec_uid=None), nameless(80, "other"), 12)).land(
+    Told(6, "nova", (who(80, "re.named", sec_uid=None), nameless(80, "re.named"), 12)).land(
         DiskLanding(home.landing)
     )
-    Told(4, "nova", (who(81, "other"), 12)).land(DiskLanding(home.landing))
+    Told(7, "nova", (who(81, "re.named"), 12)).land(DiskLanding(home.landing))
     assert {place for place, _ in places_of(home.root, {"stranger", "Stran Ger"})} == set()
-    assert {place for place, _ in places_of(home.root, {"other"})} == {
-        "landing/2026-11-04/followers/nova.jsonl"
+    assert {place for place, _ in places_of(home.root, {"re.named"})} == {
+        "landing/2026-11-07/followers/nova.jsonl"
     }
