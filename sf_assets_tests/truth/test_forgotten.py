@@ -22,7 +22,7 @@ from .worlds import Entry, World
 
 __all__ = ["doors"]
 
-WORLDS = int(os.environ.get("SF_ASSETS_WORLDS", "48")) // 6
+WORLDS = int(os.environ.get("SF_ASSETS_WORLDS", "48")) // 12
 DAYS = 7
 
 
@@ -78,10 +78,17 @@ def test_figures_are_those_of_a_home_that_forgot_nobody(
 
 
 def forget(root: Path, world: World, chance: Random) -> None:
-    """Two people by the ids that an operator gives: those of an entry with as many as there are."""
-    entries = [entry for entry in entries_of(world) if entry.handle not in world.handles]
-    for person in chance.sample(sorted({entry.person for entry in entries}), 2):
-        own = [entry for entry in entries if entry.person == person]
+    """Two people by the ids that an operator gives: those of an entry with as many as there are.
+
+    Not those whose handles others bear, too: who shows no id may then be taken for another.
+    """
+    bearers: dict[str, set[str]] = {handle: {"", handle} for handle in world.handles}
+    for one in entries_of(world):
+        bearers.setdefault(one.handle, set()).add(one.person)
+    alone = {one.person for one in entries_of(world)}
+    alone -= {person for some in bearers.values() if len(some) > 1 for person in some}
+    for person in chance.sample(sorted(alone), 2):
+        own = [one for one in entries_of(world) if one.person == person]
         entry = max(own, key=lambda one: (one.number is not None, one.sec is not None))
         numbers, sec_uids = filter(None, [entry.number]), filter(None, [entry.sec])
         note_forgotten(root, numbers, sec_uids, {entry.handle: (None, None)}, "test")
