@@ -25,6 +25,7 @@ from sf_assets.credits.forecast import (
 )
 from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError
+from sf_assets.handles.privacy import door_of
 from sf_assets.handles.settings import Registry, normalise_handle
 from sf_assets.ingest import preflight
 from sf_assets.ingest.client import client_of
@@ -38,7 +39,6 @@ from sf_assets.social_fetch import (
     SocialFetchError,
     StopEverything,
 )
-from sf_assets.storage.door import Door
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
@@ -218,6 +218,6 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
                 landing,
                 Budget(settings.daily_credits, meter.count, meter=meter),
                 "forecast",
-                Door(home.root),
+                door_of(home, registry_of(home)),
             ),
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import json_option, known_home, said_clearly
+from sf_assets.cli.common import json_option, known_home, registry_of, said_clearly
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -59,6 +59,8 @@ def forget(
         raise click.UsageError("name accounts or --everybody, not both")
     with people.alone(home):
         before = people.Journal.of(home)
+        if everybody and not registry_of(home).pseudonyms:
+            raise ForgetRefused("write `privacy: pseudonyms` into handles.yaml first")
         if before is not None and dry_run:
             raise ForgetRefused("one that was broken off must go on first: sf-assets forget")
         if before is not None:

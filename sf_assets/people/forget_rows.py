@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sf_assets.storage.door import ALWAYS, Span, within
+from sf_assets.storage.door import ALWAYS, Door, Span, within
 from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, LandingDamaged, Records
@@ -23,6 +25,7 @@ from sf_assets.storage.tombstone import IdKind, Ids, Pseudonyms, is_pseudonym, i
 from sf_assets.warehouse.archive_reader import ArchiveReader
 from sf_assets.warehouse.packing import Mask, Whole
 from sf_assets.warehouse.rewrite import Change, Changed, ListOf, lists_of, tombstoned
+from sf_assets.warehouse.statements import put_table
 
 _COLUMNS: dict[IdKind, str] = {
     "number": "platform_user_id", "sec_uid": "sec_uid", "handle": "account_handle",
@@ -148,6 +151,32 @@ def change_of(people: Sequence[Person], ids: Pseudonyms) -> Change:
         return Changed(tombstoned(rows, gone, _replaced(rows, new)), mask | gone)
 
     return change
+
+
+def through_door(con: duckdb.DuckDBPyConnection, door: Door) -> None:
+    """Put tombstones into `import_accounts`. Raises OSError."""
+    if not door.closed:
+        return
+    rows = con.sql("FROM import_accounts ORDER BY snapshot_date, position").to_arrow_table()
+    gone = np.zeros(len(rows), dtype=bool)
+    new: dict[IdKind, dict[int, str | None]] = {"number": {}, "sec_uid": {}, "handle": {}}
+    values = [
+        [valid_id(kind, value) for value in rows[column].to_pylist()]
+        for kind, column in _COLUMNS.items()
+    ]
+    shown = [Ids(*ids) for ids in zip(*values, strict=True)]
+    begin = 0
+    for day, of_day in groupby(rows["snapshot_date"].to_pylist()):
+        end = begin + len(list(of_day))
+        gone[begin:end] = door.forgets(day, shown[begin:end])
+        begin = end
+    for at, ids in enumerate(shown):
+        for kind, value in zip(_COLUMNS, ids, strict=True):
+            if value is None:
+                new[kind] |= {at: None} if gone[at] else {}
+            elif gone[at] if kind == "handle" else door.is_known(kind, value):
+                new[kind][at] = door.pseudonyms.of(kind, value)
+    put_table(con, "import_accounts", tombstoned(rows, gone, _replaced(rows, new)))
 
 
 def change_of_all(ids: Pseudonyms) -> Change:

@@ -209,7 +209,11 @@ class _Stage:
                 with_types = table.select(list(COLUMNS)).drop_columns(["profile_digest"])
                 digests = self._digests(with_types)
             at = table.column_names.index("profile_digest")
-            digests = pc.if_else(pa.array(changed.mask), digests, rows["profile_digest"])
+            # 0 stands for a list that shows no profiles.
+            stays = ~changed.mask | np.asarray(
+                pc.fill_null(pc.equal(rows["profile_digest"], 0), False)
+            )
+            digests = pc.if_else(pa.array(stays), rows["profile_digest"], digests)
             table = table.set_column(at, "profile_digest", digests)
         with about.path.open("rb") as file:
             metadata = pq.read_metadata(file).metadata[METADATA_KEY.encode()]
