@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     short_help="Take somebody out of this home, and keep them out.",
     help="Forget accounts: replace them by pseudonyms in all that is stored and in all that comes. "
     "Counts, churn and growth stay as they are. ACCOUNT is a handle, the address of a profile, a "
-    "numeric id or a secUid. All tables are derived anew, and old files of rebuilds are deleted. "
-    "Killed, it goes on when it is run again; without ACCOUNT it does nothing else. At the end it "
-    "searches every file of the home, and lists what it cannot reach. Exit code 1 where it still "
-    "finds something.",
+    "numeric id or a secUid. Stop `sf-assets up` first. All tables are derived anew, and old files "
+    "of rebuilds are deleted. Killed, it goes on when it is run again; without ACCOUNT it does "
+    "nothing else. At the end it searches every file of the home, and lists what it cannot reach. "
+    "Exit code 1 where it still finds something.",
     epilog="Example: sf-assets forget @somebody --reason 'mail of 3 May' --dry-run",
 )
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--everybody",
     is_flag=True,
-    help="All listed accounts, for `privacy: pseudonyms` in handles.yaml; there is no way back.",
+    help="All listed accounts, for `privacy: pseudonyms` in handles.yaml; there is no way back. "
+    "Dagster's runs and logs are deleted with it.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option

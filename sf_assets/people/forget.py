@@ -22,7 +22,7 @@ from sf_assets.fault_injection import crash_point
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import RegistryError, normalise_handle
 from sf_assets.people.errors import ForgetRefused
-from sf_assets.people.forget_files import JOURNAL, Hit, scrub, search
+from sf_assets.people.forget_files import JOURNAL, Hit, drop_names, scrub, search
 from sf_assets.people.forget_rows import Person, change_of, change_of_all, gather
 from sf_assets.storage.door import ALWAYS, Door, note_everybody, note_forgotten
 from sf_assets.storage.files import Locked, open_locked, write_atomically
@@ -296,8 +296,10 @@ class _Steps:
                         remove(path)
 
     def _others(self) -> None:
-        if not self.journal.everybody:
-            self.tell("notes, logs and Dagster's storage")
+        self.tell("notes, logs and Dagster's storage")
+        if self.journal.everybody:
+            self.made.others = drop_names(self.home, self.ids)
+        else:
             self.made.others = scrub(self.home, self.people, self.ids)
 
     def _search(self) -> list[Hit]:

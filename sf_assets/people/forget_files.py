@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -140,6 +141,36 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
                 _overwrite(path, made)
                 changed.append(str(name))
     return changed
+
+
+def drop_names(home: Home, ids: Pseudonyms) -> list[str]:
+    """Take everybody out: notes of alerts name pseudonyms, and Dagster's storage begins anew.
+
+    Returns what was changed. Raises OSError.
+    """
+    changed = []
+    if home.deliveries.exists():
+        text = home.deliveries.read_text(encoding="utf-8")
+        made = _AN_ID.sub(lambda found: _pseudonym_in(found[0], ids), text)
+        if made != text:
+            _overwrite(home.deliveries, made.encode())
+            changed.append(home.deliveries.name)
+    for path in home.dagster.iterdir() if home.dagster.is_dir() else ():
+        if path.name != "dagster.yaml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            changed.append(f"dagster/{path.name}")
+    return changed
+
+
+# An account_id, as a note of an alert has it.
+_AN_ID = re.compile(r"(?<![\w.])(?:sec:[\w\-]+|@[\w.]+|\d{6,19})(?![\w.])")
+
+
+def _pseudonym_in(account_id: str, ids: Pseudonyms) -> str:
+    if account_id.startswith("@"):
+        return "@" + ids.of("handle", account_id[1:].lower())
+    kind, _, value = account_id.rpartition(":")
+    return f"sec:{ids.of('sec_uid', value)}" if kind else ids.of("number", value.lstrip("0"))
 
 
 def _overwrite(path: Path, body: bytes) -> None:

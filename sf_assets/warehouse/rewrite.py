@@ -206,8 +206,7 @@ class _Stage:
         if "profile_digest" in table.column_names:
             digests = pa.nulls(len(table), pa.uint32())
             if about.format > 1:
-                with_types = table.select(list(COLUMNS)).drop_columns(["profile_digest"])
-                digests = self._digests(with_types)
+                digests = self._digests(table.drop_columns(["profile_digest"]))
             at = table.column_names.index("profile_digest")
             # 0 stands for a list that shows no profiles.
             stays = ~changed.mask | np.asarray(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from sf_assets.warehouse.verify import verify
 
 from ..forgetting import Doors, Tables, assert_equal, back_to, doors, named_again, places_of
 from ..lists import DERIVED_TABLES, ID_BASE, INCIDENTAL, Told, nameless, on, who
+from .importing import Importer
 
 __all__ = ["doors"]
 
@@ -270,6 +272,33 @@ def test_it_asks_first_and_waits_for_who_writes(home: Home) -> None:
     with locked(home.warehouse), pytest.raises(Exception, match="is being written by"):
         forget(home, Journal(home.root / JOURNAL, people, ""), lambda _: None, wait_seconds=0)
     assert forget(home, Journal.of(home), lambda _: None).done  # type: ignore[arg-type]
+
+
+LISTS = [
+    {"handle": "xen", "platformUserId": str(ID_BASE + 3), "displayName": "Xenia Quist"},
+    {"handle": "fan12", "platformUserId": str(ID_BASE + 12), "displayName": "Fan 12"},
+    {"handle": "yoko.zimt", "displayName": "Yoko Zimt"},
+]
+
+
+def test_imports_are_gone_through_and_come_through_the_door(home: Home, tmp_path: Path) -> None:
+    importer = Importer(home)
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    for path in (before, after):
+        path.write_text(json.dumps(LISTS))
+    importer.add(before, date(2026, 10, 1), total=3, name="before")
+    with writing(home.warehouse) as con:
+        derive(con, home.archive)
+    plain = tmp_path / "plain"
+    shutil.copytree(home.root, plain, symlinks=True)
+    assert run(home, "xen", "yoko.zimt", "--yes").exit_code == 0
+    assert places_of(home.root, TERMS) == set()
+    for one in (importer, Importer(Home(plain))):
+        one.add(after, date(2026, 10, 2), total=3, name="after")
+        one.derive()
+    assert places_of(home.root, TERMS) == set()
+    assert_equal(with_names(home, home), with_names(Home(plain), home))
+    assert [one.problems for one in verify(home, full=True) if one.problems] == []
 
 
 def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(home: Home, doors: Doors) -> None:
