@@ -109,8 +109,9 @@ def drop_versions(con: duckdb.DuckDBPyConnection) -> None:
 
     Raises duckdb.Error.
     """
-    con.execute(f"CALL ducklake_expire_snapshots('{NAME}', older_than => now())")
-    con.execute(f"CALL ducklake_cleanup_old_files('{NAME}', cleanup_all => true)")
+    for step in ("expire_snapshots('{}', older_than => now())",
+                 "cleanup_old_files('{}', cleanup_all => true)"):  # fmt: skip
+        con.execute(f"CALL ducklake_{step.format(NAME)}").fetchall()  # does nothing until asked for
 
 
 def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
