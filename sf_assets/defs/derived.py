@@ -29,6 +29,7 @@ from sf_assets.warehouse.handles import record_annotations, record_handles
 from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.rewrite import finish_broken_off
 
 # What an asset says of days: their metadata, from the warehouse.
 DESCRIBE: dict[str, Describe] = {
@@ -69,6 +70,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         said: dict[dg.AssetKey, dict[date, Metadata]] = {}
         done = None
         try:
+            finish_broken_off(audience.home)
             with audience.writing() as con:
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()

@@ -3,7 +3,11 @@
 CREATE OR REPLACE TEMP TABLE profiles_shown AS
 SELECT c.relation, c.handle, c.snapshot_date, c.counted, lower(p.account_handle) AS account_handle,
     valid_number(p.platform_user_id) AS number, p.verified, p.private_account,
-    coalesce(p.avatar_url, '') <> '' AS has_picture, coalesce(trim(p.bio), '') <> '' AS has_bio,
+    -- Of a tombstone nobody can tell.
+    CASE WHEN NOT starts_with(coalesce(p.account_handle, ''), 'anon-')
+        THEN coalesce(p.avatar_url, '') <> '' END AS has_picture,
+    CASE WHEN NOT starts_with(coalesce(p.account_handle, ''), 'anon-')
+        THEN coalesce(trim(p.bio), '') <> '' END AS has_bio,
     p.followers, p.following, p.region, p."language", p.account_created_at
 FROM profiles_archived AS p
 JOIN to_count AS c
