@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
