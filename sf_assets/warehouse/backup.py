@@ -20,7 +20,7 @@ import duckdb
 
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.fault_injection import crash_point
-from sf_assets.storage.files import Locked, open_locked
+from sf_assets.storage.files import Locked, open_locked, sha256_of
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.publish import PublishFailed, publish, unshared
@@ -181,7 +181,7 @@ class _Copy:
             name = path.relative_to(self.root)
             if path.is_symlink() or not path.is_file() or name.name.endswith(".lock"):
                 continue
-            digest = _digest(path)
+            digest = sha256_of(path)
             if name in self.copied and self.copied[name][1] != digest:
                 raise BackupFailed(f"{path} is not what {self.home.root / name} is; try again")
             size += path.stat().st_size
@@ -222,11 +222,3 @@ class _Copy:
                 copy.flush()
                 os.fsync(copy.fileno())
             self.copied[name] = state, digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -7,7 +7,6 @@ a killed process left is done again. A home of an older version is converted by 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -27,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sf_assets.fault_injection import crash_point
+from sf_assets.storage.files import sha256_of
 from sf_assets.storage.object_store import is_remote, pattern_of, put_bytes
 from sf_assets.warehouse.archive_names import all_files, is_packed, name_of, packed_path
 from sf_assets.warehouse.archive_reader import (
@@ -152,7 +152,7 @@ class _Packer:
     def is_same(self, path: Path) -> bool:
         """Whether a full file is the one that the packed file beside it was made of."""
         packed = self.reader.packed(name_of(path))
-        return packed is not None and packed.full_sha256 == _sha256(path)
+        return packed is not None and packed.full_sha256 == sha256_of(path)
 
     def pack(self, full: Described, made: Packed) -> None:
         """Pack one file, and compare what is read back. Raises Unfit where it cannot be packed."""
@@ -177,9 +177,11 @@ class _Packer:
                 )
             )
         packed = pa.concat_tables(parts) if parts else pa.schema(list(PACKED.items())).empty_table()
-        body = self._file(full, lists, packed, path)
-        if not read_packed(pq.read_table(io.BytesIO(body))).equals(packed):
-            raise Unfit("read back it is not the same")
+        bases = {own.base_file for own in lists if own.base_file is not None}
+        checksums = {file: self.reader.sha256(file) for file in sorted(bases)}
+        body = packed_file(
+            replace(full, bases=checksums, full_sha256=sha256_of(path)), lists, packed
+        )
         self._write(packed_path(self.archive, name_of(path)), body)
         made.packed += 1
         made.bytes_before += path.stat().st_size
@@ -199,11 +201,7 @@ class _Packer:
         base = together([one for one in tables if one is not None])
         found = matches(rows, plans, base)
         _settle(full.snapshots[some], lists, plans, found)
-        packed = pack_rows(self.reader.con, rows, plans, base, found)
-        again = unpack_rows(self.reader.con, packed, plans, base)
-        if any(differ(again[name], rows[name]).any() for name in COLUMNS):
-            raise Unfit("packed it would not be the same")
-        return lists, packed
+        return lists, packed_rows(self.reader.con, rows, plans, base, found)
 
     def _note(
         self, path: Path, full: Described, lists: Sequence[PackedList], rows: pa.Table
@@ -308,45 +306,6 @@ class _Packer:
         }
         return [found.get((raw["relation"], raw["handle"]), "computed") for raw in full.snapshots]
 
-    def _file(
-        self, full: Described, lists: Sequence[PackedList], packed: pa.Table, path: Path
-    ) -> bytes:
-        empty = PackedList(0, "", "", "")
-        said = {
-            "format": ARCHIVE_FORMAT,
-            "snapshots": full.snapshots,
-            "attempts": full.attempts,
-            "lists": [
-                {
-                    name: value for name, value in asdict(own).items()
-                    if name in ("rows", "list_day", "whole_day", "digest")
-                    or value != getattr(empty, name)
-                }
-                for own in lists
-            ],
-            "bases": {
-                file: self.reader.sha256(file)
-                for file in sorted({own.base_file for own in lists if own.base_file is not None})
-            },
-            "full_sha256": _sha256(path),
-            **({"page_fields": full.page_fields} if full.page_fields else {}),
-        }  # fmt: skip
-        # A column that nothing is in costs as much as a hundred names.
-        names = [name for name in packed.column_names if packed[name].null_count < len(packed)]
-        names = names or ["list", "row"]
-        table = packed.select(names)
-        sink = io.BytesIO()
-        steady = {"list", "row", "base", "length"}
-        with pq.ParquetWriter(
-            sink, table.schema, compression="zstd", compression_level=9, write_statistics=False,
-            store_schema=False, data_page_version="2.0",
-            use_dictionary=[name for name in names if name not in steady],
-            column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in steady},
-        ) as writer:  # fmt: skip
-            writer.write_table(table)
-            writer.add_key_value_metadata({METADATA_KEY: json.dumps(said)})
-        return sink.getvalue()
-
     def _write(self, path: Path, body: bytes) -> None:
         if is_remote(path):
             with suppress(FileExistsError):  # another worker was quicker
@@ -364,6 +323,63 @@ class _Packer:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def packed_rows(
+    con: duckdb.DuckDBPyConnection,
+    rows: pa.Table,
+    plans: Sequence[ListPlan],
+    base: pa.Table,
+    found: Whole,
+) -> pa.Table:
+    """The packed rows of lists, unpacked and compared; raises Unfit where they differ."""
+    packed = pack_rows(con, rows, plans, base, found)
+    again = unpack_rows(con, packed, plans, base)
+    if any(differ(again[name], rows[name]).any() for name in COLUMNS):
+        raise Unfit("packed it would not be the same")
+    return packed
+
+
+def packed_file(about: Described, lists: Sequence[PackedList], packed: pa.Table) -> bytes:
+    """The bytes of a packed file, which says of itself what `about` and `lists` say.
+
+    Raises Unfit where it would not be read back as it is.
+    """
+    empty = PackedList(0, "", "", "")
+    said = {
+        "format": ARCHIVE_FORMAT,
+        "snapshots": about.snapshots,
+        "attempts": about.attempts,
+        "lists": [
+            {
+                name: value for name, value in asdict(own).items()
+                if name in ("rows", "list_day", "whole_day", "digest")
+                or value != getattr(empty, name)
+            }
+            for own in lists
+        ],
+        "bases": about.bases,
+        "full_sha256": about.full_sha256,
+        **({"page_fields": about.page_fields} if about.page_fields else {}),
+    }  # fmt: skip
+    # A column that nothing is in costs as much as a hundred names.
+    names = [name for name in packed.column_names if packed[name].null_count < len(packed)]
+    names = names or ["list", "row"]
+    table = packed.select(names)
+    sink = io.BytesIO()
+    steady = {"list", "row", "base", "length"}
+    with pq.ParquetWriter(
+        sink, table.schema, compression="zstd", compression_level=9, write_statistics=False,
+        store_schema=False, data_page_version="2.0",
+        use_dictionary=[name for name in names if name not in steady],
+        column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in steady},
+    ) as writer:  # fmt: skip
+        writer.write_table(table)
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(said)})
+    body = sink.getvalue()
+    if not read_packed(pq.read_table(io.BytesIO(body))).equals(packed):
+        raise Unfit("read back it is not the same")
+    return body
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[slice]:
@@ -483,14 +499,6 @@ def _without_digests(rows: pa.Table, sizes: Sequence[int], digests: Sequence[str
 
 def _days(day: str, other: date) -> int:
     return abs((other - date.fromisoformat(day)).days)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _names(path: Path) -> list[str]:
