@@ -24,11 +24,11 @@ def test_a_profile_is_in_no_file_of_the_home_after_its_days(tmp_path: Path) -> N
         with home.registry.open("a") as file:
             file.write("retention: {raw_days: 1, profiles_days: 2}\n")
         gone = account(9, handle="quokka", displayName="Wombat", bio="Numbat")
-        for number in range(4):
+        for number in range(5):
             people = [account(n) for n in range(8, 0, -1)]
             server.set("open", "followers", [*people, *([] if number else [gone])])
             day = DAY + timedelta(days=number)
-            pipeline.snapshot(day, "open", relations=["followers"], derive=number > 1)
+            pipeline.snapshot(day, "open", relations=["followers"], derive=number > 2)
     marks = [b"quokka", b"Wombat", b"Numbat"]
     for path in home.root.rglob("*"):
         if path.is_file():
