@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -41,7 +42,15 @@ def named(names: Sequence[str], most: int = 20) -> str:
     return ", ".join([*names[:most], "…"] if len(names) > most else names)
 
 
+# DuckDB's errors about data quote them; paths are no data.
+_ABOUT_DATA = re.compile(r"(Conversion|Invalid Input|Out of Range|Constraint) Error: ")
+_QUOTED = re.compile(r"""(["'])(?!/|s3:).*\1""")
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text; its class where it has no text."""
+    """The first line of an error's text, without the values that DuckDB quotes, which may be names;
+    its class where it has no text."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return _QUOTED.sub("…", lines[0]) if _ABOUT_DATA.match(lines[0]) else lines[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,10 +11,11 @@ import duckdb
 
 from sf_assets.cli.common import not_published
 from sf_assets.cli.tables import harmless, print_json, print_table
-from sf_assets.errors import SettingsError
+from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.handles.settings import RegistryError, normalise_handle
+from sf_assets.storage.files import write_atomically
 from sf_assets.storage.home import Home
-from sf_assets.text import counted
+from sf_assets.text import counted, named
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
@@ -24,28 +27,73 @@ def run_account(home: Home, word: str, *, as_json: bool) -> None:
 
     Raises SettingsError where nothing is published or no list has ever shown such an account.
     """
-    word = word.strip()
-    try:
-        handle = normalise_handle(word)
-    except RegistryError:
-        handle = ""
     try:
         with reading(home.readable) as con:
-            found = con.execute(sql("account_ids"), {"word": word, "handle": handle}).fetchall()
-            accounts = [_known(con, account_id) for account_id, _ in found]
+            accounts = [_known(con, account_id) for account_id, _ in _found(con, word)]
     except FileNotFoundError:
         raise not_published(home) from None
     if not accounts:
-        raise SettingsError(
-            f"no tracked list has shown {word} on any day; give a handle, the address of a "
-            "profile, a numeric id or a secUid"
-        )
+        raise _unknown(word)
     if as_json:
         print_json(accounts)
         return
     for place, account in enumerate(accounts):
         click.echo(("\n" if place else "") + harmless(_head(account)))
         print_table(_COLUMNS, [_row(stay) for stay in account["history"]])
+
+
+def export_account(home: Home, word: str, file: str) -> None:
+    """Write everything stored of one person to a file, or to standard output where it is `-`.
+
+    Raises SettingsError where the word may mean several accounts, or where nothing is found;
+    SfAssetsError, with the file written, where parts of the home cannot be read.
+    """
+    from sf_assets.people.export import everything, person_of, somebody
+
+    try:
+        with reading(home.readable) as con:
+            ids = [account_id for account_id, _ in _found(con, word)]
+            if len(ids) > 1:
+                raise SettingsError(
+                    f"{word} may mean {len(ids)} accounts, and an export is of one person: give "
+                    f"one of {', '.join(ids)}"
+                )
+            # What no comparison has seen may still be landed or archived.
+            person = person_of(con, ids[0]) if ids else somebody(word, _handle(word))
+            found = everything(con, home, person)
+    except FileNotFoundError:
+        raise not_published(home) from None
+    if not (ids or found["archive"] or found["landing"] or found["unreadable"]):
+        raise _unknown(word)
+    text = json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n"
+    if file == "-":
+        click.echo(text, nl=False)
+    else:
+        write_atomically(Path(file), text)
+        click.echo(f"written to {file}", err=True)
+    if found["unreadable"]:
+        raise SfAssetsError(
+            "the export is not whole, for these could not be searched: "
+            + named(found["unreadable"], 5)
+        )
+
+
+def _found(con: duckdb.DuckDBPyConnection, word: str) -> list[Any]:
+    return con.execute(sql("account_ids"), {"word": word, "handle": _handle(word)}).fetchall()
+
+
+def _handle(word: str) -> str:
+    try:
+        return normalise_handle(word)
+    except RegistryError:
+        return ""
+
+
+def _unknown(word: str) -> SettingsError:
+    return SettingsError(
+        f"no tracked list has shown {word} on any day; give a handle, the address of a "
+        "profile, a numeric id or a secUid"
+    )
 
 
 def _known(con: duckdb.DuckDBPyConnection, account_id: str) -> dict[str, Any]:

@@ -197,13 +197,24 @@ def snapshot(
     epilog="Example: sf-assets account @somebody",
 )
 @click.argument("account")
+@click.option(
+    "--export",
+    "file",
+    metavar="FILE",
+    help="Write all that is stored of the person as JSON, raw records included; - is standard "
+    "output.",
+)
 @json_option
 @said_clearly
-def account(account: str, as_json: bool) -> None:
-    from sf_assets.cli.account import run_account
+def account(account: str, file: str | None, as_json: bool) -> None:
+    from sf_assets.cli.account import export_account, run_account
     from sf_assets.settings import load_settings
 
-    run_account(known_home(load_settings()), account, as_json=as_json)
+    home = known_home(load_settings())
+    if file is not None:
+        export_account(home, account.strip(), file)
+    else:
+        run_account(home, account.strip(), as_json=as_json)
 
 
 @main.command(

@@ -16,16 +16,16 @@ from sf_assets.defs.specs import (
     Describe,
     Metadata,
     row_counts,
+    table,
     table_spec,
 )
 from sf_assets.model import ASSET_OF, Relation
-from sf_assets.render.markdown import escape_markdown, profile_link
 
 CHURN_OF: dict[Relation, str] = {"followers": "follower_churn", "following": "following_churn"}
 
-# Accounts named in an event; the rest is counted. Keeps it well under 100 kB.
-NAMED = 50
-NAME_LENGTH = 30
+# Accounts in an event, by account id alone: names of strangers do not belong in Dagster's storage.
+# The rest is counted. Keeps it well under 100 kB.
+SAMPLE = 50
 
 _MADE_BY = [
     "defs/churn.py",
@@ -44,7 +44,8 @@ def specs(audience: Audience) -> list[dg.AssetSpec]:
             deps=[ASSET_OF[relation]],
             description=(
                 "Accounts that were gained, returned or lost between two snapshots, only where the "
-                "lists can prove it. A loss is provisional until two later lists agree."
+                "lists can prove it. A loss is provisional until two later lists agree. The events "
+                "have ids of accounts alone; `sf-assets account ID` says who it is."
             ),
             example=(
                 "SELECT handle, snapshot_date, account_handle, change, state\n"
@@ -63,7 +64,7 @@ def specs(audience: Audience) -> list[dg.AssetSpec]:
 def describe(
     relation: Relation, con: duckdb.DuckDBPyConnection, days: Sequence[date]
 ) -> dict[date, Metadata]:
-    """A day's counts, who came and who left, and the comparisons that allow no claim."""
+    """A day's counts, a sample of who came and left, and the comparisons that allow no claim."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for day, change, number in con.execute(
         "SELECT snapshot_date, CASE WHEN state = 'retracted' THEN 'retracted' ELSE change END, "
@@ -75,9 +76,9 @@ def describe(
     all_rows = con.execute(
         "SELECT count(*) FROM internal.churn WHERE relation = ?", [relation]
     ).fetchall()[0][0]
-    named: dict[tuple[date, bool], list[Any]] = defaultdict(list)
-    for day, left, *who in con.execute(_WHO, [relation, days, NAMED]).fetchall():
-        named[day, left].append(who)
+    sample: dict[tuple[date, bool], list[Any]] = defaultdict(list)
+    for day, left, *who in con.execute(_SAMPLE, [relation, days, SAMPLE]).fetchall():
+        sample[day, left].append(who)
     silent: dict[date, dict[str, str]] = defaultdict(dict)
     for day, handle, reason in con.execute(
         "SELECT snapshot_date, handle, reason FROM internal.comparisons "
@@ -85,7 +86,7 @@ def describe(
         "AND losses IN ('none', 'unusable') "
         "QUALIFY row_number() OVER (PARTITION BY snapshot_date ORDER BY handle) <= ? "
         "ORDER BY ALL",
-        [relation, days, NAMED],
+        [relation, days, SAMPLE],
     ).fetchall():
         silent[day][handle] = reason
     return {
@@ -94,8 +95,8 @@ def describe(
                 change: dg.MetadataValue.int(counts[day][change])
                 for change in ("gained", "returned", "lost", "retracted")
             },
-            "came": _list(named[day, False], counts[day]["gained"] + counts[day]["returned"]),
-            "left": _list(named[day, True], counts[day]["lost"]),
+            "came": table(_COLUMNS, sample[day, False]),
+            "left": table(_COLUMNS, sample[day, True]),
             "no_claims": dg.MetadataValue.json(silent[day]),
             **row_counts(counts[day].total(), all_rows),
         }
@@ -103,50 +104,23 @@ def describe(
     }
 
 
-# One row is one account that came or left on a day: the verified and the largest of each first.
-# Names are fetched for those alone: profiles are many, and their texts are most of them.
-_WHO = """
-WITH ranked AS (
-    SELECT c.snapshot_date, c.change = 'lost' AS gone, c.handle, c.account_id, c.account_handle,
-        p.followers, p.verified, c.change, c.state,
-        row_number() OVER (
-            PARTITION BY c.snapshot_date, c.change = 'lost'
-            ORDER BY p.verified DESC NULLS LAST, p.followers DESC NULLS LAST, c.handle,
-                c.account_handle
-        ) AS number
-    FROM internal.churn AS c
-    LEFT JOIN internal.profiles AS p USING (account_id)
-    WHERE c.relation = ? AND list_contains(?, c.snapshot_date) AND c.state <> 'retracted'
-),
-named AS MATERIALIZED (FROM ranked WHERE number <= ?)
-SELECT n.snapshot_date, n.gone, n.handle, n.account_handle, p.display_name, n.followers,
-    n.verified, n.change, n.state
-FROM named AS n
+_COLUMNS = dict.fromkeys(("handle", "account_id", "change", "state"), "string")
+
+# One row is one account that came or left on a day: the verified and the largest of each first. The
+# id of an account that never showed one is its handle: it is counted alone.
+_SAMPLE = """
+SELECT c.snapshot_date, c.change = 'lost' AS gone, c.handle, c.account_id, c.change, c.state
+FROM internal.churn AS c
 LEFT JOIN internal.profiles AS p USING (account_id)
-ORDER BY n.snapshot_date, n.gone, n.number
+WHERE c.relation = ? AND list_contains(?, c.snapshot_date) AND c.state <> 'retracted'
+    AND NOT starts_with(c.account_id, '@')
+QUALIFY row_number() OVER (
+    PARTITION BY c.snapshot_date, gone
+    ORDER BY p.verified DESC NULLS LAST, p.followers DESC NULLS LAST, c.handle, c.account_id
+) <= ?
+ORDER BY c.snapshot_date, gone, p.verified DESC NULLS LAST, p.followers DESC NULLS LAST, c.handle,
+    c.account_id
 """
-
-
-def _list(rows: Sequence[Any], count: int) -> dg.MetadataValue:
-    """Accounts as a Markdown table: what strangers call themselves stays plain text."""
-    if not rows:
-        return dg.MetadataValue.text("nobody")
-    lines = ["| of | account | name | followers | |", "| --- | --- | --- | ---: | --- |"]
-    for handle, account, name, followers, verified, change, state in rows:
-        notes = ["verified"] if verified else []
-        notes += [change] if change == "returned" else []
-        notes += [state] if state == "provisional" else []
-        cells = [
-            escape_markdown(handle),
-            profile_link(account),
-            escape_markdown(name, NAME_LENGTH),
-            "-" if followers is None else f"{followers:,}",
-            ", ".join(notes),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    if count > len(rows):
-        lines += ["", f"… and {count - len(rows):,} more."]
-    return dg.MetadataValue.md("\n".join(lines))
 
 
 DESCRIBE: dict[str, Describe] = {

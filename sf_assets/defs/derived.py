@@ -21,7 +21,9 @@ from sf_assets.defs.runs import location_of_run
 from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
-from sf_assets.text import counted
+from sf_assets.handles.settings import Retention
+from sf_assets.people.expire import expire_profiles, go_on
+from sf_assets.text import counted, first_line
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import committed, locked
 from sf_assets.warehouse.derive import derive
@@ -69,9 +71,11 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         asked = {date.fromisoformat(key) for key in context.partition_keys}
         said: dict[dg.AssetKey, dict[date, Metadata]] = {}
         done = None
+        expired = 0
         try:
             finish_broken_off(audience.home)
             with audience.writing() as con:
+                go_on(audience.home)
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))
@@ -88,12 +92,13 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                 late = {day for day in done.all_days() if day >= audience.grid.start}
                 for key in sorted(context.selected_asset_keys):
                     said[key] = dict(DESCRIBE[tables[key]](con, sorted(asked | late)))
+                expired = _expire(context, audience, con, tracked.retention.profiles_days)
         finally:
             # What is derived is for people to see, also where describing it for the UI went wrong.
             if done is not None:
-                _publish(context, audience)
+                _publish(context, audience, anew=expired > 0)
                 _pack(context, audience)
-        _prune(context, audience, tracked.retention.runs_days)
+        _prune(context, audience, tracked.retention)
         for key, of_day in said.items():
             for day, metadata in of_day.items():
                 if day not in asked:
@@ -103,6 +108,26 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
             yield materialized(context, key, {day.isoformat(): of_day[day] for day in asked})
 
     return derived
+
+
+def _expire(
+    context: dg.AssetExecutionContext,
+    audience: Audience,
+    con: duckdb.DuckDBPyConnection,
+    days: int | None,
+) -> int:
+    """Take out profiles that are kept no longer. Nothing here fails a run: the next one does it."""
+    if days is None:
+        return 0
+    try:
+        expired = expire_profiles(audience.home, con, audience.settings.day(), days)
+    except (OSError, SfAssetsError, duckdb.Error) as error:
+        context.log.warning(f"profiles of more than {days} days ago stay: {first_line(error)}")
+        return 0
+    if expired:
+        what = counted(expired, "account")
+        context.log.info(f"removed the profiles of {what} that left all lists {days} days ago")
+    return expired
 
 
 def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
@@ -129,11 +154,12 @@ def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
         context.log.info(f"{counted(made.waiting, 'file')} of the archive are packed by later runs")
 
 
-def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:
+def _publish(context: dg.AssetExecutionContext, audience: Audience, *, anew: bool) -> None:
+    """Publish, `anew` from a copy in which nothing is left of what was removed."""
     home = audience.home
     try:
         if home.lake is None:
-            compact(home.warehouse)
+            compact(home.warehouse, anyway=anew)
         publish(home)
         if home.lake is not None:
             with audience.writing() as con:
@@ -142,20 +168,20 @@ def _publish(context: dg.AssetExecutionContext, audience: Audience) -> None:
         context.log.warning(str(error))
 
 
-def _prune(context: dg.AssetExecutionContext, audience: Audience, days: int) -> None:
+def _prune(context: dg.AssetExecutionContext, audience: Audience, retention: Retention) -> None:
     """Remove the runs and files that were over so many days ago; fails no derivation."""
-    before = datetime.now(timezone.utc) - timedelta(days=days)
+    now, days = datetime.now(timezone.utc), retention.runs_days
     location = location_of_run(context.run)
     try:
         ours = audience.loaded_in(context.repository_def) if location else audience
-        runs = prune_runs(context.instance, ours, location, before)
-        files = remove_old_files(audience, before)
+        runs = prune_runs(context.instance, ours, location, now - timedelta(days=days))
+        files = remove_old_files(audience, now - timedelta(days=retention.old_files_days))
     except Exception as error:
         context.log.warning(f"old runs and files are kept for now: {error}")
         return
     if runs or files:
         what = f"{counted(runs, 'run')} and {counted(files, 'old file')}"
-        context.log.info(f"removed {what} of more than {days} days ago")
+        context.log.info(f"removed {what} that were too old to keep")
 
 
 def _checked(

@@ -94,7 +94,9 @@ def derive_tags(first: date, last: date, marker: str) -> dict[str, str]:
 class AlertConfig(dg.Config):
     """Which news to tell."""
 
-    change_id: str = Field(description="Id of an alert: change_id of status_changes, for example")
+    change_id: str = Field(
+        description="Which alert: a change_id of status_changes, or what its run is called by"
+    )
 
 
 def alert_job(audience: Audience) -> dg.JobDefinition:
@@ -129,24 +131,24 @@ def deliver_alerts(
     """
     settings, home = audience.settings, audience.home
     found = alerts.find_all(home, settings)
-    alert = next((one for one in found if change_id in one.change_ids), None)
+    alert = next((one for one in found if change_id in (one.run_name, *one.change_ids)), None)
     if alert is None:
         log(f"{change_id} is no change any more: its day was read again")
         return {}
     # One at a time, also beside a second daemon: two would tell the same.
     with locked(home.deliveries, DELIVERY_SECONDS):
         waiting = alerts.undelivered(found, alerts.delivered(home))
-        last = [at for at, one in enumerate(waiting) if change_id in one.change_ids]
+        last = [at for at, one in enumerate(waiting) if one.run_name == alert.run_name]
         # Told already, perhaps by a run that was killed right after: never twice.
         if not last:
             log(f"{change_id} has been told before")
             return {}
         news = waiting[: last[0] + 1]
-        for message in alerts.messages(news, settings.ui_url):
+        for message in alerts.messages([one.without_names() for one in news], settings.ui_url):
             log(f"{message.title}. {message.body}")
         addresses = alerts.deliver(home, news, settings)
     return {
-        "title": dg.MetadataValue.text(alerts.title(alert)),
+        "title": dg.MetadataValue.text(alerts.title(alert.without_names())),
         "kind": dg.MetadataValue.text(alert.kind),
         "handle": dg.MetadataValue.text(alert.handle or "all"),
         "since": dg.MetadataValue.text(str(alert.day)),

@@ -137,7 +137,7 @@ def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefiniti
             return
         if len(waiting) > alerts.DIGEST_ABOVE:
             # One run tells all of them; it is asked for again as its oldest one is.
-            oldest, newest = waiting[0].id, waiting[-1].id
+            oldest, newest = waiting[0].run_name, waiting[-1].run_name
             attempt = _next_attempt(context.instance, audience, ALERT_TAG, oldest)
             if attempt is None:
                 yield dg.SkipReason(f"{oldest} is under way or waits for a retry")
@@ -154,23 +154,23 @@ def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefiniti
             )
             return
         for number, one in enumerate(waiting):
-            attempt = _next_attempt(context.instance, audience, ALERT_TAG, one.id)
+            attempt = _next_attempt(context.instance, audience, ALERT_TAG, one.run_name)
             if attempt is None:
                 # Oldest first: the later ones wait until this one is out. Dagster takes requests
                 # or a reason from one tick, never both.
                 if number == 0:
-                    yield dg.SkipReason(f"{one.id} is under way or waits for a retry")
+                    yield dg.SkipReason(f"{one.run_name} is under way or waits for a retry")
                 return
             yield dg.RunRequest(
-                run_key=one.id if attempt == 0 else f"{one.id}#{attempt}",
+                run_key=one.run_name if attempt == 0 else f"{one.run_name}#{attempt}",
                 tags={
                     **audience.tags,
-                    ALERT_TAG: one.id,
+                    ALERT_TAG: one.run_name,
                     KIND_TAG: one.kind,
                     DAY_TAG: one.day.isoformat(),
                     **({HANDLE_TAG: one.handle} if one.handle else {}),
                 },
-                run_config=dg.RunConfig(ops={operation: {"config": {"change_id": one.id}}}),
+                run_config=dg.RunConfig(ops={operation: {"config": {"change_id": one.run_name}}}),
             )
 
     return alert

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import RELATIONS, Relation, SnapshotKey, is_handle
@@ -115,13 +123,28 @@ class Retention(BaseModel):
     """For how many days the home keeps what the tables do not need.
 
     `raw_days`: pages of archived lists as they came. `runs_days`: runs in Dagster with their logs,
-    and the old files of rebuilds.
+    and the old files of rebuilds. `profiles_days`: profiles of accounts that left every list; None
+    for ever.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     raw_days: int = Field(default=7, ge=1, le=36_500)
     # The sensors look at the runs of yesterday.
     runs_days: int = Field(default=90, ge=2, le=36_500)
+    profiles_days: int | None = Field(default=None, ge=1, le=36_500)
+
+    @property
+    def old_files_days(self) -> int:
+        """The old files of rebuilds have profiles, too."""
+        return min(self.runs_days, self.profiles_days or self.runs_days)
+
+    @model_validator(mode="after")
+    def _pages_go_first(self) -> Retention:
+        if self.profiles_days is not None and self.profiles_days < self.raw_days:
+            raise ValueError(
+                "profiles_days must not be less than raw_days: raw pages have profiles"
+            )
+        return self
 
 
 class AlertSettings(BaseModel):

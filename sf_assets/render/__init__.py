@@ -1,1 +1,1 @@
-"""Charts and Markdown that are harmless, whatever strangers call themselves."""
+"""Charts, and how they look everywhere."""

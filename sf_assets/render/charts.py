@@ -14,8 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from sf_assets.render.markdown import escape_markdown
-
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -183,10 +181,13 @@ def _whole_numbers(kind: str, series: Mapping[str, Sequence[float | None]]) -> l
 
 
 def as_markdown_image(svg: str, meaning: str) -> str:
-    """A picture inside a Markdown text. As an image its scripts would not run, had it any."""
+    """A picture inside a Markdown text. As an image its scripts would not run, had it any.
+
+    `meaning` is ours and holds no Markdown.
+    """
     # Without a size of its own it would be as wide as the words above it.
     view = re.search(r'viewBox="0 0 (\d+) (\d+)"', svg)
     if view:
         svg = svg.replace("<svg ", f'<svg width="{view[1]}" height="{view[2]}" ', 1)
     data = base64.b64encode(svg.encode()).decode()
-    return f"![{escape_markdown(meaning)}](data:image/svg+xml;base64,{data})"
+    return f"![{meaning}](data:image/svg+xml;base64,{data})"

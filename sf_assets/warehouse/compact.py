@@ -33,27 +33,30 @@ MEMORY = "100MB"
 _log = logging.getLogger("sf_assets.warehouse")
 
 
-def compact(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> bool:
-    """Copy the closed warehouse file into a smaller one if that is worth it; True where it was.
+def compact(
+    path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS, *, anyway: bool = False
+) -> bool:
+    """Copy the closed warehouse file into a smaller one if that is worth it, or `anyway`, for free
+    blocks keep what was in them; True where it was copied.
 
     Never raises for what is in its way, a full disk or a tool that holds the file: that is logged,
     and the file stays as it is until the next time.
     """
     try:
         with locked(path, wait_seconds):
-            return compact_locked(path)
+            return compact_locked(path, anyway=anyway)
     except WarehouseBusy as error:
         _log.info("%s is not made smaller now: %s", path, error)
         return False
 
 
-def compact_locked(path: Path) -> bool:
+def compact_locked(path: Path, *, anyway: bool = False) -> bool:
     """The same where the caller holds the lock, or nobody else knows of the file."""
     new = path.with_name(f"{path.name}.compacting")
     try:
         remove(new)  # of one that was killed
         try:
-            return _replace(path, new, path.stat().st_size)
+            return _replace(path, new, path.stat().st_size, anyway=anyway)
         finally:
             remove(new)
     except (duckdb.Error, OSError) as error:
@@ -61,7 +64,7 @@ def compact_locked(path: Path) -> bool:
         return False
 
 
-def _replace(path: Path, new: Path, size: int) -> bool:
+def _replace(path: Path, new: Path, size: int, *, anyway: bool) -> bool:
     if any(path.parent.glob(f"{path.name}.wal*")):
         return False  # not closed cleanly: the next run mends it
     spill: dict[str, str | bool | int | float | list[str]] = {
@@ -73,7 +76,7 @@ def _replace(path: Path, new: Path, size: int) -> bool:
         con.execute("SET TimeZone = 'UTC'")
         con.execute(f"ATTACH {quoted(path)} AS old (READ_ONLY)")
         grown = size > SMALL and size > GROWTH * _size_when_last_copied(con)
-        if not grown and not _is_for_newer_ones(con):
+        if not anyway and not grown and not _is_for_newer_ones(con):
             return False
         if shutil.disk_usage(path.parent).free < size:
             raise OSError(f"a copy needs {size:,} bytes of room")

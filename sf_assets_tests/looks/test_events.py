@@ -34,6 +34,7 @@ from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.schema import column_comments
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.looks.conftest import MONDAY, NEWEST, TUESDAY, WEEK_LATER
+from sf_assets_tests.served_lists import account
 
 AUDIENCE = Audience(Settings())
 SPECS = [*churn.specs(AUDIENCE), *growth.specs(AUDIENCE), *status.specs(AUDIENCE)]
@@ -56,29 +57,30 @@ def said(pipeline: Pipeline, asset: str, day: date) -> dict[str, Any]:
     }
 
 
-def test_a_churn_day_names_who_came_and_left(at_home: Pipeline) -> None:
+def test_a_churn_day_has_a_sample_by_account_id(
+    at_home: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     day = said(at_home, "follower_churn", TUESDAY)
     assert (day["gained"], day["lost"]) == (11, 1)
-    came = day["came"].splitlines()[2:]
+    came = [record.data for record in day["came"]]
+    assert len(came) == 11
     # The verified first, then the largest.
-    assert "fan\\." in came[0].replace("\u2060", "")
-    assert "101" in came[0]
-    assert "verified" in came[0]
-    assert "1,000,209" in came[1]
-    assert "](https://www.tiktok.com/@fan.7)" in day["left"]
+    assert [one["account_id"] for one in came[:2]] == [
+        account(n)["platformUserId"] for n in (101, 209)
+    ]
+    assert [record.data for record in day["left"]] == [
+        {
+            "handle": "open",
+            "account_id": account(7)["platformUserId"],
+            "change": "lost",
+            "state": "confirmed",
+        }
+    ]
     assert day["dagster/partition_row_count"] == 12
-    for line in came:
-        assert len(re.findall(r"(?<!\\)\|", line)) == 6
-        assert not re.search(r"<\w|(?<!\\)!\[|evil\.test", line)
-
-
-def test_more_than_fifty_are_counted(at_home: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(churn, "NAMED", 3)
+    monkeypatch.setattr(churn, "SAMPLE", 3)
     with reading(at_home.home.published) as con:
-        day = churn.describe("followers", con, [TUESDAY])[TUESDAY]
-    lines = str(day["came"].value).splitlines()
-    assert len(lines) == 2 + 3 + 2
-    assert lines[-1] == "… and 8 more."
+        few = churn.describe("followers", con, [TUESDAY])[TUESDAY]
+    assert [record.data for record in few["came"].records] == came[:3]
 
 
 def test_a_growth_day_has_a_sparkline_a_handle(at_home: Pipeline) -> None:

@@ -7,7 +7,6 @@ from datetime import date, timedelta
 from xml.etree import ElementTree
 
 import pytest
-from markdown_it import MarkdownIt
 
 from sf_assets.render.charts import (
     as_markdown_image,
@@ -15,26 +14,7 @@ from sf_assets.render.charts import (
     draw,
     sparkline,
 )
-from sf_assets.render.markdown import escape_markdown, profile_link
 from sf_assets.text import clean
-from sf_assets_tests.looks.conftest import HOSTILE
-
-MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-# What GitHub's dialect makes a link of, though nothing marks it as one.
-BARE_LINK = re.compile(r"https?://[\w.-]+\.\w|www\.[\w-]+\.\w|[\w.+-]+@[\w-]+\.\w")
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_only_text_in_markdown(name: str) -> None:
-    html = MARKDOWN.render(f"| a | b |\n| --- | --- |\n| {escape_markdown(name)} | end |")
-    assert set(re.findall(r"<(\w+)", html)) == {"table", "thead", "tbody", "tr", "th", "td"}
-    assert html.count("<td>") == 2
-    assert not BARE_LINK.search(re.sub(r"<[^>]*>", "", html))
-
-
-def test_the_text_itself_survives() -> None:
-    shown = MARKDOWN.renderInline(escape_markdown("Tom & Ann <3 *life* a_b")).replace("\u2060", "")
-    assert shown == "Tom &amp; Ann &lt;3 *life* a_b"
 
 
 def test_control_characters_overrides_and_towers_of_marks_are_dropped() -> None:
@@ -43,16 +23,6 @@ def test_control_characters_overrides_and_towers_of_marks_are_dropped() -> None:
     assert clean("👩\u200d🚀") == "👩\u200d🚀"
     assert len(clean("x" * 500)) == 60
     assert clean(None) == ""
-
-
-def test_right_to_left_names_stay_in_their_cell() -> None:
-    assert escape_markdown("\u05e0\u05e2\u05d4") == "\u2068\u05e0\u05e2\u05d4\u2069"
-
-
-def test_only_what_can_be_a_handle_becomes_a_link() -> None:
-    assert profile_link("a.b_c").endswith("(https://www.tiktok.com/@a.b_c)")
-    assert "](" not in profile_link("x](https://evil.test)").replace("\\]\\(", "")
-    assert profile_link(None) == "-"
 
 
 @pytest.mark.parametrize(

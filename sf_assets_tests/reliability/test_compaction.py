@@ -33,11 +33,11 @@ FULL_DISK = """
 import resource
 from sf_assets.warehouse import compact as compaction
 replace = compaction._replace
-def limited(*given):
+def limited(*given, **named):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        return replace(*given)
+        return replace(*given, **named)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 compaction._replace = limited

@@ -113,8 +113,17 @@ class Alert(ABC):
 
     @property
     def id(self) -> str:
-        """The id of the first change; names the run that delivers the alert."""
+        """The id of the first change."""
         return self.change_ids[0]
+
+    @property
+    def run_name(self) -> str:
+        """Names the run that delivers the alert, and nobody who is merely listed."""
+        return self.id
+
+    def without_names(self) -> Alert:
+        """The same for logs and events: accounts that are merely listed by their ids."""
+        return self
 
     @property
     def level(self) -> Level:

@@ -20,17 +20,28 @@ class NotableAccount:
 
     change_id: str
     account_id: str
-    account_handle: str
+    account_handle: str | None
     display_name: str | None
     verified: bool | None
     followers: int | None
+
+    @property
+    def who(self) -> str:
+        if self.account_handle is not None:
+            return stranger(self.account_handle)
+        # The id of an account that never showed one is its handle.
+        by_id = not self.account_id.startswith("@")
+        return f"account {self.account_id}" if by_id else "an account without an id"
 
     def __str__(self) -> str:
         name = plain_name(self.display_name)
         notes = [name] if name else []
         notes += ["verified"] if self.verified else []
         notes += [counted(self.followers, "follower")] if self.followers is not None else []
-        return f"{stranger(self.account_handle)} ({', '.join(notes)})"
+        return self.who + (f" ({', '.join(notes)})" if notes else "")
+
+    def without_names(self) -> NotableAccount:
+        return NotableAccount(self.change_id, self.account_id, None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,13 @@ class NotableChange(Alert):
         return found
 
     @property
+    def run_name(self) -> str:
+        return f"{self.day}/{self.handle}/{self.relations[0]}/notable-{self.change}"
+
+    def without_names(self) -> NotableChange:
+        return replace(self, accounts=tuple(one.without_names() for one in self.accounts))
+
+    @property
     def level(self) -> Level:
         return "info"
 
@@ -95,7 +113,7 @@ class NotableChange(Alert):
     @property
     def _what(self) -> str:
         many = len(self.accounts)
-        name = stranger(self.accounts[0].account_handle)
+        name = self.accounts[0].who
         if self.relations == ("following",):
             who = name if many == 1 else f"{many:,} notable accounts"
             return f"follows {who} now" if self.change == "came" else f"no longer follows {who}"
