@@ -22,6 +22,7 @@ from typing import TypeVar
 from sf_assets.credits.budget import Budget
 from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
+from sf_assets.ingest.measures import measures_of
 from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import (
@@ -364,6 +365,7 @@ class Reader:
             body=answer.body,
             damaged=answer.damaged,
             new_fields=sum(strange.values()),
+            measures=measures_of(answer, walk),
         )
         await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")

@@ -223,6 +223,7 @@ class SnapshotLog(ABC):
                 "credits": page.credits,
                 "cached": page.cached,
                 "tries": page.tries,
+                **({"measures": page.measures.to_json()} if page.measures else {}),
             },
             page.body,
         )
