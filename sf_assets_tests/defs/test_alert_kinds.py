@@ -282,7 +282,7 @@ def test_each_is_told_once_and_the_oldest_first(everything: Location, hook: Hook
     since = [one["since"] for one in hook.heard]
     assert since == sorted(since)
     # No day of theirs failed.
-    left_out = {"failed", "wave", "milestone", "weekly"}  # nothing of that kind happened then
+    left_out = {"failed", "drift", "break", "wave", "milestone", "weekly"}  # nothing of that kind happened then
     assert {one["kind"] for one in hook.heard} == set(ALERT_KINDS) - left_out
 
 

@@ -85,12 +85,16 @@ def test_nothing_is_claimed_of_the_people_of_whoever_had_the_handle_before(
         on(3),
     ) == ("break", "break", on(2), 0)
     # No figure reaches across it.
-    assert lists.rows(
-        "SELECT followers_net, followers_gained, followers_lost, followers_unknown, growth_rate, "
-        "avg_daily_net_7d FROM follower_growth WHERE snapshot_date IN (?, ?) ORDER BY ALL",
-        on(1),
-        on(3),
-    ) == [(None,) * 6] * 2
+    assert (
+        lists.rows(
+            "SELECT followers_net, followers_gained, followers_lost, followers_unknown, "
+            "growth_rate, avg_daily_net_7d FROM follower_growth "
+            "WHERE snapshot_date IN (?, ?) ORDER BY ALL",
+            on(1),
+            on(3),
+        )
+        == [(None,) * 6] * 2
+    )
     assert lists.one("SELECT count(*) FROM events") == 0
     made = lists.tables()
     lists.con.execute("UPDATE internal.warehouse_format SET rules = 0")
