@@ -24,7 +24,7 @@ from sf_assets.cli.common import (
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.cli.importing import import_lists
 from sf_assets.cli.tracking import handles, track, untrack
-from sf_assets.cli.upkeep import backup, doctor, migrate, rebuild, verify
+from sf_assets.cli.upkeep import backup, doctor, migrate, probe, rebuild, verify
 
 _COMPLETION = """
 \b
@@ -67,7 +67,9 @@ def main() -> None:
     os.umask(0o077)
 
 
-for _command in (track, untrack, handles, import_lists, doctor, rebuild, backup, verify, migrate):
+for _command in (
+    *(track, untrack, handles, import_lists, probe, doctor, rebuild, backup, verify, migrate),
+):
     main.add_command(_command)
 
 
@@ -484,6 +486,14 @@ def completion(shell: str) -> None:
 @click.option("--balance", default=1_000_000, show_default=True, help="Credits of the account.")
 @click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
 @click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
+@click.option(
+    "--answer",
+    "answers",
+    multiple=True,
+    metavar="NAME",
+    help="Answer an open question of the contract otherwise: pages-of-30, few-ids, no-order …; "
+    "a wrong name lists them. May be repeated.",
+)
 @said_clearly
 def simulate(
     port: int,
@@ -496,12 +506,14 @@ def simulate(
     balance: int,
     fault_rate: float,
     today: Any,
+    answers: tuple[str, ...],
 ) -> None:
+    from dataclasses import replace
     from datetime import datetime, timezone
     from typing import cast
 
     from sf_assets.errors import SettingsError
-    from sf_assets.simulator import Options, Preset, preset_world, run
+    from sf_assets.simulator import ANSWERS, Options, Preset, answered, preset_world, run
 
     day = today.date() if today else None
     try:
@@ -519,6 +531,12 @@ def simulate(
             fault_rate=fault_rate,
             day=day,
         )
+        for answer in answers:
+            if answer not in ANSWERS:
+                known = "; ".join(f"{name}: {said}" for name, (said, _, _) in ANSWERS.items())
+                raise ValueError(f"no answer is called {answer!r}; there are {known}")
+            world = answered(world, answer)
+            options = replace(options, **ANSWERS[answer][2])
         run(world, options, port=port)
     except (ValueError, OSError) as error:
         raise SettingsError(f"simulate: {error}") from None

@@ -32,6 +32,27 @@ def doctor(quiet: bool, as_json: bool) -> None:
 
 
 @click.command(
+    short_help="Hold the API against what is assumed of it; buys up to 8 pages.",
+    help="Measure what the API does, with up to 8 pages of an open profile, after asking: page "
+    "size, overlap, ids, order, cache, cursors, totals, charges, fields, speed. The pages are kept "
+    "for today's snapshot, the result is in `doctor`. Without HANDLE: the first tracked one.",
+    epilog="Example: sf-assets probe @nasa",
+)
+@click.argument("handle", required=False)
+@click.option("--last", is_flag=True, help="Show what the last probe found; asks for nothing.")
+@click.option("--yes", is_flag=True, help="Buy without asking.")
+@json_option
+@said_clearly
+def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
+    from sf_assets.cli.probe import run_probe
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    home = known_home(settings)
+    sys.exit(run_probe(settings, home, handle, last=last, yes=yes, as_json=as_json))
+
+
+@click.command(
     short_help="The warehouse anew from archive and landing; buys nothing.",
     help="Make the warehouse anew from the archive and the landed pages; nothing is bought. The "
     "old file is kept beside it.",

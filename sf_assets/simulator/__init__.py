@@ -10,8 +10,10 @@ worlds, `faults` says what goes wrong, `app` speaks HTTP, `serve` runs it.
 from sf_assets.simulator.app import Options, SimulatedApi
 from sf_assets.simulator.faults import KINDS, RANDOM_KINDS, FaultKind, Faults, QueuedFault
 from sf_assets.simulator.presets import (
+    ANSWERS,
     PRESETS,
     Preset,
+    answered,
     bench_profiles,
     demo_profiles,
     preset_world,
@@ -43,6 +45,7 @@ from sf_assets.simulator.world import (
 )
 
 __all__ = [
+    "ANSWERS",
     "API_KEY",
     "KINDS",
     "PRESETS",
@@ -69,6 +72,7 @@ __all__ = [
     "SimulatorProcess",
     "Status",
     "World",
+    "answered",
     "background",
     "bench_profiles",
     "demo_profiles",

@@ -187,8 +187,8 @@ class ListWalk:
         return named - len(seen - self._accounts)
 
     def stop(self, reason: EndReason) -> None:
-        """End the walk from outside, for `budget` or `out_of_credits`; an ended one stays so."""
-        if reason not in (EndReason.BUDGET, EndReason.OUT_OF_CREDITS):
+        """End the walk: `budget`, `out_of_credits` or `stalled`; an ended one stays so."""
+        if reason not in (EndReason.BUDGET, EndReason.OUT_OF_CREDITS, EndReason.STALLED):
             raise ValueError(f"{reason.value} is for the walk itself to find")
         if self.has_next_page:
             self.end_reason = reason

@@ -33,6 +33,7 @@ from sf_assets.storage.records import (
     Page,
     Records,
     count_record,
+    count_refused,
     now,
 )
 from sf_assets.text import first_line
@@ -232,6 +233,11 @@ class SnapshotLog(ABC):
         """Note answers to one question that broke the contract, and so did not say their price."""
         told = {"at": now(), "request_id": "", "credits": 0, "cached": False, "tries": tries}
         self._add({"kind": "unread", **self._of, "page": page, **told, "answers": answers})
+
+    def add_refused(self, page: int) -> None:
+        """Note that a page could not be had in this run, however often it was asked for."""
+        self._append({"kind": "refused", **self._of, "page": page, "at": now()})
+        count_refused(self.attempts[-1], page)
 
     @property
     def _of(self) -> dict[str, Any]:

@@ -94,7 +94,8 @@ class Attempt:
     `credits` are what the API said it charged, `damaged` the fields of its pages that are not what
     the contract says. `doubted` answers were not believed; `doubted_at` is
     the page the last of them was for. `unread` answers broke the contract, the last one of a
-    question is in quarantine: they are no pages, and did not say what they cost.
+    question is in quarantine: they are no pages, and did not say what they cost. `refused` is the
+    page that could not be had, and in how many runs one after the other.
     """
 
     number: int
@@ -110,6 +111,7 @@ class Attempt:
     doubted_at: int = 0
     unread: int = 0
     measures: Measures | None = None
+    refused: tuple[int, int] = (0, 0)
     end: End | None = None
     request_ids: list[str] = field(default_factory=list)
 
@@ -198,6 +200,11 @@ def count_record(attempt: Attempt, head: dict[str, Any]) -> None:
         attempt.doubted_at = head["page"]
 
 
+def count_refused(attempt: Attempt, page: int) -> None:
+    last, times = attempt.refused
+    attempt.refused = (page, times + 1 if page == last else 1)
+
+
 def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
     """What records say, from the first to the last sound one. Raises LandingDamaged."""
     attempts: list[Attempt] = []
@@ -217,6 +224,8 @@ def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
             attempts[-1].end = End(
                 head["lookup_status"], head["end_reason"], head["at"], head["run_id"]
             )
+        elif kind == "refused":
+            count_refused(attempts[-1], head["page"])
         else:
             count_record(attempts[-1], head)
         sound = records.sound_bytes
