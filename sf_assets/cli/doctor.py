@@ -53,13 +53,14 @@ class Problem(Exception):
 def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
     """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
     checks = CheckList(quiet=quiet, as_json=as_json)
-    code = _checked(checks.say)
+    code = checked(checks.say)
     if as_json:
         print_json(checks.said)
     return code
 
 
-def _checked(say: Callable[[str, bool, str], None]) -> int:
+def checked(say: Callable[[str, bool, str], None]) -> int:
+    """Say how each check ended; the exit code of `doctor`."""
     try:
         settings = load_settings()
     except SettingsError as error:

@@ -24,7 +24,7 @@ from sf_assets.cli.common import (
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.cli.importing import import_lists
 from sf_assets.cli.tracking import handles, track, untrack
-from sf_assets.cli.upkeep import backup, doctor, migrate, probe, rebuild, verify
+from sf_assets.cli.upkeep import backup, bundle, doctor, migrate, probe, rebuild, verify
 
 _COMPLETION = """
 \b
@@ -68,7 +68,19 @@ def main() -> None:
 
 
 for _command in (
-    *(track, untrack, handles, import_lists, probe, doctor, rebuild, backup, verify, migrate),
+    *(
+        track,
+        untrack,
+        handles,
+        import_lists,
+        probe,
+        bundle,
+        doctor,
+        rebuild,
+        backup,
+        verify,
+        migrate,
+    ),
 ):
     main.add_command(_command)
 
@@ -487,6 +499,12 @@ def completion(shell: str) -> None:
 @click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
 @click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
 @click.option(
+    "--from",
+    "bundle",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Serve the pages of a bundle (sf-assets bundle) instead of a world.",
+)
+@click.option(
     "--answer",
     "answers",
     multiple=True,
@@ -506,6 +524,7 @@ def simulate(
     balance: int,
     fault_rate: float,
     today: Any,
+    bundle: Path | None,
     answers: tuple[str, ...],
 ) -> None:
     from dataclasses import replace
@@ -513,7 +532,15 @@ def simulate(
     from typing import cast
 
     from sf_assets.errors import SettingsError
-    from sf_assets.simulator import ANSWERS, Options, Preset, answered, preset_world, run
+    from sf_assets.simulator import (
+        ANSWERS,
+        BundledApi,
+        Options,
+        Preset,
+        answered,
+        preset_world,
+        run,
+    )
 
     day = today.date() if today else None
     try:
@@ -537,6 +564,6 @@ def simulate(
                 raise ValueError(f"no answer is called {answer!r}; there are {known}")
             world = answered(world, answer)
             options = replace(options, **ANSWERS[answer][2])
-        run(world, options, port=port)
+        run(world, options, port=port, app=BundledApi(bundle, options) if bundle else None)
     except (ValueError, OSError) as error:
         raise SettingsError(f"simulate: {error}") from None

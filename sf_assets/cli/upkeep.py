@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,35 @@ def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
     settings = load_settings()
     home = known_home(settings)
     sys.exit(run_probe(settings, home, handle, last=last, yes=yes, as_json=as_json))
+
+
+@click.command(
+    short_help="A zip for a bug report, without people and secrets.",
+    help="Pack a zip for a bug report: versions, settings without secrets, doctor, logs of the "
+    "day's runs, measures of the API, and the landed pages with other people in the place of those "
+    "on them. It is checked that no original text is left.",
+    epilog="Example: sf-assets bundle --handle nasa --day 2026-11-22",
+)
+@click.option("--handle", help="Only pages of this one.")
+@click.option(
+    "--day", type=click.DateTime(["%Y-%m-%d"]), help="Of this day; the newest with pages."
+)
+@click.option(
+    *("-o", "--output"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sf-assets-bundle.zip"),
+    show_default=True,
+    help="Where to write it.",
+)
+@said_clearly
+def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
+    from sf_assets.cli.bundle import run_bundle
+    from sf_assets.handles.settings import normalise_handle
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    wanted = normalise_handle(handle) if handle else None
+    run_bundle(settings, known_home(settings), wanted, day.date() if day else None, output)
 
 
 @click.command(

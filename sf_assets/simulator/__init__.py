@@ -8,6 +8,7 @@ worlds, `faults` says what goes wrong, `app` speaks HTTP, `serve` runs it.
 """
 
 from sf_assets.simulator.app import Options, SimulatedApi
+from sf_assets.simulator.bundled import BundledApi
 from sf_assets.simulator.faults import KINDS, RANDOM_KINDS, FaultKind, Faults, QueuedFault
 from sf_assets.simulator.presets import (
     ANSWERS,
@@ -52,6 +53,7 @@ __all__ = [
     "QUIRK_KINDS",
     "RANDOM_KINDS",
     "RELATIONS",
+    "BundledApi",
     "Changes",
     "FaultKind",
     "Faults",

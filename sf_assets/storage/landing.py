@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
@@ -35,6 +34,7 @@ from sf_assets.storage.records import (
     count_record,
     count_refused,
     now,
+    record_line,
 )
 from sf_assets.text import first_line
 
@@ -285,12 +285,7 @@ class SnapshotLog(ABC):
                     )
 
     def _append(self, head: dict[str, Any], body: bytes | None = None) -> None:
-        rest = json.dumps(head, separators=(",", ":")).encode()[1:]
-        if body is not None:
-            # A raw line break in valid JSON is white space between tokens, never inside a string.
-            flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
-            rest = rest[:-1] + b',"body":' + flat + b"}"
-        self.write(b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n")
+        self.write(record_line(head, body))
 
 
 def checked(handle: str) -> str:

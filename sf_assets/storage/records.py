@@ -200,6 +200,16 @@ def count_record(attempt: Attempt, head: dict[str, Any]) -> None:
         attempt.doubted_at = head["page"]
 
 
+def record_line(head: dict[str, Any], body: bytes | None = None) -> bytes:
+    """A line of a landing file, with its checksum."""
+    rest = json.dumps(head, separators=(",", ":")).encode()[1:]
+    if body is not None:
+        # A raw line break in valid JSON is white space between tokens, never inside a string.
+        flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
+        rest = rest[:-1] + b',"body":' + flat + b"}"
+    return b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
+
+
 def count_refused(attempt: Attempt, page: int) -> None:
     last, times = attempt.refused
     attempt.refused = (page, times + 1 if page == last else 1)
