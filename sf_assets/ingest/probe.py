@@ -237,7 +237,7 @@ def _order(first: _Response, again: Answer) -> Fact:
     places = {one.key: -at for at, one in enumerate(first.data.accounts)}
     now = [places[one.key] for one in again.response.data.accounts if one.key in places]
     share = float(longest_chain(np.array(now, dtype=np.float64)).mean()) if now else 0.0
-    seen = f"{share:.0%} of page 1 kept their order at a second look"
+    seen = f"{share:.0%} of page 1 at a second look"
     fine = share >= MIN_ORDER_AGREEMENT
     follows = (
         "Order may prove who came and left."
@@ -302,14 +302,19 @@ def _fields(pages: list[_Response], damaged: int) -> list[Fact]:
     )
     return [
         Fact(
-            "fields new to us", "none", ", ".join(strange) or "none",
+            "fields new to us", "none", _some(strange),
             "The archive keeps them." if strange else "-", not strange,
         ),
         Fact(
-            "fields that some lack", "optional ones", ", ".join(absent) or "none",
+            "fields that some lack", "optional ones", _some(absent),
             "They are NULL where they are missing." if absent else "-", not damaged,
         ),
     ]  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more or "none"
 
 
 def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:
