@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from sf_assets.alerts.kinds.drift import MEASURES, sentence
+from sf_assets.alerts.kinds.drift import MEASURES, drifts, sentence
 from sf_assets.defs.audience import Audience
 from sf_assets.defs.churn import CHURN_OF
 from sf_assets.defs.sources import SOCIAL_FETCH_API
@@ -280,7 +280,7 @@ def same_owner(relation: Relation, look: Look) -> Verdict:
 
 
 def drift(look: Look) -> Verdict:
-    rows = look.con.execute(sql("drift"), {"since": look.day}).fetchall()
+    rows = drifts(look.con, look.day)
     return Verdict(
         f"{counted(len(rows), 'measure')} of the API's answers of {look.day} left the range of the "
         "28 days before in many lists" + "".join(f"; {sentence(*row[1:])}" for row in rows),
