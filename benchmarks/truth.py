@@ -7,7 +7,8 @@
 
 The month is run again for each of what an API may do besides: 0.5 % of the accounts missing for a
 day; lists that cross their cap; no totals; totals a day late; 0.5 % missing for two days, with and
-without the total following.
+without the total following. And for each answer to an open question of the contract that the
+lists show (`ANSWERS` of the simulator): what it costs in recall; wrong rows are to stay 0.
 
 Run is everything but HTTP and Dagster: the simulator's pages are validated and followed by the
 page walk, landed, archived, loaded and derived, a day at a time. What came of it is compared with
@@ -49,6 +50,7 @@ from datetime import date, timedelta
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import duckdb
 import numpy as np
@@ -56,11 +58,13 @@ from walks import land_whole
 
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.simulator import (
+    ANSWERS,
     Changes,
     ListTruth,
     PageAnswer,
     ProfileSpec,
     World,
+    answered,
     preset_world,
 )
 from sf_assets.storage.home import Home
@@ -153,6 +157,50 @@ def _begins(number: int, day: int, share: float) -> bool:
     return drawn(day) and not any(drawn(day - back) for back in range(1, 9))
 
 
+class CutOrSized(World):
+    """A world with pages of another size, or of whose lists a share breaks off for good."""
+
+    def __init__(self, world: World, *, size: int = 20, broken: float = 0.0) -> None:
+        super().__init__(
+            list(world.profiles.values()),
+            epoch=world.epoch,
+            seed=world.seed,
+            horizon_days=world.horizon_days,
+        )
+        self.size, self.broken = size, broken
+
+    def page(
+        self,
+        handle: str,
+        relation: Relation,
+        day: date,
+        *,
+        cursor: str | None = None,
+        page_size: int = 20,
+    ) -> PageAnswer:
+        answer = super().page(handle, relation, day, cursor=cursor, page_size=self.size)
+        if answer.page_index >= self._pages(handle, relation, day):
+            raise LookupError("the cursor has expired")
+        return answer
+
+    def truth(
+        self, handle: str, relation: Relation, day: date, *, page_size: int = 20
+    ) -> ListTruth:
+        truth = super().truth(handle, relation, day, page_size=self.size)
+        shown = truth.listed[: self._pages(handle, relation, day) * self.size]
+        return replace(truth, listed=shown)
+
+    def _pages(self, handle: str, relation: Relation, day: date) -> int:
+        draw = Random(f"{handle} {relation} {day}")
+        return draw.randint(1, 12) if draw.random() < self.broken else 1_000_000
+
+
+def answering(answer: str) -> Callable[[World, list[date]], World]:
+    """The month of an API that answers an open question so."""
+    size = ANSWERS[answer][2].get("page_size", 20)
+    return lambda world, _: CutOrSized(answered(world, answer), size=size)
+
+
 def crossing(world: World, days: list[date]) -> World:
     """The same, growing faster, followers capped at what each has after a third of the days."""
 
@@ -190,6 +238,17 @@ MONTHS: dict[str, tuple[str, float, Callable[[World, list[date]], World]]] = {
         "0.5 % missing for two days, the total follows", 0.0,
         lambda world, _: OddWorld(world, missing=0.0025, counted=False),
     ),
+    "cursors-expire": (
+        "a fifth break off, cursors expire", 0.0,
+        lambda world, _: CutOrSized(world, broken=0.2),
+    ),
+    **{
+        name: (ANSWERS[name][0], 0.0, answering(name))
+        for name in (
+            *("pages-of-30", "overlap", "few-ids", "stale", "end-error", "end-minus-one"),
+            *("favoured", "no-order"),
+        )
+    },
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sf_assets.model import SnapshotKey
 from sf_assets.simulator import World
-from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.social_fetch import EndReason, ListWalk, parse_page
 from sf_assets.storage.landing import Landing
 from sf_assets.storage.records import Landed, Page, now
 
@@ -20,9 +20,13 @@ def land(
         log.begin("benchmark", "benchmark")
         while walk.has_next_page:
             params = walk.request_params()
-            answer = world.page(
-                key.handle, key.relation, key.day, cursor=params["cursor"], page_size=page_size
-            )
+            try:
+                answer = world.page(
+                    key.handle, key.relation, key.day, cursor=params["cursor"], page_size=page_size
+                )
+            except LookupError:  # an error in the place of a page ends the list as a window
+                walk.stop(EndReason.STALLED)
+                continue
             numbers.update(answer.numbers)
             data = world.page_json(answer, key.relation, key.day)
             meta = '"meta":{"requestId":"r","creditsCharged":1,"version":"v1"}'

@@ -13,10 +13,12 @@ RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
-# What may be told; status changes and failed days are unless somebody asks for other kinds.
+# What may be told; the first four are unless somebody asks for other kinds.
 AlertKind = Literal[
     "status",
     "failed",
+    "drift",
+    "break",
     "churn",
     "notable",
     "stale",

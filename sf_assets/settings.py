@@ -78,7 +78,7 @@ class Settings(BaseModel):
     concurrency: int = Field(default=32, ge=1, le=500)
     daily_credits: int | None = Field(default=None, ge=0)
     alert_urls: tuple[SecretStr, ...] = ()
-    alerts: tuple[AlertKind, ...] = ("status", "failed")
+    alerts: tuple[AlertKind, ...] = ("status", "failed", "drift", "break")
     weekly: str = "mon 8"
     heartbeat_url: SecretStr | None = None
     ui_url: str | None = None

@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def session() -> list[tuple[str, list[str]]]:
-    """(command, the output shown below it) of the first session, in order."""
+def session(title: str) -> list[tuple[str, list[str]]]:
+    """(command, the output shown below it) of a session, in order."""
     steps: list[tuple[str, list[str]]] = []
-    part = README.split("## A first session", 1)[1].split("sf-assets up", 1)[0]
+    part = re.split(r"sf-assets up|\n## ", README.split(f"## {title}\n", 1)[1])[0]
     for block in re.findall(r"```console\n(.*?)```", part, re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
@@ -40,9 +40,12 @@ def session() -> list[tuple[str, list[str]]]:
     return steps
 
 
-def test_the_first_session_prints_what_the_readme_shows(tmp_path: Path) -> None:
-    steps = session()
-    assert len(steps) >= 6
+@pytest.mark.parametrize(
+    ("title", "length"), [("A first session", 6), ("Your first day with a real key", 5)]
+)
+def test_a_session_prints_what_the_readme_shows(tmp_path: Path, title: str, length: int) -> None:
+    steps = session(title)
+    assert len(steps) >= length
     with background(preset="demo", today=date(2026, 11, 22)) as simulator:
         environment = {**os.environ, "NO_COLOR": "1"}
         for command, shown in steps:

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from sf_assets.errors import SettingsError
+from sf_assets.model import ALERT_KINDS
 from sf_assets.settings import VARIABLES, Settings, is_loopback, load_settings
 
 LOOPBACK = "http://127.0.0.1:4010"
@@ -349,7 +350,7 @@ def test_white_space_around_a_key_is_no_part_of_it(
         (" Stale , status,,", ("status", "stale")),
         ("status,churn,notable,stale,credits", ("status", "churn", "notable", "stale", "credits")),
         ("none", ()),
-        ("", ("status", "failed")),
+        ("", ("status", "failed", "drift", "break")),
     ],
 )
 def test_kinds_of_alerts_are_named_in_any_order(
@@ -361,7 +362,7 @@ def test_kinds_of_alerts_are_named_in_any_order(
 def test_unless_somebody_asks_status_changes_and_failed_days_are_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert settings(monkeypatch).alerts == ("status", "failed")
+    assert settings(monkeypatch).alerts == ("status", "failed", "drift", "break")
 
 
 def test_the_heartbeat_goes_to_a_web_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +384,7 @@ def test_an_unknown_kind_of_alert_is_told_beside_the_known_ones(
 ) -> None:
     said = complaint(monkeypatch, SF_ASSETS_ALERTS=text)
     assert said.startswith("SF_ASSETS_ALERTS: ")
-    assert "status, failed, churn, notable, stale, credits, purge, wave, milestone, weekly" in said
+    assert ", ".join(ALERT_KINDS) in said
 
 
 def test_the_address_of_the_ui_is_for_links(monkeypatch: pytest.MonkeyPatch) -> None:

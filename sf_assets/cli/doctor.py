@@ -18,6 +18,7 @@ from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.ingest.client import client_of
 from sf_assets.ingest.days import last_heartbeat, missing_days
+from sf_assets.ingest.probe import kept
 from sf_assets.settings import Settings, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
     Balance,
@@ -29,7 +30,7 @@ from sf_assets.social_fetch import (
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.sizes import sizes
-from sf_assets.text import counted
+from sf_assets.text import counted, one_line
 from sf_assets.warehouse.connection import reading, why_unreadable
 
 _Answer = TypeVar("_Answer")
@@ -52,13 +53,14 @@ class Problem(Exception):
 def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
     """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
     checks = CheckList(quiet=quiet, as_json=as_json)
-    code = _checked(checks.say)
+    code = checked(checks.say)
     if as_json:
         print_json(checks.said)
     return code
 
 
-def _checked(say: Callable[[str, bool, str], None]) -> int:
+def checked(say: Callable[[str, bool, str], None]) -> int:
+    """Say how each check ended; the exit code of `doctor`."""
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -81,6 +83,7 @@ def _checked(say: Callable[[str, bool, str], None]) -> int:
         ("days", _days),
         ("grid", _grid),
         ("alerts", _alerts),
+        ("vendor", _vendor),
     ]
     if settings.heartbeat_url is not None:
         checks.append(("heartbeat", _heartbeat))
@@ -117,8 +120,10 @@ def _balance(settings: Settings, home: Home) -> str:
     left = _asked(ask).balance
     if left == 0:
         raise Problem("0 credits left: top up before the next run", refused=True)
+    size = (kept(home) or {}).get("page_size") or 20
     return (
-        f"{counted(left, 'credit')} left; a page of about 20 accounts costs 1{_spent(home, left)}"
+        f"{counted(left, 'credit')} left; a page of about {size} accounts costs 1"
+        f"{_spent(home, left)}"
     )
 
 
@@ -236,6 +241,16 @@ def _days(settings: Settings, home: Home) -> str:
     if newest == settings.day() - timedelta(days=1):
         raise Problem(f"{said}; see that sf-assets up runs all day")
     return said
+
+
+def _vendor(settings: Settings, home: Home) -> str:
+    """What the last probe found otherwise than it is assumed."""
+    told = kept(home)
+    if told is None:
+        return "not probed yet: sf-assets probe HANDLE (at most 8 credits)"
+    other = [f"{one['fact']}: {one['found']}" for one in told["facts"] if not one["as_assumed"]]
+    said = one_line("; ".join(other)) if other else "as assumed"
+    return f"probed on {told['day']} with @{told['handle']}: {said}"
 
 
 def _heartbeat(settings: Settings, home: Home) -> str:

@@ -25,7 +25,7 @@ from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.cli.forget import forget
 from sf_assets.cli.importing import import_lists
 from sf_assets.cli.tracking import handles, track, untrack
-from sf_assets.cli.upkeep import backup, doctor, migrate, rebuild, verify
+from sf_assets.cli.upkeep import backup, bundle, doctor, migrate, probe, rebuild, verify
 
 _COMPLETION = """
 \b
@@ -73,6 +73,8 @@ for _command in (
     untrack,
     handles,
     import_lists,
+    probe,
+    bundle,
     doctor,
     rebuild,
     backup,
@@ -507,6 +509,20 @@ def completion(shell: str) -> None:
 @click.option("--balance", default=1_000_000, show_default=True, help="Credits of the account.")
 @click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
 @click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
+@click.option(
+    "--from",
+    "bundle",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Serve the pages of a bundle (sf-assets bundle) instead of a world.",
+)
+@click.option(
+    "--answer",
+    "answers",
+    multiple=True,
+    metavar="NAME",
+    help="Answer an open question of the contract otherwise: pages-of-30, few-ids, no-order …; "
+    "a wrong name lists them. May be repeated.",
+)
 @said_clearly
 def simulate(
     port: int,
@@ -519,12 +535,23 @@ def simulate(
     balance: int,
     fault_rate: float,
     today: Any,
+    bundle: Path | None,
+    answers: tuple[str, ...],
 ) -> None:
+    from dataclasses import replace
     from datetime import datetime, timezone
     from typing import cast
 
     from sf_assets.errors import SettingsError
-    from sf_assets.simulator import Options, Preset, preset_world, run
+    from sf_assets.simulator import (
+        ANSWERS,
+        BundledApi,
+        Options,
+        Preset,
+        answered,
+        preset_world,
+        run,
+    )
 
     day = today.date() if today else None
     try:
@@ -542,6 +569,12 @@ def simulate(
             fault_rate=fault_rate,
             day=day,
         )
-        run(world, options, port=port)
+        for answer in answers:
+            if answer not in ANSWERS:
+                known = "; ".join(f"{name}: {said}" for name, (said, _, _) in ANSWERS.items())
+                raise ValueError(f"no answer is called {answer!r}; there are {known}")
+            world = answered(world, answer)
+            options = replace(options, **ANSWERS[answer][2])
+        run(world, options, port=port, app=BundledApi(bundle, options) if bundle else None)
     except (ValueError, OSError) as error:
         raise SettingsError(f"simulate: {error}") from None

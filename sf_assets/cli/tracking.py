@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +18,9 @@ from sf_assets.cli.common import (
     tag_option,
     tracked_handles,
 )
+
+if TYPE_CHECKING:
+    from sf_assets.storage.home import Home
 
 
 @click.command(
@@ -37,6 +42,13 @@ from sf_assets.cli.common import (
 )
 @click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
 @click.option("--tag", "tags", multiple=True, help="A word of your own; may be repeated.")
+@click.option(
+    "--continue/--new-series",
+    "same",
+    default=None,
+    help="After the alert that a handle may be somebody else's: it is the same person, compare the "
+    "lists across the break; or it is not, keep the new series.",
+)
 @quiet_option
 @json_option
 @said_clearly
@@ -47,6 +59,7 @@ def track(
     depth: str | None,
     priority: int | None,
     tags: tuple[str, ...],
+    same: bool | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -73,15 +86,41 @@ def track(
     # Checked before the home is made: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
     home = known_home(settings)
-    registry_to_edit(home.registry)
+    registry = registry_to_edit(home.registry)
+    breaks = {} if same is None else _breaks(home, wanted)
     home.ensure(settings)
     new = track(home.registry, wanted, own)
+    for handle, days in breaks.items():
+        said = {str(day): what for day, what in registry.settings_of(handle).breaks.items()}
+        said |= {str(day): "continue" if same else "new" for day in days}
+        track(home.registry, [handle], {"breaks": said})
     if as_json:
         print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
     elif not quiet:
         for handle in dict.fromkeys(wanted):
             click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+        for handle, days in breaks.items():
+            what = "compared across" if same else "a new series since"
+            click.echo(f"{handle}: {what} {days[0]}, from the next snapshot on")
         click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+
+
+def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
+    """Handle -> the days of its newest breaks. Raises SettingsError for one that has none."""
+    from sf_assets.errors import SettingsError
+    from sf_assets.warehouse.connection import reading
+    from sf_assets.warehouse.statements import sql
+
+    try:
+        with reading(home.readable) as con:
+            rows = con.execute(sql("breaks")).fetchall()
+    except FileNotFoundError:
+        rows = []
+    found = {handle: sorted({row[2] for row in rows if row[1] == handle}) for handle in handles}
+    for handle in handles:
+        if not found[handle]:
+            raise SettingsError(f"{handle}: no list of it breaks with the one before")
+    return {handle: days[-1:] for handle, days in found.items()}
 
 
 @click.command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,56 @@ def doctor(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.doctor import run_doctor
 
     sys.exit(run_doctor(quiet=quiet, as_json=as_json))
+
+
+@click.command(
+    short_help="Hold the API against what is assumed of it; buys up to 8 pages.",
+    help="Measure what the API does, with up to 8 pages of an open profile, after asking: page "
+    "size, overlap, ids, order, cache, cursors, totals, charges, fields, speed. The pages are kept "
+    "for today's snapshot, the result is in `doctor`. Without HANDLE: the first tracked one.",
+    epilog="Example: sf-assets probe @nasa",
+)
+@click.argument("handle", required=False)
+@click.option("--last", is_flag=True, help="Show what the last probe found; asks for nothing.")
+@click.option("--yes", is_flag=True, help="Buy without asking.")
+@json_option
+@said_clearly
+def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
+    from sf_assets.cli.probe import run_probe
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    home = known_home(settings)
+    sys.exit(run_probe(settings, home, handle, last=last, yes=yes, as_json=as_json))
+
+
+@click.command(
+    short_help="A zip for a bug report, without people and secrets.",
+    help="Pack a zip for a bug report: versions, settings without secrets, doctor, logs of the "
+    "day's runs, measures of the API, and the landed pages with other people in the place of those "
+    "on them. It is checked that no original text is left.",
+    epilog="Example: sf-assets bundle --handle nasa --day 2026-11-22",
+)
+@click.option("--handle", help="Only pages of this one.")
+@click.option(
+    "--day", type=click.DateTime(["%Y-%m-%d"]), help="Of this day; the newest with pages."
+)
+@click.option(
+    *("-o", "--output"),
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sf-assets-bundle.zip"),
+    show_default=True,
+    help="Where to write it.",
+)
+@said_clearly
+def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
+    from sf_assets.cli.bundle import run_bundle
+    from sf_assets.handles.settings import normalise_handle
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    wanted = normalise_handle(handle) if handle else None
+    run_bundle(settings, known_home(settings), wanted, day.date() if day else None, output)
 
 
 @click.command(

@@ -13,8 +13,8 @@ from sf_assets.model import Relation
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.statements import sql
 
-#: No list was ever seen to show more: 10,000 accounts, 20 a page.
-MOST_PAGES = 500
+#: No list was ever seen to show more.
+MOST_ACCOUNTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Cost:
         if self.total is None or not self.page_size:
             return self.most or 1
         # Cut short whenever it was read: by its total, at most what was ever seen of a list.
-        return max(self.most or 1, min(MOST_PAGES, math.ceil(self.total / self.page_size)))
+        shown = min(MOST_ACCOUNTS, self.total)
+        return max(self.most or 1, math.ceil(shown / self.page_size))
 
     @property
     def recent(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from sf_assets.credits.estimate import MOST_PAGES, Cost
+from sf_assets.credits.estimate import MOST_ACCOUNTS, Cost
 from sf_assets.handles.settings import PAGES_KNOWN, ListSettings, Registry
 
 
@@ -130,7 +130,8 @@ def first_page_forecast(
     """A list of which only the first page is known. `more`: the vendor says that there is more."""
     pages = 1
     if more and listed:
-        pages = MOST_PAGES if total is None else min(MOST_PAGES, math.ceil(total / listed))
+        shown = MOST_ACCOUNTS if total is None else min(MOST_ACCOUNTS, total)
+        pages = math.ceil(shown / listed)
     weeks = math.ceil(days / ListSettings().full_every)
     top = min(pages, PAGES_KNOWN)
     return ListForecast(

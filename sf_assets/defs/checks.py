@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 
+from sf_assets.alerts.kinds.drift import MEASURES, drifts, sentence
 from sf_assets.defs.audience import Audience
 from sf_assets.defs.churn import CHURN_OF
 from sf_assets.defs.sources import SOCIAL_FETCH_API
@@ -29,6 +30,7 @@ from sf_assets.storage.landings import landing_at
 from sf_assets.text import counted
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.statements import sql
 
 # A list that is being read gets a page every few seconds; one that nobody touched for so long is
 # not being read any more.
@@ -262,6 +264,31 @@ def credits_within_budget(look: Look) -> Verdict:
     return verdict
 
 
+def same_owner(relation: Relation, look: Look) -> Verdict:
+    rows = look.con.execute(sql("alert_breaks"), {"since": look.day - timedelta(days=28)})
+    open_ = [
+        (handle, str(day), before, total)
+        for day, handle, of, _, total, before in rows.fetchall()
+        if of == relation and day not in look.registry.settings_of(handle).breaks
+    ]
+    return Verdict(
+        f"{counted(len(open_), f'{relation} list')} may be somebody else's since a day of the last "
+        "28, and handles.yaml does not say",
+        ("handle", "since", "total_before", "total"),
+        notable=open_,
+    )
+
+
+def drift(look: Look) -> Verdict:
+    rows = drifts(look.con, look.day)
+    return Verdict(
+        f"{counted(len(rows), 'measure')} of the API's answers of {look.day} left the range of the "
+        "28 days before in many lists" + "".join(f"; {sentence(*row[1:])}" for row in rows),
+        ("measure", "lists", "of_lists", "was", "now", "means"),
+        notable=[(*row[1:], MEASURES[row[1]][2]) for row in rows],
+    )
+
+
 def order_agreement(relation: Relation, look: Look) -> Verdict:
     rows = look.rows(
         "SELECT handle, round(order_agreement, 3), common, reason FROM main.comparisons "
@@ -358,6 +385,15 @@ def _all() -> Iterator[Check]:
         )
         yield Check(
             CHURN_OF[relation],
+            "same_owner",
+            "Are the lists those of the same people as before?",
+            "look at the profile. If it is the same person, `sf-assets track HANDLE --continue` "
+            "compares the lists; else `sf-assets track HANDLE --new-series` keeps the new series "
+            "that has begun. Nothing is claimed across the break meanwhile.",
+            partial(same_owner, relation),
+        )
+        yield Check(
+            CHURN_OF[relation],
             "order_agreement",
             "Do the lists still come newest first?",
             "nothing, for a day: without order, losses are claimed only where both lists are "
@@ -378,6 +414,14 @@ def _all() -> Iterator[Check]:
         "Does the day's spending stay within SF_ASSETS_DAILY_CREDITS and the balance?",
         "top up, raise the cap, or read less: `sf-assets track HANDLE --pages N`.",
         credits_within_budget,
+    )
+    yield Check(
+        SOCIAL_FETCH_API,
+        "drift",
+        "Does the API still answer as in the 28 days before?",
+        "read what it means below; look for a newer version of sf_assets, pack what you saw with "
+        "`sf-assets bundle`, and tell the vendor.",
+        drift,
     )
     yield Check(
         "follower_growth",

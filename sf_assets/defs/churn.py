@@ -83,7 +83,7 @@ def describe(
     for day, handle, reason in con.execute(
         "SELECT snapshot_date, handle, reason FROM internal.comparisons "
         "WHERE relation = ? AND list_contains(?, snapshot_date) "
-        "AND losses IN ('none', 'unusable') "
+        "AND losses IN ('none', 'unusable', 'break') "
         "QUALIFY row_number() OVER (PARTITION BY snapshot_date ORDER BY handle) <= ? "
         "ORDER BY ALL",
         [relation, days, SAMPLE],

@@ -18,6 +18,7 @@ from sf_assets.defs.audience import Audience, keys_by_table
 from sf_assets.defs.checks import CHECKS_OPERATION, evaluations
 from sf_assets.defs.prune import prune_runs, remove_old_files
 from sf_assets.defs.runs import location_of_run
+from sf_assets.defs.sources import SOCIAL_FETCH_API
 from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
@@ -90,6 +91,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                     + (f", {counted(done.replayed, 'list')} replayed" if done.replayed else "")
                 )
                 late = {day for day in done.all_days() if day >= audience.grid.start}
+                measures = _api_day(con, max(asked | late))
                 for key in sorted(context.selected_asset_keys):
                     said[key] = dict(DESCRIBE[tables[key]](con, sorted(asked | late)))
                 expired = _expire(context, audience, con, tracked.retention.profiles_days)
@@ -99,6 +101,9 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                 _publish(context, audience, anew=expired > 0)
                 _pack(context, audience)
         _prune(context, audience, tracked.retention)
+        if measures:
+            api = audience.key(SOCIAL_FETCH_API)
+            context.log_event(dg.AssetObservation(api, metadata=measures))
         for key, of_day in said.items():
             for day, metadata in of_day.items():
                 if day not in asked:
@@ -128,6 +133,18 @@ def _expire(
         what = counted(expired, "account")
         context.log.info(f"removed the profiles of {what} that left all lists {days} days ago")
     return expired
+
+
+def _api_day(con: duckdb.DuckDBPyConnection, day: date) -> dict[str, float]:
+    """What the API's answers of a day were like; the UI plots it over time."""
+    rows = con.execute("FROM main.api_days WHERE snapshot_date = ?", [day])
+    names = [name for name, *_ in rows.description]
+    return {
+        name: float(value)
+        for row in rows.fetchall()
+        for name, value in zip(names, row, strict=True)
+        if name != "snapshot_date" and value is not None
+    }
 
 
 def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:

@@ -29,6 +29,7 @@ _EXPECTED = {
     "relations": "must be a list with followers, following or both",
     "weekdays": "must be a list of days such as [mon, thu]",
     "tags": "must be a list of words such as [acme, press]",
+    "breaks": "must be days, each with continue or new, such as {2026-11-20: continue}",
 }
 
 

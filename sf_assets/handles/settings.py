@@ -102,7 +102,8 @@ class HandleSettings(ListSettings):
     """What may be said of a handle, or of all of them under `defaults:`.
 
     `followers` and `following` say otherwise of one of its lists. `daily_credits` are the most that
-    both together may cost a day.
+    both together may cost a day. `breaks`: whether the lists from such a day on are the same
+    person's as those before, or begin a new series.
     """
 
     relations: tuple[Relation, ...] = RELATIONS
@@ -112,6 +113,7 @@ class HandleSettings(ListSettings):
     tags: tuple[Tag, ...] = ()
     followers: ListSettings | None = None
     following: ListSettings | None = None
+    breaks: dict[date, Literal["continue", "new"]] = Field(default_factory=dict)
 
     def of(self, relation: Relation) -> ListSettings:
         """The settings of one of its lists."""

@@ -22,16 +22,19 @@ from typing import TypeVar
 from sf_assets.credits.budget import Budget
 from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
+from sf_assets.ingest.measures import measures_of
 from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import (
     Answer,
+    BadRequest,
     ContractViolation,
     EndReason,
     FollowersResponse,
     FollowingResponse,
     InsufficientCredits,
     ListWalk,
+    LookupFailed,
     LookupStatus,
     SocialFetchClient,
     SocialFetchError,
@@ -52,6 +55,11 @@ from sf_assets.text import counted, first_line, one_line
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("sf_assets.reading")
+
+
+# A lookup that fails so many times, a run each, after so many accounts, is the end of what TikTok
+# shows: no smaller cap was ever seen.
+REFUSALS, LEAST_CAP = 3, 1_000
 
 
 class AnswerUnusable(SfAssetsError):
@@ -165,8 +173,8 @@ class Collected:
         return self.outcome is Outcome.BUDGET
 
 
-async def first_page(wanted: ListToRead, run: RunContext) -> ListWalk:
-    """Buy and land the first page of a list, unless it is landed already; the walk so far.
+async def first_page(wanted: ListToRead, run: RunContext, pages: int = 1) -> ListWalk:
+    """Buy and land the first page of a list, or so many, unless landed already; the walk so far.
 
     A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged,
     BudgetSpent where a cap leaves nothing for it, and AnswerUnusable.
@@ -178,13 +186,13 @@ async def first_page(wanted: ListToRead, run: RunContext) -> ListWalk:
         walk = ListWalk(wanted.key.relation, wanted.key.handle)
         for page in log.pages():
             walk.update(parse_page(wanted.key.relation, page.body))
-        if walk.pages == 0:
+        while walk.pages < pages and walk.has_next_page and not log.settled:
             if not run.budget.take(wanted.key):
                 raise BudgetSpent(f"{wanted.key}: the credits of this day are spent")
             try:
                 answer = await reader._ask(walk, log)
             except ContractViolation as error:
-                raise AnswerUnusable(reader._kept(error, 1)) from None
+                raise AnswerUnusable(reader._kept(error, walk.pages + 1)) from None
             if answer is not None:
                 walk.update(answer.response)
     return walk
@@ -322,6 +330,9 @@ class Reader:
             return self._ended(Outcome.CREDITS, str(error), landed=landed, pages_missing=missing)
         if isinstance(error, ContractViolation):
             return self._ended(Outcome.FAILED, self._kept(error, walk.pages + 1))
+        if await self._goes_no_further(error, walk, log):
+            walk.stop(EndReason.STALLED)
+            return self._ended(Outcome.FINISHED, landed=await self._finish(walk, log))
         if isinstance(error, StopEverything):
             return self._ended(Outcome.UNAUTHORIZED, str(error))
         return self._ended(
@@ -329,6 +340,21 @@ class Reader:
             f"{error} {counted(walk.pages, 'page is', 'pages are')} landed; the next attempt goes "
             "on from there",
         )
+
+    async def _goes_no_further(
+        self, error: SocialFetchError, walk: ListWalk, log: SnapshotLog
+    ) -> bool:
+        """Whether no later attempt would get the next page either: its cursor is refused, or, where
+        caps of lists are, its lookup fails in one run after the other."""
+        if not walk.pages:
+            return False
+        if isinstance(error, BadRequest):
+            return True
+        if not isinstance(error, LookupFailed) or walk.listed < LEAST_CAP:
+            return False
+        page = walk.pages + 1
+        await self._landing_does(lambda: log.add_refused(page))
+        return bool(log.last and log.last.refused[1] >= REFUSALS)
 
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
         """Buy and land the next page; None where its status is doubted and is to be asked again."""
@@ -370,6 +396,7 @@ class Reader:
             body=answer.body,
             damaged=answer.damaged,
             new_fields=sum(strange.values()),
+            measures=measures_of(answer, walk),
         )
         await self._landing_does(lambda: log.add_page(page, doubted=doubted))
         crash_point("landed")

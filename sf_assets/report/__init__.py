@@ -259,9 +259,11 @@ def gather(
     changes = _dicts(
         con,
         "SELECT changed_on, handle, relation, from_status, to_status, previous_date "
-        "FROM main.status_changes WHERE changed_on >= ? AND list_contains(?, handle) "
-        "ORDER BY changed_on DESC, handle, relation",
-        [span[0], names],
+        "FROM main.status_changes WHERE changed_on >= $first AND list_contains($names, handle) "
+        "UNION ALL SELECT snapshot_date, handle, relation, 'found', 'may be somebody else''s', "
+        "previous_date FROM main.comparisons WHERE losses = 'break' AND snapshot_date >= $first "
+        "AND list_contains($names, handle) ORDER BY changed_on DESC, handle, relation",
+        {"first": span[0], "names": names},
     )
     notable = _dicts(
         con,

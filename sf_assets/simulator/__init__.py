@@ -8,10 +8,13 @@ worlds, `faults` says what goes wrong, `app` speaks HTTP, `serve` runs it.
 """
 
 from sf_assets.simulator.app import Options, SimulatedApi
+from sf_assets.simulator.bundled import BundledApi
 from sf_assets.simulator.faults import KINDS, RANDOM_KINDS, FaultKind, Faults, QueuedFault
 from sf_assets.simulator.presets import (
+    ANSWERS,
     PRESETS,
     Preset,
+    answered,
     bench_profiles,
     demo_profiles,
     preset_world,
@@ -43,12 +46,14 @@ from sf_assets.simulator.world import (
 )
 
 __all__ = [
+    "ANSWERS",
     "API_KEY",
     "KINDS",
     "PRESETS",
     "QUIRK_KINDS",
     "RANDOM_KINDS",
     "RELATIONS",
+    "BundledApi",
     "Changes",
     "FaultKind",
     "Faults",
@@ -69,6 +74,7 @@ __all__ = [
     "SimulatorProcess",
     "Status",
     "World",
+    "answered",
     "background",
     "bench_profiles",
     "demo_profiles",

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timezone
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -61,6 +62,10 @@ class Options:
     cache_seconds: float = 0.0
     fault_rate: float = 0.0
     fault_kinds: tuple[FaultKind, ...] = RANDOM_KINDS
+    #: A cursor is taken for so many seconds; None: for ever.
+    cursor_seconds: float | None = None
+    #: Whether `@handle` is as good as the handle; the vendor says so for another route only.
+    accepts_at: bool = False
     #: Sources conflict on whether a 502 is billed; False is what the vendor's pages say.
     bill_failed_lookups: bool = False
     #: The day to answer for when a request does not name one; None is the real UTC day.
@@ -107,6 +112,7 @@ class SimulatedApi:
         self.in_flight = 0
         self.most_in_flight = 0
         self._made = 0
+        self._given: dict[str, float] = {}
         self._first_served: dict[tuple[str, ...], float] = {}
         self._admin = Starlette(
             routes=[
@@ -175,8 +181,9 @@ class SimulatedApi:
         self._check_key(headers)
         if len(handle) > _MAX_HANDLE:
             raise _ApiError(400, "bad_request", "handle is longer than 128 characters")
-        if handle.startswith("@"):
+        if handle.startswith("@") and not self.options.accepts_at:
             raise _ApiError(400, "bad_request", "handle begins with @")
+        handle = handle.removeprefix("@")
         cursor, trim = _read_query(scope["query_string"], relation)
         day = self._day_of(headers)
         if self.balance < 1:
@@ -184,12 +191,22 @@ class SimulatedApi:
         if self.options.latency_ms:
             await asyncio.sleep(self.options.latency_ms / 1_000)
         handle = handle.lower()
+        told = self.served(handle, relation, day.isoformat(), cursor)
+        if told is not None:
+            self._charge(handle, relation, day.isoformat())
+            await _send(send, 200, told, [])
+            return
         try:
             answer = self.world.page(
                 handle, relation, day, cursor=cursor, page_size=self.options.page_size
             )
         except ValueError:
             raise _ApiError(400, "bad_request", "cursor is not one of ours") from None
+        except LookupError:
+            if self.options.bill_failed_lookups:
+                self._charge(handle, relation, day.isoformat())
+            raise _ApiError(502, "lookup_failed") from None
+        self._check_age_of(cursor, answer.next_cursor)
 
         day_text = day.isoformat()
         fault = self.faults.pick(
@@ -197,6 +214,9 @@ class SimulatedApi:
         )
         if fault is not None and fault in ERRORS:
             status, code, extra = ERRORS[fault]
+            if fault == "http_503_retry_date":
+                until = formatdate(time.time() + 1, usegmt=True)
+                extra = [(b"retry-after", until.encode())]
             if fault == "http_502" and self.options.bill_failed_lookups:
                 self._charge(handle, relation, day_text)
             await self._send_error(send, status, code, request_id, extra=extra)
@@ -209,6 +229,10 @@ class SimulatedApi:
             await self.faults.play(fault, body, receive, send)
             return
         await _send(send, 200, body, [(b"age", b"%d" % age)] if age is not None else [])
+
+    def served(self, handle: str, relation: Relation, day: str, cursor: str | None) -> bytes | None:
+        """A body that is known already; None: the world answers."""
+        return None
 
     def _body(
         self,
@@ -294,6 +318,16 @@ class SimulatedApi:
             return int(now - first)
         self._first_served[key] = now
         return None
+
+    def _check_age_of(self, cursor: str | None, following: str | None) -> None:
+        """Refuse a cursor that was given too long ago; note when the next one was given."""
+        limit, now = self.options.cursor_seconds, time.monotonic()
+        if limit is None:
+            return
+        if cursor is not None and now - self._given.get(cursor, now) > limit:
+            raise _ApiError(400, "bad_request", "cursor has expired")
+        if following is not None:
+            self._given[following] = now
 
     def _count(self, route: str, status: int) -> None:
         self.requests[route] += 1
@@ -386,7 +420,9 @@ class SimulatedApi:
 
     async def _set_options(self, request: Request) -> Response:
         wanted = await request.json()
-        unknown = set(wanted) - {"latency_ms", "page_size", "fault_rate", "cache_seconds"}
+        unknown = set(wanted) - {
+            *("latency_ms", "page_size", "fault_rate", "cache_seconds", "cursor_seconds"),
+        }
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))} cannot be changed while running")
         self.options = replace(self.options, **wanted)

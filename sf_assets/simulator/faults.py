@@ -31,6 +31,7 @@ FaultKind = Literal[
     "http_502",
     "http_503",
     "http_503_retry_after",
+    "http_503_retry_date",
     "http_429",
     "http_401",
     "http_402",
@@ -53,6 +54,7 @@ KINDS: dict[FaultKind, str] = {
     "http_502": "502 lookup_failed",
     "http_503": "503 temporarily_unavailable without Retry-After",
     "http_503_retry_after": "503 temporarily_unavailable with Retry-After: 1",
+    "http_503_retry_date": "503 temporarily_unavailable with Retry-After as a date",
     "http_429": "429 temporarily_unavailable",
     "http_401": "401 unauthorized",
     "http_402": "402 insufficient_credits",
@@ -91,6 +93,7 @@ ERRORS: dict[FaultKind, tuple[int, str, list[tuple[bytes, bytes]]]] = {
     "http_502": (502, "lookup_failed", []),
     "http_503": (503, "temporarily_unavailable", []),
     "http_503_retry_after": (503, "temporarily_unavailable", [(b"retry-after", b"1")]),
+    "http_503_retry_date": (503, "temporarily_unavailable", []),  # the app says which date
     "http_429": (429, "temporarily_unavailable", []),
     "http_401": (401, "unauthorized", []),
     "http_402": (402, "insufficient_credits", []),

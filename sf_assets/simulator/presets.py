@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sf_assets.simulator.world import (
     QUIRK_KINDS,
@@ -15,6 +16,34 @@ from sf_assets.simulator.world import (
     Status,
     World,
 )
+
+
+def _always(kind: QuirkKind) -> dict[str, Any]:
+    return {"quirk_chance": {kind: 1.0}}
+
+
+#: The open questions of the contract, each with an answer that makes things harder: what it is,
+#: what the lists are like then, and what the API is like besides.
+ANSWERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "pages-of-30": ("a page has 30 accounts", {}, {"page_size": 30}),
+    "overlap": ("each page begins with accounts of the one before", _always("overlap"), {}),
+    "few-ids": ("40 % show no number, 40 % no secUid", {"no_user_id": 0.4, "no_sec_uid": 0.4}, {}),
+    "cached": ("a page asked for twice comes from a cache", {}, {"cache_seconds": 3600.0}),
+    "stale": ("each list has a page of the day before", _always("stale"), {}),
+    "cursors-expire": ("a cursor is taken for 30 seconds", {}, {"cursor_seconds": 30.0}),
+    "billed-failures": (
+        "a failed lookup is billed", {},
+        {"bill_failed_lookups": True, "fault_rate": 0.05, "fault_kinds": ("http_502",)},
+    ),
+    "end-error": ("a list ends with an error", {"end": "error"}, {}),
+    "end-minus-one": ("a list ends with the cursor -1", {"end": "minus_one"}, {}),
+    "favoured": ("a tenth of a list stands first", {"order": "favoured"}, {}),
+    "no-order": ("lists are in no order", _always("shuffle"), {}),
+    "retry-date": (
+        "Retry-After is a date", {}, {"fault_rate": 0.05, "fault_kinds": ("http_503_retry_date",)},
+    ),
+    "at-resolves": ("@handle is as good as the handle", {}, {"accepts_at": True}),
+}  # fmt: skip
 
 Preset = Literal["demo", "small", "worst", "bench"]
 PRESETS: tuple[Preset, ...] = ("demo", "small", "worst", "bench")
@@ -222,6 +251,20 @@ def worst_month(
         )
         made.append(ProfileSpec("sim.worst.giant", many, ListSpec(size=300, gain=0.01, loss=0.01)))
     return tuple(made)
+
+
+def answered(world: World, answer: str) -> World:
+    """The same world, with lists as one of ANSWERS has them."""
+    _, lists, _ = ANSWERS[answer]
+    profiles = [
+        replace(
+            one,
+            followers=replace(one.followers, **lists),
+            following=replace(one.following, **lists),
+        )
+        for one in world.profiles.values()
+    ]
+    return World(profiles, epoch=world.epoch, seed=world.seed, horizon_days=world.horizon_days)
 
 
 def bench_profiles(*, handles: int = 50, accounts: int = 1_000) -> tuple[ProfileSpec, ...]:

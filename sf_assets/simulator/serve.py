@@ -33,11 +33,16 @@ _LENGTH_BYTES = 8
 
 
 def run(
-    world: World, options: Options | None = None, *, port: int = 0, quiet: bool = False
+    world: World,
+    options: Options | None = None,
+    *,
+    port: int = 0,
+    quiet: bool = False,
+    app: SimulatedApi | None = None,
 ) -> None:
     """Serves until Ctrl-C; port 0 takes a free one. Prints where, once it listens."""
     with _listen(port) as listening:
-        server = _server(SimulatedApi(world, options))
+        server = _server(app or SimulatedApi(world, options))
         if not quiet:
             print(_start_line(world, options, listening), flush=True)
         with suppress(KeyboardInterrupt):  # the usual way to stop it
@@ -261,10 +266,12 @@ def background(
 
 
 @contextmanager
-def in_thread(world: World, options: Options | None = None) -> Iterator[RunningSimulator]:
+def in_thread(
+    world: World, options: Options | None = None, app: SimulatedApi | None = None
+) -> Iterator[RunningSimulator]:
     """A simulator in a thread of this process: starts in milliseconds, shares the interpreter."""
     listening = _listen(0)
-    server = _server(SimulatedApi(world, options))
+    server = _server(app or SimulatedApi(world, options))
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listening]}, name="simulator", daemon=True
     )

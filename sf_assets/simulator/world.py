@@ -37,7 +37,8 @@ from sf_assets.simulator.names import (
 Relation = Literal["followers", "following"]
 LookupStatus = Literal["found", "hidden", "private", "not_found"]
 QuirkKind = Literal["skip", "early_end", "shuffle", "overlap", "stale", "repeat", "stall"]
-ListEnd = Literal["null", "minus_one", "empty_page"]
+ListEnd = Literal["null", "minus_one", "empty_page", "error"]
+ListOrder = Literal["follow", "favoured"]
 
 Ints = npt.NDArray[np.int32]
 Numbers = npt.NDArray[np.int64]
@@ -157,8 +158,10 @@ class ListSpec:
     purges: tuple[Purge, ...] = ()
     #: Days on which somebody's freed handle is taken by another person.
     takeovers: tuple[date, ...] = ()
-    #: How the last page ends: no cursor, cursor "-1", or one more page that is empty.
+    #: How the last page ends: no cursor, cursor "-1", one more page that is empty, or an error.
     end: ListEnd = "null"
+    #: Newest follow first; or a tenth of the accounts before all others, whenever they came.
+    order: ListOrder = "follow"
     #: The total may be up to so much higher on later pages, as it is a live figure.
     total_jitter: int = 0
 
@@ -566,10 +569,16 @@ class World:
             draw = _uniform(mix(history.key, 24, index), history.index[rows])
             rows = rows[np.argsort(draw, kind="stable")]
 
+        order = history.spec.order
+        if order == "favoured":
+            first = _uniform(mix(history.key, 30), history.index[rows]) < 0.1
+            rows = np.concatenate([rows[first], rows[~first]])
+
         pages: list[Ints] | None = None
         cursors: tuple[str, ...] = ()
         stall_from = None
-        if set(kinds) & {"shuffle", "overlap", "stale", "repeat", "stall"} and len(rows):
+        by_place = set(kinds) & {"shuffle", "overlap", "stale", "repeat", "stall"}
+        if (by_place or order != "follow") and len(rows):
             step = page_size
             if "overlap" in sizes:
                 step = max(1, page_size - min(sizes["overlap"], max(1, page_size // 4)))
@@ -605,7 +614,8 @@ class World:
         page_size: int = 20,
     ) -> PageAnswer:
         """One page. A cursor that is not a number raises ValueError; an unknown handle is
-        `not_found`; a cursor older than the whole list gives an empty last page."""
+        `not_found`; a cursor older than the whole list gives an empty last page, or raises
+        LookupError where the list ends so."""
         handle = handle.lower()
         if handle not in self.profiles:
             return PageAnswer("not_found", [], None, False, None, 0)
@@ -631,7 +641,9 @@ class World:
             count = -(-len(shown.rows) // page_size)
             rows = shown.rows[begin : begin + page_size]
             stop = begin + len(rows)
-            more = stop < len(shown.rows) or (spec.end == "empty_page" and len(rows) > 0)
+            more = stop < len(shown.rows) or (spec.end in ("empty_page", "error") and len(rows) > 0)
+            if spec.end == "error" and len(shown.rows) and not len(rows):
+                raise LookupError("the source has no more")
             next_cursor = str(self._epoch_seconds - int(shown.falling[stop - 1])) if more else None
         if status is not None and at >= max(1, count // 2):
             return PageAnswer(status.status, [], None, False, None, at)

@@ -93,6 +93,7 @@ class _Question(Generic[_Value]):
     place: Place = NOWHERE
     tries: int = 0
     unread: int = 0
+    troubles: list[str] = field(default_factory=list)
 
     @property
     def is_metered(self) -> bool:
@@ -126,6 +127,10 @@ class Answer:
     """How many of them got a 200 that could not be read, and so most likely were charged."""
     damaged: int = 0
     """Fields of the page that were not what the contract says; they are None."""
+    troubles: tuple[str, ...] = ()
+    """Why each try before this answer failed: its status, `transport` or `unreadable`."""
+    age: int | None = None
+    """Seconds that the answer lay in the vendor's cache, where a header says so."""
 
     @property
     def request_id(self) -> str:
@@ -265,8 +270,9 @@ class SocialFetchClient:
         got = await self._get(question)
         response, damaged = got.value
         return Answer(
-            response, got.raw.body, got.received_at, question.tries, question.unread, damaged
-        )
+            response, got.raw.body, got.received_at, question.tries, question.unread, damaged,
+            tuple(question.troubles), _age(got.raw.headers),
+        )  # fmt: skip
 
     async def balance(self) -> Balance:
         """Credits left. Free, and still possible after the credits are spent."""
@@ -307,7 +313,11 @@ class SocialFetchClient:
                 received_at = datetime.now(timezone.utc)
                 value = self._value(raw, question)
             except SocialFetchError as error:
-                question.unread += isinstance(error, ContractViolation)
+                unread = isinstance(error, ContractViolation)
+                question.unread += unread
+                question.troubles.append(
+                    "unreadable" if unread else str(error.status or "transport")
+                )
                 error.tries, error.unread = question.tries, question.unread
                 if isinstance(error, StopEverything) and self._stop_error is None:
                     self._stop_error = error
@@ -473,6 +483,11 @@ def _request_id(body: bytes) -> str | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return found if isinstance(found, str) else None
+
+
+def _age(headers: httpx.Headers) -> int | None:
+    text = headers.get("age", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

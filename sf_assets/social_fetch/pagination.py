@@ -180,9 +180,15 @@ class ListWalk:
             self._cursors.add(self.last_cursor)
             self._apply_limits()
 
+    def repeats(self, accounts: Sequence[Follower | FollowedAccount]) -> int:
+        """How many accounts of the next page were listed already, or are on it twice."""
+        seen = {_compact(account.key) for account in accounts if account.key[1]}
+        named = sum(1 for account in accounts if account.key[1])
+        return named - len(seen - self._accounts)
+
     def stop(self, reason: EndReason) -> None:
-        """End the walk from outside, for `budget` or `out_of_credits`; an ended one stays so."""
-        if reason not in (EndReason.BUDGET, EndReason.OUT_OF_CREDITS):
+        """End the walk: `budget`, `out_of_credits` or `stalled`; an ended one stays so."""
+        if reason not in (EndReason.BUDGET, EndReason.OUT_OF_CREDITS, EndReason.STALLED):
             raise ValueError(f"{reason.value} is for the walk itself to find")
         if self.has_next_page:
             self.end_reason = reason

@@ -104,6 +104,11 @@ class Home:
         """Why lists failed on which day, and whether the heartbeat of a day was sent."""
         return self.root / "days.jsonl"
 
+    @property
+    def vendor_facts(self) -> Path:
+        """What `sf-assets probe` found."""
+        return self.root / "vendor_facts.json"
+
     def start_date(self, settings: Settings) -> date:
         """First day of the grid: the setting, else the day of first use, else today.
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
@@ -35,7 +34,9 @@ from sf_assets.storage.records import (
     Page,
     Records,
     count_record,
+    count_refused,
     now,
+    record_line,
 )
 from sf_assets.text import first_line
 
@@ -251,6 +252,7 @@ class SnapshotLog(ABC):
                 "credits": page.credits,
                 "cached": page.cached,
                 "tries": page.tries,
+                **({"measures": page.measures.to_json()} if page.measures else {}),
             },
             page.body,
         )
@@ -259,6 +261,11 @@ class SnapshotLog(ABC):
         """Note answers to one question that broke the contract, and so did not say their price."""
         told = {"at": now(), "request_id": "", "credits": 0, "cached": False, "tries": tries}
         self._add({"kind": "unread", **self._of, "page": page, **told, "answers": answers})
+
+    def add_refused(self, page: int) -> None:
+        """Note that a page could not be had in this run, however often it was asked for."""
+        self._append({"kind": "refused", **self._of, "page": page, "at": now()})
+        count_refused(self.attempts[-1], page)
 
     @property
     def _of(self) -> dict[str, Any]:
@@ -306,12 +313,7 @@ class SnapshotLog(ABC):
                     )
 
     def _append(self, head: dict[str, Any], body: bytes | None = None) -> None:
-        rest = json.dumps(head, separators=(",", ":")).encode()[1:]
-        if body is not None:
-            # A raw line break in valid JSON is white space between tokens, never inside a string.
-            flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
-            rest = rest[:-1] + b',"body":' + flat + b"}"
-        self.write(b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n")
+        self.write(record_line(head, body))
 
 
 def checked(handle: str) -> str:

@@ -6,8 +6,9 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,33 @@ class LandingTaken(SfAssetsError):
 
 
 @dataclass(frozen=True)
+class Measures:
+    """What pages say of the API: accounts on the largest, accounts on all, of these without number,
+    without secUid, and listed before; their fields; why answers were asked for again."""
+
+    page_size: int = 0
+    accounts: int = 0
+    no_number: int = 0
+    no_sec_uid: int = 0
+    repeated: int = 0
+    fields: int = 0
+    new_fields: int = 0
+    troubles: Mapping[str, int] = field(default_factory=dict)
+
+    def __add__(self, other: Measures) -> Measures:
+        summed = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in ("accounts", "no_number", "no_sec_uid", "repeated", "fields", "new_fields")
+        }
+        troubles = Counter(self.troubles) + Counter(other.troubles)
+        return Measures(max(self.page_size, other.page_size), **summed, troubles=dict(troubles))
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what is 0."""
+        return {name: value for name, value in vars(self).items() if value}
+
+
+@dataclass(frozen=True)
 class Page:
     """One landed answer; `body` is the response body, bytes of one JSON object. `damaged` of its
     fields are not what the contract says, and so many of them (`new_fields`) it does not have."""
@@ -46,6 +74,7 @@ class Page:
     body: bytes
     damaged: int = 0
     new_fields: int = 0
+    measures: Measures | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +94,8 @@ class Attempt:
     `credits` are what the API said it charged, `damaged` the fields of its pages that are not what
     the contract says. `doubted` answers were not believed; `doubted_at` is
     the page the last of them was for. `unread` answers broke the contract, the last one of a
-    question is in quarantine: they are no pages, and did not say what they cost.
+    question is in quarantine: they are no pages, and did not say what they cost. `refused` is the
+    page that could not be had, and in how many runs one after the other.
     """
 
     number: int
@@ -80,6 +110,8 @@ class Attempt:
     doubted: int = 0
     doubted_at: int = 0
     unread: int = 0
+    measures: Measures | None = None
+    refused: tuple[int, int] = (0, 0)
     end: End | None = None
     request_ids: list[str] = field(default_factory=list)
 
@@ -158,11 +190,29 @@ def count_record(attempt: Attempt, head: dict[str, Any]) -> None:
     if head["kind"] == "page":
         attempt.pages += 1
         attempt.damaged += head.get("damaged", 0)
+        if "measures" in head:
+            page = replace(Measures(**head["measures"]), new_fields=head.get("new_fields", 0))
+            attempt.measures = (attempt.measures or Measures()) + page
     elif head["kind"] == "unread":
         attempt.unread += head["answers"]
     else:
         attempt.doubted += 1
         attempt.doubted_at = head["page"]
+
+
+def record_line(head: dict[str, Any], body: bytes | None = None) -> bytes:
+    """A line of a landing file, with its checksum."""
+    rest = json.dumps(head, separators=(",", ":")).encode()[1:]
+    if body is not None:
+        # A raw line break in valid JSON is white space between tokens, never inside a string.
+        flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
+        rest = rest[:-1] + b',"body":' + flat + b"}"
+    return b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
+
+
+def count_refused(attempt: Attempt, page: int) -> None:
+    last, times = attempt.refused
+    attempt.refused = (page, times + 1 if page == last else 1)
 
 
 def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
@@ -184,6 +234,8 @@ def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
             attempts[-1].end = End(
                 head["lookup_status"], head["end_reason"], head["at"], head["run_id"]
             )
+        elif kind == "refused":
+            count_refused(attempts[-1], head["page"])
         else:
             count_record(attempts[-1], head)
         sound = records.sound_bytes

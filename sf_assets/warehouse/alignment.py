@@ -21,6 +21,10 @@ Completeness = Literal["complete", "window", "none"]
 MIN_ORDER_AGREEMENT = 0.9
 # So many neighbours that vanish together are a hole in the list, not that many decisions.
 HOLE_SIZE = 4
+# A list of so many accounts that has at most this share in common with the one before is a break:
+# the handle may be somebody else's now.
+BREAK_SIZE = 20
+BREAK_SHARE = 0.05
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -77,18 +81,42 @@ def exhaustive(
     )
 
 
+def is_break(
+    *,
+    listed: int,
+    listed_before: int,
+    common: int,
+    complete: bool,
+    total: int | None,
+    total_before: int | None,
+) -> bool:
+    """Whether a list is not that of the same person any more, as far as anybody can tell.
+
+    It has next to nothing in common with the one before, and either both are `complete`, or the
+    totals are too far apart: a window of somebody who wins many followers changes as a whole, too.
+    """
+    few, many = sorted((listed, listed_before))
+    if few < BREAK_SIZE or common > BREAK_SHARE * few:
+        return False
+    if complete:
+        return True
+    if total is None or total_before is None:
+        return False
+    return total < 0.8 * total_before or total > 5 * total_before + many
+
+
 @dataclass(frozen=True)
 class Claims:
     """What one comparison allows to claim, and why.
 
     `losses`: `all` (the current list shows everyone), `window` (accounts above the horizon) or
     `none`. `gains`: `all` (the previous list showed everyone), `front` (new accounts above the
-    front) or `none`. Both are `baseline` where there is no earlier snapshot. `order`: whether the
-    order of the two lists proves anything.
+    front) or `none`. Both are `baseline` where there is no earlier snapshot, `break` where the list
+    begins a new series. `order`: whether the order of the two lists proves anything.
     """
 
-    losses: Literal["all", "window", "none", "baseline"]
-    gains: Literal["all", "front", "none", "baseline"]
+    losses: Literal["all", "window", "none", "baseline", "break"]
+    gains: Literal["all", "front", "none", "baseline", "break"]
     order: bool
     reason: str
 

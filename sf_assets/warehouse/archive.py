@@ -73,6 +73,7 @@ class SnapshotRow:
     source: str = "api"
     ordered: bool = True
     imported_file: str | None = None
+    measures: str | None = None
 
     @property
     def imported(self) -> bool:
@@ -142,6 +143,8 @@ def write_batch(
                 _row(raw, f"{folder.name}/{name}")
                 for raw in con.execute(sql("staged_rows")).fetchall()
             ]
+            measures = {landed.key: _measured(landed) for landed in batch}
+            rows = [replace(row, measures=measures[row.key]) for row in rows]
             about = {
                 "attempts": [
                     to_json(paid)
@@ -431,6 +434,14 @@ def _row(raw: Sequence[Any], archive_file: str) -> SnapshotRow:
         relation, handle, day, status, end_reason, shows, listed, total, pages, credits_charged,
         started_at, finished_at, run_id, attempt, archive_file, damaged_fields,
     )  # fmt: skip
+
+
+def _measured(landed: Landed) -> str | None:
+    attempt = landed.to_load
+    if attempt is None or attempt.measures is None:
+        return None  # landed by a version that did not measure
+    more = {"cached": attempt.cached, "retries": attempt.retries}
+    return json.dumps({**attempt.measures.to_json(), **more})
 
 
 def _to_json(row: SnapshotRow) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -75,8 +75,10 @@ class Chunk:
         archive: ArchiveReader,
         snapshots: Sequence[Snapshot],
         rows: Rows,
+        continued: Collection[tuple[str, date]] = (),
     ) -> None:
         self._con, self._archive, self._rows = con, archive, rows
+        self._continued = continued
         self._snapshots = snapshots
         names = sorted({(one.relation, one.handle) for one in snapshots})
         self._number = {name: number for number, name in enumerate(names)}
@@ -98,6 +100,7 @@ class Chunk:
                 }
             ),
         )
+        run_sql(con, "begun")
         lists = [one.wanted for one in self._snapshots if one.comparable]
         self._has_lists = bool(lists)
         if not lists:
@@ -170,6 +173,7 @@ class Chunk:
             total=usable_total(snapshot.listed, snapshot.reported_total),
             unnamed=unnamed,
             facts=facts.get(number, {}),
+            continued=(snapshot.handle, snapshot.snapshot_date) in self._continued,
             **own,
         )
 

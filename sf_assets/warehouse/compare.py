@@ -23,6 +23,7 @@ from sf_assets.warehouse.alignment import (
     Ints,
     align,
     claims,
+    is_break,
 )
 from sf_assets.warehouse.matching import (
     ANYWHERE,
@@ -160,7 +161,12 @@ def _gaps_of(places: Floats, chain: Floats) -> Ints:
 
 def advance(series: Series, listing: Listing) -> None:
     """Compare a series with its next usable list, and take the list in."""
-    today = _lay_over(series, listing)
+    found, before = match(series, listing), series.before
+    broken = before is not None and _is_break(series, listing, found, before)
+    if before is not None and broken and not listing.continued:
+        series.begin_anew(before)
+        found = match(series, listing)
+    today, latest = _lay_over(series, listing, found), before
     before = series.before
     series.gained_today = 0
     _better_ids(today)
@@ -183,7 +189,14 @@ def advance(series: Series, listing: Listing) -> None:
         _settle(today, absent)
     _note_sightings(today)
     series.readings.append(_reading(today))
-    _note_comparison(today, before)
+    if latest is not None and before is None:
+        begun = "The handle may be somebody else's now: the list has next to nothing in common with"
+        said = f"{begun} the one before. It begins a new series, and nothing is claimed of the old."
+        today = replace(today, claims=Claims("break", "break", False, said))
+    elif broken:
+        said = f"Continued, as handles.yaml says. {today.claims.reason}"  # breaks.sql asks for it
+        today = replace(today, claims=replace(today.claims, reason=said))
+    _note_comparison(today, latest)
 
 
 def leave_out(series: Series, listing: Listing) -> None:
@@ -195,9 +208,22 @@ def leave_out(series: Series, listing: Listing) -> None:
     )
 
 
-def _lay_over(series: Series, listing: Listing) -> _Today:
+def _is_break(series: Series, listing: Listing, found: Match, before: Reading) -> bool:
+    if listing.until_known:
+        return False  # it stopped at what was known
+    common = np.count_nonzero(series.accounts["present"][found.account[found.account >= 0]])
+    return is_break(
+        listed=len(listing),
+        listed_before=before.listed,
+        common=common,
+        complete=listing.complete and before.complete,
+        total=listing.total,
+        total_before=before.total,
+    )
+
+
+def _lay_over(series: Series, listing: Listing, found: Match) -> _Today:
     before = series.before
-    found = match(series, listing)
     merge_nameless(series, listing, found)
     rows = series.accounts
     known = found.account >= 0

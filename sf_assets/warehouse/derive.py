@@ -97,6 +97,7 @@ class _Derivation:
     def run(self) -> Derived:
         con, done = self.con, self.done
         self._forget_old_rules()
+        self._read_decisions()
         run_sql(con, "pending")
         pending = [
             (_Name(relation, handle), replay)
@@ -128,6 +129,21 @@ class _Derivation:
         # What is committed is for people at once: from a lake directly, of a file in the same run.
         con.execute("UPDATE internal.warehouse_format SET published_at = now()")
         return done
+
+    def _read_decisions(self) -> None:
+        """Which breaks were none, as handles.yaml says; series of which it said otherwise begin
+        again."""
+        con = self.con
+        rows = con.execute("SELECT handle, unnest(continued) FROM main.handles").fetchall()
+        self.continued = {(handle, day) for handle, day in rows}
+        decided = con.execute(sql("breaks")).fetchall()
+        self._forget(
+            {
+                _Name(relation, handle)
+                for relation, handle, day, continued in decided
+                if ((handle, day) in self.continued) != continued
+            }
+        )
 
     def _decided_late(self) -> set[_Name]:
         """Series that were derived before a list on the other side which decides about them."""
@@ -206,7 +222,7 @@ class _Derivation:
         """Compare each snapshot with the one before it; returns series to be started anew."""
         if not snapshots:
             return set()
-        chunk = Chunk(self.con, self.archive, snapshots, self.rows)
+        chunk = Chunk(self.con, self.archive, snapshots, self.rows, self.continued)
         restart = {_Name(*name) for name in chunk.read()}
         self._forget(restart)
         chunk.drop(restart)

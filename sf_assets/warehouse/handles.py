@@ -19,6 +19,7 @@ _TRACKED = pa.schema(
         ("tags", pa.list_(pa.string())),
         ("relations", pa.list_(pa.string())),
         ("depth", pa.string()),
+        ("continued", pa.list_(pa.date32())),
     ]
 )
 
@@ -31,6 +32,7 @@ def record_handles(con: duckdb.DuckDBPyConnection, registry: Registry, day: date
             "tags": list(own.tags),
             "relations": sorted(own.relations),
             "depth": _depth(own),
+            "continued": sorted(day for day, what in own.breaks.items() if what == "continue"),
         }
         for handle, own in registry.handles.items()
     ]

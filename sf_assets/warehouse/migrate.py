@@ -33,6 +33,7 @@ _SMALL_FILES = (
     ".handles.yaml.last-good",
     "alerts.jsonl",
     "days.jsonl",
+    "vendor_facts.json",
 )
 OLD = "moved_from"
 

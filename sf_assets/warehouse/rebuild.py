@@ -69,8 +69,8 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         loaded, failures = load(connect, home.archive, landings)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
-            derive(con, home.archive)
             _record_handles(con, home)
+            derive(con, home.archive)
         compact_locked(new)
         made.old = _swap(home.warehouse, new)
     publish(home, wait_seconds)
@@ -91,6 +91,8 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
             for table in TABLES:
                 con.execute(f"DELETE FROM {table}")
             rows, landings = _replay(con, home, made.problems)
+            registry, _ = registry_in_force(home.registry, keep=False)
+            record_handles(con, registry, datetime.now(timezone.utc).date())
             derive_within(con, home.archive)
             return rows, landings
 

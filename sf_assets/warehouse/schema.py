@@ -19,11 +19,11 @@ from sf_assets.storage.address import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import quoted, run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 7
+WAREHOUSE_FORMAT = 8
 #: The oldest one that is upgraded; all before were never released.
 OLDEST_FORMAT = 4
 #: The rules of proof that everything derived is made by; where they changed, it is derived anew.
-RULES = 2
+RULES = 3
 
 # All that hold what was loaded and derived.
 TABLES = (
@@ -130,7 +130,15 @@ def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
 @cache
 def _views() -> str:
     """The statements that make all views and macros, and comment on them."""
-    names = ("views", "views_lists", "views_people", "views_questions", "views_events", "comments")
+    names = (
+        "views",
+        "views_lists",
+        "views_people",
+        "views_questions",
+        "views_events",
+        "views_api",
+        "comments",
+    )
     return "\n".join(map(sql, names)).replace("{version}", __version__)
 
 

@@ -143,7 +143,8 @@ class Listing:
     which ids an entry shows; a `bare` one shows no profile, `shows_time` one says when it began to
     follow. `ordered`: its order may be that of the follows. `unnamed`: in front of which entries
     the list shows accounts without any name, which may be anybody. `facts`: for hashes of handles
-    of tracked profiles, what the list on their side says of the same day.
+    of tracked profiles, what the list on their side says of the same day. `continued`: somebody
+    said that this list is the same person's as the one before.
     """
 
     number: int
@@ -163,6 +164,7 @@ class Listing:
     ordered: bool = True
     unnamed: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     facts: dict[int, bool] = field(default_factory=dict)
+    continued: bool = False
 
     def __len__(self) -> int:
         return len(self.entry)
@@ -347,6 +349,25 @@ class Series:
             rows[name][indices] = 0
         rows["loss_agree"][indices] = -1
         rows["loss_changed"][indices] = False
+
+    def begin_anew(self, before: Reading) -> None:
+        """Set everything known aside, for good: the next list is not compared with it. Who was in
+        the last list, `before`, is beyond, and no open loss is decided any more."""
+        rows = self.accounts
+        present = np.flatnonzero(rows["present"])
+        rows["looked"][present] = self.last_looked(rows[present])
+        rows["last"][present] = before.day
+        rows["present"][present] = False
+        rows["end"][present] = End.beyond
+        rows["changed"][present] = True
+        self.withdraw_losses(np.flatnonzero(rows["loss_state"] == State.provisional))
+        self.close_losses(np.flatnonzero(rows["loss_state"] != State.none))
+        for index in np.flatnonzero(rows["changed"]).tolist():
+            self.changes.closed.append((index, rows[index].copy()))
+        blank = new_accounts(len(rows))
+        for name in ("id_entry", "seen_entry", "sec_entry"):
+            blank[name] = rows[name]
+        self.accounts, self.readings = blank, []
 
     def renumber(self, old: Floats, new: Floats) -> None:
         """Give everybody a new place, in the same order as before."""

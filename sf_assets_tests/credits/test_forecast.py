@@ -62,6 +62,7 @@ def test_what_was_never_read_so_is_told_from_gains_and_totals() -> None:
     assert cost("a", top=None).recent == 1 + 2  # ten new ones, and two pages that are known
     assert cost("a", whole=None, most=5).full == 50  # by its total
     assert cost("a", whole=None, most=5, total=9_000_000).full == 500  # no list shows more
+    assert cost("a", whole=None, most=5, total=9_000_000, page_size=30.0).full == 334
     assert made("handles: {a: {relations: [followers]}}", cost("a", status="private")).credits == 28
 
 

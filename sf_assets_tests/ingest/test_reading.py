@@ -751,6 +751,40 @@ def test_a_refused_request_fails_its_own_list_only(server: ListServer, landing: 
 # --- refresh --------------------------------------------------------------------------------------
 
 
+def test_a_cursor_that_is_refused_later_ends_the_list_as_a_window(
+    server: ListServer, landing: Landing
+) -> None:
+    """The API may let cursors expire: what was landed of a list that broke off is kept."""
+    server.set("nova", "followers", [account(n) for n in range(60)])
+    server.fault = lambda request: Reply(502, json=error_body("lookup_failed")) if (
+        "cursor" in request.query
+    ) else None  # fmt: skip
+    assert not read_one(to_read("nova"), server, landing).finished
+    server.fault = lambda request: Reply(400, json=error_body("bad_request"))
+    ended = read_one(to_read("nova"), server, landing, run_id="run-2")
+    assert ended.finished
+    assert end_of(landing, key_of("nova")) == ("found", "stalled")
+    assert server.credits == 1
+    # The first page of a list is no cursor's fault.
+    assert not read_one(to_read("other"), server, landing).finished
+
+
+@pytest.mark.parametrize(("accounts", "finished"), [(1_020, True), (40, False)])
+def test_a_lookup_that_fails_in_run_after_run_is_the_cap_of_a_long_list(
+    server: ListServer, landing: Landing, accounts: int, finished: bool
+) -> None:
+    server.set("nova", "followers", [account(n) for n in range(accounts)], total=9_000)
+    last = f"followers/nova/{accounts - 20}".encode().hex()
+    server.fault = lambda request: Reply(502, json=error_body("lookup_failed")) if (
+        request.query.get("cursor") == last
+    ) else None  # fmt: skip
+    ended = [read_one(to_read("nova"), server, landing, run_id=f"run-{n}") for n in range(3)]
+    assert [one.finished for one in ended] == [False, False, finished]
+    if finished:
+        assert end_of(landing, key_of("nova")) == ("found", "stalled")
+    assert server.credits == accounts // 20 - 1
+
+
 def test_a_refresh_walks_a_finished_list_once_however_often_it_is_retried(
     server: ListServer, landing: Landing
 ) -> None:

@@ -1,8 +1,10 @@
 """The kinds of alerts. A new one is a module here, a line in `KINDS` and its name in `model.py`."""
 
 from sf_assets.alerts.kinds.base import Alert, Level, Look
+from sf_assets.alerts.kinds.breaks import Break
 from sf_assets.alerts.kinds.churn import ChurnSpike
 from sf_assets.alerts.kinds.credits import CreditsLow
+from sf_assets.alerts.kinds.drift import Drift
 from sf_assets.alerts.kinds.events import Milestone, Purge, Wave
 from sf_assets.alerts.kinds.failed import DayFailed
 from sf_assets.alerts.kinds.notable import NotableAccount, NotableChange
@@ -15,16 +17,18 @@ KINDS: dict[AlertKind, type[Alert]] = {
     kind.kind: kind
     for kind in (
         *(StatusChange, DayFailed, ChurnSpike, NotableChange, Stale, CreditsLow),
-        *(Purge, Wave, Milestone, Weekly),
+        *(Purge, Wave, Milestone, Weekly, Break, Drift),
     )
 }
 
 __all__ = [
     "KINDS",
     "Alert",
+    "Break",
     "ChurnSpike",
     "CreditsLow",
     "DayFailed",
+    "Drift",
     "Level",
     "Look",
     "Milestone",

@@ -4,7 +4,8 @@ SELECT n.series, s.snapshot_date - DATE '1970-01-01' AS day, s.listed, s.reporte
     c.order_agreement AS agreement, c.reach, coalesce(c.unnamed, 0) AS unnamed,
     coalesce(g.gained, 0) AS gained, coalesce(s.ordered, true) AS ordered
 FROM internal.comparisons AS c
-JOIN chunk_series AS n ON n.relation = c.relation AND n.handle = c.handle
+JOIN begun AS n
+    ON n.relation = c.relation AND n.handle = c.handle AND c.snapshot_date >= n.begun
 JOIN internal.snapshots AS s
     ON s.relation = c.relation AND s.handle = c.handle AND s.snapshot_date = c.snapshot_date
 LEFT JOIN (

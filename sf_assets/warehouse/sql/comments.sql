@@ -10,6 +10,8 @@ COMMENT ON VIEW main.memberships IS 'One row is one unbroken presence of an acco
 COMMENT ON VIEW main.follower_churn IS 'One row is one proved change of a follower list.';
 COMMENT ON VIEW main.following_churn IS 'One row is one proved change of a following list.';
 COMMENT ON VIEW main.comparisons IS 'One row is one snapshot against the latest earlier usable one: what it allows to claim.';
+COMMENT ON VIEW main.api_measures IS 'One row is what the answers for one list of one day were like; null where nobody measured.';
+COMMENT ON VIEW main.api_days IS 'One row is what the answers of the API were like on one day.';
 COMMENT ON VIEW main.account_renames IS 'One row is one change of an account''s handle, seen in a tracked list.';
 COMMENT ON VIEW main.accounts IS 'One row is the newest known profile of an account.';
 COMMENT ON VIEW main.mutuals IS 'One row is one account that follows a handle and is followed back, by the newest lists.';

@@ -24,8 +24,12 @@ SELECT p.relation, p.handle, max(p.snapshot_date) AS last_date,
     arg_max(p.pages, p.snapshot_date) FILTER (p.end_reason = 'known') AS top,
     max(p.pages) FILTER (p.lookup_status = 'found') AS most,
     arg_max(p.reported_total, p.snapshot_date) AS total,
-    max_by(p.listed / p.pages, p.snapshot_date) FILTER (p.lookup_status = 'found' AND p.listed > 0)
-        AS page_size,
+    coalesce(
+        max_by(p.listed / p.pages, p.snapshot_date)
+            FILTER (p.lookup_status = 'found' AND p.listed > 0),
+        -- Of a list that was never open: as the others have it.
+        (SELECT median(page_size) FROM main.api_measures WHERE snapshot_date >= $day - 28)
+    ) AS page_size,
     any_value(c.gained) / greatest(1, least(28, $day - min(p.snapshot_date))) AS gained_a_day,
     any_value(o.order_agreement) AS order_agreement
 FROM past AS p

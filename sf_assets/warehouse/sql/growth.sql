@@ -12,7 +12,12 @@ WITH days AS (
     GROUP BY ALL
 ),
 totals AS (
-    SELECT d.handle, d.snapshot_date, f.completeness, c.previous_date,
+    SELECT d.handle, d.snapshot_date, f.completeness,
+        CASE WHEN c.losses <> 'break' THEN c.previous_date END AS previous_date,
+        -- What was before a break is another handle's history.
+        count(*) FILTER (c.losses = 'break') OVER (
+            PARTITION BY d.handle ORDER BY d.snapshot_date
+        ) AS series,
         internal.total_of(p.listed, p.reported_total, p.completeness) AS compared_total,
         internal.total_of(f.listed, f.reported_total, f.completeness) AS followers_total,
         internal.total_of(g.listed, g.reported_total, g.completeness) AS following_total
@@ -41,10 +46,10 @@ changes AS (
         first_value(CASE WHEN followers_total IS NOT NULL THEN snapshot_date END IGNORE NULLS)
             OVER month AS date_28d
     FROM totals
-    WINDOW past AS (PARTITION BY handle ORDER BY snapshot_date),
-        week AS (PARTITION BY handle ORDER BY snapshot_date
+    WINDOW past AS (PARTITION BY handle, series ORDER BY snapshot_date),
+        week AS (PARTITION BY handle, series ORDER BY snapshot_date
             RANGE BETWEEN INTERVAL 7 DAYS PRECEDING AND CURRENT ROW),
-        month AS (PARTITION BY handle ORDER BY snapshot_date
+        month AS (PARTITION BY handle, series ORDER BY snapshot_date
             RANGE BETWEEN INTERVAL 28 DAYS PRECEDING AND CURRENT ROW)
 ),
 claimed AS (

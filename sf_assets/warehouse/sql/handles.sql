@@ -13,7 +13,8 @@ SELECT handle,
     coalesce(t.depth, h.depth) AS depth,
     coalesce(least(s.first_day, h.tracked_since), getvariable('run_day')) AS tracked_since,
     CASE WHEN t.handle IS NULL THEN coalesce(s.last_day, h.tracked_until, getvariable('run_day')) END
-        AS tracked_until
+        AS tracked_until,
+    CASE WHEN t.handle IS NULL THEN coalesce(h.continued, []) ELSE t.continued END AS continued
 FROM tracked AS t
 FULL JOIN seen AS s USING (handle)
 FULL JOIN main.handles AS h USING (handle);

@@ -1,9 +1,9 @@
 -- What is known of the series in `chunk_series`: one row is one account of a series, with its newest
 -- presence and the loss that may still change.
 WITH newest AS (
-    SELECT c.series, m.*
+    SELECT c.series, c.begun, m.*
     FROM internal.presences AS m
-    JOIN chunk_series AS c ON c.relation = m.relation AND c.handle = m.handle
+    JOIN begun AS c ON c.relation = m.relation AND c.handle = m.handle AND m.first_seen >= c.begun
     QUALIFY row_number() OVER (
         PARTITION BY m.relation, m.handle, m.account_id ORDER BY m.first_seen DESC
     ) = 1
@@ -18,7 +18,7 @@ losses AS (
     JOIN internal.presences AS m
         ON m.relation = l.relation AND m.handle = l.handle AND m.account_id = l.account_id
         AND m.first_missed = l.snapshot_date
-    WHERE l.change = 'lost' AND l.state <> 'retracted'
+    WHERE l.change = 'lost' AND l.state <> 'retracted' AND l.snapshot_date >= n.begun
         AND (l.snapshot_date = n.first_missed OR n.undecided > 0)
     QUALIFY row_number() OVER (
         PARTITION BY n.series, l.account_id ORDER BY l.snapshot_date DESC

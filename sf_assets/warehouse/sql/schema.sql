@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS internal.snapshots (
     damaged_fields BIGINT DEFAULT 0,
     source VARCHAR DEFAULT 'api',
     ordered BOOLEAN DEFAULT true,
-    imported_file VARCHAR
+    imported_file VARCHAR,
+    measures VARCHAR
 );
 
 -- One row is one attempt at a snapshot and what it cost.
@@ -74,7 +75,8 @@ CREATE TABLE IF NOT EXISTS main.handles (
     relations VARCHAR[],
     depth VARCHAR,
     tracked_since DATE,
-    tracked_until DATE
+    tracked_until DATE,
+    continued DATE[]
 );
 
 -- One row is one note of annotations.yaml about some days of a handle, a tag, or all handles.

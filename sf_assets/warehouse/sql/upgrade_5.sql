@@ -3,9 +3,10 @@
 ALTER TABLE internal.warehouse_format ADD COLUMN IF NOT EXISTS rules INTEGER;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS exhaustive BOOLEAN;
 ALTER TABLE internal.snapshots ADD COLUMN IF NOT EXISTS damaged_fields BIGINT DEFAULT 0;
--- Of formats 6 and 7: DuckDB alters no table that the same transaction has updated, and updates none
+-- Of formats 6 to 8: DuckDB alters no table that the same transaction has updated, and updates none
 -- whose last new column has no default.
 ALTER TABLE internal.snapshots ADD COLUMN imported_file VARCHAR;
+ALTER TABLE internal.snapshots ADD COLUMN measures VARCHAR;
 ALTER TABLE internal.snapshots ADD COLUMN source VARCHAR DEFAULT 'api';
 ALTER TABLE internal.snapshots ADD COLUMN ordered BOOLEAN DEFAULT true;
 UPDATE internal.snapshots

@@ -89,7 +89,7 @@ UNION ALL
 SELECT handle, snapshot_date, snapshot_date - gap_days - 1, 'milestone', NULL, NULL, followers_net,
     followers_total, internal.round_below(followers_total), NULL, NULL, NULL, NULL
 FROM totals
-WHERE internal.round_below(followers_total) > most_before;
+WHERE internal.round_below(followers_total) > most_before AND followers_net IS NOT NULL;
 
 -- The days of an annotation, for each handle it is about.
 CREATE OR REPLACE VIEW internal.annotated AS

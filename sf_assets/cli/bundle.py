@@ -1,0 +1,195 @@
+"""`sf-assets bundle`: what a bug report needs, without the people and the secrets in it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import duckdb
+from pydantic import BaseModel
+
+from sf_assets import __version__
+from sf_assets.cli.common import CheckList
+from sf_assets.cli.doctor import checked
+from sf_assets.cli.runner import dagster_instance
+from sf_assets.errors import SettingsError, SfAssetsError
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.ingest.probe import kept
+from sf_assets.model import SnapshotKey
+from sf_assets.people.anonymise import Anonymiser
+from sf_assets.settings import Settings
+from sf_assets.storage.home import Home
+from sf_assets.storage.landings import landing_at
+from sf_assets.storage.records import Landed, Records, record_line
+from sf_assets.text import counted
+from sf_assets.warehouse.connection import reading
+
+BUNDLE_FORMAT = 1
+RUNS, LINES = 20, 500
+_PARTS = ("sf_assets", "dagster", "duckdb", "httpx", "aiohttp", "pydantic", "pyarrow")
+
+
+class BundleLeaks(SfAssetsError):
+    """The bundle would hold text of a list; nothing was written."""
+
+
+def run_bundle(
+    settings: Settings, home: Home, handle: str | None, day: date | None, output: Path
+) -> None:
+    """Write the bundle. Raises SettingsError, BundleLeaks."""
+    landing = landing_at(home.landing, home.root)
+    day = day or max(landing.days(), default=settings.day())
+    keys = [key for key in landing.keys(day) if handle in (None, key.handle)]
+    if handle is not None and not keys:
+        raise SettingsError(
+            f"bundle: no page of @{handle} is kept of {day}; pages are kept for `raw_days` days"
+        )
+    people = Anonymiser()
+    for tracked in registry_in_force(home.registry, keep=False)[0].handles:
+        people.learn_handle(tracked)
+    lists: list[tuple[SnapshotKey, list[tuple[dict[str, Any], Any]]]] = []
+    for key in keys:
+        landed = landing.read_or_why(key)
+        if isinstance(landed, Landed):
+            people.learn_handle(key.handle)
+            lists.append((key, list(_records(landed, output.parent))))
+            for _, body in lists[-1][1]:
+                people.learn(body)
+    members = dict(_words(settings, home, people, day))
+    for key, records in lists:
+        members |= [_pages(people, key, records)]
+    for name, text in members.items():
+        left = people.left_in(text)
+        if left is not None:
+            raise BundleLeaks(f"bundle: {name} would hold text of a list; nothing was written")
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, text in members.items():
+            file.writestr(name, text)
+    click.echo(
+        f"{output}: {counted(len(lists), 'list')} of {day}, anonymised; no original text is left. "
+        "See what is in it before you pass it on"
+    )
+
+
+def _records(landed: Landed, folder: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Head and page of each record; None for a page that is no JSON, and so cannot be cleaned."""
+    path = landed.on_disk(folder)
+    with path.open("rb") as file:
+        for head, body in Records(landed.path, file):
+            try:
+                yield head, json.loads(body, strict=False) if body else None
+            except ValueError:
+                yield {**head, "left_out": True}, None
+
+
+def _pages(
+    people: Anonymiser, key: SnapshotKey, records: list[tuple[dict[str, Any], Any]]
+) -> tuple[str, str]:
+    handle = people.name(key.handle)
+    lines = []
+    for head, body in records:
+        head = {name: value for name, value in head.items() if name not in ("crc", "run_id")}
+        if "handle" in head:
+            head["handle"] = handle
+        if head.get("cursor") is not None:
+            head["cursor"] = people.cursor(head["cursor"])
+        if "request_id" in head:
+            head["request_id"] = ""
+        text = None if body is None else json.dumps(people.page(body), ensure_ascii=False)
+        lines.append(record_line(head, None if text is None else text.encode(errors="replace")))
+    name = f"landing/{key.day}/{key.relation}/{handle}.jsonl"
+    return name, b"".join(lines).decode()
+
+
+def _words(
+    settings: Settings, home: Home, people: Anonymiser, day: date
+) -> Iterator[tuple[str, str]]:
+    """What is said of the home in words: a file each. Lines with text of a list are left out."""
+    checks = CheckList(quiet=True, as_json=True)
+    checked(checks.say)
+    told: dict[str, Any] = {
+        "about.json": {
+            "format": BUNDLE_FORMAT,
+            "sf_assets": __version__,
+            "day": str(day),
+            "python": sys.version,
+            "platform": platform.platform(),
+            "parts": {name: version(name) for name in _PARTS},
+        },
+        "settings.json": _settings(settings),
+        # Whose key it is, is nobody's business.
+        "doctor.json": [one for one in checks.said if one["check"] != "key"],
+        "runs.json": list(_runs(home, day)),
+        "measures.json": _measures(home),
+        "vendor_facts.json": kept(home),
+    }
+    for name, value in told.items():
+        text = json.dumps(value, indent=1, default=str, ensure_ascii=False)
+        lines = text.replace(str(home.root), "HOME").replace(str(Path.home()), "~").splitlines()
+        yield name, "\n".join(_clean(people, line) for line in lines)
+
+
+def _clean(people: Anonymiser, line: str) -> str:
+    line = people.text(line)
+    if people.left_in(line) is None:
+        return line
+    head = re.match(r'\s*("\w+": )?', line)
+    comma = "," if line.endswith(",") else ""
+    return f'{head[0] if head else ""}"(left out: text of a list)"{comma}'
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """Each setting, of those that may hold a secret or a name only whether it is set."""
+    plain = (bool, int, float, date, type(None))
+    named = {"alerts", "cron", "weekly"}
+
+    def shown(name: str, value: Any) -> Any:
+        return value if isinstance(value, plain) or name in named else "set" if value else "not set"
+
+    fields: dict[str, Any] = {name: getattr(settings, name) for name in type(settings).model_fields}
+    assert isinstance(settings, BaseModel)
+    return {name: shown(name, value) for name, value in fields.items()}
+
+
+def _runs(home: Home, day: date) -> Iterator[dict[str, Any]]:
+    """The newest runs of the day, with what they logged."""
+    if not home.dagster.exists():
+        return
+    from dagster import RunsFilter
+
+    from sf_assets.defs.runs import DAY_TAG
+
+    with dagster_instance(home) as instance:
+        wanted = RunsFilter(tags={DAY_TAG: day.isoformat()})
+        for record in instance.get_run_records(wanted, limit=RUNS):
+            run = record.dagster_run
+            logs = instance.all_logs(run.run_id)
+            yield {
+                "job": run.job_name,
+                "status": run.status.value,
+                "started": record.start_time,
+                "ended": record.end_time,
+                "lines": [
+                    f"{one.timestamp:.3f} {one.user_message or one.message}"
+                    for one in logs[-LINES:]
+                ],
+            }
+
+
+def _measures(home: Home) -> list[dict[str, Any]]:
+    try:
+        with reading(home.readable) as con:
+            rows = con.execute("FROM main.api_days ORDER BY snapshot_date DESC LIMIT 60")
+            names = [name for name, *_ in rows.description]
+            return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+    except (FileNotFoundError, duckdb.Error):
+        return []

@@ -1,0 +1,93 @@
+"""`sf-assets probe`: the API held against what is assumed of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from sf_assets.cli.common import not_tracked, registry_of
+from sf_assets.cli.tables import harmless, print_json, print_table
+from sf_assets.credits.budget import Budget
+from sf_assets.credits.meter import DayMeter
+from sf_assets.errors import SettingsError
+from sf_assets.fault_injection import shortened
+from sf_assets.handles.settings import normalise_handle
+from sf_assets.ingest import preflight
+from sf_assets.ingest.client import client_of
+from sf_assets.ingest.probe import MOST_CREDITS, PAUSE_SECONDS, Probed, facts_of, keep, kept, probe
+from sf_assets.ingest.reader import RunContext
+from sf_assets.settings import Settings
+from sf_assets.social_fetch import SocialFetchError, StopEverything
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import spent_on
+from sf_assets.storage.landings import landing_at
+
+
+def run_probe(
+    settings: Settings, home: Home, handle: str | None, *, last: bool, yes: bool, as_json: bool
+) -> int:
+    """Measure, explain and store; returns the exit code. Raises SettingsError."""
+    if last:
+        told = kept(home)
+        if told is None:
+            raise SettingsError("nothing was probed yet: sf-assets probe HANDLE")
+        _show(told, as_json=as_json)
+        return 0
+    if not settings.simulated:
+        settings.require_key()
+    wanted = _wanted(home, handle)
+    spend = f"the first pages of @{wanted}, two of them twice: at most {MOST_CREDITS} credits"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SettingsError(f"probe buys {spend}. Add --yes to buy them; nothing was asked for")
+        if not click.confirm(f"Buy {spend}, in about a minute?"):
+            click.echo("nothing was bought")
+            return 0
+    home.ensure(settings)
+    preflight.look(home, pages=MOST_CREDITS)
+    try:
+        made = asyncio.run(_probed(settings, home, wanted))
+    except SocialFetchError as error:
+        click.echo(f"sf-assets: {error}", err=True)
+        return 3 if isinstance(error, StopEverything) else 1
+    _show(keep(home, made, facts_of(made)), as_json=as_json)
+    return 0
+
+
+def _wanted(home: Home, handle: str | None) -> str:
+    registry = registry_of(home)
+    if handle is not None:
+        return normalise_handle(handle)
+    if not registry.handles:
+        raise SettingsError(not_tracked("no handle", registry, "name one: sf-assets probe HANDLE"))
+    return next(iter(registry.handles))
+
+
+async def _probed(settings: Settings, home: Home, handle: str) -> Probed:
+    day = settings.day()
+    landing = landing_at(home.landing, home.root)
+    meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
+    async with client_of(settings, max_tries=2, max_wait=10) as client:
+        budget = Budget(settings.daily_credits, meter.count, meter=meter)
+        run = RunContext(client, landing, budget, run_id="probe")
+        return await probe(handle, day, run, pause=shortened(PAUSE_SECONDS))
+
+
+def _show(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+        return
+    names = ("fact", "assumed", "found", "follows")
+    rows = [
+        [" " if fact["as_assumed"] else "!", *(harmless(str(fact[name])) for name in names)]
+        for fact in told["facts"]
+    ]
+    print_table(["", *names], rows)
+    different = sum(not fact["as_assumed"] for fact in told["facts"])
+    click.echo(
+        f"{told['day']}, @{told['handle']}, {told['credits']} credits: {different} of "
+        f"{len(rows)} are not as assumed. sf-assets probe --last --json shows it again"
+    )

@@ -1,0 +1,116 @@
+"""`sf-assets probe` where the API answers the open questions of the contract otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sf_assets.settings import load_settings
+from sf_assets.simulator import ANSWERS, ListSpec, Options, ProfileSpec, World, answered, in_thread
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import spent_on
+from sf_assets.storage.landing_disk import DiskLanding
+
+from .shell import run
+
+DAY = date(2026, 11, 22)
+LIST = ListSpec(size=150, gain=0.01, loss=0.005)
+
+
+def world() -> World:
+    profiles = [ProfileSpec("sim.probed", LIST, replace(LIST, size=70))]
+    return World(profiles, epoch=date(2026, 10, 1), seed=3)
+
+
+@pytest.fixture
+def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    def probe(made: World, options: Options) -> dict[str, Any]:
+        with in_thread(made, replace(options, day=DAY)) as server:
+            monkeypatch.setenv("SF_ASSETS_HOME", str(tmp_path / "home"))
+            monkeypatch.setenv("SOCIALFETCH_BASE_URL", server.base_url)
+            monkeypatch.setenv("SF_ASSETS_TODAY", str(DAY))
+            monkeypatch.setenv("SF_ASSETS_HURRY", "600")
+            said = run("probe", "@sim.probed", "--yes", "--json")
+            assert said.code == 0, said.err
+            charged = server.ledger()["charged"]
+        told: dict[str, Any] = json.loads(said.out)
+        home = Home.of(load_settings())
+        spent = spent_on(DiskLanding(home.landing), DAY)
+        assert spent <= 8
+        assert spent == told["credits"]
+        assert (charged == spent) is not options.bill_failed_lookups
+        assert json.loads(run("probe", "--last", "--json").out) == told
+        return told
+
+    return probe
+
+
+# What is found otherwise than it is assumed, by answer.
+OTHERWISE: dict[str, set[str]] = {
+    "pages-of-30": {"accounts on a page"},
+    "overlap": {"pages overlap"},
+    "few-ids": {"accounts with number", "accounts with secUid"},
+    "cached": {"from the vendor's cache"},
+    "stale": set(),
+    "cursors-expire": {"a cursor kept"},
+    "billed-failures": {"credits"},
+    "end-error": set(),
+    "end-minus-one": set(),
+    "favoured": set(),
+    "no-order": set(),
+    "retry-date": set(),
+    "at-resolves": set(),
+}
+
+
+def test_each_open_question_has_an_answer_here() -> None:
+    assert OTHERWISE.keys() == ANSWERS.keys()
+
+
+@pytest.mark.parametrize("answer", ["", *OTHERWISE])
+def test_it_finds_what_is_not_as_assumed(
+    answer: str, probed: Callable[..., dict[str, Any]]
+) -> None:
+    options, made = Options(), world()
+    if answer:
+        options, made = replace(options, **ANSWERS[answer][2]), answered(made, answer)
+    if answer == "cursors-expire":
+        options = replace(options, cursor_seconds=0.05)
+    told = probed(made, options)
+    other = {fact["fact"] for fact in told["facts"] if not fact["as_assumed"]}
+    assert other == OTHERWISE.get(answer, set())
+    assert told["page_size"] == options.page_size
+    assert "vendor" in run("doctor").out
+
+
+def test_the_days_snapshot_goes_on_from_its_pages_and_the_ledger_has_all(
+    probed: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = probed(world(), Options())
+    with in_thread(world(), Options(day=DAY)) as server:
+        monkeypatch.setenv("SOCIALFETCH_BASE_URL", server.base_url)
+        run("track", "sim.probed")
+        said = run("snapshot", "--json")
+        assert said.code == 0, said.err
+        paid = "SELECT sum(pages) AS pages, sum(credits) AS credits FROM credit_ledger"
+        (found,) = json.loads(run("query", paid, "--json").out)
+        pages, credits = found["pages"], found["credits"]
+        # Five pages were landed; two of them were asked for twice.
+        assert server.ledger()["charged"] == pages - 5
+        assert credits == pages + 2
+    assert told["credits"] == 7
+
+
+def test_nothing_is_bought_without_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SF_ASSETS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SOCIALFETCH_BASE_URL", "http://127.0.0.1:9")
+    said = run("probe", "@sim.probed")
+    assert (said.code, "at most 8 credits" in said.err) == (2, True)
+    assert run("probe", "--last").code == 2
+    assert not (tmp_path / "home").exists()
