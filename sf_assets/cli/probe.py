@@ -14,6 +14,7 @@ from sf_assets.credits.budget import Budget
 from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError
 from sf_assets.fault_injection import shortened
+from sf_assets.handles.privacy import door_of
 from sf_assets.handles.settings import normalise_handle
 from sf_assets.ingest import preflight
 from sf_assets.ingest.client import client_of
@@ -72,7 +73,8 @@ async def _probed(settings: Settings, home: Home, handle: str) -> Probed:
     meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
     async with client_of(settings, max_tries=2, max_wait=10) as client:
         budget = Budget(settings.daily_credits, meter.count, meter=meter)
-        run = RunContext(client, landing, budget, run_id="probe")
+        door = door_of(home, registry_of(home))
+        run = RunContext(client, landing, budget, "probe", door)
         return await probe(handle, day, run, pause=shortened(PAUSE_SECONDS))
 
 

@@ -146,7 +146,8 @@ async def _again(
         with log:
             page = Page(
                 number, cursor, stamp(answer.received_at), answer.request_id,
-                answer.credits_charged, answer.cached, answer.tries, answer.body,
+                answer.credits_charged, answer.cached, answer.tries,
+                run.door.page(key.relation, key.day, answer.body),
             )  # fmt: skip
             if log.last is not None and log.last.end is None:
                 log.add_page(page, doubted=True)

@@ -37,6 +37,7 @@ from sf_assets.storage.records import (
     count_refused,
     now,
     record_line,
+    with_checksum,
 )
 from sf_assets.text import first_line
 
@@ -343,8 +344,7 @@ def with_pages(lines: Iterable[bytes], change: Bytes) -> bytes:
         if mark:
             changed = change(body[:-1])
             if changed != body[:-1]:
-                rest = head + mark + changed + b"}"
-                line = b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
+                line = with_checksum(head + mark + changed + b"}")
         made.append(line)
     return b"".join(made)
 

@@ -207,6 +207,11 @@ def record_line(head: dict[str, Any], body: bytes | None = None) -> bytes:
         # A raw line break in valid JSON is white space between tokens, never inside a string.
         flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
         rest = rest[:-1] + b',"body":' + flat + b"}"
+    return with_checksum(rest)
+
+
+def with_checksum(rest: bytes) -> bytes:
+    """A line of a landing file: its checksum, and everything behind that."""
     return b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
 
 

@@ -107,6 +107,22 @@ def test_the_days_snapshot_goes_on_from_its_pages_and_the_ledger_has_all(
     assert told["credits"] == 7
 
 
+def test_a_home_that_keeps_no_names_lands_none_of_what_is_asked_for_twice_either(
+    probed: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "handles.yaml").write_text("privacy: pseudonyms\nhandles: {}\n")
+    told = probed(world(), Options())
+    landed = b"".join(path.read_bytes() for path in home.rglob("*.jsonl"))
+    assert landed.count(b'"doubted_at"') + landed.count(b'"body"') >= 7
+    made = world()
+    for number in made.page("sim.probed", "followers", DAY).numbers:
+        assert made.handle_of(number, DAY).encode() not in landed
+        assert made.sec_uid(number).encode() not in landed
+    assert told["credits"] == 7
+
+
 def test_nothing_is_bought_without_a_yes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SF_ASSETS_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SOCIALFETCH_BASE_URL", "http://127.0.0.1:9")
