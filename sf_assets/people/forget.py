@@ -319,8 +319,8 @@ def out_of_reach(home: Home, people: Sequence[Person]) -> list[str]:
     ]
     if home.lake is not None or home.storage is not None:
         said.append("old versions of objects in a bucket that keeps them, and backups of Postgres")
-    if home.lake is not None and home.lake.on_postgres:
-        said.append("dead rows of the catalog in Postgres, until VACUUM FULL, and its WAL")
+    if home.lake is not None:
+        said.append("dead rows of the lake's catalog, in Postgres until VACUUM FULL, and its WAL")
     shared = sorted({name for person in people for name in person.shared})
     if shared:
         said.append(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import closing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def add_days(home: Home, days: Iterable[int], doors: Doors | None = None) -> Non
 
 def tables_of(home: Home) -> Tables:
     made: Tables = {}
-    with writing(home.warehouse) as con:
+    with writing(home.writable) as con:
         for name in DERIVED_TABLES:
             cursor = con.execute(f"FROM {name}")
             kept = [at for at, one in enumerate(cursor.description) if one[0] not in INCIDENTAL]
@@ -233,6 +234,26 @@ def test_a_rebuild_finishes_an_archive_that_was_half_rewritten(home: Home) -> No
     assert home.rewriting.exists()
     assert rebuild(home).problems == []
     assert not home.rewriting.exists()
+
+
+@pytest.mark.scale
+def test_a_lake_keeps_no_version_and_no_file_with_them(tmp_path: Path) -> None:
+    home = replace(
+        made_home(tmp_path / "home"), address=f"ducklake:{tmp_path / 'catalog.ducklake'}"
+    )
+    landing = DiskLanding(home.landing)
+    for day in (1, 2, 3):
+        load(lambda: writing(home.writable), home.archive,
+             [told.land(landing) for told in lists_of(day)])  # fmt: skip
+        with writing(home.writable) as con:
+            derive(con, home.archive)
+    figures = tables_of(home)
+    people = look(home, ["xen", "yoko.zimt"], lambda _: None)
+    assert places_of(home.root / "lake", TERMS)
+    assert forget(home, Journal(home.root / JOURNAL, people, ""), lambda _: None).done
+    assert places_of(home.root, TERMS) == set()
+    back = back_to(pseudonyms_of(home.root), NUMBERS, SEC_UIDS, HANDLES)
+    assert_equal(named_again(tables_of(home), back), named_again(figures, {}))
 
 
 def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(tmp_path: Path) -> None:
