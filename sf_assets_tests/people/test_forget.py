@@ -37,6 +37,7 @@ from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.rebuild import rebuild
 from sf_assets.warehouse.verify import verify
 
+from ..components import missing
 from ..forgetting import Doors, Tables, assert_equal, back_to, doors, named_again, places_of
 from ..lists import DERIVED_TABLES, ID_BASE, INCIDENTAL, Told, nameless, on, who
 from .importing import Importer
@@ -237,6 +238,7 @@ def test_a_rebuild_finishes_an_archive_that_was_half_rewritten(home: Home) -> No
 
 
 @pytest.mark.scale
+@pytest.mark.skipif(missing("lake") is not None, reason="needs DuckDB's lake extension")
 def test_a_lake_keeps_no_version_and_no_file_with_them(tmp_path: Path) -> None:
     home = replace(
         made_home(tmp_path / "home"), address=f"ducklake:{tmp_path / 'catalog.ducklake'}"
