@@ -131,12 +131,8 @@ def refuse_tracked(home: Home, people: Sequence[Person]) -> None:
     """Raises ForgetRefused for an account whose lists are tracked; notes which ones once were."""
     registry, _ = registry_in_force(home.registry, keep=False)
     with suppress(FileNotFoundError), reading(home.readable) as con:
-        once = {
-            handle
-            for (handle,) in con.execute(
-                "SELECT DISTINCT handle FROM internal.snapshots"
-            ).fetchall()
-        }
+        lists = con.execute("SELECT DISTINCT handle FROM internal.snapshots").fetchall()
+        once = {handle for (handle,) in lists}
         for person in people:
             person.tracked = once & person.handles.keys()
     for handle in (handle for person in people for handle in person.handles):
