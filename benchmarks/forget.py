@@ -4,7 +4,7 @@
     python benchmarks/forget.py --days 60 --lists 20
 
 An archive is written as in `footprint.py` and packed day by day. Then an account that was listed on
-the first day is forgotten; processor and clock seconds, step by step. All tables are made anew in it.
+the first day is forgotten; processor and clock seconds, step by step. All tables are made anew.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from sf_assets.fault_injection import crash_point
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import RegistryError, normalise_handle
 from sf_assets.people.errors import ForgetRefused
-from sf_assets.people.forget_files import JOURNAL, Hit, drop_names, scrub, search
+from sf_assets.people.forget_files import JOURNAL, LONG, Hit, drop_names, scrub, search
 from sf_assets.people.forget_rows import Person, change_of, change_of_all, gather
 from sf_assets.storage.door import ALWAYS, Door, note_everybody, note_forgotten
 from sf_assets.storage.files import Locked, open_locked, write_atomically
@@ -328,6 +328,11 @@ def out_of_reach(home: Home, people: Sequence[Person]) -> list[str]:
                     "pseudonyms.key to each, and run sf-assets forget there, too")  # fmt: skip
     if home.lake is not None:
         said.append("dead rows of the lake's catalog, in Postgres until VACUUM FULL, and its WAL")
+    if any(len(term) < LONG for person in people for term in person.terms):
+        said.append(
+            f"ids and names of fewer than {LONG} letters are searched where they stand alone: as "
+            "values, in quotes, after an @; in the middle of other text they are not"
+        )
     shared = sorted({name for person in people for name in person.shared})
     if shared:
         said.append(

@@ -182,6 +182,7 @@ def test_whoever_is_forgotten_in_the_middle_of_a_month_is_nowhere_and_figures_st
     assert parts <= {place.split("/")[0] for place in before}
     dry = run(home, "@xen", str(ID_BASE + 7), "--dry-run", "--json")
     assert dry.exit_code == 0, dry.output
+    assert parts <= {*json.loads(dry.stdout)["places"]}
     said = json.loads(dry.stdout)["accounts"]
     assert [one["numbers"] for one in said] == [[str(ID_BASE + 3)], [str(ID_BASE + 7)]]
     assert said[0]["rows"] == {"nova followers": 4, "vega following": 1}
