@@ -131,7 +131,7 @@ def test_the_own_list_of_a_tracked_account_tells_whether_it_follows_back(
             crowd = [*others, *rng.sample(range(40), 12)]
             for day in range(1, rng.choice([2, 3, 3]) + 1):
                 rng.shuffle(crowd)
-                shown = crowd if rng.random() < 0.6 else crowd[: rng.randrange(4, 10)]
+                shown = crowd if rng.random() < 0.8 else crowd[: rng.randrange(4, 10)]
                 some = tuple(who(n, names.get(n, "")) for n in shown)
                 told.append(Told(day, name, some, total=len(crowd), relation=relation))  # type: ignore[arg-type]
     lists.tell(*told)
@@ -155,7 +155,7 @@ def test_the_own_list_of_a_tracked_account_tells_whether_it_follows_back(
                 decided += 1
                 same_day = their_day == day and account in shown
                 assert (account in said) == (name not in they_show and not same_day)
-    assert decided > 5
+    assert decided > 2
 
 
 def test_accounts_without_ids_on_one_side_are_not_said_to_follow_on_one_side(lists: Lists) -> None:
