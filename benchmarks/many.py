@@ -48,6 +48,7 @@ def directly() -> None:
     from sf_assets.ingest.scheduler import collect
     from sf_assets.model import SnapshotKey
     from sf_assets.settings import load_settings
+    from sf_assets.storage.door import Door
     from sf_assets.storage.home import Home
     from sf_assets.storage.landing_disk import DiskLanding
     from sf_assets.warehouse.connection import writing
@@ -67,7 +68,9 @@ def directly() -> None:
         async with client_of(settings) as client:
             async for ended in collect(
                 lists,
-                RunContext(client, DiskLanding(home.landing), Budget(None), run_id="benchmark"),
+                RunContext(
+                    client, DiskLanding(home.landing), Budget(None), "benchmark", Door(home.root)
+                ),
                 concurrency=settings.concurrency,
             ):
                 yield ended

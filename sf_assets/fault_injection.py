@@ -28,6 +28,7 @@ STEPS = {
     "staging": "one file of an archive that is rewritten is made",
     "staged": "all files of an archive that is rewritten are made and none is in its place",
     "rewritten": "one file of an archive that is rewritten is in its place",
+    "forgot": "a step of forgetting somebody is done and not noted",
     "committing": "in a transaction, all its statements done",
     "committed": "a transaction is committed and the file not closed",
     "compacted": "a smaller warehouse file is made and not yet in the place of the old one",

@@ -25,6 +25,7 @@ from sf_assets.credits.forecast import (
 )
 from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError
+from sf_assets.handles.privacy import door_of
 from sf_assets.handles.settings import Registry, normalise_handle
 from sf_assets.ingest import preflight
 from sf_assets.ingest.client import client_of
@@ -216,6 +217,7 @@ async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
                 client,
                 landing,
                 Budget(settings.daily_credits, meter.count, meter=meter),
-                run_id="forecast",
+                "forecast",
+                door_of(home, registry_of(home)),
             ),
         )

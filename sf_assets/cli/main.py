@@ -22,6 +22,7 @@ from sf_assets.cli.common import (
     tracked_handles,
 )
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
+from sf_assets.cli.forget import forget
 from sf_assets.cli.importing import import_lists
 from sf_assets.cli.tracking import handles, track, untrack
 from sf_assets.cli.upkeep import backup, doctor, migrate, rebuild, verify
@@ -67,7 +68,18 @@ def main() -> None:
     os.umask(0o077)
 
 
-for _command in (track, untrack, handles, import_lists, doctor, rebuild, backup, verify, migrate):
+for _command in (
+    track,
+    untrack,
+    handles,
+    import_lists,
+    doctor,
+    rebuild,
+    backup,
+    verify,
+    migrate,
+    forget,
+):
     main.add_command(_command)
 
 

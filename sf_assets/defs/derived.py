@@ -22,7 +22,7 @@ from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Retention
-from sf_assets.people.expire import expire_profiles, go_on
+from sf_assets.people.expire import expire_profiles
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import committed, locked
@@ -31,6 +31,7 @@ from sf_assets.warehouse.handles import record_annotations, record_handles
 from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.rewrite import finish_broken_off
 
 # What an asset says of days: their metadata, from the warehouse.
 DESCRIBE: dict[str, Describe] = {
@@ -72,8 +73,8 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         done = None
         expired = 0
         try:
+            finish_broken_off(audience.home)
             with audience.writing() as con:
-                go_on(audience.home)
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))

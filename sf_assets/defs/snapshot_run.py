@@ -26,6 +26,7 @@ from sf_assets.defs.sources import SOCIAL_FETCH_API
 from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import shortened
 from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.privacy import door_of
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days, preflight
 from sf_assets.ingest.batches import read_in_batches
@@ -40,6 +41,7 @@ from sf_assets.ingest.retention import tend_landing
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
+from sf_assets.storage.door import Door
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed
 from sf_assets.storage.sizes import note_size
@@ -96,6 +98,7 @@ class SnapshotRun:
         self.day = settings.day()
         self.landing = landing_at(home.landing, home.root)
         self.registry, wrong = registry_in_force(home.registry)
+        self.door = Door(home.root)
         self._warn(wrong)
         self.spending = Spending(settings, self.registry, self.landing, context.run_id)
         self.outcome = RunOutcome()
@@ -194,6 +197,7 @@ class SnapshotRun:
             return lists
         try:
             preflight.look(self.home, self.spending.pages(lists, self.known.costs))
+            self.door = door_of(self.home, self.registry)
         except SfAssetsError as error:
             reason = f"nothing was bought: {error}"
             self.outcome.unfinished |= {wanted.key: reason for wanted in lists}
@@ -238,6 +242,7 @@ class SnapshotRun:
                 self.landing,
                 budget,
                 self.context.run_id,
+                self.door,
                 refresh=self._intent(),
                 progress=report,
                 today=self.settings.day,

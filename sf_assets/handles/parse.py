@@ -34,7 +34,7 @@ _EXPECTED = {
 
 # Of one handle's settings, or of the defaults.
 MOST_VALUES = 10_000
-TOP_KEYS = {"alerts", "defaults", "handles", "retention"}
+TOP_KEYS = {"alerts", "defaults", "handles", "privacy", "retention"}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -158,7 +158,15 @@ def _parsed(text: str, name: str) -> Registry:
         "handles" in top,
         retention,
         _valid(AlertSettings, alerts, top.get("alerts"), name, "alerts"),
+        _is_pseudonyms(top.get("privacy"), name),
     )
+
+
+def _is_pseudonyms(node: yaml.Node | None, name: str) -> bool:
+    said = None if node is None else _plain(node, name)
+    if said not in (None, "names", "pseudonyms"):
+        raise _at(node, name, "privacy: must be pseudonyms, or names, which is the default")
+    return bool(said == "pseudonyms")
 
 
 def _plain_mapping(node: yaml.Node | None, name: str, what: str) -> dict[str, Any]:

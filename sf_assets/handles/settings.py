@@ -171,7 +171,8 @@ class Registry:
     """The tracked handles, in the order of the file.
 
     `defaults` are the settings of a handle that is not tracked. `has_list`: the file has the key
-    `handles`; without it, the file does not say who is tracked.
+    `handles`; without it, the file does not say who is tracked. `pseudonyms`: no name of a listed
+    account is kept.
     """
 
     handles: dict[str, HandleSettings] = field(default_factory=dict)
@@ -179,6 +180,7 @@ class Registry:
     has_list: bool = field(default=True, compare=False)
     retention: Retention = field(default_factory=Retention, compare=False)
     alerts: AlertSettings = field(default_factory=AlertSettings, compare=False)
+    pseudonyms: bool = field(default=False, compare=False)
 
     def settings_of(self, handle: str) -> HandleSettings:
         return self.handles.get(handle, self.defaults)

@@ -38,6 +38,7 @@ from sf_assets.social_fetch import (
     StopEverything,
     parse_page,
 )
+from sf_assets.storage.door import Door
 from sf_assets.storage.landing import Landing, SnapshotLog
 from sf_assets.storage.records import (
     Attempt,
@@ -105,14 +106,15 @@ class ListToRead:
 class RunContext:
     """What the lists of a run share.
 
-    `refresh` names a new intent, see `collect`; `progress` is called after each landed page;
-    `today` tells the day, where a list must not be begun on a later one.
+    `door` is that of the home; `refresh` names a new intent, see `collect`; `progress` is called
+    after each landed page; `today` tells the day, where a list must not be begun on a later one.
     """
 
     client: SocialFetchClient
     landing: Landing
     budget: Budget
     run_id: str
+    door: Door
     refresh: str | None = None
     progress: Callable[[SnapshotKey, ListWalk], None] | None = None
     today: Callable[[], date] | None = None
@@ -349,6 +351,10 @@ class Reader:
         finally:
             self.context.budget.settle(spent, self.key, pages)
         crash_point("answered")
+        # What is landed, and what the walk knows, is what the door lets in.
+        body = self.context.door.page(self.key.relation, self.key.day, answer.body)
+        if body != answer.body:
+            answer = replace(answer, body=body, response=parse_page(self.key.relation, body))
         doubted = self._doubtful(walk, log, answer)
         strange = new_fields(answer.response)
         if not doubted:
@@ -374,7 +380,8 @@ class Reader:
     def _kept(self, error: ContractViolation, page: int) -> str:
         """Put the answer to a page beside the landing; says why, and where it is."""
         reason = _new_status(error.body) or error.reason
-        place = self.context.landing.quarantine(self.key, page, reason, error.body)
+        body = self.context.door.unusable(error.body)
+        place = self.context.landing.quarantine(self.key, page, reason, body)
         return f"{str(error).replace(error.reason, reason)} The answer is kept in {place}"
 
     async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:

@@ -17,9 +17,12 @@ import duckdb
 import pyarrow as pa
 
 from sf_assets.errors import SettingsError
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.handles.privacy import door_of
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.people.days import parse_days
 from sf_assets.people.errors import ImportRefused
+from sf_assets.people.forget_rows import through_door
 from sf_assets.people.read import Source, read
 from sf_assets.people.shapes import FIELDS, NAMES, SAMPLE, ColumnMap, Shape, find, plain_name
 from sf_assets.storage.home import Home
@@ -407,12 +410,14 @@ def _row(
 def land(home: Home, found: Found, wanted: Wanted) -> Landed:
     """Archive and load what was understood, in one transaction; nothing of it where that fails.
 
-    Raises ImportRefused where a day is there already and was not to be replaced.
+    Whoever is forgotten is archived as a tombstone. Raises ImportRefused where a day is there
+    already and was not to be replaced, PrivacyRefused.
     """
     con = found.con
     with writing(home.writable) as warehouse:
         landed = _beside(warehouse, found, wanted)
         if landed.new:
+            through_door(con, door_of(home, registry_in_force(home.registry, keep=False)[0]))
             attempts = {row.snapshot_date: row.attempt for row in landed.new}
             put_table(
                 con,

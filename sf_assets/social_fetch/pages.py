@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
@@ -27,7 +28,7 @@ from .models import (
     parse,
 )
 
-__all__ = ["mended_page", "parse_page", "read_page"]
+__all__ = ["mended_page", "parse_page", "read_page", "with_accounts"]
 
 _MODELS: dict[Relation, type[FollowersResponse] | type[FollowingResponse]] = {
     "followers": FollowersResponse,
@@ -74,6 +75,28 @@ def mended_page(relation: Relation, body: bytes) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
+def with_accounts(relation: Relation, body: bytes, change: Callable[[list[Any]], bool]) -> bytes:
+    """The JSON of a page whose list of accounts `change` has changed; `body` where it says no.
+
+    What else is damaged stays so. Raises ValueError where the body has no such list.
+    """
+    try:
+        document = _read(body)
+        accounts = document["data"][_LISTS[relation]]
+    except (RecursionError, LookupError, TypeError):
+        raise ValueError("there is no list of accounts in it") from None
+    if not isinstance(accounts, list):
+        raise ValueError("there is no list of accounts in it")
+    return json.dumps(document).encode() if change(accounts) else body
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(
+        _cut_at_depth(mend_surrogates(body)).decode("utf-8-sig"), strict=False, parse_int=_whole
+    )
+    return document
+
+
 def _without_damage(
     relation: Relation, body: bytes, error: ValidationError | None
 ) -> tuple[dict[str, Any], int]:
@@ -82,11 +105,7 @@ def _without_damage(
     Raises `error`, or what it finds, where the body breaks the contract.
     """
     try:
-        document: dict[str, Any] = json.loads(
-            _cut_at_depth(mend_surrogates(body)).decode("utf-8-sig"),
-            strict=False,
-            parse_int=_whole,
-        )
+        document = _read(body)
     except (ValueError, RecursionError):
         if error is not None:
             raise error from None

@@ -91,6 +91,11 @@ class Home:
         return self.root / "sf_assets.duckdb"
 
     @property
+    def rewriting(self) -> Path:
+        """Where files of the archive are made anew, before they take the place of the old ones."""
+        return self.root / "rewriting"
+
+    @property
     def deliveries(self) -> Path:
         return self.root / "alerts.jsonl"
 

@@ -22,9 +22,11 @@ from datetime import date
 from pathlib import Path
 from typing import IO, Any
 
+from sf_assets.errors import SfAssetsError
 from sf_assets.model import RELATIONS, SnapshotKey, is_handle
 from sf_assets.storage.packed import SUFFIX
 from sf_assets.storage.records import (
+    CRC_HEAD,
     LANDING_FORMAT,
     Attempt,
     End,
@@ -37,7 +39,14 @@ from sf_assets.storage.records import (
 )
 from sf_assets.text import first_line
 
+QUARANTINE = ".quarantine"
+Bytes = Callable[[bytes], bytes]
+
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+class LandingBusy(SfAssetsError):
+    """Another process writes a list just now."""
 
 
 class Landing(ABC):
@@ -100,6 +109,14 @@ class Landing(ABC):
     def drop(self, key: SnapshotKey) -> None:
         """Delete what is landed of a list, what is in quarantine, and folders without files."""
 
+    @abstractmethod
+    def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
+        """Put what `page` makes of each landed body in its place, and what `unusable` makes of
+        each in quarantine; says whether anything changed.
+
+        Raises LandingBusy while another process holds the list, LandingDamaged, OSError.
+        """
+
     def meter(self, day: date, handle: str | None = None) -> Path:
         """The file that counts the credits of a day, or those of one handle."""
         of = f".{checked(handle)}" if handle else ""
@@ -132,12 +149,23 @@ class Landing(ABC):
 
     def keys(self, day: date) -> list[SnapshotKey]:
         """Snapshots of a day of which something is landed."""
+        return self._keys(day, SUFFIX)
+
+    def quarantined(self, day: date) -> list[SnapshotKey]:
+        """Snapshots of a day with answers in quarantine."""
+        return [
+            key
+            for key in self._keys(day, QUARANTINE)
+            if quarantined(self.path(key)).name in self.names(day.isoformat(), key.relation)
+        ]
+
+    def _keys(self, day: date, suffix: str) -> list[SnapshotKey]:
         return sorted(
             {
                 SnapshotKey(day, handle, relation)
                 for relation in RELATIONS
                 for name in self.names(day.isoformat(), relation)
-                if (file := name.removesuffix(SUFFIX)).endswith(".jsonl")
+                if (file := name.removesuffix(suffix)).endswith(".jsonl")
                 and is_handle(handle := file.removesuffix(".jsonl"))
             }
         )
@@ -304,6 +332,35 @@ def quarantine_record(page: int, reason: str, body: bytes) -> bytes:
     return json.dumps(record).encode() + b"\n"
 
 
+def with_pages(lines: Iterable[bytes], change: Bytes) -> bytes:
+    """Sound lines of a landing file with what `change` makes of each body."""
+    made = []
+    for line in lines:
+        rest = line[CRC_HEAD:-1]
+        head, mark, body = rest.partition(b',"body":')
+        if mark:
+            changed = change(body[:-1])
+            if changed != body[:-1]:
+                rest = head + mark + changed + b"}"
+                line = b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
+        made.append(line)
+    return b"".join(made)
+
+
+def with_quarantine(lines: Iterable[bytes], change: Bytes) -> bytes:
+    """Lines of quarantine with what `change` makes of each body."""
+    made = []
+    for line in lines:
+        record = json.loads(line)
+        body = base64.b64decode(record["body_base64"])
+        changed = change(body)
+        if changed != body:
+            record["body_base64"] = base64.b64encode(changed).decode("ascii")
+            line = json.dumps(record).encode() + b"\n"
+        made.append(line)
+    return b"".join(made)
+
+
 def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int:
     """Delete raw pages of days before `day`, except the snapshots in `keep`; returns files removed.
 
@@ -325,7 +382,7 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
 def quarantined(path: Path) -> Path:
     """Where bodies that break the contract are kept, beside the landing of their list."""
     # No handle's own file ends so; `bob.quarantine` is a handle like any other.
-    return path.with_name(f"{path.name}.quarantine")
+    return path.with_name(f"{path.name}{QUARANTINE}")
 
 
 def with_body(line: bytes, mended: Callable[[bytes], bytes], *, every: bool) -> bytes:

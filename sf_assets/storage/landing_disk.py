@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,10 +15,14 @@ from sf_assets.fault_injection import crash_point
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.files import Locked, lock, sync_folder, unlock
 from sf_assets.storage.landing import (
+    Bytes,
     Landing,
+    LandingBusy,
     SnapshotLog,
     quarantine_record,
     quarantined,
+    with_pages,
+    with_quarantine,
 )
 from sf_assets.storage.packed import PackedFile, pack, packed_path, read_packed, unpack
 from sf_assets.storage.records import Landed, LandingDamaged, read_records
@@ -192,6 +197,41 @@ class DiskLanding(Landing):
             file.write(quarantine_record(page, reason, body))
         return path
 
+    def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
+        changed = False
+        kept = quarantined(self.path(key))
+        with suppress(FileNotFoundError):
+            body = kept.read_bytes()
+            made = with_quarantine(body.splitlines(keepends=True), unusable)
+            if made != body:
+                _replace(kept, [made])
+                changed = True
+        if key not in self.keys(key.day):
+            return changed
+        path, packed = self.path(key), packed_path(self.path(key))
+        file = self._held(path)
+        if file is None:
+            raise LandingBusy(f"{path} is being written; try again when the run is over")
+        try:
+            found = self.read(key)
+            is_packed = isinstance(found, PackedFile)
+            with (packed if is_packed else path).open("rb") as source:
+                lines = b"".join(unpack(source)) if is_packed else source.read()
+            lines = lines[: found.sound_bytes if found else 0]
+            made = with_pages(lines.splitlines(keepends=True), page)
+            if made != lines:
+                parts = pack(io.BytesIO(made), len(made)) if is_packed else [made]
+                _replace(packed if is_packed else path, parts)
+                changed = True
+            # Of two forms the one that does not count holds the same.
+            other = path if is_packed else packed
+            other.unlink(missing_ok=True)
+            packed.with_name(f".{packed.name}.partial").unlink(missing_ok=True)
+            return changed
+        finally:
+            unlock(file)
+            file.close()
+
     def modified(self, key: SnapshotKey) -> float | None:
         path, found = self.path(key), []
         for form in (path, packed_path(path)):
@@ -236,6 +276,18 @@ class DiskLog(SnapshotLog):
 
     def write(self, line: bytes) -> None:
         _write(self._file, line)
+
+
+def _replace(path: Path, parts: Iterable[bytes]) -> None:
+    """Another content for a file, which keeps its time."""
+    stat, partial = path.stat(), path.with_name(f".{path.name}.partial")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(partial, flags, 0o600), "wb") as copy:
+        copy.writelines(parts)
+        copy.flush()
+        os.fsync(copy.fileno())
+    os.utime(partial, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.replace(partial, path)
 
 
 def _write(file: IO[bytes], lines: bytes) -> None:

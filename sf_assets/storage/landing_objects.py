@@ -25,11 +25,15 @@ from typing import IO
 
 from sf_assets.model import RELATIONS, SnapshotKey
 from sf_assets.storage.landing import (
+    QUARANTINE,
+    Bytes,
     Landing,
     SnapshotLog,
     checked,
     quarantine_record,
     quarantined,
+    with_pages,
+    with_quarantine,
 )
 from sf_assets.storage.object_store import Store
 from sf_assets.storage.packed import SUFFIX, pack, unpack
@@ -144,6 +148,21 @@ class ObjectLanding(Landing):
         path = quarantined(self.path(key)) / f"{uuid.uuid4().hex}.json"
         path.write_bytes(quarantine_record(page, reason, body))
         return path
+
+    def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
+        found = self._find(key)
+        names = {name: True for name in (found.whole, found.plain, *found.opened.values()) if name}
+        names |= dict.fromkeys(self._names(f"{self._path(key)}{QUARANTINE}"), False)
+        changed = False
+        for name, body in self._bytes(list(names)).items() if names else ():
+            lines = self._lines(name, {name: body}).splitlines(keepends=True)
+            made = with_pages(lines, page) if names[name] else with_quarantine(lines, unusable)
+            if made != b"".join(lines):
+                packed = name.endswith(SUFFIX)
+                parts = pack(io.BytesIO(made), len(made)) if packed else [made]
+                self.fs.pipe_file(name, b"".join(parts))
+                changed = True
+        return changed
 
     def modified(self, key: SnapshotKey) -> float | None:
         return self._find(key).touched or None

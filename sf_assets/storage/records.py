@@ -17,7 +17,7 @@ from sf_assets.model import SnapshotKey
 
 LANDING_FORMAT = 1
 
-_CRC_HEAD = len(b'{"crc":"00000000",')
+CRC_HEAD = len(b'{"crc":"00000000",')
 
 # Our own caps and an empty purse end a walk early; with new credits it goes on where it stopped.
 RESUMABLE_ENDS = ("budget", "out_of_credits")
@@ -211,8 +211,8 @@ class Records:
                         f"{self._path}:{bad_line}: damaged line; the pages before and after it are "
                         "kept. Restore the file from a backup, or move it away and snapshot again"
                     )
-                rest = line[_CRC_HEAD:-1]
-                if not line.endswith(b"\n") or line[:_CRC_HEAD] != b'{"crc":"%08x",' % zlib.crc32(
+                rest = line[CRC_HEAD:-1]
+                if not line.endswith(b"\n") or line[:CRC_HEAD] != b'{"crc":"%08x",' % zlib.crc32(
                     rest
                 ):
                     bad_line = number  # torn while it was written, if nothing follows

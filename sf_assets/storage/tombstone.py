@@ -13,13 +13,23 @@ import hmac
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 IdKind = Literal["number", "sec_uid", "handle"]
 
 PREFIX = "anon-"
-_FIRST_NUMBER = 10**19
 KEY_NAME = "pseudonyms.key"
+_FIRST_NUMBER = 10**19
+# Pseudonyms that are remembered; each takes two microseconds to make.
+_REMEMBERED = 1 << 20
+
+
+class Ids(NamedTuple):
+    """The ids that an account shows, each in its one spelling, None where it identifies nobody."""
+
+    number: str | None
+    sec_uid: str | None
+    handle: str | None
 
 
 class Pseudonyms:
@@ -27,21 +37,31 @@ class Pseudonyms:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._made: dict[tuple[str, str], str] = {}
 
     def mark(self, kind: IdKind, value: str) -> str:
         """The HMAC of an id, as hex: by it `forgotten.jsonl` knows the id and does not say it."""
-        return hmac.new(self._key, f"mark {kind}:{value}".encode(), hashlib.sha256).hexdigest()
+        return self._hmac(f"mark {kind}:{value}").hex()
 
     def of(self, kind: IdKind, value: str) -> str:
         """The pseudonym of an id that `valid_id` returned; a pseudonym is its own."""
         if is_pseudonym(kind, value):
             return value
-        digest = hmac.new(self._key, f"{kind}:{value}".encode(), hashlib.sha256)
-        if kind == "number":
-            return str(
-                _FIRST_NUMBER + int.from_bytes(digest.digest()[:8], "big") % (2**64 - 10**19)
-            )
-        return PREFIX + digest.hexdigest()[: 16 if kind == "handle" else 32]
+        made = self._made.get((kind, value))
+        if made is None:
+            digest = self._hmac(f"{kind}:{value}")
+            if kind == "number":
+                span = 2**64 - _FIRST_NUMBER
+                made = str(_FIRST_NUMBER + int.from_bytes(digest[:8], "big") % span)
+            else:
+                made = PREFIX + digest.hex()[: 16 if kind == "handle" else 32]
+            if len(self._made) >= _REMEMBERED:
+                self._made.clear()
+            self._made[kind, value] = made
+        return made
+
+    def _hmac(self, text: str) -> bytes:
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def is_pseudonym(kind: IdKind, value: str) -> bool:
@@ -51,16 +71,34 @@ def is_pseudonym(kind: IdKind, value: str) -> bool:
 
 def valid_id(kind: IdKind, value: object) -> str | None:
     """The one spelling of an id, as `valid_ids.sql` has it; None for what identifies nobody."""
-    if not isinstance(value, str):
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str):
         return None
     if kind == "handle":
-        return value.lower() or None
-    text = value.strip()
+        return text.lower() or None
+    text = text.strip(" ")
     if kind == "number":
         number = text.lstrip("0")
         fits = number.isascii() and number.isdigit() and int(number[:21]) < 2**64
         return number if fits else None
     return text or None
+
+
+def is_same(shown: Ids, known: Ids, has: frozenset[IdKind]) -> bool | None:
+    """Whether an account that shows these ids is a person; None where nothing tells.
+
+    `known` has those of them that are the person's, `has` the kinds of ids that are known of the
+    person. A number tells more than a secUid. A handle may have a new owner: it counts unless an id
+    of a kind that is known shows that this is somebody else.
+    """
+    for kind, value, same in (
+        ("number", shown.number, known.number), ("sec_uid", shown.sec_uid, known.sec_uid),
+    ):  # fmt: skip
+        if same is not None:
+            return True
+        if value is not None and kind in has:
+            return False if known != (None, None, None) else None
+    return True if known.handle is not None else None
 
 
 def pseudonyms_of(root: Path) -> Pseudonyms:

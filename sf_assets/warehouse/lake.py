@@ -104,6 +104,16 @@ def tend(con: duckdb.DuckDBPyConnection) -> None:
         con.execute("CHECKPOINT")
 
 
+def drop_versions(con: duckdb.DuckDBPyConnection) -> None:
+    """Have a lake keep its present version alone, and no file of an older one.
+
+    Raises duckdb.Error.
+    """
+    for step in ("expire_snapshots('{}', older_than => now())",
+                 "cleanup_old_files('{}', cleanup_all => true)"):  # fmt: skip
+        con.execute(f"CALL ducklake_{step.format(NAME)}").fetchall()  # does nothing until asked for
+
+
 def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load an extension: from its Python package where that is installed, else from DuckDB's site.
 

@@ -33,6 +33,7 @@ from sf_assets.warehouse.ledger import (
 )
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.publish import publish
+from sf_assets.warehouse.rewrite import finish
 from sf_assets.warehouse.schema import TABLES
 from sf_assets.warehouse.statements import transaction
 
@@ -61,6 +62,7 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
     connect = partial(writing, new, wait_seconds)
     # Held to the end, so that nobody loads into a file that is about to be moved aside.
     with locked(home.warehouse, wait_seconds):
+        finish(home.archive, home.rewriting)
         remove(new)  # of a rebuild that was killed
         with connect() as con, transaction(con):
             rows, landings = _replay(con, home, made.problems)

@@ -25,9 +25,10 @@ import pyarrow.parquet as pq
 
 from sf_assets.fault_injection import crash_point
 from sf_assets.storage.files import sync_folder
+from sf_assets.storage.home import Home
 from sf_assets.storage.object_store import is_remote, put
 from sf_assets.warehouse.archive import ROW_GROUP
-from sf_assets.warehouse.archive_names import all_files, is_packed, name_of
+from sf_assets.warehouse.archive_names import all_files, archive_files, is_packed, name_of
 from sf_assets.warehouse.archive_reader import (
     ArchiveDamaged,
     ArchiveReader,
@@ -37,6 +38,7 @@ from sf_assets.warehouse.archive_reader import (
     read_packed,
     together,
 )
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.pack import KEPT_BYTES, packed_file, packed_rows
 from sf_assets.warehouse.packing import (
@@ -123,6 +125,16 @@ def finish(archive: Path, staging: Path) -> None:
         shutil.rmtree(staging)
 
 
+def finish_broken_off(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
+    """The same, where a rewriting of the home's archive was killed; one that goes on is waited for.
+
+    Raises WarehouseBusy.
+    """
+    if home.rewriting.exists():
+        with locked(home.warehouse, wait_seconds):
+            finish(home.archive, home.rewriting)
+
+
 def _put(path: Path, target: Path) -> None:
     if is_remote(target):
         put(path, target)
@@ -138,8 +150,8 @@ def _put(path: Path, target: Path) -> None:
 def lists_of(
     archive: Path, reader: ArchiveReader
 ) -> Iterator[tuple[pa.Table, Whole, list[ListOf]]]:
-    """The rows of every file, as a Change gets them. Raises ArchiveDamaged."""
-    for about in _in_order(reader, all_files(archive)):
+    """The rows of every list, a file at a time, as a Change gets them. Raises ArchiveDamaged."""
+    for about in _in_order(reader, archive_files(archive)):
         rows, numbers = _rows(reader, about)
         yield rows, numbers, _lists(about)
 
@@ -194,10 +206,13 @@ class _Stage:
         if "profile_digest" in table.column_names:
             digests = pa.nulls(len(table), pa.uint32())
             if about.format > 1:
-                with_types = table.select(list(COLUMNS)).drop_columns(["profile_digest"])
-                digests = self._digests(with_types)
+                digests = self._digests(table.drop_columns(["profile_digest"]))
             at = table.column_names.index("profile_digest")
-            digests = pc.if_else(pa.array(changed.mask), digests, rows["profile_digest"])
+            # 0 stands for a list that shows no profiles.
+            stays = ~changed.mask | np.asarray(
+                pc.fill_null(pc.equal(rows["profile_digest"], 0), False)
+            )
+            digests = pc.if_else(pa.array(stays), rows["profile_digest"], digests)
             table = table.set_column(at, "profile_digest", digests)
         with about.path.open("rb") as file:
             metadata = pq.read_metadata(file).metadata[METADATA_KEY.encode()]
@@ -306,7 +321,7 @@ def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
         return rows, np.repeat(np.arange(count), [own.rows for own in about.lists])
     with about.path.open("rb") as file:
         table = pq.read_table(file, use_threads=False)
-    number = {
+    by_label = {
         (raw["relation"], raw["handle"], raw["snapshot_date"]): at
         for at, raw in enumerate(about.snapshots)
     }
@@ -314,7 +329,7 @@ def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
         *(table[name].to_pylist() for name in ("relation", "handle", "snapshot_date")), strict=True
     )
     return table, np.array(
-        [number[relation, handle, day.isoformat()] for relation, handle, day in labels],
+        [by_label[relation, handle, day.isoformat()] for relation, handle, day in labels],
         dtype=np.int64,
     )
 
@@ -326,8 +341,3 @@ def _in_order(reader: ArchiveReader, files: Sequence[Path]) -> list[Described]:
     packed = {name_of(path): about for path, about in abouts.items() if is_packed(path)}
     order = TopologicalSorter({name: sorted(about.bases) for name, about in packed.items()})
     return full + [packed[name] for name in order.static_order() if name in packed]
-
-
-__all__: list[str] = [
-    "Change", "Changed", "ListOf", "Rewritten", "finish", "lists_of", "rewrite", "tombstoned",
-]  # fmt: skip

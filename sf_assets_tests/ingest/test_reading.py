@@ -28,6 +28,7 @@ from sf_assets.ingest.reader import Collected, ListToRead, Reader, RunContext
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
+from sf_assets.storage.door import Door
 from sf_assets.storage.landing import Landing, spent_on
 from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.records import Landed, LandingDamaged
@@ -86,7 +87,9 @@ async def collected(
             ended
             async for ended in collect(
                 lists,
-                RunContext(client, landing, budget or Budget(None), run_id, **more),
+                RunContext(
+                    client, landing, budget or Budget(None), run_id, Door(landing.root), **more
+                ),
                 concurrency=concurrency,
             )
         ]
@@ -472,7 +475,7 @@ def test_whoever_stops_listening_stops_the_reading_and_keeps_what_was_landed(
         async with SocialFetchClient(api_key=SecretStr(KEY), base_url=server.url) as client:
             ended = collect(
                 [to_read("fast"), to_read("slow")],
-                RunContext(client, landing, Budget(None), "run-1"),
+                RunContext(client, landing, Budget(None), "run-1", Door(landing.root)),
                 concurrency=2,
             )
             first = await anext_(ended)

@@ -19,6 +19,7 @@ from sf_assets.defs.checks import evaluate
 from sf_assets.ingest.reader import new_fields, pages_missing
 from sf_assets.settings import load_settings
 from sf_assets.social_fetch import ListWalk, parse_page
+from sf_assets.storage.door import Door
 from sf_assets.warehouse.rebuild import rebuild
 from sf_assets_tests.conftest import Pipeline
 from sf_assets_tests.homes import made_plain
@@ -490,7 +491,9 @@ def test_a_list_that_midnight_overtakes_before_its_first_page_is_not_begun(tmp_p
                             ListToRead(SnapshotKey(day, handle, "followers"), pages_before=3)
                             for handle in ("begun", "queued")
                         ],
-                        RunContext(client, landing, Budget(None), "run", today=today),
+                        RunContext(
+                            client, landing, Budget(None), "run", Door(tmp_path), today=today
+                        ),
                         concurrency=1,
                     )
                 }

@@ -1,0 +1,142 @@
+"""`sf-assets forget`: taking somebody out of this home, for ever."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from sf_assets.cli.common import json_option, known_home, registry_of, said_clearly
+from sf_assets.cli.exit_codes import FINE, SOME_FAILED
+from sf_assets.text import counted
+
+if TYPE_CHECKING:
+    from sf_assets.people.forget import Journal
+    from sf_assets.people.forget_rows import Person
+    from sf_assets.storage.home import Home
+
+
+@click.command(
+    short_help="Take somebody out of this home, and keep them out.",
+    help="Forget accounts: replace them by pseudonyms in all that is stored and in all that comes. "
+    "Counts, churn and growth stay as they are. ACCOUNT is a handle, the address of a profile, a "
+    "numeric id or a secUid. Stop `sf-assets up` first. All tables are derived anew, and old files "
+    "of rebuilds are deleted. Killed, it goes on when it is run again; without ACCOUNT it does "
+    "nothing else. At the end it searches every file of the home, and lists what it cannot reach. "
+    "Exit code 1 where it still finds something.",
+    epilog="Example: sf-assets forget @somebody --reason 'mail of 3 May' --dry-run",
+)
+@click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
+@click.option("--reason", default="", help="For forgotten.jsonl; give no name.")
+@click.option("--dry-run", is_flag=True, help="Only list where they are found.")
+@click.option(
+    "--everybody",
+    is_flag=True,
+    help="All listed accounts, for `privacy: pseudonyms` in handles.yaml; there is no way back. "
+    "Dagster's runs and logs are deleted with it.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@said_clearly
+def forget(
+    accounts: tuple[str, ...],
+    reason: str,
+    dry_run: bool,
+    everybody: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    from sf_assets.people import forget as people
+    from sf_assets.people.errors import ForgetRefused
+    from sf_assets.people.forget_files import JOURNAL
+    from sf_assets.settings import load_settings
+
+    settings = load_settings()
+    home = known_home(settings)
+    if not home.marker.exists():
+        raise ForgetRefused(f"{home.root} is not a home: nobody is stored there")
+    if accounts and everybody:
+        raise click.UsageError("name accounts or --everybody, not both")
+    with people.alone(home):
+        before = people.Journal.of(home)
+        if everybody and not registry_of(home).pseudonyms:
+            raise ForgetRefused("write `privacy: pseudonyms` into handles.yaml first")
+        if before is not None and dry_run:
+            raise ForgetRefused("one that was broken off must go on first: sf-assets forget")
+        if before is not None:
+            _say("going on with one that was broken off")
+            exit_code = _forget(home, before, as_json=as_json and not (accounts or everybody))
+            if not accounts and not everybody:
+                sys.exit(exit_code)
+        if not accounts and not everybody:
+            raise click.UsageError("name an account")
+        found = people.look(home, accounts, _say)
+        if not as_json or not yes:
+            for person in found:
+                click.echo(_shown(person), err=as_json)
+        if dry_run:
+            if as_json:
+                _print(home, found, None)
+            sys.exit(FINE)
+        if not yes:
+            whom = "everybody" if everybody else counted(len(found), "account")
+            click.confirm(
+                f"Forget {whom} in {home.root}? This cannot be undone", abort=True, err=True
+            )
+        journal = people.Journal(home.root / JOURNAL, found, reason, everybody)
+        sys.exit(_forget(home, journal, as_json=as_json))
+
+
+def _forget(home: Home, journal: Journal, *, as_json: bool) -> int:
+    from sf_assets.people.forget import forget, out_of_reach
+
+    made = forget(home, journal, _say)
+    if as_json:
+        _print(home, journal.people, made)
+    else:
+        click.echo(
+            f"forgotten: {counted(made.landed, 'landed list')} and "
+            f"{counted(made.files, 'file')} of the archive changed, and all tables made anew"
+        )
+        for hit in made.left:
+            what = "others mention them" if hit.mention else "still found"
+            click.echo(f"{what}: {hit.place} ({hit.times})", err=not hit.mention)
+        if made.done:
+            click.echo("searched every file of the home: nothing of them is left")
+        click.echo("out of reach:")
+        for line in out_of_reach(home, journal.people):
+            click.echo(f"  - {line}")
+    return FINE if made.done else SOME_FAILED
+
+
+def _print(home: Home, people: list[Person], made: object) -> None:
+    from sf_assets.cli.tables import print_json
+    from sf_assets.people.forget import Forgotten, out_of_reach
+
+    said: dict[str, object] = {
+        "accounts": [
+            {**person.to_json(), "rows": dict(person.rows), "pages": dict(person.pages)}
+            for person in people
+        ],
+        "out_of_reach": out_of_reach(home, people),
+    }
+    if isinstance(made, Forgotten):
+        said |= {
+            "landed_lists": made.landed,
+            "archive_files": made.files,
+            "other_files": made.others,
+            "left": [hit._asdict() for hit in made.left],
+        }
+    print_json(said)
+
+
+def _shown(person: Person) -> str:
+    lines = [str(person)]
+    for what, where in (("archived", person.rows), ("landed", person.pages)):
+        lines += [f"  {what}: {name}: {times:,}" for name, times in sorted(where.items())]
+    return "\n".join(lines if len(lines) > 1 else [*lines, "  found nowhere; kept out from now on"])
+
+
+def _say(text: str) -> None:
+    click.echo(f"forget: {text}", err=True)

@@ -1,0 +1,384 @@
+"""Ids and names of people in the files of a home: taken out of what is only text, and looked for.
+
+A short handle is a word of many a text. So ids and names of fewer than LONG letters are found where
+they stand alone, as a value of a column or of JSON, or after an @.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sf_assets.people.errors import ForgetRefused
+from sf_assets.people.forget_rows import Person, accounts_of
+from sf_assets.storage.home import Home
+from sf_assets.storage.landing import quarantined
+from sf_assets.storage.landings import landing_at
+from sf_assets.storage.records import Landed
+from sf_assets.storage.tombstone import KEY_NAME, PREFIX, IdKind, Pseudonyms
+from sf_assets.text import first_line
+from sf_assets.warehouse.archive_names import all_files
+from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.statements import quoted
+
+#: So long a term is found in the middle of text, and in bytes.
+LONG = 6
+JOURNAL = "forgetting.json"
+# Files of the operator's, which a person wrote and mends.
+WRITTEN_BY_HAND = ("handles.yaml", ".handles.yaml.last-good", "annotations.yaml", "dagster.yaml")
+_OTHERS_TEXTS = ("display_name", "bio", "details", "extra", "profile_url")
+_CHUNK = 16 << 20
+_LONGEST = 4096
+_SQLITE = b"SQLite format 3\0"
+
+
+class Hit(NamedTuple):
+    """Where something of a person is, and how often; `mention` where others speak of the person."""
+
+    place: str
+    times: int
+    mention: bool = False
+
+
+class Terms:
+    """What is looked for, and what is put in its place."""
+
+    def __init__(self, people: Iterable[Person], ids: Pseudonyms | None = None) -> None:
+        self.exact = {term.lower() for person in people for term in person.terms}
+        self._instead: dict[str, str] = {}
+        kinds: list[tuple[IdKind, str]] = [
+            ("number", "numbers"), ("sec_uid", "sec_uids"), ("handle", "handles"),
+        ]  # fmt: skip
+        for person in people:
+            for kind, name in kinds:
+                for one in set(getattr(person, name)) & person.terms:
+                    self._instead[one.lower()] = ids.of(kind, one) if ids else ""
+        forms = {}
+        for term in self.exact:
+            # As it is, and as JSON has it.
+            escaped = json.dumps(term)[1:-1]
+            for form in (term, escaped, json.dumps(escaped)[1:-1]):
+                forms[form] = term
+        self._of_form = forms
+        words = [_bounded(form) for form in sorted(forms, key=len, reverse=True)]
+        self._pattern = re.compile("|".join(words) or "(?!)", re.IGNORECASE)
+        self._raw = {
+            form.encode(): re.compile(_bounded(form).encode())
+            for form, term in forms.items()
+            if len(term) >= LONG
+        }
+
+    def scrubbed(self, text: str) -> str:
+        """The text with pseudonyms in the place of ids, and of names nothing."""
+        return self._pattern.sub(self._pseudonym, text) if self._may_be_in(text) else text
+
+    def times_in(self, text: str) -> int:
+        """How often an id or a name stands in a text."""
+        return len(self._pattern.findall(text)) if self._may_be_in(text) else 0
+
+    def times_in_bytes(self, body: bytes) -> int:
+        """The same for those that are long enough to be sought byte by byte."""
+        lower, times = body.lower(), 0
+        for form, bounded in self._raw.items():
+            at = lower.find(form)
+            while at >= 0:
+                times += bounded.match(lower, at) is not None
+                at = lower.find(form, at + 1)
+        return times
+
+    def _may_be_in(self, text: str) -> bool:
+        # Much quicker than the pattern, and nearly always the answer.
+        lower = text.lower()
+        return any(form in lower for form in self._of_form)
+
+    def _pseudonym(self, match: re.Match[str]) -> str:
+        term = self._of_form.get(match[0].lower(), "")
+        return self._instead.get(term, PREFIX.rstrip("-"))
+
+
+def _bounded(form: str) -> str:
+    before = r"(?:(?<![\w.\-])|(?<=\\[nrt]))"
+    if len(form) < LONG:
+        before = r"(?:(?<=@)|(?<=\"))"
+    after = r"(?![\w\-]|\.\w)" if len(form) >= LONG else r"(?![\w.\-])"
+    return before + re.escape(form) + after
+
+
+def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
+    """Take these people out of what is text in the home: logs, notes, Dagster's databases.
+
+    Returns the files that were changed. Raises ForgetRefused while another process holds one.
+    """
+    terms, changed = Terms(people, ids), []
+    for path in files_of(home):
+        name = path.relative_to(home.root)
+        if name.parts[0] in ("landing", "archive", "warehouse", "published", "lake") or (
+            path.name in (*WRITTEN_BY_HAND, KEY_NAME, JOURNAL) or path == home.published
+        ):
+            continue
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE))
+        if head == _SQLITE:
+            if _scrub_sqlite(path, terms):
+                changed.append(str(name))
+        elif not path.name.endswith(("-wal", "-shm")):
+            body = path.read_bytes()
+            text = body.decode("utf-8", "surrogateescape")
+            made = terms.scrubbed(text).encode("utf-8", "surrogateescape")
+            if made != body:
+                _overwrite(path, made)
+                changed.append(str(name))
+    return changed
+
+
+def drop_names(home: Home, ids: Pseudonyms) -> list[str]:
+    """Take everybody out: notes of alerts name pseudonyms, and Dagster's storage begins anew.
+
+    Returns what was changed. Raises OSError.
+    """
+    changed = []
+    if home.deliveries.exists():
+        text = home.deliveries.read_text(encoding="utf-8")
+        made = _AN_ID.sub(lambda found: _pseudonym_in(found[0], ids), text)
+        if made != text:
+            _overwrite(home.deliveries, made.encode())
+            changed.append(home.deliveries.name)
+    for path in home.dagster.iterdir() if home.dagster.is_dir() else ():
+        if path.name != "dagster.yaml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            changed.append(f"dagster/{path.name}")
+    return changed
+
+
+# An account_id, as a note of an alert has it.
+_AN_ID = re.compile(r"(?<![\w.])(?:sec:[\w\-]+|@[\w.]+|\d{6,19})(?![\w.])")
+
+
+def _pseudonym_in(account_id: str, ids: Pseudonyms) -> str:
+    if account_id.startswith("@"):
+        return "@" + ids.of("handle", account_id[1:].lower())
+    kind, _, value = account_id.rpartition(":")
+    return f"sec:{ids.of('sec_uid', value)}" if kind else ids.of("number", value.lstrip("0"))
+
+
+def _overwrite(path: Path, body: bytes) -> None:
+    stat, partial = path.stat(), path.with_name(f".{path.name}.partial")
+    partial.write_bytes(body)
+    partial.chmod(stat.st_mode & 0o777)
+    os.utime(partial, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _scrub_sqlite(path: Path, terms: Terms) -> bool:
+    """Also out of free pages and the log. Raises ForgetRefused."""
+
+    def scrubbed(value: Any) -> Any:
+        if isinstance(value, bytes):
+            text = value.decode("utf-8", "surrogateescape")
+            return terms.scrubbed(text).encode("utf-8", "surrogateescape")
+        return terms.scrubbed(value) if isinstance(value, str) else value
+
+    try:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as con:
+            con.create_function("scrubbed", 1, scrubbed, deterministic=True)
+            con.execute("PRAGMA secure_delete = ON")
+            changes = 0
+            tables = con.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' "
+                "AND sql NOT LIKE 'CREATE VIRTUAL%'"
+            ).fetchall()
+            for (table,) in tables:
+                for _, column, *_ in con.execute(f"PRAGMA table_info({quoted(table)})").fetchall():
+                    name, of = quoted(column, '"'), quoted(table, '"')
+                    changes += con.execute(
+                        f"UPDATE OR REPLACE {of} SET {name} = scrubbed({name}) WHERE "
+                        f"typeof({name}) IN ('text', 'blob') AND scrubbed({name}) IS NOT {name}"
+                    ).rowcount
+            log = path.with_name(f"{path.name}-wal")
+            if changes or any(_raw_hits(one, terms) for one in (path, log) if one.exists()):
+                con.execute("VACUUM")
+                busy, *_ = con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    raise sqlite3.OperationalError("its log is in use")
+                return True
+            return False
+    except sqlite3.OperationalError as error:
+        raise ForgetRefused(
+            f"{path} is in use ({error}): stop `sf-assets up` and run sf-assets forget again, "
+            "which goes on"
+        ) from None
+    except sqlite3.DatabaseError:
+        return False  # damaged; the search tells whether anything is in it
+
+
+def search(home: Home, people: Sequence[Person], tell: Callable[[str], None]) -> list[Hit]:
+    """Where ids and names of these people still are in the home.
+
+    Reads every file: lists decompressed, Parquet and DuckDB's files decoded, all others byte by
+    byte. Raises OSError.
+    """
+    terms = Terms(people)
+    tell("searching archive and landing")
+    hits = [*_archive_hits(home, terms), *_landing_hits(home, terms)]
+    tell("searching tables and all other files")
+    with_tables = [
+        path for path in files_of(home) if path.suffix == ".duckdb" or ".old" in path.name
+    ]
+    if home.lake is not None:
+        with reading(home.lake) as con:
+            hits += _table_hits(con, "the lake", terms)
+    for path in files_of(home):
+        name = str(path.relative_to(home.root))
+        first = name.split("/")[0]
+        if path.name in (KEY_NAME, JOURNAL) or first in ("landing", "archive"):
+            continue
+        if path in with_tables:
+            try:
+                with duckdb.connect(str(path), read_only=True) as con:
+                    found = _table_hits(con, name, terms)
+            except duckdb.Error as error:
+                found = [Hit(f"{name} (unreadable: {first_line(error)})", 1)]
+            hits += found
+            # What others say of the person is in there, too.
+            if any(one.mention for one in found):
+                continue
+        elif path.suffix == ".parquet":
+            hits += _parquet_hits(path, name, terms)
+            continue
+        elif (count := _raw_hits(path, terms, short=True)) > 0:
+            hits.append(Hit(name, count))
+            continue
+        if (count := _raw_hits(path, terms)) > 0:
+            hits.append(Hit(name, count))
+    return hits
+
+
+def files_of(home: Home) -> Iterator[Path]:
+    """All files of the home, links aside."""
+    for parent, _, names in os.walk(home.root):
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _raw_hits(path: Path, terms: Terms, *, short: bool = False) -> int:
+    """How often they stand in the bytes of a file; in text, short ones too."""
+    times, rest = 0, b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            if short and not rest and b"\0" not in chunk[:4096]:
+                times += terms.times_in((chunk + file.read()).decode("utf-8", "replace"))
+            else:
+                # What is cut in two is found with what follows; what is whole, once.
+                times += terms.times_in_bytes(rest + chunk) - terms.times_in_bytes(rest)
+                rest = (rest + chunk)[-_LONGEST:]
+    return times
+
+
+def _values(name: str, values: Iterable[object], terms: Terms) -> tuple[int, int]:
+    """How many values are a term, and how many contain one."""
+    exact = contain = 0
+    for value in values:
+        text = str(value)
+        if text.lower() in terms.exact:
+            exact += 1
+        elif terms.times_in(text):
+            contain += 1
+    return (exact, contain) if name in _OTHERS_TEXTS else (exact + contain, 0)
+
+
+def _hits(place: str, exact: int, contain: int) -> list[Hit]:
+    return [hit for hit in (Hit(place, exact), Hit(place, contain, mention=True)) if hit.times]
+
+
+def _parquet_hits(path: Path, place: str, terms: Terms) -> list[Hit]:
+    exact = contain = 0
+    with path.open("rb") as file:
+        metadata = pq.read_metadata(file)
+        file.seek(0)
+        table = pq.read_table(file, use_threads=False)
+    for key, value in (metadata.metadata or {}).items():
+        if key != b"ARROW:schema":
+            exact += terms.times_in(value.decode("utf-8", "replace"))
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_struct(column.type) or pa.types.is_list(column.type):
+            values: Iterable[object] = (one for one in column.to_pylist() if one is not None)
+        elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            values = (one for one in column.unique().to_pylist() if one is not None)
+        else:
+            continue
+        here, within = _values(name, values, terms)
+        exact, contain = exact + here, contain + within
+    return _hits(place, exact, contain)
+
+
+def _archive_hits(home: Home, terms: Terms) -> Iterator[Hit]:
+    for path in all_files(home.archive):
+        yield from _parquet_hits(path, f"archive/{path.parent.name}/{path.name}", terms)
+
+
+def _landing_hits(home: Home, terms: Terms) -> Iterator[Hit]:
+    landing = landing_at(home.landing, home.root)
+    for day in landing.days():
+        for key, landed in landing.read_each(landing.keys(day)):
+            exact = contain = 0
+            if not isinstance(landed, Landed):
+                yield from () if landed is None else [Hit(f"landing of {key} (damaged)", 1)]
+                continue
+            for account in accounts_of(landed):
+                for name, value in account.items():
+                    column = {"displayName": "display_name"}.get(name, name)
+                    here, within = _values(column, [value], terms)
+                    exact, contain = exact + here, contain + within
+            yield from _hits(f"landing of {key}", exact, contain)
+        for key in landing.quarantined(day):
+            kept = quarantined(landing.path(key))
+            paths = [kept] if kept.is_file() else sorted(kept.glob("*.json"))
+            for path in paths:
+                for line in path.read_bytes().splitlines():
+                    body = base64.b64decode(json.loads(line)["body_base64"])
+                    found = terms.times_in(body.decode("utf-8", "replace"))
+                    yield from _hits(f"quarantine of {key}", found, 0)
+
+
+def _table_hits(con: duckdb.DuckDBPyConnection, place: str, terms: Terms) -> list[Hit]:
+    hits = []
+    columns = con.execute(
+        "SELECT c.schema_name, c.table_name, c.column_name, c.data_type FROM duckdb_columns() AS c "
+        "JOIN duckdb_tables() AS t USING (database_name, schema_name, table_name) "
+        "WHERE c.database_name = current_database()"
+    ).fetchall()
+    for schema, table, column, kind in columns:
+        if "VARCHAR" not in kind and kind != "BLOB":
+            continue
+        name = quoted(column, '"')
+        # As schema_macros.sql stores a secUid.
+        shown = f"'MS4wLjABAAAA' || translate(to_base64({name}), '+/', '-_')"
+        shown = shown if kind == "BLOB" else f"CAST({name} AS VARCHAR)"
+        values = con.execute(
+            f'SELECT DISTINCT {shown} FROM "{schema}"."{table}" WHERE {name} IS NOT NULL'
+        ).fetchall()
+        exact, contain = _values(column, (_plain_id(value) for (value,) in values), terms)
+        hits += _hits(f"{place}: {schema}.{table}.{column}", exact, contain)
+    return hits
+
+
+def _plain_id(value: str) -> str:
+    """An account_id without what tells its kind."""
+    return value.removeprefix("sec:").removeprefix("@")

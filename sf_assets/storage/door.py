@@ -1,0 +1,330 @@
+"""The door of a home: what a forgotten account leaves of itself in an answer, before it is landed.
+
+`forgotten.jsonl` has who is forgotten, as HMACs of all ids that were ever seen together, with the
+date and the operator's reason. A line of a person adds to those before it: the door notes what else
+it learns of the person, and from which day on a handle is somebody else's. A line with `everybody`
+says that the home keeps no name of anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, get_args
+
+from sf_assets.model import Relation
+from sf_assets.social_fetch import with_accounts
+from sf_assets.storage.jsonl import append, lines
+from sf_assets.storage.tombstone import (
+    IdKind,
+    Ids,
+    Pseudonyms,
+    is_pseudonym,
+    is_same,
+    pseudonyms_of,
+    valid_id,
+)
+
+FILE_NAME = "forgotten.jsonl"
+_KINDS: tuple[IdKind, ...] = get_args(IdKind)
+# What the API calls them.
+_FIELDS: dict[IdKind, str] = {
+    "number": "platformUserId", "sec_uid": "secUid", "handle": "handle",
+}  # fmt: skip
+
+# From which day and until which day a handle is a person's; None is no bound.
+Span = tuple[str | None, str | None]
+ALWAYS: Span = (None, None)
+
+
+@dataclass
+class _Person:
+    """What is known of somebody: marks of ids, those of handles with their days."""
+
+    numbers: set[str] = field(default_factory=set)
+    sec_uids: set[str] = field(default_factory=set)
+    handles: dict[str, Span] = field(default_factory=dict)
+
+    @property
+    def has(self) -> frozenset[IdKind]:
+        kinds: list[tuple[IdKind, bool]] = [
+            ("number", bool(self.numbers)), ("sec_uid", bool(self.sec_uids)),
+        ]  # fmt: skip
+        return frozenset(kind for kind, some in kinds if some)
+
+
+class Door:
+    """Who is forgotten in the home of this folder; what others note there counts at once.
+
+    Safe for one event loop or thread.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._file = root, root / FILE_NAME
+        self._read: tuple[int, int] | None = None
+        self._pseudonyms: Pseudonyms | None = None
+        self._forget_all()
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        """Those of the home. Raises OSError."""
+        if self._pseudonyms is None:
+            self._pseudonyms = pseudonyms_of(self._root)
+        return self._pseudonyms
+
+    @property
+    def everybody(self) -> bool:
+        """Whether the home keeps no name of anybody."""
+        self._look()
+        return self._everybody
+
+    @property
+    def closed(self) -> bool:
+        """Whether anybody is forgotten at all."""
+        self._look()
+        return self._everybody or bool(self._people)
+
+    def page(self, relation: Relation, day: date, body: bytes) -> bytes:
+        """An answer as it may be landed; the same bytes where it shows nobody who is forgotten."""
+        if not self.closed:
+            return body
+        try:
+            return with_accounts(relation, body, lambda accounts: self._accounts(accounts, day))
+        except ValueError:
+            return body  # a status without a list
+
+    def unusable(self, body: bytes) -> bytes:
+        """An answer that breaks the contract as it may be kept.
+
+        What is in it has no known place. If a word of it is an id of somebody forgotten, its form
+        is kept, without what it says.
+        """
+        if not self.closed or not (self._everybody or self._names(body)):
+            return body
+        try:
+            said: object = _form(json.loads(body))
+        except (ValueError, RecursionError):
+            said = f"{len(body)} bytes that are no JSON"
+        return json.dumps({"withheld": said}).encode()
+
+    def forgets(self, day: date, shown: Sequence[Ids]) -> list[bool]:
+        """Which accounts of a list, or of a part of it, are of somebody forgotten.
+
+        What is learnt of them is noted. An id that two of them show identifies neither.
+        """
+        self._look()
+        if self._everybody:
+            return [True] * len(shown)
+        counts = Counter((kind, value) for one in shown for kind, value in _strong(one))
+        found = []
+        for one in shown:
+            alone = {kind: value for kind, value in _strong(one) if counts[kind, value] == 1}
+            own = Ids(alone.get("number"), alone.get("sec_uid"), one.handle)
+            person = self._whose(own, day)
+            if person is not None:
+                self._learn(person, own, day)
+            found.append(person is not None)
+        return found
+
+    def is_known(self, kind: IdKind, value: str) -> bool:
+        """Whether a number or secUid is of somebody forgotten."""
+        return self._everybody or self.pseudonyms.mark(kind, value) in self._by_mark
+
+    def _accounts(self, accounts: list[Any], day: date) -> bool:
+        """Put tombstones into a page's list; says whether there are any."""
+        shown = [
+            Ids(*(valid_id(kind, one.get(_FIELDS[kind])) for kind in _KINDS))
+            if isinstance(one, dict)
+            else Ids(None, None, None)
+            for one in accounts
+        ]
+        changed = False
+        for at, (one, forgotten) in enumerate(zip(shown, self.forgets(day, shown), strict=True)):
+            account = accounts[at]
+            if not isinstance(account, dict):
+                continue
+            ids, shared = {}, {}
+            for (kind, name), value in zip(_FIELDS.items(), one, strict=True):
+                if value is None:
+                    continue
+                if forgotten if kind == "handle" else self.is_known(kind, value):
+                    ids[name] = type(account[name])(self.pseudonyms.of(kind, value))
+                else:
+                    shared[name] = account[name]
+            if forgotten:
+                # What several accounts show for an id is nobody's, and stays.
+                nothing = {"displayName": None, "avatarUrl": None, "bio": None}
+                accounts[at] = {**ids, **shared, **nothing}
+            elif ids:
+                accounts[at] = {**account, **ids}
+            changed = changed or forgotten or bool(ids)
+        return changed
+
+    def _whose(self, shown: Ids, day: date) -> str | None:
+        marks = {
+            kind: self.pseudonyms.mark(kind, value)
+            for kind, value in zip(_KINDS, shown, strict=True)
+            if value is not None
+        }
+        for name in dict.fromkeys(
+            person for kind in _KINDS for person in self._by_mark.get(marks.get(kind, ""), ())
+        ):
+            person = self._people[name]
+            span = person.handles.get(marks.get("handle", ""))
+            known = Ids(
+                marks["number"] if marks.get("number") in person.numbers else None,
+                marks["sec_uid"] if marks.get("sec_uid") in person.sec_uids else None,
+                marks["handle"] if span is not None and within(span, day) else None,
+            )
+            same = is_same(shown, known, person.has)
+            if same:
+                return name
+            if same is False and known.handle is not None:
+                # It has a new owner.
+                span = (person.handles[known.handle][0], day.isoformat())
+                self._note(name, {"handle": [[known.handle, *span]]})
+        return None
+
+    def _learn(self, name: str, shown: Ids, day: date) -> None:
+        person = self._people[name]
+        new: dict[str, Any] = {}
+        for kind, value in _strong(shown):
+            mark = self.pseudonyms.mark(kind, value)
+            own = person.numbers if kind == "number" else person.sec_uids
+            if mark not in own and not is_pseudonym(kind, value):
+                new[kind] = [mark]
+        if shown.handle is not None and not is_pseudonym("handle", shown.handle):
+            mark = self.pseudonyms.mark("handle", shown.handle)
+            span = person.handles.get(mark)
+            if span is None:
+                new["handle"] = [[mark, None, None]]
+            elif not within(span, day) and any(_strong(shown)):
+                new["handle"] = [[mark, day.isoformat(), None]]
+        if new:
+            self._note(name, new)
+
+    def _note(self, name: str, what: Mapping[str, Any]) -> None:
+        line = {"person": name, "on": date.today().isoformat(), **what}
+        append(self._file, [line])
+        self._add(line)
+
+    def _names(self, body: bytes) -> bool:
+        """Whether a word of the text is an id of somebody forgotten."""
+        text = body.decode("utf-8", "replace")
+        with suppress(ValueError, RecursionError):
+            text = "\n".join(_texts(json.loads(text)))
+        return any(
+            self.pseudonyms.mark(kind, value) in self._by_mark
+            for word in set(_words(text))
+            for kind in _KINDS
+            if (value := valid_id(kind, word)) is not None
+        )
+
+    def _look(self) -> None:
+        try:
+            stat = self._file.stat()
+        except FileNotFoundError:
+            if self._read is not None:
+                self._forget_all()
+            return
+        now = (stat.st_size, stat.st_mtime_ns)
+        if now != self._read:
+            self._forget_all()
+            self._read = now
+            for line in lines(self._file):
+                self._add(line)
+
+    def _forget_all(self) -> None:
+        self._read, self._everybody = None, False
+        self._people: dict[str, _Person] = {}
+        self._by_mark: dict[str, list[str]] = {}
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        self._everybody = self._everybody or bool(line.get("everybody"))
+        if "person" not in line:
+            return
+        name = str(line["person"])
+        person = self._people.setdefault(name, _Person())
+        person.numbers.update(line.get("number", ()))
+        person.sec_uids.update(line.get("sec_uid", ()))
+        for mark, begin, until in line.get("handle", ()):
+            person.handles[mark] = (begin, until)
+        for mark in (*person.numbers, *person.sec_uids, *person.handles):
+            names = self._by_mark.setdefault(mark, [])
+            if name not in names:
+                names.append(name)
+
+
+def note_forgotten(
+    root: Path,
+    numbers: Iterable[str],
+    sec_uids: Iterable[str],
+    handles: Mapping[str, Span],
+    reason: str,
+) -> None:
+    """Note that a person with all these ids is forgotten from now on. Raises OSError."""
+    ids = pseudonyms_of(root)
+    marks: dict[str, list[Any]] = {
+        "number": sorted(ids.mark("number", one) for one in numbers),
+        "sec_uid": sorted(ids.mark("sec_uid", one) for one in sec_uids),
+        "handle": [[ids.mark("handle", one), *span] for one, span in sorted(handles.items())],
+    }
+    (first, *_), *_ = (some for some in marks.values() if some)
+    name = (first if isinstance(first, str) else first[0])[:16]
+    line = {"person": name, "on": date.today().isoformat(), "reason": reason, **marks}
+    append(root / FILE_NAME, [line])
+
+
+def note_everybody(root: Path, reason: str) -> None:
+    """Note that no name of anybody is kept from now on. Raises OSError."""
+    pseudonyms_of(root)
+    line = {"everybody": True, "on": date.today().isoformat(), "reason": reason}
+    append(root / FILE_NAME, [line])
+
+
+def _strong(ids: Ids) -> list[tuple[IdKind, str]]:
+    kinds: list[tuple[IdKind, str | None]] = [("number", ids.number), ("sec_uid", ids.sec_uid)]
+    return [(kind, value) for kind, value in kinds if value is not None]
+
+
+def within(span: Span, day: date) -> bool:
+    """Whether a handle is the person's on that day."""
+    begin, until = span
+    return (begin is None or begin <= day.isoformat()) and (
+        until is None or day.isoformat() < until
+    )
+
+
+def _form(said: object) -> object:
+    """What a JSON value is like, without what it says."""
+    if isinstance(said, dict):
+        return {f"{len(said)} fields": [_form(one) for one in said.values()][:20]}
+    if isinstance(said, list):
+        return [_form(one) for one in said[:20]]
+    return type(said).__name__
+
+
+def _texts(said: object) -> Iterable[str]:
+    if isinstance(said, dict):
+        for name, value in said.items():
+            yield name
+            yield from _texts(value)
+    elif isinstance(said, list):
+        for value in said:
+            yield from _texts(value)
+    else:
+        yield str(said)
+
+
+def _words(text: str) -> Iterable[str]:
+    """Whole lines, and what stands in them between characters that no id has."""
+    yield from text.splitlines()
+    for word in re.findall(r"[\w.\-]+", text):
+        yield word
+        yield word.strip(".-")

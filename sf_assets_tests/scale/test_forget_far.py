@@ -1,0 +1,71 @@
+"""Forgetting somebody whose lists are in a lake on Postgres and in a bucket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg2
+import pytest
+from click.testing import CliRunner
+
+from sf_assets.cli.main import main
+from sf_assets.warehouse.connection import reading
+from sf_assets_tests.forgetting import places_of
+from sf_assets_tests.served_lists import ListServer, account, followed
+
+from ..conftest import Pipeline
+from .conftest import DAY1, DAY2, Far
+
+pytestmark = pytest.mark.scale
+
+TERMS = {"fan.7", "7000000000000000007", "MS4wLjABAAAA00000007", "Fan 7"}
+
+
+def fetched(far: Far, folder: Path) -> Path:
+    """All objects of the bucket, as files."""
+    from upath import UPath
+
+    bucket = UPath(far.storage)
+    bucket.fs.get(str(bucket.path).rstrip("/") + "/", str(folder) + "/", recursive=True)
+    return folder
+
+
+def catalog(far: Far) -> str:
+    """All rows of all tables of the lake's catalog."""
+    with psycopg2.connect(far.dsn) as con, con.cursor() as rows:
+        rows.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = 'sf_assets'")
+        made = []
+        for schema, table in rows.fetchall():
+            rows.execute(f'SELECT * FROM "{schema}"."{table}"')
+            made.append(str(rows.fetchall()))
+    return "\n".join(made)
+
+
+def test_whoever_is_forgotten_is_in_no_object_and_no_version_of_the_lake(
+    far: Far, pipeline: Pipeline, server: ListServer, tmp_path: Path
+) -> None:
+    def snapshot(day: int) -> None:
+        server.set("nova", "followers", [account(n) for n in (20 + day, 9, 8, 7, 6)])
+        server.set("nova", "following", [followed(n) for n in range(3)])
+        when = DAY1 if day == 1 else DAY2
+        assert all(one.success for one in pipeline.snapshot(when, "nova"))
+
+    snapshot(1)
+    with reading(pipeline.home.readable) as con:
+        before = con.execute("SELECT count(*), min(first_seen) FROM memberships").fetchall()
+    assert places_of(fetched(far, tmp_path / "before"), TERMS)
+    done = CliRunner().invoke(main, ["forget", "fan.7", "--yes"])
+    assert done.exit_code == 0, done.output
+    assert "bucket" in done.stdout
+    with reading(pipeline.home.readable) as con:
+        assert con.execute("SELECT count(*), min(first_seen) FROM memberships").fetchall() == before
+    snapshot(2)
+    assert places_of(fetched(far, tmp_path / "after"), TERMS) == set()
+    assert places_of(pipeline.home.root, TERMS) == set()
+    assert [term for term in TERMS if term in catalog(far)] == []
+    with reading(pipeline.home.readable) as con:
+        ((lost,),) = con.execute(
+            "SELECT count(*) FROM follower_churn "
+            "WHERE change = 'lost' AND account_handle LIKE 'anon%'"
+        ).fetchall()
+    assert lost == 0
