@@ -245,9 +245,15 @@ Examples: sf-assets query --example who_left --handle nasa --days 1
     "handles",
     multiple=True,
     shell_complete=tracked_handles,
-    help="With --example: of this one; may be repeated.",
+    help="With --example: of this handle; may be repeated, and joined with --tag.",
 )
-@tag_option
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    help="With --example: of all handles with this tag in handles.yaml; of this group, where the "
+    "question is about groups. May be repeated.",
+)
 @click.option(
     "--days", type=click.IntRange(1, 3660), help="With --example: of so many days, the newest ones."
 )
