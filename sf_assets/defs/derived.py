@@ -102,7 +102,8 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         _prune(context, audience, tracked.retention)
         if measures:
             api = audience.key(SOCIAL_FETCH_API)
-            context.log_event(dg.AssetObservation(api, metadata=measures))
+            text = f"What the API's answers of {max(asked | late)} were like."
+            context.log_event(dg.AssetObservation(api, description=text, metadata=measures))
         for key, of_day in said.items():
             for day, metadata in of_day.items():
                 if day not in asked:

@@ -349,7 +349,7 @@ class Reader:
         if not walk.pages:
             return False
         if isinstance(error, BadRequest):
-            return True
+            return self.bought == 0  # the cursor is from an earlier run
         if not isinstance(error, LookupFailed) or walk.listed < LEAST_CAP:
             return False
         page = walk.pages + 1
