@@ -41,14 +41,13 @@ from .errors import (
 from .models import (
     Balance,
     BalanceResponse,
-    FollowersResponse,
-    FollowingResponse,
     Relation,
     User,
     WhoamiResponse,
     parse,
 )
 from .pages import read_page
+from .quick import AnyPage, quick_page
 from .route import Route, route_to
 
 if sys.version_info >= (3, 11):
@@ -113,7 +112,7 @@ class _Got(Generic[_Value]):
 class Answer:
     """One page as it came, and as it was read."""
 
-    response: FollowersResponse | FollowingResponse
+    response: AnyPage
     body: bytes
     """Exactly what came, after content decoding and without a byte order mark."""
     received_at: datetime
@@ -240,7 +239,7 @@ class SocialFetchClient:
             raise ValueError("the API takes no userId for a following list")
         question = _Question(
             f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
-            lambda body: read_page(relation, body),
+            lambda body: _page(relation, body),
             {name: value for name, value in params.items() if value is not None},
             Place(handle, relation, page),
         )
@@ -425,6 +424,11 @@ class SocialFetchClient:
         # There is no public switch. Should this one go, the tests that count requests will tell.
         session._retry_connection = False
         return session
+
+
+def _page(relation: Relation, body: bytes) -> tuple[AnyPage, int]:
+    page = quick_page(relation, body)
+    return read_page(relation, body) if page is None else (page, 0)
 
 
 def _checked(api_key: SecretStr | None) -> str | None:
