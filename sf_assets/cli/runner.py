@@ -111,10 +111,10 @@ class Runner:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what we use of Dagster's betas is no user's concern
             from sf_assets.defs.audience import Audience
-            from sf_assets.defs.build import build_definitions
+            from sf_assets.defs.build import definitions_of
 
-            self.defs = build_definitions(settings, name="", automation="none")
-        self.audience = Audience(settings)
+            self.audience = Audience(settings, automation="none", shows_columns=False)
+            self.defs = definitions_of(self.audience)
         self.instance, self.verbose = instance, verbose
 
     def snapshot(
