@@ -29,7 +29,7 @@ from dagster._serdes import ConfigurableClassData
 #: So many files are kept open: the index, and those of the newest runs.
 OPEN_FILES = 4
 #: Of a run's file. Its 27 tables and indexes hold little or nothing.
-PAGE_BYTES = 1024
+PAGE_BYTES = 512
 _BUSY_SECONDS = 30
 
 
