@@ -15,7 +15,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,12 @@ class _Engines:
             return engine
 
 
+def _changes(con: sa.Connection) -> int:
+    """How many rows a connection has changed so far."""
+    driver: sqlite3.Connection = con.connection.driver_connection  # type: ignore[assignment]
+    return driver.total_changes
+
+
 def _file_at(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)
@@ -108,7 +114,13 @@ class OpenEventLog(SqliteEventLogStorage):
                     self._make(shard)
                 self._seen.add(shard)
             with self._engines.transaction(self.conn_string_for_shard(shard)) as con:
+                before = _changes(con)
                 yield con
+                changed = _changes(con) > before
+            if changed:
+                # Who watches a run looks at its file, and what is new stands in the log beside it.
+                with suppress(FileNotFoundError):
+                    os.utime(self.path_for_shard(shard))
 
     def index_connection(self) -> AbstractContextManager[sa.Connection]:
         return self.run_connection("index")

@@ -1,6 +1,7 @@
 """Dagster's files are kept open, small, and Dagster's own."""
 
 import os
+import queue
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,6 +68,19 @@ def test_the_file_of_a_run_has_no_empty_pages_and_nothing_stays_beside_it(home: 
     folder = home.dagster / "history" / "runs"
     assert {path.name for path in folder.iterdir()} == {"index.db", *(f"{run}.db" for run in runs)}
     assert max((folder / f"{run}.db").stat().st_size for run in runs) < 80_000
+
+
+def test_who_watches_a_run_is_told_of_what_is_new_at_once(home: Home) -> None:
+    with dagster_instance(home) as instance, dagster_instance(home) as watcher:
+        run = instance.get_run_by_id(materialize(instance))
+        assert run is not None
+        told: queue.Queue[str] = queue.Queue()
+        newest = instance.get_records_for_run(run.run_id).cursor
+        events = watcher.event_log_storage
+        events.watch(run.run_id, newest, lambda entry, _: told.put(entry.message))
+        for number in range(3):
+            instance.report_engine_event(f"number {number}", run)
+            assert told.get(timeout=20) == f"number {number}"
 
 
 def test_a_file_that_was_removed_or_replaced_is_opened_anew(home: Home) -> None:
