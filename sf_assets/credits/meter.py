@@ -23,7 +23,7 @@ class DayMeter:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # For its owner only: who can open it can hold it. A run that is cut off leaves no lock.
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         weakref.finalize(self, os.close, self._file)
         with self._locked() as file:
             if not _text(file).isdigit():  # new, or damaged: never taken for nothing
@@ -65,7 +65,8 @@ class DayMeter:
 
 
 def _text(file: int) -> bytes:
-    return os.pread(file, 32, 0).strip()
+    os.lseek(file, 0, os.SEEK_SET)
+    return os.read(file, 32).strip()
 
 
 def _read(file: int) -> int:
@@ -75,4 +76,5 @@ def _read(file: int) -> int:
 
 def _write(file: int, count: int) -> None:
     # As wide as any count before it: nothing of a longer one is left behind.
-    os.pwrite(file, b"%-20d\n" % count, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, b"%-20d\n" % count)
