@@ -203,10 +203,10 @@ def _addresses(settings: Settings, registry: Registry | None = None) -> list[_Ad
     if not named:
         return []
     import apprise  # heavy, and only needed where an alert goes out
-    from yarl import URL
+    import httpx
 
     for scheme in ("http", "https"):
-        route_to(URL(f"{scheme}://alerts.invalid"))
+        route_to(httpx.URL(f"{scheme}://alerts.invalid"))
     asset = apprise.AppriseAsset(app_id="sf_assets", app_desc="sf_assets alerts")
     found = []
     for url, (place, tags) in named.items():

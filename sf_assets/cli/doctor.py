@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import duckdb
-from yarl import URL
+import httpx
 
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
@@ -242,8 +242,8 @@ def _heartbeat(settings: Settings, home: Home) -> str:
     """Whether the last call was taken; none is made here, for it would tell of a complete day."""
     assert settings.heartbeat_url is not None
     try:
-        route_to(URL(settings.heartbeat_url.get_secret_value().strip()))
-    except ValueError:
+        route_to(httpx.URL(settings.heartbeat_url.get_secret_value().strip()))
+    except httpx.InvalidURL:
         raise SettingsError("SF_ASSETS_HEARTBEAT_URL: it is no address") from None
     call = last_heartbeat(home)
     if call is None:

@@ -7,6 +7,7 @@ lists it could not finish.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,9 +15,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any, Literal
 
-import aiohttp
 import duckdb
-from yarl import URL
+import httpx
 
 from sf_assets.credits.meter import DayMeter
 from sf_assets.errors import SettingsError, SfAssetsError
@@ -338,28 +338,37 @@ def _get(url: str) -> str:
     """Call an address; why it did not take the call. Quotes nothing of it: it may hold tokens."""
     url = url.strip()
     try:
-        route = route_to(URL(url))
+        route = route_to(httpx.URL(url))
     except SettingsError as error:
         return str(error)
-    except ValueError:
+    except httpx.InvalidURL:
         return "it is no address"
 
     async def ask() -> str:
         async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=route.context)) as session,
-            session.get(url, proxy=route.proxy) as answer,
+            httpx.AsyncClient(
+                proxy=route.proxy, verify=route.context, trust_env=False, follow_redirects=True
+            ) as client,
+            client.stream("GET", url) as answer,
         ):
-            return "" if answer.ok else f"HTTP {answer.status}"
+            return "" if answer.is_success else f"HTTP {answer.status_code}"
 
+    def has_no_address(record: logging.LogRecord) -> bool:
+        return url not in record.getMessage()
+
+    log = logging.getLogger("httpx")
+    log.addFilter(has_no_address)
     try:
         return asyncio.run(asyncio.wait_for(ask(), HEARTBEAT_SECONDS))
     except asyncio.TimeoutError:
         why = f"no answer within {HEARTBEAT_SECONDS:g} seconds"
     except Exception as error:  # whatever it was: no run depends on it
-        refused = isinstance(error, aiohttp.ClientConnectorError)
+        refused = isinstance(error, httpx.ConnectError)
         why = "no connection" if refused else type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             why = f"its certificate is not trusted, by {route.certificates}"
+    finally:
+        log.removeFilter(has_no_address)
     through = f", through the proxy that {route.proxy_variable} names" if route.proxy else ""
     return why + through
 

@@ -8,8 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-import certifi
-from yarl import URL
+import httpx
 
 from sf_assets.errors import SettingsError
 from sf_assets.settings import is_loopback
@@ -20,16 +19,15 @@ __all__ = ["Route", "route_to"]
 
 @dataclass(frozen=True)
 class Route:
-    """`proxy` may have user and password. `proxy_variable` and `certificates` name where it and
-    trust come from."""
+    """`proxy_variable` and `certificates` name in messages where proxy and trust come from."""
 
-    proxy: URL | None
+    proxy: httpx.Proxy | None
     proxy_variable: str | None
     context: ssl.SSLContext
     certificates: str
 
 
-def route_to(url: URL) -> Route:
+def route_to(url: httpx.URL) -> Route:
     """The route to an origin. Raises SettingsError, which names the variable that is wrong.
 
     `https_proxy`, `all_proxy` (or in capitals), `no_proxy`, `SSL_CERT_FILE` and `SSL_CERT_DIR`
@@ -45,7 +43,7 @@ def _proxy_variable(scheme: str) -> str | None:
     return next((name for name in names if os.environ.get(name, "").strip()), None)
 
 
-def _proxy(variable: str) -> URL:
+def _proxy(variable: str) -> httpx.Proxy:
     address = os.environ[variable].strip()
     if "://" not in address:
         address = f"http://{address}"
@@ -58,20 +56,20 @@ def _proxy(variable: str) -> URL:
             "http://127.0.0.1:3128"
         )
     try:
-        url = URL(address)
+        url = httpx.URL(address)
         if not url.host or (url.port or 0) > 65535:
             raise ValueError("it names no host, or no port")
-        return url
-    except ValueError:
+        return httpx.Proxy(url)
+    except (httpx.InvalidURL, ValueError):
         raise SettingsError(
             f"{variable}: {shown} is no address of a proxy; it must look like http://127.0.0.1:3128"
         ) from None
 
 
-def _goes_direct(url: URL) -> bool:
+def _goes_direct(url: httpx.URL) -> bool:
     """Whether NO_PROXY names the host: itself, its domain, or a network that it is in."""
     text = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    host = (url.host or "").lower().rstrip(".")
+    host = url.host.lower().rstrip(".")
     address = _address(host)
     for entry in text.lower().replace(",", " ").split():
         name, _, port = entry.rpartition(":")
@@ -119,6 +117,4 @@ def _context(encrypted: bool) -> tuple[ssl.SSLContext, str]:
                 f"({error.strerror or first_line(error)}); mend it, or unset it"
             ) from None
         return context, f"{variable} ({one_line(path)})"
-    if encrypted:
-        return ssl.create_default_context(cafile=certifi.where()), "certifi"
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "certifi"  # asked for, and not used
+    return httpx.create_ssl_context(verify=encrypted, trust_env=False), "certifi"

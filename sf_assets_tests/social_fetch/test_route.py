@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
-from yarl import URL
 
 from sf_assets.errors import SettingsError
 from sf_assets.social_fetch import SocialFetchClient, TransportFailed
@@ -30,8 +30,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def proxy_of(url: str, **environment: str) -> str | None:
     os.environ.update(environment)
-    route = route_to(URL(url))
-    return str(route.proxy).rstrip("/") if route.proxy else None
+    route = route_to(httpx.URL(url))
+    return str(route.proxy.url) if route.proxy else None
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_a_proxy_is_used_as_curl_would(variable: str, address: str, used: str | 
     assert proxy_of("https://api.example.test", **{variable: address}) == used
 
 
-def test_user_and_password_of_a_proxy_are_kept() -> None:
+def test_the_password_of_a_proxy_is_sent_and_not_in_its_address() -> None:
     os.environ["HTTPS_PROXY"] = "http://me:secret@proxy.test:1"
-    route = route_to(URL("https://api.example.test"))
+    route = route_to(httpx.URL("https://api.example.test"))
     assert route.proxy is not None
-    assert str(route.proxy) == "http://me:secret@proxy.test:1"
+    assert (str(route.proxy.url), route.proxy.auth) == ("http://proxy.test:1", ("me", "secret"))
 
 
 @pytest.mark.parametrize(
