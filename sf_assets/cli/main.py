@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -164,6 +165,7 @@ def snapshot(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    gc.disable()  # a tenth of the time of so many imports
     from sf_assets.cli.snapshot import Manner, Wanted, run_snapshot
     from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import normalise_handle
