@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sf_assets.social_fetch import ListWalk, quick_page, read_page
-from sf_assets.social_fetch.quick import filled
 from sf_assets.social_fetch.models import Relation
+from sf_assets.social_fetch.quick import filled
 
 META = {"requestId": "req_1", "creditsCharged": 1, "version": "v1"}
 PAGING = {"nextCursor": "abc", "hasMore": True}
