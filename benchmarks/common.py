@@ -77,7 +77,8 @@ def measured(
         program = shutil.which(command[0]) or command[0]
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(report), program, *command[1:]],
-            env={**os.environ, **(env or {})},
+            # An installed package has its bytecode, whatever this machine's habits are.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

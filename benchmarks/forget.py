@@ -1,10 +1,10 @@
 """How long does it take to forget somebody?
 
     python benchmarks/forget.py                          365 days of 50 lists of 2,000 accounts
-    python benchmarks/forget.py --days 60 --handles 20
+    python benchmarks/forget.py --days 60 --lists 20
 
-A home is filled as in `year.py`, packed as after each derivation, and published. Then one account
-that is in a list on most days is forgotten; seconds on the clock, step by step.
+An archive is written as in `footprint.py` and packed day by day. Then an account that was listed on
+the first day is forgotten; processor and clock seconds, step by step. All tables are made anew.
 """
 
 from __future__ import annotations
@@ -12,73 +12,71 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from datetime import date
 
+import duckdb
+import pyarrow.parquet as pq
 from common import LAST_DAY, days_up_to, say, scratch, table
-from year import Year, a_world
+from footprint import People, write_day
 
-from sf_assets.people.forget import Journal, forget, look
+from sf_assets.people.forget import Journal, forget
 from sf_assets.people.forget_files import JOURNAL
+from sf_assets.people.forget_rows import Person, gather
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.warehouse.connection import reading
+from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.pack import pack
-from sf_assets.warehouse.publish import publish
-
-# An account that is listed often, and is no tracked one.
-_OFTEN = """
-SELECT account_id, any_value(a.account_handle)
-FROM memberships AS m JOIN accounts AS a USING (account_id)
-WHERE NOT starts_with(a.account_handle, 'bench')
-GROUP BY account_id ORDER BY count(DISTINCT m.handle) DESC, min(m.first_seen), account_id LIMIT 1
-"""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--days", type=int, default=365)
-    parser.add_argument("--handles", type=int, default=50)
-    parser.add_argument("--accounts", type=int, default=2000)
-    given = parser.parse_args()
+    parser.add_argument("--lists", type=int, default=50)
+    parser.add_argument("--accounts", type=int, default=2_000)
+    wanted = parser.parse_args()
     with scratch() as folder:
         home = Home(folder / "home")
-        first = days_up_to(LAST_DAY, given.days)[0]
-        home.ensure(Settings(home=home.root, start_date=first))
-        filled = filling(home, given.handles, given.accounts, given.days)
-        with reading(home.readable) as con:
-            ((account_id, handle),) = con.execute(_OFTEN).fetchall()
-        rows = [["filling the home", f"{filled:,.0f}"]]
-        under_way, since = "asking the tables", time.perf_counter()
+        days = days_up_to(LAST_DAY, wanted.days)
+        home.ensure(Settings(home=home.root, start_date=days[0]))
+        people = People(wanted.lists, wanted.accounts)
+        number = ""
+        with duckdb.connect() as writer:
+            writer.execute("SET TimeZone = 'UTC'")
+            for nth, day in enumerate(days):
+                if nth:
+                    people.next_day()
+                write_day(writer, home, people, day)
+                (file,) = (home.archive / f"day={day}").iterdir()
+                number = number or pq.read_table(file)["platform_user_id"][7].as_py()
+                pack(home.archive)
+                if nth % 30 == 29:
+                    say(f"{nth + 1} of {wanted.days} days")
+        with writing(home.warehouse):
+            pass  # it is made of the archive in the end
+        rows: list[tuple[str, ...]] = []
+        under_way, since = "beginning", moment()
 
         def tell(step: str) -> None:
             nonlocal under_way, since
-            rows.append([under_way, f"{time.perf_counter() - since:,.1f}"])
-            under_way, since = step, time.perf_counter()
+            now = moment()
+            took = (f"{end - begin:,.1f}" for begin, end in zip(since, now, strict=True))
+            rows.append((under_way, *took))
+            under_way, since = step, now
             say(step)
 
-        people = look(home, [account_id], tell)
-        made = forget(home, Journal(home.root / JOURNAL, people, "benchmark"), tell)
+        person = Person(numbers={number})
+        gather(home, [person], tell)
+        made = forget(home, Journal(home.root / JOURNAL, [person], "benchmark"), tell)
         tell("")
-        print(f"@{handle}: {sum(people[0].rows.values()):,} rows in {len(people[0].rows)} lists")
-        print(table(["step", "seconds"], rows))
+        print(f"{sum(person.rows.values()):,} rows in {len(person.rows)} lists")
+        print(table(["step", "processor s", "clock s"], rows))
         print(f"{made.files} files of the archive made anew; left: {made.left}")
         return 0 if made.done else 1
 
 
-def filling(home: Home, handles: int, accounts: int, days: int) -> float:
-    """Fill, pack and publish the home; returns the seconds."""
-    begun = time.perf_counter()
-    year = Year(home, a_world(handles, accounts, days))
-    some: list[date] = days_up_to(LAST_DAY, days)
-    for number, day in enumerate(some, start=1):
-        year.direct_day(day)
-        pack(home.archive)
-        if number % 30 == 0:
-            say(f"{number} of {days} days")
-    publish(home)
-    return time.perf_counter() - begun
+def moment() -> tuple[float, float]:
+    return time.process_time(), time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """How long until a command answers?
 
     python benchmarks/start.py --times 20
+    python benchmarks/start.py --times 1 --days 7      a small day, as often
 
 `sf-assets --help`, `sf-assets query` of one value on a small published file, and, for the share
 that is Python's own, `python -c pass`; each several times, taking turns, as processes of their own.
 Seconds on the clock and of processor time; the median, and the best, which the machine's other work
 disturbs least. The modules that may be imported only where they are used are listed if they were.
+With `--days`, so many days of three lists of 200 followers by `sf-assets snapshot` as well, and by
+how much Dagster's files grow on such a day; the first day, which makes them, is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +19,20 @@ from pathlib import Path
 from statistics import median
 
 import duckdb
-from common import SF_ASSETS, Used, measured, scratch, table, verdict
+from common import (
+    LAST_DAY,
+    SF_ASSETS,
+    Used,
+    days_up_to,
+    measured,
+    open_lists,
+    pipeline_env,
+    scratch,
+    table,
+    track,
+    verdict,
+)
+from prepared_api import serving
 
 PYTHON = [sys.executable, "-c", "pass"]
 HEAVY = ("dagster", "duckdb", "pyarrow", "numpy", "httpx", "aiohttp", "rich", "yaml", "pydantic")
@@ -32,6 +48,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--times", type=int, default=15)
+    parser.add_argument("--days", type=int, default=0)
     wanted = parser.parse_args()
     asked = ["query", "SELECT 42 AS answer"]
     commands = {
@@ -70,7 +87,33 @@ def main() -> int:
         )
     columns = ["", "median s", "best s", "processor s", "of bare Python", "target", "", "imports"]
     print(table(columns, rows))
+    if wanted.days:
+        print("\n" + _small_days(wanted.days))
     return 0
+
+
+def _small_days(count: int) -> str:
+    days, handles = days_up_to(LAST_DAY, count + 1), [f"bench.{n:04d}" for n in range(3)]
+    used: list[Used] = []
+    sizes: list[int] = []
+    with scratch() as home, serving(open_lists([200] * 3), days=days) as api:
+        for day in days:
+            env = pipeline_env(home, api.base_url, days[0], day)
+            if day == days[0]:
+                track(env, handles)
+            used.append(measured([*SF_ASSETS, "snapshot"], env))
+            files = [path for path in (home / "dagster").rglob("*") if path.is_file()]
+            sizes.append(sum(path.stat().st_size for path in files))
+    cpu, wall = median(one.cpu for one in used[1:]), median(one.wall for one in used[1:])
+    grown = (sizes[-1] - sizes[0]) / count / 1000
+    return table(
+        ["a day of three lists of 200", "measured", "target", ""],
+        [
+            ["processor s", f"{cpu:.2f}", "<= 2.5", verdict(cpu, 2.5)],
+            ["s on the clock", f"{wall:.2f}", "<= 2.5", verdict(wall, 2.5)],
+            ["Dagster's files, kB a day", f"{grown:.0f}", "", ""],
+        ],
+    )
 
 
 def _publish_something(home: Path) -> None:

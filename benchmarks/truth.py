@@ -504,16 +504,15 @@ def score(world: World, con: duckdb.DuckDBPyConnection, doubted: Provisional) ->
             above_front, in_window = pair.comparison
             truth, here, before = pair.truth, pair.here, set(pair.previous)
             came = truth.gained | truth.returned
-            wider = came
-            if at:
-                longer = world.changes(series[1], series[0], pairs[at - 1].before, pair.after)
-                first = pairs[max(0, at - 2)].before
-                longest = world.changes(series[1], series[0], first, pair.after)
-                # Who moved left and came again since then.
-                wider = came | longest.gained | longest.returned | longest.moved
-            left, gone_next = truth.lost, truth.lost
-            if at:
-                gone_next = gone_next | (longer.lost - truth.gained - truth.returned)
+            # Before the first list the record knows a day that nobody read.
+            earlier = pairs[at - 1].before if at else pair.before - timedelta(days=1)
+            longer = world.changes(series[1], series[0], earlier, pair.after)
+            first = pairs[at - 2].before if at > 1 else earlier
+            longest = world.changes(series[1], series[0], first, pair.after)
+            # Who moved left and came again since then.
+            wider = came | longer.gained | longest.returned | longest.moved
+            left = truth.lost
+            gone_next = left | (longer.lost - truth.gained - truth.returned)
             losses = claims[pair.after]["confirmed"]
             gone_next = gone_next | _left_by(world, pair, losses, gone_next)
             visible = came & above_front & here

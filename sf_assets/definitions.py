@@ -8,6 +8,7 @@ Importing this does nothing; Dagster calls `defs` when it loads the code locatio
 own take `sf_assets.build_definitions` instead.
 """
 
+import gc
 import os
 
 import dagster as dg
@@ -22,4 +23,7 @@ def defs() -> dg.Definitions:
     # Lists of people: what a process of this code location writes, Dagster's own files too, is for
     # this user's eyes, whoever started it. The command line does the same.
     os.umask(0o077)
+    # What was imported stays; to look at it again and again is a tenth of a run's time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     return build_definitions(load_settings(), name="", automation="running")

@@ -82,7 +82,7 @@ def texts_of(root: Path) -> Iterator[tuple[Path, str]]:
         if not path.is_file() or path.is_symlink():
             continue
         body = path.read_bytes()
-        yield path, body.decode("utf-8", "replace")
+        yield path, body.decode("latin-1")
         if path.suffix == ".zst":
             with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as lines:
                 yield path, lines.read().decode("utf-8", "replace")

@@ -181,7 +181,9 @@ def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
 
 def _rows(alert: Alert) -> list[tuple[str, str]]:
     """What a mail says of an alert: (label, text)."""
-    rows = [("What", alert.words.said), ("Since", f"{alert.day} (UTC)")]
+    rows = [("What", alert.words.said)]
+    if alert.has_since:
+        rows.append(("Since", f"{alert.day} (UTC)"))
     if alert.previous_day is not None and alert.has_before:
         rows.append(("Before", f"{alert.words.was}, last on {alert.previous_day}"))
     return [*rows, ("It means", alert.words.means)]

@@ -6,6 +6,7 @@ import json
 import platform
 import re
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from datetime import date
@@ -61,7 +62,8 @@ def run_bundle(
         landed = landing.read_or_why(key)
         if isinstance(landed, Landed):
             people.learn_handle(key.handle)
-            lists.append((key, list(_records(landed, output.parent))))
+            with tempfile.TemporaryDirectory() as scratch:
+                lists.append((key, list(_records(landed, Path(scratch)))))
             for _, body in lists[-1][1]:
                 people.learn(body)
     members = dict(_words(settings, home, people, day))

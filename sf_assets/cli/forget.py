@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -78,8 +79,7 @@ def forget(
             for person in found:
                 click.echo(_shown(person), err=as_json)
         if dry_run:
-            if as_json:
-                _print(home, found, None)
+            _show_places(home, found, as_json=as_json)
             sys.exit(FINE)
         if not yes:
             whom = "everybody" if everybody else counted(len(found), "account")
@@ -112,7 +112,26 @@ def _forget(home: Home, journal: Journal, *, as_json: bool) -> int:
     return FINE if made.done else SOME_FAILED
 
 
-def _print(home: Home, people: list[Person], made: object) -> None:
+def _show_places(home: Home, found: list[Person], *, as_json: bool) -> None:
+    """In which parts of the home they are, and how often."""
+    from sf_assets.people.forget_files import search
+
+    places: Counter[str] = Counter()
+    for hit in search(home, found, _say):
+        where = "mentioned by others" if hit.mention else hit.place.split(" ")[0].split("/")[0]
+        places[where.rstrip(":")] += hit.times
+    if as_json:
+        _print(home, found, None, places)
+    else:
+        click.echo(
+            "found in: "
+            + (", ".join(f"{one} ({n:,})" for one, n in sorted(places.items())) or "no file")
+        )
+
+
+def _print(
+    home: Home, people: list[Person], made: object, places: dict[str, int] | None = None
+) -> None:
     from sf_assets.cli.tables import print_json
     from sf_assets.people.forget import Forgotten, out_of_reach
 
@@ -123,6 +142,8 @@ def _print(home: Home, people: list[Person], made: object) -> None:
         ],
         "out_of_reach": out_of_reach(home, people),
     }
+    if places is not None:
+        said["places"] = places
     if isinstance(made, Forgotten):
         said |= {
             "landed_lists": made.landed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -169,6 +170,7 @@ def snapshot(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    gc.disable()  # a tenth of the time of so many imports
     from sf_assets.cli.snapshot import Manner, Wanted, run_snapshot
     from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import normalise_handle
@@ -254,9 +256,15 @@ Examples: sf-assets query --example who_left --handle nasa --days 1
     "handles",
     multiple=True,
     shell_complete=tracked_handles,
-    help="With --example: limit to this handle. May be repeated.",
+    help="With --example: limit to this handle. May be repeated, and combined with --tag.",
 )
-@tag_option
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    help="With --example: limit to handles with this tag in handles.yaml, or to this group if the "
+    "query is about groups. May be repeated.",
+)
 @click.option(
     "--days", type=click.IntRange(1, 3660), help="With --example: limit to the newest DAYS days."
 )

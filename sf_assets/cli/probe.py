@@ -25,6 +25,8 @@ from sf_assets.social_fetch import SocialFetchError, StopEverything
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
+from sf_assets.storage.records import now
+from sf_assets.warehouse.ledger import Paid, write_ledger
 
 
 def run_probe(
@@ -73,9 +75,12 @@ async def _probed(settings: Settings, home: Home, handle: str) -> Probed:
     meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
     async with client_of(settings, max_tries=2, max_wait=10) as client:
         budget = Budget(settings.daily_credits, meter.count, meter=meter)
-        door = door_of(home, registry_of(home))
-        run = RunContext(client, landing, budget, "probe", door)
-        return await probe(handle, day, run, pause=shortened(PAUSE_SECONDS))
+        run = RunContext(client, landing, budget, "probe", door_of(home, registry_of(home)))
+        made = await probe(handle, day, run, shortened(PAUSE_SECONDS))
+    if made.not_landed:
+        paid = Paid("followers", handle, day, 0, 0, made.not_landed, 0, 0, 0, now(), "probe")
+        write_ledger(home.archive, day, [paid])  # in the tables with the next run
+    return made
 
 
 def _show(told: dict[str, Any], *, as_json: bool) -> None:

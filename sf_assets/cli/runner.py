@@ -6,7 +6,6 @@ import contextlib
 import glob
 import logging
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -23,6 +22,17 @@ from sf_assets.storage.home import Home
 if TYPE_CHECKING:
     import dagster as dg
 
+# Only here: elsewhere DAGSTER_HOME may be unset, and Dagster then needs its own storage.
+_STORAGE = """
+storage:
+  custom:
+    module: sf_assets.defs.sqlite_store
+    class: OpenSqliteStorage
+    config:
+      base_dir:
+        env: DAGSTER_HOME
+"""
+
 LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
 
 
@@ -38,8 +48,10 @@ def prepare_dagster_home(home: Home) -> None:
         )
     home.dagster.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = home.dagster / "dagster.yaml"
-    if not target.exists():  # who edited it keeps his own
-        shutil.copyfile(_packaged("dagster.yaml"), target)
+    ours = _packaged("dagster.yaml").read_text(encoding="utf-8")
+    # Who edited it keeps his own.
+    if not target.exists() or target.read_text(encoding="utf-8") == ours:
+        write_atomically(target, ours + _STORAGE)
     workspace = {"module_name": "sf_assets.definitions", "location_name": "sf_assets"}
     write_atomically(
         home.dagster / "workspace.yaml",
@@ -99,10 +111,10 @@ class Runner:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what we use of Dagster's betas is no user's concern
             from sf_assets.defs.audience import Audience
-            from sf_assets.defs.build import build_definitions
+            from sf_assets.defs.build import definitions_of
 
-            self.defs = build_definitions(settings, name="", automation="none")
-        self.audience = Audience(settings)
+            self.audience = Audience(settings, automation="none", shows_columns=False)
+            self.defs = definitions_of(self.audience)
         self.instance, self.verbose = instance, verbose
 
     def snapshot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, manner: Manner)
     asked_for = registry.lists_of(handles, relations, day, due_only=due_only)
     with dagster_instance(home, verbose=manner.verbose) as instance:
         runner = Runner(instance, settings, verbose=manner.verbose)
+        # The hundred thousand objects of the imports stay, and are looked at no more.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
+        gc.enable()
         with contextlib.nullcontext() if manner.quiet else reading_progress():
             results = runner.snapshot(
                 day, handles, relations, refresh=wanted.refresh, due_only=due_only

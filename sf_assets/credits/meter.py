@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
-from sf_assets.storage.files import open_locked
+from sf_assets.storage.files import lock, unlock
 
 
 class DayMeter:
@@ -21,8 +22,11 @@ class DayMeter:
         """`spent` tells what is landed already; it is asked only where there is no count yet."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # For its owner only: who can open it can hold it. A run that is cut off leaves no lock.
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        weakref.finalize(self, os.close, self._file)
         with self._locked() as file:
-            if not file.read(32).strip().isdigit():  # new, or damaged: never taken for nothing
+            if not _text(file).isdigit():  # new, or damaged: never taken for nothing
                 _write(file, spent())
 
     def take(self, limit: int) -> bool:
@@ -51,18 +55,26 @@ class DayMeter:
         with self._locked() as file:
             return _read(file)
 
-    def _locked(self) -> AbstractContextManager[IO[bytes]]:
-        # Opened anew each time, tens of microseconds a page: a run that is cut off leaves no lock.
-        return open_locked(self._path, wait=True)
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        lock(self._file, self._path, wait=True)
+        try:
+            yield self._file
+        finally:
+            unlock(self._file)
 
 
-def _read(file: IO[bytes]) -> int:
-    file.seek(0)
-    text = file.read(32).strip()
+def _text(file: int) -> bytes:
+    os.lseek(file, 0, os.SEEK_SET)
+    return os.read(file, 32).strip()
+
+
+def _read(file: int) -> int:
+    text = _text(file)
     return int(text) if text.isdigit() else 0
 
 
-def _write(file: IO[bytes], count: int) -> None:
+def _write(file: int, count: int) -> None:
     # As wide as any count before it: nothing of a longer one is left behind.
-    file.seek(0)
-    file.write(b"%-20d\n" % count)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, b"%-20d\n" % count)

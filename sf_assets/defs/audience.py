@@ -48,6 +48,8 @@ class Audience:
     automation: Automation = "stopped"
     #: By table, where a project that merged the definitions changed the keys of assets.
     renamed: Mapping[str, dg.AssetKey] = field(default_factory=dict)
+    #: Whether assets show the columns of their tables; nobody looks at those of the command line.
+    shows_columns: bool = True
     #: How long a run waits for another one that writes.
     wait_seconds: ClassVar[float] = DEFAULT_WAIT_SECONDS
 

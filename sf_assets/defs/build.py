@@ -40,9 +40,13 @@ def build_definitions(
     """
     parts = [key_prefix] if isinstance(key_prefix, str) and key_prefix else key_prefix
     prefix = tuple(parts)
-    audience = Audience(settings, name, prefix, automation)
+    return definitions_of(Audience(settings, name, prefix, automation))
+
+
+def definitions_of(audience: Audience) -> dg.Definitions:
+    """The definitions of a home."""
     snapshots, derive, alert = snapshots_job(audience), derive_job(audience), alert_job(audience)
-    automatic = automation != "none"
+    automatic = audience.automation != "none"
     return dg.Definitions(
         assets=[*sources.specs(audience), build_snapshots(audience), build_derived(audience)],
         asset_checks=[build_checks(audience)],

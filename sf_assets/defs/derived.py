@@ -23,7 +23,7 @@ from sf_assets.defs.specs import Describe, Metadata, materialized
 from sf_assets.errors import SfAssetsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Retention
-from sf_assets.people.expire import expire_profiles, go_on
+from sf_assets.people.expire import expire_profiles
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import committed, locked
@@ -76,7 +76,6 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         try:
             finish_broken_off(audience.home)
             with audience.writing() as con:
-                go_on(audience.home)
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))
@@ -103,7 +102,8 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         _prune(context, audience, tracked.retention)
         if measures:
             api = audience.key(SOCIAL_FETCH_API)
-            context.log_event(dg.AssetObservation(api, metadata=measures))
+            text = f"What the API's answers of {max(asked | late)} were like."
+            context.log_event(dg.AssetObservation(api, description=text, metadata=measures))
         for key, of_day in said.items():
             for day, metadata in of_day.items():
                 if day not in asked:

@@ -7,7 +7,6 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from sf_assets import alerts
 from sf_assets.defs.audience import (
     ALERT_JOB,
     DERIVE_JOB,
@@ -130,6 +129,8 @@ def deliver_alerts(
     Raises DeliveryFailed, which is retried.
     """
     settings, home = audience.settings, audience.home
+    from sf_assets import alerts  # all that draws and sends, which no other run needs
+
     found = alerts.find_all(home, settings)
     alert = next((one for one in found if change_id in (one.run_name, *one.change_ids)), None)
     if alert is None:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 
 import dagster as dg
 
-from sf_assets import alerts
 from sf_assets.defs.audience import Audience
 from sf_assets.defs.dead_runs import fail_dead_runs
 from sf_assets.defs.jobs import ALERT_TAG, DERIVE_TAG, HANDLE_TAG, KIND_TAG, derive_tags
@@ -130,6 +129,8 @@ def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefiniti
         "what else SF_ASSETS_ALERTS names.",
     )
     def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        from sf_assets import alerts  # all that draws and sends, which no run of another job needs
+
         found = alerts.find_all(home, audience.settings)
         waiting = alerts.undelivered(found, alerts.delivered(home))
         if not waiting:

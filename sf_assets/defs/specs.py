@@ -69,10 +69,10 @@ def table_metadata(audience: Audience, name: str) -> dict[str, Any]:
 
     The name begins with the home's: Dagster takes assets with the same table for the same thing.
     """
-    return {
-        "dagster/table_name": f"{audience.name or 'sf_assets'}.main.{name}",
-        "dagster/column_schema": dg.TableSchema(columns=list(_columns()[name])),
-    }
+    said: dict[str, Any] = {"dagster/table_name": f"{audience.name or 'sf_assets'}.main.{name}"}
+    if audience.shows_columns:
+        said["dagster/column_schema"] = dg.TableSchema(columns=list(_columns()[name]))
+    return said
 
 
 def code_references(paths: Sequence[str]) -> dg.CodeReferencesMetadataValue:

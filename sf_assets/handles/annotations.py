@@ -36,20 +36,46 @@ _LIST = TypeAdapter(list[Annotation])
 
 
 def read_annotations(path: Path) -> Sequence[Annotation]:
-    """The annotations of the file, none where there is none. Raises RegistryError."""
+    """The annotations of the file, none where there is none. Raises RegistryError, which names the
+    line."""
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+        found = yaml.load(text, Loader=yaml.BaseLoader)
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise RegistryError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
     try:
-        annotations = _LIST.validate_python(found or [])
         return [
-            one.model_copy(update={"handle": normalise_handle(one.handle)}) if one.handle else one
-            for one in annotations
+            one.model_copy(update={"handle": _handle(one.handle, at)}) if one.handle else one
+            for at, one in enumerate(_LIST.validate_python(found or []))
         ]
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
-        raise RegistryError(f"{path}: annotation {place}: {first['msg']}") from None
+        where, problem = first["loc"], first["msg"]
+    except _NoHandle as error:
+        where, problem = (error.args[0], "handle"), str(error.args[1])
+    place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in where)
+    raise RegistryError(f"{path}:{_line(root, where)}: annotation {place}: {problem}")
+
+
+class _NoHandle(Exception):
+    """The number of an annotation, and what is wrong with its handle."""
+
+
+def _handle(text: str, at: int) -> str:
+    try:
+        return normalise_handle(text)
+    except RegistryError as error:
+        raise _NoHandle(at, error) from None
+
+
+def _line(node: yaml.Node | None, where: Sequence[int | str]) -> int:
+    """The line of what pydantic names so, or of what should have it."""
+    for part in where:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+        elif isinstance(node, yaml.MappingNode):
+            node = next((key for key, _ in node.value if key.value == part), node)
+    return node.start_mark.line + 1 if node else 1

@@ -363,7 +363,8 @@ def _get(url: str) -> str:
     except asyncio.TimeoutError:
         why = f"no answer within {HEARTBEAT_SECONDS:g} seconds"
     except Exception as error:  # whatever it was: no run depends on it
-        why = type(error).__name__
+        refused = isinstance(error, httpx.ConnectError)
+        why = "no connection" if refused else type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             why = f"its certificate is not trusted, by {route.certificates}"
     finally:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from sf_assets.handles.settings import PAGES_KNOWN
 from sf_assets.model import SnapshotKey
-from sf_assets.social_fetch import FollowedAccount, Follower
+from sf_assets.social_fetch import AnyAccount
 from sf_assets.warehouse.load import wanted
 from sf_assets.warehouse.statements import sql
 
@@ -40,7 +40,7 @@ class KnownList:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def rank(self, account: Follower | FollowedAccount) -> int | None:
+    def rank(self, account: AnyAccount) -> int | None:
         """The account's place, 0 is the top; None for one that is not known.
 
         A handle counts only where no number says that it is another person's now.
@@ -63,7 +63,7 @@ class KnownRun:
         self._last = -1
         self.pages = 0
 
-    def update(self, new: Sequence[Follower | FollowedAccount]) -> None:
+    def update(self, new: Sequence[AnyAccount]) -> None:
         """Take in the accounts that a page showed for the first time in this walk."""
         if not new:
             return  # a page that came twice proves nothing

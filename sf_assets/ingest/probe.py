@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -70,18 +70,15 @@ class Probed:
     balance_before: int = 0
     balance_after: int = 0
     credits: int = 0
+    not_landed: int = 0
     stopped: str | None = None
 
 
-async def probe(
-    handle: str,
-    day: date,
-    run: RunContext,
-    *,
-    pause: float = PAUSE_SECONDS,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> Probed:
-    """Ask for at most MOST_CREDITS pages. Raises SocialFetchError where not even one comes."""
+async def probe(handle: str, day: date, run: RunContext, pause: float) -> Probed:
+    """Ask for at most MOST_CREDITS pages, and after `pause` seconds for one of them again.
+
+    Raises SocialFetchError where not even one comes.
+    """
     made = Probed(handle, day)
     made.balance_before = (await run.client.balance()).balance
     try:
@@ -92,7 +89,7 @@ async def probe(
         if made.pages["followers"][0].data.lookup_status.value == "found":
             made.first_again = await _again(made, run, key, 1, None)
             if len(pages) > 1:
-                await sleep(pause)
+                await asyncio.sleep(pause)
                 made.second_again = await _again(made, run, key, 2, pages[1].cursor)
     except (SocialFetchError, BudgetSpent, AnswerUnusable) as error:
         if not made.pages:
@@ -151,6 +148,8 @@ async def _again(
             )  # fmt: skip
             if log.last is not None and log.last.end is None:
                 log.add_page(page, doubted=True)
+                spent = 0
+    made.not_landed += spent  # a list that is finished takes no more
     return answer
 
 
@@ -159,45 +158,78 @@ def facts_of(made: Probed) -> list[Fact]:
     everything = [page for relation in RELATIONS for page in made.pages.get(relation, ())]
     followers = made.pages.get("followers", [])
     accounts = [one for page in everything for one in page.data.accounts]
-    facts = [_status(made)]
+    facts: list[Fact] = []
+
+    def note(
+        fact: str, assumed: str, found: str, fine: bool, so: str = "-", otherwise: str = ""
+    ) -> None:
+        facts.append(Fact(fact, assumed, found, so if fine else otherwise or so, fine))
+
+    statuses = {name: pages[-1].data.lookup_status.value for name, pages in made.pages.items()}
+    said = ", ".join(f"{name} {status}" for name, status in statuses.items())
+    is_open = set(statuses.values()) == {"found"}
+    note("profile", "open", said, is_open, otherwise="Probe an open one: less could be measured.")
     if accounts:
-        facts += [
-            _page_size(made),
-            _overlap(made),
-            _ids("number", sum(1 for one in accounts if one.platform_user_id), len(accounts)),
-            _ids("secUid", sum(1 for one in accounts if one.sec_uid), len(accounts)),
-            _cursors(made.landed.get("followers", [])),
-        ]
-    if made.first_again is not None:
-        facts += [_order(followers[0], made.first_again), _cache(made)]
-    facts += _saved_cursor(made)
+        size = page_size_of(made)
+        by_list = [[str(len(p.data.accounts)) for p in pages] for pages in made.pages.values()]
+        cost = f"1,000 accounts cost {-(-1000 // size)} credits; forecasts use {size}."
+        note("accounts on a page", "20", "; ".join(map(", ".join, by_list)), size == 20, cost)
+        keys = [[one.key for one in page.data.accounts] for page in followers]
+        within = sum(len(page) - len(set(page)) for page in keys)
+        flat = [key for page in keys for key in page]
+        twice = len(flat) - len(set(flat)) - within
+        said = f"{twice} on two pages, {within} twice on one"
+        counted_once = "Each is counted once; such pages cost credits for nothing."
+        note("pages overlap", "no", said, not twice and not within, counted_once)
+        for name, ids in (
+            ("number", [one.platform_user_id for one in accounts]),
+            ("secUid", [one.sec_uid for one in accounts]),
+        ):
+            having = sum(map(bool, ids))
+            less = "Accounts without it are known by what is left; fewer changes can be proved."
+            followed = "Renames are followed by it."
+            said = f"{having} of {len(ids)}"
+            note(f"accounts with {name}", "all", said, having == len(ids), followed, less)
+        cursors = [page.cursor for page in made.landed.get("followers", []) if page.cursor]
+        fall = len(cursors) > 1 and all(one.isdigit() for one in cursors)
+        fall = fall and all(int(a) > int(b) for a, b in itertools.pairwise(cursors))
+        said = "they fall, as times would" if fall else "they tell nothing"
+        likely = "Newest first is likely; each comparison measures it."
+        note("cursors", "fall page by page", said, fall, likely, "Each comparison measures order.")
+    _note_second_look(made, note)
     totals = [page.data.total for page in followers]
-    damaged = sum(page.damaged for pages in made.landed.values() for page in pages)
-    facts += [_totals(totals), _charge(made), *_fields(everything, damaged)]
+    note(
+        "total on each page", "given",
+        ", ".join("null" if total is None else f"{total:,}" for total in totals) or "none",
+        bool(totals) and None not in totals,
+        "A list that is not below its total shows everyone.",
+        "Without a total no list shows everyone: losses rest on the order alone.",
+    )  # fmt: skip
+    gone = made.balance_before - made.balance_after
+    said = f"{made.credits} said, {gone} gone from the balance"
+    as_said = gone == made.credits
+    paid = "The ledger is what is paid."
+    note("credits", "as each answer says", said, as_said, paid, "See credit_balances.")
+    strange = {name for page in everything for name in new_fields(page)}
+    note(
+        "fields new to us", "none", _some(strange), not strange, otherwise="The archive keeps them."
+    )
+    absent = {
+        str(field.alias)
+        for one in accounts
+        for name, field in type(one).model_fields.items()
+        if name not in one.model_fields_set
+    }
+    damaged = any(page.damaged for pages in made.landed.values() for page in pages)
+    null = "They are NULL where they are missing." if absent else "-"
+    note("fields that some lack", "optional ones", _some(absent), not damaged, null)
     if made.seconds:
-        usual = sorted(made.seconds)[len(made.seconds) // 2]
-        seen = f"{usual:.1f} s, at most {max(made.seconds):.1f} s"
-        follows = "-" if usual < 5 else "A day takes longer."
-        facts.append(Fact("seconds a page", "under 5", seen, follows, usual < 5))
+        usual, most = sorted(made.seconds)[len(made.seconds) // 2], max(made.seconds)
+        said = f"{usual:.1f} s, at most {most:.1f} s"
+        note("seconds a page", "under 5", said, usual < 5, otherwise="A day takes longer.")
     if made.stopped:
-        facts.append(Fact("errors", "none", made.stopped, "Probe again later.", False))
+        note("errors", "none", made.stopped, False, otherwise="Probe again later.")
     return facts
-
-
-def _status(made: Probed) -> Fact:
-    said = {name: pages[-1].data.lookup_status.value for name, pages in made.pages.items()}
-    seen = ", ".join(f"{name} {status}" for name, status in said.items())
-    fine = set(said.values()) == {"found"}
-    follows = "-" if fine else "Probe an open profile: less could be measured."
-    return Fact("profile", "open", seen, follows, fine)
-
-
-def _page_size(made: Probed) -> Fact:
-    sizes = [[len(p.data.accounts) for p in pages] for pages in made.pages.values()]
-    seen = "; ".join(", ".join(map(str, some)) for some in sizes)
-    size = page_size_of(made)
-    follows = f"1,000 accounts cost {-(-1000 // size)} credits; forecasts use {size}."
-    return Fact("accounts on a page", "20", seen, follows, size == 20)
 
 
 def page_size_of(made: Probed) -> int:
@@ -205,117 +237,38 @@ def page_size_of(made: Probed) -> int:
     return max(len(p.data.accounts) for pages in made.pages.values() for p in pages)
 
 
-def _overlap(made: Probed) -> Fact:
-    keys = [[one.key for one in p.data.accounts] for p in made.pages.get("followers", [])]
-    flat = [key for page in keys for key in page]
-    within = sum(len(page) - len(set(page)) for page in keys)
-    twice = len(flat) - len(set(flat)) - within
-    seen = f"{twice} on two pages, {within} twice on one"
-    follows = "Each is counted once; such pages cost credits for nothing."
-    return Fact("pages overlap", "no", seen, follows, not twice and not within)
-
-
-def _ids(name: str, having: int, of: int) -> Fact:
-    follows = (
-        "Renames are followed by it."
-        if having == of
-        else "Accounts without it are known by what is left; fewer changes can be proved."
-    )
-    return Fact(f"accounts with {name}", "all", f"{having} of {of}", follows, having == of)
-
-
-def _cursors(pages: list[Page]) -> Fact:
-    cursors = [page.cursor for page in pages if page.cursor]
-    fall = all(one.isdigit() for one in cursors) and all(
-        int(a) > int(b) for a, b in itertools.pairwise(cursors)
-    )
-    seen = "they fall, as times would" if fall and len(cursors) > 1 else "they tell nothing"
-    follows = "Newest first is likely; each comparison measures it."
-    return Fact("cursors", "fall page by page", seen, follows, fall and len(cursors) > 1)
-
-
-def _order(first: _Response, again: Answer) -> Fact:
-    places = {one.key: -at for at, one in enumerate(first.data.accounts)}
-    now = [places[one.key] for one in again.response.data.accounts if one.key in places]
-    share = float(longest_chain(np.array(now, dtype=np.float64)).mean()) if now else 0.0
-    seen = f"{share:.0%} of page 1 at a second look"
-    fine = share >= MIN_ORDER_AGREEMENT
-    follows = (
-        "Order may prove who came and left."
-        if fine
-        else "Order proves nothing: only lists that show everyone prove who came and left."
-    )
-    return Fact("order of a list", "stays", seen, follows, fine)
-
-
-def _cache(made: Probed) -> Fact:
-    again = [one for one in (made.first_again, made.second_again) if one is not None]
-    cached = [one for one in again if one.cached]
-    ages = ", ".join(f"Age {one.age} s" for one in again if one.age is not None)
-    seen = f"{len(cached)} of {counted(len(again), 'page')} asked for twice" + (
-        f", {ages}" if ages else ""
-    )
-    follows = "A refresh soon after a reading would pay for the same pages." if cached else "-"
-    return Fact("from the vendor's cache", "no", seen, follows, not cached)
-
-
-def _saved_cursor(made: Probed) -> list[Fact]:
+def _note_second_look(made: Probed, note: Callable[..., None]) -> None:
+    """What the pages that were asked for twice say of order, cache and cursors."""
+    first, second = made.first_again, made.second_again
+    if first is not None:
+        known = {one.key: -n for n, one in enumerate(made.pages["followers"][0].data.accounts)}
+        now = [known[one.key] for one in first.response.data.accounts if one.key in known]
+        kept_order = float(longest_chain(np.array(now, dtype=np.float64)).mean()) if now else 0.0
+        note(
+            "order of a list", "stays", f"{kept_order:.0%} of page 1 at a second look",
+            kept_order >= MIN_ORDER_AGREEMENT, "Order may prove who came and left.",
+            "Order proves nothing: only lists that show everyone prove who came and left.",
+        )  # fmt: skip
+        again = [one for one in (first, second) if one is not None]
+        cached = sum(one.cached for one in again)
+        ages = "".join(f", Age {one.age} s" for one in again if one.age is not None)
+        said = f"{cached} of {counted(len(again), 'page')} asked for twice{ages}"
+        twice = "A refresh soon after a reading would pay for the same pages."
+        note("from the vendor's cache", "no", said, not cached, otherwise=twice)
     if made.cursor_refused is not None:
-        follows = "A list that breaks off for long ends there, as a window, or is read anew."
-        return [Fact("a cursor kept", "works", made.cursor_refused, follows, False)]
-    if made.second_again is None:
-        return []
-    then = {one.key for one in made.pages["followers"][1].data.accounts}
-    now = {one.key for one in made.second_again.response.data.accounts}
-    share = len(then & now) / max(1, len(then))
-    seen = f"works, {share:.0%} of the page as before"
-    return [Fact("a cursor kept", "works", seen, "A list that broke off goes on.", share > 0.5)]
+        lost = "A list that breaks off for long ends there, as a window."
+        note("a cursor kept", "works", made.cursor_refused, False, otherwise=lost)
+    elif second is not None:
+        then = {one.key for one in made.pages["followers"][1].data.accounts}
+        now_shown = {one.key for one in second.response.data.accounts}
+        share = len(then & now_shown) / max(1, len(then))
+        said = f"works, {share:.0%} of the page as before"
+        note("a cursor kept", "works", said, share > 0.5, "A list that broke off goes on.")
 
 
-def _totals(totals: list[int | None]) -> Fact:
-    seen = ", ".join("null" if total is None else f"{total:,}" for total in totals) or "none"
-    fine = bool(totals) and None not in totals
-    follows = (
-        "A list that is not below its total shows everyone."
-        if fine
-        else "Without a total no list shows everyone: losses rest on the order alone."
-    )
-    return Fact("total on each page", "given", seen, follows, fine)
-
-
-def _charge(made: Probed) -> Fact:
-    gone = made.balance_before - made.balance_after
-    seen = f"{made.credits} said, {gone} gone from the balance"
-    follows = "The ledger is what is paid." if gone == made.credits else "See credit_balances."
-    return Fact("credits", "as each answer says", seen, follows, gone == made.credits)
-
-
-def _fields(pages: list[_Response], damaged: int) -> list[Fact]:
-    strange = sorted({name for page in pages for name in new_fields(page)})
-    absent = sorted(
-        {
-            str(of.alias)
-            for page in pages
-            for one in page.data.accounts
-            for name, of in type(one).model_fields.items()
-            if name not in one.model_fields_set
-        }
-    )
-    return [
-        Fact(
-            "fields new to us", "none", _some(strange),
-            "The archive keeps them." if strange else "-", not strange,
-        ),
-        Fact(
-            "fields that some lack", "optional ones", _some(absent),
-            "They are NULL where they are missing." if absent else "-", not damaged,
-        ),
-    ]  # fmt: skip
-
-
-def _some(names: list[str]) -> str:
+def _some(names: Collection[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more or "none"
+    return ", ".join(sorted(names)[:3]) + more or "none"
 
 
 def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:

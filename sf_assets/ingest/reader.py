@@ -27,11 +27,10 @@ from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import (
     Answer,
+    AnyPage,
     BadRequest,
     ContractViolation,
     EndReason,
-    FollowersResponse,
-    FollowingResponse,
     InsufficientCredits,
     ListWalk,
     LookupFailed,
@@ -349,7 +348,7 @@ class Reader:
         if not walk.pages:
             return False
         if isinstance(error, BadRequest):
-            return True
+            return self.bought == 0  # the cursor is from an earlier run
         if not isinstance(error, LookupFailed) or walk.listed < LEAST_CAP:
             return False
         page = walk.pages + 1
@@ -467,13 +466,15 @@ def pages_missing(walk: ListWalk) -> int | None:
     return whole if walk.max_pages is None else max(0, min(whole, walk.max_pages - walk.pages))
 
 
-def new_fields(response: FollowersResponse | FollowingResponse) -> dict[str, int]:
+def new_fields(response: AnyPage) -> dict[str, int]:
     """Where an answer has fields that the contract does not have, and how often.
 
     The landing keeps the answer as it came. `avatarUrls` and `details` are the vendor's to fill.
     """
     data = response.data
     found: Counter[str] = Counter()
+    if response.model_extra is None:
+        return found
     for place, model in (("", response), ("data.", data), ("data.page.", data.page)):
         found.update(f"{place}{name}" for name in model.model_extra or ())
     found.update(f"meta.{name}" for name in response.meta.model_extra or ())

@@ -27,7 +27,6 @@ from sf_assets.warehouse.rewrite import (
     Changed,
     ListOf,
     Rewritten,
-    finish,
     rewrite,
     tombstoned,
 )
@@ -55,28 +54,19 @@ class Account(NamedTuple):
         return {one for one in found if one} - {self.account_id}
 
 
-def go_on(home: Home) -> None:
-    """End what a killed `expire_profiles` left half done in the archive. Raises OSError."""
-    finish(home.archive, _staging(home))
-
-
 def expire_profiles(home: Home, con: duckdb.DuckDBPyConnection, today: date, days: int) -> int:
     """Take out the profiles of accounts that left every list `days` days ago; returns how many.
 
     `con` is the warehouse, open for writing and derived. Killed in between, a later call goes on,
-    after `go_on`. Raises ArchiveDamaged, OSError.
+    after `finish_broken_off`. Raises ArchiveDamaged, OSError.
     """
     accounts = _expired(con, today, days)
     if not accounts:
         return 0
     pseudonyms = pseudonyms_of(home.root)
-    strip_archive(home.archive, _staging(home), accounts, pseudonyms)
+    strip_archive(home.archive, home.rewriting, accounts, pseudonyms)
     committed(con, "derive", lambda: _strip_tables(con, accounts, pseudonyms))
     return len(accounts)
-
-
-def _staging(home: Home) -> Path:
-    return home.root / "rewriting"
 
 
 def _expired(con: duckdb.DuckDBPyConnection, today: date, days: int) -> list[Account]:

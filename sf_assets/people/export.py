@@ -21,6 +21,7 @@ from sf_assets.storage.jsonl import lines
 from sf_assets.storage.landing import Landing
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Records, now
+from sf_assets.storage.tombstone import valid_id
 from sf_assets.warehouse.archive_names import archive_files, is_packed, name_of
 from sf_assets.warehouse.archive_reader import ArchiveReader, one_file
 from sf_assets.warehouse.statements import sql
@@ -59,11 +60,11 @@ class Person:
     def matched_by(self, number: Any, sec_uid: Any, handle: Any) -> str | None:
         """By which of its ids an account is this person: by its handle only where it has no other;
         None for somebody else."""
-        number, sec_uid = _number(number), str(sec_uid or "").strip()
+        number, sec_uid = valid_id("number", number), valid_id("sec_uid", sec_uid)
         for kind, value, ours in (
             ("number", number, self.numbers),
             ("sec_uid", sec_uid, self.sec_uids),
-            ("handle", str(handle or "").lower(), self.handles),
+            ("handle", valid_id("handle", handle), self.handles),
         ):
             if value in ours:
                 return kind
@@ -72,14 +73,14 @@ class Person:
         return None
 
     def add(self, sec_uid: Any, handle: Any) -> None:
-        self.sec_uids |= {str(sec_uid).strip()} - {"", "None"}
-        self.handles |= {str(handle).lower()} - {"", "none"}
+        self.sec_uids |= {found for found in [valid_id("sec_uid", sec_uid)] if found}
+        self.handles |= {found for found in [valid_id("handle", handle)] if found}
 
 
 def somebody(word: str, handle: str) -> Person:
     """Whom no table knows: a word, and the handle that it may be."""
-    numbers = {_number(word)} - {""}
-    return Person(word, numbers, {word}, {handle} - {""}, only_a_word=True)
+    number = valid_id("number", word)
+    return Person(word, {number} if number else set(), {word}, {handle} - {""}, only_a_word=True)
 
 
 def person_of(con: duckdb.DuckDBPyConnection, account_id: str) -> Person:
@@ -143,11 +144,6 @@ def _rows(con: duckdb.DuckDBPyConnection, query: str, parameter: Any) -> list[di
     rows = con.execute(query, [parameter])
     names = [column[0] for column in rows.description or ()]
     return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
-
-
-def _number(text: Any) -> str:
-    number = str(text or "").strip().lstrip("0")
-    return number if number.isascii() and number.isdigit() else ""
 
 
 def _archived(

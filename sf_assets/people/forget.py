@@ -22,7 +22,7 @@ from sf_assets.fault_injection import crash_point
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import RegistryError, normalise_handle
 from sf_assets.people.errors import ForgetRefused
-from sf_assets.people.forget_files import JOURNAL, Hit, drop_names, scrub, search
+from sf_assets.people.forget_files import JOURNAL, LONG, Hit, drop_names, scrub, search
 from sf_assets.people.forget_rows import Person, change_of, change_of_all, gather
 from sf_assets.storage.door import ALWAYS, Door, note_everybody, note_forgotten
 from sf_assets.storage.files import Locked, open_locked, write_atomically
@@ -128,8 +128,13 @@ def _add(person: Person, account_id: str, rows: Sequence[tuple[str | None, ...]]
 
 
 def refuse_tracked(home: Home, people: Sequence[Person]) -> None:
-    """Raises ForgetRefused for an account whose lists are tracked."""
+    """Raises ForgetRefused for an account whose lists are tracked; notes which ones once were."""
     registry, _ = registry_in_force(home.registry, keep=False)
+    with suppress(FileNotFoundError), reading(home.readable) as con:
+        lists = con.execute("SELECT DISTINCT handle FROM internal.snapshots").fetchall()
+        once = {handle for (handle,) in lists}
+        for person in people:
+            person.tracked = once & person.handles.keys()
     for handle in (handle for person in people for handle in person.handles):
         if handle in registry.handles:
             raise ForgetRefused(
@@ -319,13 +324,23 @@ def out_of_reach(home: Home, people: Sequence[Person]) -> list[str]:
     ]
     if home.lake is not None or home.storage is not None:
         said.append("old versions of objects in a bucket that keeps them, and backups of Postgres")
-    if home.lake is not None and home.lake.on_postgres:
-        said.append("dead rows of the catalog in Postgres, until VACUUM FULL, and its WAL")
+        said.append("other workers with a home of their own: copy forgotten.jsonl and "
+                    "pseudonyms.key to each, and run sf-assets forget there, too")  # fmt: skip
+    if home.lake is not None:
+        said.append("dead rows of the lake's catalog, in Postgres until VACUUM FULL, and its WAL")
+    if any(len(term) < LONG for person in people for term in person.terms):
+        said.append(
+            f"ids and names of fewer than {LONG} letters are searched where they stand alone: as "
+            "values, in quotes, after an @; in the middle of other text they are not"
+        )
     shared = sorted({name for person in people for name in person.shared})
     if shared:
         said.append(
             f"the names {', '.join(map(repr, shared))}, which others bear too: not searched"
         )
+    own = sorted({handle for person in people for handle in person.tracked})
+    if own:
+        said.append(f"the lists of {', '.join(own)}, which was tracked: they bear its handle")
     taken = sorted(
         {h for person in people for h, (_, until) in person.handles.items() if until is not None}
     )
@@ -341,6 +356,7 @@ def look(home: Home, words: Sequence[str], tell: Tell) -> list[Person]:
     """
     people = [whom(home, word) for word in words]
     refuse_tracked(home, people)
-    gather(home, people, tell)
+    if people:
+        gather(home, people, tell)
     refuse_tracked(home, people)
     return people

@@ -26,6 +26,7 @@ from sf_assets.people.forget_rows import Person, accounts_of
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import quarantined
 from sf_assets.storage.landings import landing_at
+from sf_assets.storage.object_store import is_remote, place
 from sf_assets.storage.records import Landed
 from sf_assets.storage.tombstone import KEY_NAME, PREFIX, IdKind, Pseudonyms
 from sf_assets.text import first_line
@@ -241,6 +242,10 @@ def search(home: Home, people: Sequence[Person], tell: Callable[[str], None]) ->
     if home.lake is not None:
         with reading(home.lake) as con:
             hits += _table_hits(con, "the lake", terms)
+        data = place(home.lake.data)
+        if is_remote(data) or home.root not in data.parents:
+            for path in data.rglob("*.parquet"):
+                hits += _parquet_hits(path, f"the lake: {path.name}", terms)
     for path in files_of(home):
         name = str(path.relative_to(home.root))
         first = name.split("/")[0]

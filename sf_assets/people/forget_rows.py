@@ -42,7 +42,8 @@ class Person:
     """All ids and names that somebody ever showed, in plain text.
 
     `handles` has from which day and until which day each was the person's. `shared` are names that
-    others bear, too. `rows` counts rows of archived lists, `pages` those of landed ones, by list.
+    others bear, too, `tracked` handles that have lists of their own here. `rows` counts rows of
+    archived lists, `pages` those of landed ones, by list.
     """
 
     numbers: set[str] = field(default_factory=set)
@@ -50,6 +51,7 @@ class Person:
     handles: dict[str, Span] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     shared: set[str] = field(default_factory=set)
+    tracked: set[str] = field(default_factory=set)
     rows: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
 
@@ -59,7 +61,7 @@ class Person:
         return cls(
             set(raw["numbers"]), set(raw["sec_uids"]),
             {handle: (begin, until) for handle, (begin, until) in raw["handles"].items()},
-            set(raw["names"]), set(raw["shared"]),
+            set(raw["names"]), set(raw["shared"]), set(raw["tracked"]),
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class Person:
         return {
             "numbers": sorted(self.numbers), "sec_uids": sorted(self.sec_uids),
             "handles": self.handles, "names": sorted(self.names), "shared": sorted(self.shared),
+            "tracked": sorted(self.tracked),
         }  # fmt: skip
 
     @property
@@ -74,6 +77,7 @@ class Person:
         """What is looked for: ids, and names that nobody else bears."""
         # A handle that somebody else has now is that one's.
         own = {handle for handle, (_, until) in self.handles.items() if until is None}
+        own -= self.tracked
         return self.numbers | self.sec_uids | own | (self.names - self.shared)
 
     def bears(self, shown: Ids, day: date) -> bool | None:

@@ -21,7 +21,7 @@ from sf_assets import __version__
 from sf_assets.ingest.days import MissingDay
 from sf_assets.render.charts import chart_css, draw
 from sf_assets.storage.sizes import Sizes, megabytes
-from sf_assets.text import clean
+from sf_assets.text import clean, named
 from sf_assets.warehouse.statements import sql
 
 # Handles that get charts of their own; with more of them, those that moved most do.
@@ -32,6 +32,8 @@ NAMED = 40
 CHANGES = 200
 # Handles in the matrix of shared followers, accounts in the table of people.
 COMPARED = 20
+# Events and notes that are said below a chart.
+MARKS = 20
 PEOPLE = 3000
 
 # Wide charts for a desk, narrow ones for a phone: letters must not shrink with the picture.
@@ -154,6 +156,24 @@ class Report:
             or (what == "followers_total" and days[day]["handles_with_total"] < most)
             else days[day][what]
             for day in self.days
+        ]
+
+    def group_marks(self, tag: str) -> list[dict[str, Any]]:
+        """What happened to handles of a group and was noted of them, each once; `of` names those
+        it happened to."""
+        found: dict[tuple[Any, ...], list[str]] = {}
+        for one in self.marks:
+            if tag in (one["tags"] or ()):
+                key = tuple(value for name, value in one.items() if name not in ("handle", "tags"))
+                found.setdefault(key, []).append(one["handle"])
+        names = [name for name in (self.marks or ({},))[0] if name not in ("handle", "tags")]
+        return [
+            {
+                **dict(zip(names, key, strict=True)),
+                # A note about several is about the group.
+                "of": "" if one_of[1:] and key[names.index("kind")] == "note" else named(one_of, 3),
+            }
+            for key, one_of in found.items()
         ]
 
     @property
@@ -364,6 +384,7 @@ def render(report: Report) -> str:
         ),
         no_day=Day(),
         most_people=PEOPLE,
+        most_marks=MARKS,
         version=__version__,
         made=datetime.now(timezone.utc),
     )

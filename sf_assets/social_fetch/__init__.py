@@ -5,12 +5,13 @@ async with SocialFetchClient(api_key=SecretStr("sfk_...")) as client:
     print(answer.response.data.total, answer.response.data.accounts[0].handle)
 """
 
-from . import client, errors, models, pages, pagination
+from . import client, errors, models, pages, pagination, quick
 from .client import *  # noqa: F403 - each module says what of it is public
 from .errors import *  # noqa: F403
 from .models import *  # noqa: F403
 from .pages import *  # noqa: F403
 from .pagination import *  # noqa: F403
+from .quick import *  # noqa: F403
 
 __all__: list[str] = []
 __all__ += client.__all__
@@ -18,3 +19,4 @@ __all__ += errors.__all__
 __all__ += models.__all__
 __all__ += pages.__all__
 __all__ += pagination.__all__
+__all__ += quick.__all__

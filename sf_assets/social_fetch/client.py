@@ -43,14 +43,13 @@ from .errors import (
 from .models import (
     Balance,
     BalanceResponse,
-    FollowersResponse,
-    FollowingResponse,
     Relation,
     User,
     WhoamiResponse,
     parse,
 )
 from .pages import read_page
+from .quick import AnyPage, quick_page
 from .route import Route, route_to
 
 if sys.version_info >= (3, 11):
@@ -116,7 +115,7 @@ class _Got(Generic[_Value]):
 class Answer:
     """One page as it came, and as it was read."""
 
-    response: FollowersResponse | FollowingResponse
+    response: AnyPage
     body: bytes
     """Exactly what came, after content decoding and without a byte order mark."""
     received_at: datetime
@@ -263,7 +262,7 @@ class SocialFetchClient:
             raise ValueError("the API takes no userId for a following list")
         question = _Question(
             f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
-            lambda body: read_page(relation, body),
+            lambda body: _page(relation, body),
             {name: value for name, value in params.items() if value is not None},
             Place(handle, relation, page),
         )
@@ -455,6 +454,11 @@ class SocialFetchClient:
             limits=httpx.Limits(max_connections=self._concurrency, keepalive_expiry=15),
             proxy=self._route.proxy,
         )
+
+
+def _page(relation: Relation, body: bytes) -> tuple[AnyPage, int]:
+    page = quick_page(relation, body)
+    return read_page(relation, body) if page is None else (page, 0)
 
 
 def _checked(api_key: SecretStr | None) -> str | None:

@@ -168,6 +168,16 @@ class FollowedAccountMetrics(_Model):
     posts: Count
 
 
+def key_of(user_id: str | None, sec_uid: str | None, handle: str | None) -> AccountKey:
+    """The steadiest of an account's names."""
+    if user_id:
+        return ("id", user_id)
+    if sec_uid:
+        return ("sec_uid", sec_uid)
+    # A damaged handle is None: an account without any name has an empty one.
+    return ("handle", (handle or "").lower())
+
+
 class _Account(_Model):
     handle: Text
     """Username without `@`. People rename themselves, and freed handles get new owners."""
@@ -182,12 +192,7 @@ class _Account(_Model):
     @property
     def key(self) -> AccountKey:
         """The steadiest name the account came with: user id, else secUid, else handle."""
-        if self.platform_user_id:
-            return ("id", self.platform_user_id)
-        if self.sec_uid:
-            return ("sec_uid", self.sec_uid)
-        # A damaged handle is None: an account without any name has an empty one.
-        return ("handle", (self.handle or "").lower())
+        return key_of(self.platform_user_id, self.sec_uid, self.handle)
 
 
 class Follower(_Account):
@@ -343,6 +348,6 @@ def mend_surrogates(body: bytes) -> bytes:
     A name cut in the middle of an emoji leaves a lone surrogate, which JavaScript writes as
     `\ud83d`. It is no Unicode text, and one such name must not cost a whole list.
     """
-    if b"\\ud" not in body and b"\\uD" not in body:
+    if b"\\u" not in body or (b"\\ud" not in body and b"\\uD" not in body):
         return body
     return _SURROGATES.sub(lambda match: match[1] or rb"\ufffd", body)

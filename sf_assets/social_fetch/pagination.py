@@ -17,13 +17,10 @@ from typing import Protocol, TypedDict
 
 from .models import (
     AccountKey,
-    FollowedAccount,
-    Follower,
-    FollowersResponse,
-    FollowingResponse,
     LookupStatus,
     Relation,
 )
+from .quick import AnyAccount, AnyPage
 
 __all__ = ["EndReason", "ListWalk", "PageParams"]
 
@@ -73,7 +70,7 @@ class PageParams(TypedDict):
 class Judge(Protocol):
     """Tells from the accounts of each page whether what comes below is known."""
 
-    def update(self, new: Sequence[Follower | FollowedAccount]) -> None:
+    def update(self, new: Sequence[AnyAccount]) -> None:
         """Take in the accounts that a page showed for the first time."""
 
     @property
@@ -141,7 +138,7 @@ class ListWalk:
             raise ValueError(f"the walk through {self.relation} of @{self.handle} has ended")
         return PageParams(cursor=self.last_cursor, page=self.pages + 1)
 
-    def update(self, response: FollowersResponse | FollowingResponse) -> None:
+    def update(self, response: AnyPage) -> None:
         """Take in the next page.
 
         A walk that only our own limits ended takes further pages, and goes on with them: a replay
@@ -180,7 +177,7 @@ class ListWalk:
             self._cursors.add(self.last_cursor)
             self._apply_limits()
 
-    def repeats(self, accounts: Sequence[Follower | FollowedAccount]) -> int:
+    def repeats(self, accounts: Sequence[AnyAccount]) -> int:
         """How many accounts of the next page were listed already, or are on it twice."""
         seen = {_compact(account.key) for account in accounts if account.key[1]}
         named = sum(1 for account in accounts if account.key[1])

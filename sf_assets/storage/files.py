@@ -17,7 +17,7 @@ class Locked(Exception):
     """Another process holds the lock."""
 
 
-def lock(file: IO[Any], path: Path, *, wait: bool) -> None:
+def lock(file: IO[Any] | int, path: Path, *, wait: bool) -> None:
     """Lock the open file of `path` for this process; `unlock` ends it.
 
     Raises Locked where another holds it and `wait` is false, OSError where the file system has no
@@ -32,7 +32,7 @@ def lock(file: IO[Any], path: Path, *, wait: bool) -> None:
         raise OSError(f"{path} cannot be locked: {error}") from None
 
 
-def unlock(file: IO[Any]) -> None:
+def unlock(file: IO[Any] | int) -> None:
     portalocker.unlock(file)
 
 

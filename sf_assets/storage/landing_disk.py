@@ -154,7 +154,8 @@ class DiskLanding(Landing):
         if file is None:
             return False
         try:
-            if not self._is_packed(key) and not self._pack(key, file, packed, archived):
+            done = packed.exists() and self._is_packed(key)
+            if not done and not self._pack(key, file, packed, archived):
                 return False
             crash_point("landing_packed")
             path.unlink()

@@ -357,7 +357,7 @@ def _readable(
             return with_body(mend_surrogates(line), page, every=every)
 
         broken = more = False
-        with path.open("rb") as lines:
+        with path.open("rb", buffering=1 << 20) as lines:
             for line in lines:
                 longest = max(longest, len(line))
                 more = more or b'"new_fields":' in line[:120]

@@ -209,18 +209,20 @@ class Chunk:
     def write(self) -> None:
         """Put the results into the warehouse; from then on the snapshots count as derived."""
         con = self._con
-        out = _Output(self._series)
+        out = _Output(self._series).tables()
         if self._has_lists:
-            for name, table in out.tables().items():
+            for name, table in out.items():
                 self._rows.put(f"out_{name}", table)
             self._renumber()
+            # Hundreds of bytes an account, and all is in the tables now.
+            self._series.clear()
             self._rows.query("named", "named")
             run_sql(con, "derive_write")
             self._rows.query("sightings", "sightings")
             run_sql(con, "derive_profiles")
             run_sql(con, "derive_profiles_write")
         else:
-            self._rows.put("out_comparisons", out.tables()["comparisons"])
+            self._rows.put("out_comparisons", out["comparisons"])
         run_sql(con, "derive_end")
 
     def _renumber(self) -> None:
@@ -334,7 +336,9 @@ class _Output:
 
     def __init__(self, series: Sequence[Series]) -> None:
         self._series = series
-        self._touched: dict[tuple[int, int], int] = {}
+        # By series: those of which something is written.
+        self._touched: list[list[Any]] = [[] for _ in series]
+        self._at = {one.number: at for at, one in enumerate(series)}
 
     def tables(self) -> dict[str, pa.Table]:
         made = {
@@ -359,18 +363,29 @@ class _Output:
             "comparisons": self._comparisons(),
             "sightings": self._sightings(),
         }
-        made["touched"] = pa.table(
-            {
-                "series": pa.array([key[0] for key in self._touched], pa.int32()),
-                "account": pa.array([key[1] for key in self._touched], pa.int64()),
-                "id_entry": pa.array(self._touched.values(), pa.int64()),
-            }
-        )
+        made["touched"] = self._accounts_touched()
         return made
 
+    def _accounts_touched(self) -> pa.Table:
+        none = np.zeros(0, dtype=np.int64)
+        accounts = [np.unique(np.concatenate([none, *some])) for some in self._touched]
+        numbers = [
+            np.full(len(own), one.number) for own, one in zip(accounts, self._series, strict=True)
+        ]
+        ids = [
+            one.accounts["id_entry"][own] for own, one in zip(accounts, self._series, strict=True)
+        ]
+        return pa.table(
+            {
+                "series": pa.array(np.concatenate([none, *numbers]), pa.int32()),
+                "account": np.concatenate([none, *accounts]),
+                "id_entry": np.concatenate([none, *ids]),
+            }
+        )
+
     def _touch(self, series: Series, accounts: Iterable[int]) -> None:
-        for account in accounts:
-            self._touched[series.number, account] = int(series.accounts["id_entry"][account])
+        own = accounts if isinstance(accounts, np.ndarray) else list(accounts)
+        self._touched[self._at[series.number]].append(np.array(own, dtype=np.int64))
 
     def _rows(
         self, name: str, columns: Sequence[str], days: Sequence[str] = (), rows: Any = None
@@ -402,7 +417,7 @@ class _Output:
                 accounts.append(np.array([account for account, _ in older]))
                 rows.append(np.array([row for _, row in older], dtype=ACCOUNT))
             numbers.append(np.full(len(own) + len(older), series.number))
-            self._touch(series, own.tolist())
+            self._touch(series, own)
             self._touch(series, (account for account, _ in older))
         empty = np.zeros(0, dtype=np.int64)
         return (

@@ -17,9 +17,11 @@ import duckdb
 
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.storage.address import Lake
+from sf_assets.storage.door import FILE_NAME as FORGOTTEN
 from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import is_remote, names_below
+from sf_assets.storage.tombstone import KEY_NAME
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import locked, reading, writing
@@ -34,6 +36,8 @@ _SMALL_FILES = (
     "alerts.jsonl",
     "days.jsonl",
     "vendor_facts.json",
+    FORGOTTEN,
+    KEY_NAME,
 )
 OLD = "moved_from"
 

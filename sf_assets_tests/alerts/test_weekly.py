@@ -59,6 +59,7 @@ def test_the_week_is_what_the_lists_were(digests: list[Weekly]) -> None:
     assert "2 handles of 3 with a total, followers: 40, net: 13, came: 14, left: 1." in message.body
     assert "@twin: 13 followers, +7; 7 came, 0 left (2 days of 7 with a total)" in message.body
     assert "@shy: no figure in these days" in message.body
+    assert "Since:" not in message.html
     ((name, svg),) = message.charts
     assert name == "followers.svg"
     assert svg.count("<svg") == 1

@@ -64,6 +64,7 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[zipfile.
         said = run("bundle", "-o", str(tmp_path / "b.zip"))
         assert said.code == 0, said.err
         assert "4 lists of 2026-11-22, anonymised" in said.out
+        assert {one.name for one in tmp_path.iterdir()} == {"home", "b.zip"}
     with zipfile.ZipFile(tmp_path / "b.zip") as file:
         yield file
 

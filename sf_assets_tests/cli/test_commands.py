@@ -45,7 +45,7 @@ def test_the_version_is_told() -> None:
 def test_help_and_query_load_nothing_heavy() -> None:
     code = (
         "import sys, sf_assets.cli.main, sf_assets.cli.tables, sf_assets.storage.home;"
-        "heavy = {'dagster', 'httpx', 'pyarrow', 'rich', 'uvicorn', 'numpy'} & set(sys.modules);"
+        "heavy = {'dagster', 'aiohttp', 'pyarrow', 'rich', 'uvicorn', 'numpy'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True)

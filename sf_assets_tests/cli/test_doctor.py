@@ -45,7 +45,7 @@ def test_when_all_is_well_every_check_says_ok(home: Path) -> None:
     said = run("doctor")
     assert (said.code, bad(said), said.err) == (0, {}, "")
     checks = [line.split()[1] for line in said.out.splitlines()]
-    wanted = "settings key balance clock home disk handles duckdb days grid alerts"
+    wanted = "settings key balance clock home disk handles duckdb days grid alerts vendor"
     assert checks == wanted.split()
     assert "1 tracked" in said.out
     assert "1 partition (1 day x 1 handle)" in said.out

@@ -274,6 +274,13 @@ def test_a_sheet_has_text_dates_and_numbers_and_no_formula(home: Path, tmp_path:
     assert "<f>" not in sheet
     assert "hyperlink" not in sheet
     assert ">7000000000000000001<" in kinds[3][2]  # a number of a sheet has 15 digits
+    hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "{=1}", "\t=1", "\uff1d1", "1e3", "=HYPERLINK(1)"]
+    columns = ", ".join(f"'{one}' AS \"{one}\"" for one in hostile)
+    assert query(f"SELECT {columns}", "--xlsx", str(made)).code == 0
+    with zipfile.ZipFile(made) as parts:
+        sheet = parts.read("xl/worksheets/sheet1.xml").decode()
+    assert sheet.count('t="inlineStr"') == sheet.count("<c ") == 2 * len(hostile)
+    assert "<f>" not in sheet
 
 
 def test_a_named_question_takes_handles_tags_and_days(home: Path) -> None:

@@ -27,6 +27,7 @@ from sf_assets.ingest.reader import Collected, ListToRead, RunContext
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import SocialFetchClient, SocialFetchError
+from sf_assets.storage.door import Door
 from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets_tests.lists import Lists
 from sf_assets_tests.loopback import Reply, Request, ScriptedServer
@@ -79,7 +80,7 @@ def play(answers: Sequence[tuple[Relation, Reply]]) -> Played:
         async with SocialFetchClient(
             api_key=SecretStr("sfk_x"), base_url=server.url, max_tries=2, sleep=_nap
         ) as client:
-            run = RunContext(client, landing, Budget(None), "run")
+            run = RunContext(client, landing, Budget(None), "run", Door(landing.root))
             lists = [ListToRead(key) for key in keys]
             return {one.key: one async for one in collect(lists, run, concurrency=8)}
 

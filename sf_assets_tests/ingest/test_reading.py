@@ -289,7 +289,7 @@ def _fail(where: str) -> Callable[..., Any]:
     "broken",
     [
         "sf_assets.social_fetch.client.SocialFetchClient.list_page",
-        "sf_assets.social_fetch.client.read_page",
+        "sf_assets.social_fetch.client.quick_page",
         "sf_assets.social_fetch.pagination.ListWalk.update",
         "sf_assets.social_fetch.pagination.ListWalk.request_params",
         "sf_assets.storage.landing.SnapshotLog.add_page",

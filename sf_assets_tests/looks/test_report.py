@@ -366,9 +366,10 @@ def test_a_share_of_nobody_is_zero_and_no_dash(at_home: Pipeline) -> None:
 def test_events_and_notes_are_marked_in_the_chart_and_said_below_it() -> None:
     marks = [
         {"handle": "one", "first_day": date(2026, 11, 3), "last_day": date(2026, 11, 4),
-         "kind": "note", "said": "<b>Launch</b>", "stayed": 0.5, "others_stayed": None},
+         "kind": "note", "said": "<b>Launch</b>", "stayed": 0.5, "others_stayed": None,
+         "tags": None},
         {"handle": "other", "first_day": date(2026, 11, 5), "last_day": date(2026, 11, 5),
-         "kind": "purge", "said": "40 left", "stayed": None, "others_stayed": None},
+         "kind": "purge", "said": "40 left", "stayed": None, "others_stayed": None, "tags": []},
     ]  # fmt: skip
     report = report_of(one={at: day(100 + at) for at in range(1, 11)})
     page = render(replace(report, marks=marks))
@@ -376,6 +377,34 @@ def test_events_and_notes_are_marked_in_the_chart_and_said_below_it() -> None:
     said = re.sub(r"\s+", " ", Seen(page).text)
     assert "2026-11-03 to 2026-11-04 <b>Launch</b>; of the newcomers 50 % were there 7 days" in said
     assert "40 left" not in said
+
+
+def test_notes_and_events_of_its_handles_are_marked_in_the_chart_of_a_group() -> None:
+    of = {"last_day": date(2026, 11, 4), "stayed": None, "others_stayed": None}
+    note = {**of, "first_day": date(2026, 11, 3), "kind": "note", "said": "Launch"}
+    purge = {**of, "first_day": date(2026, 11, 4), "kind": "purge", "said": "40 left"}
+    marks = [
+        {**note, "handle": "one", "tags": ["acme"]},
+        {**note, "handle": "two", "tags": ["acme", "press"]},
+        {**purge, "handle": "two", "tags": ["acme", "press"]},
+        {**purge, "handle": "else", "tags": ["other"], "said": "41 left"},
+    ]
+    report = report_of(one={at: day(100 + at) for at in range(1, 11)})
+    figures = {"handles_with_total": 1, "handles": 1, "followers_total": 5, "followers_net": 0,
+               "followers_gained": 1, "followers_lost": 1, "followers_lost_provisional": 0,
+               "handles_compared": 1}  # fmt: skip
+    group = {**figures, "handles_listed": 2, "total": 5, "gained": 1, "lost": 1, "accounts": 9}
+    group |= {"shared_accounts": 0, "overlap_share": 0.0, "coverage": 1}
+    days = {tag: dict.fromkeys(report.days, figures) for tag in ("acme", "press")}
+    page = render(replace(report, marks=marks, groups=[{"tag": tag, **group} for tag in days],
+                          group_days=days))  # fmt: skip
+    # Two days in three charts: of `one`, of either group; wide and narrow.
+    assert page.count('class="mark"') == 2 * 2 * 3
+    said = re.sub(r"\s+", " ", Seen(page).text)
+    assert said.count("2026-11-03 to 2026-11-04 Launch") == 2
+    assert said.count("2026-11-03 to 2026-11-04 two: Launch") == 1
+    assert said.count("2026-11-04 purge two: 40 left") == 2
+    assert "41 left" not in said
 
 
 def test_the_newest_day_is_the_last(page: str) -> None:

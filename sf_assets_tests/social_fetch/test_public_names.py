@@ -3,7 +3,7 @@ import inspect
 
 import sf_assets.social_fetch as social_fetch
 
-MODULES = ("client", "errors", "models", "pages", "pagination")
+MODULES = ("client", "errors", "models", "pages", "pagination", "quick")
 
 
 def test_the_public_names_are_exactly_those_of_the_modules() -> None:

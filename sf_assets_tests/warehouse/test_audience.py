@@ -8,6 +8,8 @@ from typing import Any
 
 from ..lists import Lists, Told, Who, on, who
 
+# The largest count that is stored.
+MOST = 2**63 - 1
 BANDS = {"0 to 99": 100, "100 to 999": 1_000, "1,000 to 9,999": 10_000, "10,000 to 99,999": 100_000}
 
 
@@ -50,8 +52,8 @@ def profile(rng: random.Random, n: int, relation: str) -> Who:
         "verified": rng.random() < 0.2,
         "avatarUrl": rng.choice([None, f"https://a.test/{n}.webp?x=1"]),
         "metrics": {
-            "followers": rng.choice([0, 7, 99, 100, 5_000, 10_000, 99_999, 100_000]),
-            "following": rng.choice([0, 3, 50, 1_500, 1_501, 9_000]),
+            "followers": rng.choice([0, 7, 99, 100, 5_000, 10_000, 99_999, 100_000, MOST]),
+            "following": rng.choice([0, 3, 50, 1_500, 1_501, 9_000, MOST]),
         },
     }
     if relation == "followers":

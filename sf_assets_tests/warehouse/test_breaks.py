@@ -153,10 +153,12 @@ def test_it_is_said_once_and_the_operator_decides(
     home.marker.write_text(json.dumps({"format": HOME_FORMAT, "start_date": str(on(1))}))
     home.registry.write_text("handles:\n  nova:  # the bakery\n")
     derived(home, told(1, OLD), told(1, OLD, relation="following"))
-    derived(home, told(2, NEW), told(2, NEW, relation="following"))
-    derived(home, told(3, NEW), told(3, NEW, relation="following"))
     monkeypatch.setenv("SF_ASSETS_HOME", str(home.root))
     monkeypatch.setenv("SOCIALFETCH_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("SF_ASSETS_TODAY", str(on(1)))
+    assert find_all(home, load_settings()) == []
+    derived(home, told(2, NEW), told(2, NEW, relation="following"))
+    derived(home, told(3, NEW), told(3, NEW, relation="following"))
     monkeypatch.setenv("SF_ASSETS_TODAY", str(on(3)))
 
     def seen() -> tuple[list[tuple[str, str]], bool, bool]:

@@ -136,13 +136,14 @@ def test_who_fell_below_the_list_keeps_the_handle_until_that_is_settled(lists: L
 KILLED = """
 import sys
 from pathlib import Path
-from sf_assets.people.expire import expire_profiles, go_on
+from sf_assets.people.expire import expire_profiles
+from sf_assets.warehouse.rewrite import finish_broken_off
 from sf_assets.warehouse.connection import writing
 from sf_assets.storage.home import Home
 from sf_assets_tests.lists import on
 home = Home(Path(sys.argv[1]))
+finish_broken_off(home)
 with writing(home.warehouse) as con:
-    go_on(home)
     print(expire_profiles(home, con, on(14), 10))
 """
 

@@ -86,9 +86,14 @@ def test_the_ledger_is_what_the_vendor_charged_whatever_happened(tmp_path: Path)
     assert (balances[0][0], balances[-1][1]) == (10_000, balance)
     assert [row[3] for row in balances] == [0] * 6
     with dagster_instance(pipeline.home) as instance:
-        told = instance.fetch_observations(dg.AssetKey("social_fetch_api"), limit=9).records
+        found = instance.fetch_observations(dg.AssetKey("social_fetch_api"), limit=99).records
+    told = [one.asset_observation.metadata for one in found if one.asset_observation is not None]
+    measured, told = (
+        [one for one in told if ("balance_after" in one) is spent] for spent in (False, True)
+    )
     assert len(told) == 6
-    metadata = told[0].asset_observation.metadata  # type: ignore[union-attr]
+    assert {one["page_size"].value for one in measured if "page_size" in one} == {20}
+    metadata = told[0]
     assert (metadata["balance_after"].value, metadata["unexplained"].value) == (balance, 0)
 
     kept = pipeline.ask(LEDGER), pipeline.ask("FROM credit_balances ORDER BY asked_at")

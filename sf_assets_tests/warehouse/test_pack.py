@@ -106,9 +106,13 @@ def days_shuffled(rows: list[SnapshotRow]) -> None:
     rows.sort(key=lambda row: days.index(row.snapshot_date))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_random_worlds_give_the_same_tables(seed: int, tmp_path: Path) -> None:
-    """Packed after every day, some files late; then from the archive alone, in any order."""
+@pytest.mark.parametrize(("seed", "at_a_time"), [(1, packing.ROWS_AT_A_TIME), (2, 5)])
+def test_random_worlds_give_the_same_tables(
+    seed: int, at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed after every day, some files late, long lists in parts; then from the archive alone,
+    in any order."""
+    monkeypatch.setattr(packing, "ROWS_AT_A_TIME", at_a_time)
     chance = random.Random(seed)
     worlds = [invent(seed, number, days=7) for number in range(1, 5)]
     played = Warehouse(tmp_path)

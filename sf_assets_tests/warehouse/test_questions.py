@@ -117,6 +117,47 @@ def test_who_does_not_follow_back_is_said_only_where_the_lists_prove_it(
     assert lists.rows("FROM follow_back WHERE handle = 'mute'") == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_own_list_of_a_tracked_account_tells_whether_it_follows_back(
+    lists: Lists, seed: int
+) -> None:
+    """Four handles that follow each other, each list whole or cut off, and read until some day."""
+    rng = random.Random(seed)
+    names = {900 + n: name for n, name in enumerate(TAGS)}
+    told: list[Told] = []
+    for number, name in names.items():
+        for relation in ("followers", "following"):
+            others = [n for n in names if n != number and rng.random() < 0.6]
+            crowd = [*others, *rng.sample(range(40), 12)]
+            for day in range(1, rng.choice([2, 3, 3]) + 1):
+                rng.shuffle(crowd)
+                shown = crowd if rng.random() < 0.8 else crowd[: rng.randrange(4, 10)]
+                some = tuple(who(n, names.get(n, "")) for n in shown)
+                told.append(Told(day, name, some, total=len(crowd), relation=relation))  # type: ignore[arg-type]
+    lists.tell(*told)
+
+    def newest(name: str, relation: str) -> tuple[int, set[str], bool]:
+        last = usable(told, name, relation)[-1]
+        shown = {one.handle or str(one.n) for one in last.accounts if not isinstance(one, int)}
+        return last.day, shown, last.total == len(last.accounts)
+
+    decided = 0
+    for own, view in {"following": "not_following_back", "followers": "not_followed_back"}.items():
+        other = "followers" if own == "following" else "following"
+        for name in names.values():
+            said = {one for (one,) in lists.rows(
+                f"SELECT account_handle FROM {view} WHERE handle = ?", name)}  # fmt: skip
+            day, shown, _ = newest(name, other)
+            for account in newest(name, own)[1] & set(names.values()):
+                their_day, they_show, whole = newest(account, own)
+                if their_day < day or not (whole or name in they_show):
+                    continue  # Its list proves nothing.
+                decided += 1
+                same_day = their_day == day and account in shown
+                assert (account in said) == (name not in they_show and not same_day)
+    assert decided > 2
+
+
 def test_accounts_without_ids_on_one_side_are_not_said_to_follow_on_one_side(lists: Lists) -> None:
     """Who is known by a handle alone in one list is nobody else in the other."""
     lists.tell(

@@ -73,7 +73,8 @@ class Alert(ABC):
     """
 
     kind: ClassVar[AlertKind]
-    # Whether a mail has a line for what it was before.
+    # Whether a mail has a line for since when it is so, and for what it was before.
+    has_since: ClassVar[bool] = True
     has_before: ClassVar[bool] = False
 
     change_ids: tuple[str, ...]

@@ -43,6 +43,7 @@ class Weekly(Alert):
     """The seven days before `day`."""
 
     kind: ClassVar[AlertKind] = "weekly"
+    has_since: ClassVar[bool] = False
 
     weeks: tuple[WeekOf, ...]
     of_tag: str | None = None
@@ -112,7 +113,8 @@ class Weekly(Alert):
                 ]
         if not series:
             return []
-        css = chart_css("#555", "#ddd", COLOURS)
+        # An image viewer may be light or dark.
+        css = chart_css("#767676", "rgba(128,128,128,.25)", COLOURS)
         return [("followers.svg", draw("Line", days, series, css=css, unit=" %"))]
 
     @property

@@ -59,9 +59,10 @@ list_concat(
         {'trait': 'following_per_follower', 'value': CASE
             WHEN p.followers IS NULL OR p.following IS NULL THEN 'unknown'
             WHEN p.followers = 0 THEN 'no followers'
-            WHEN p.following < 0.5 * p.followers THEN 'under 0.5'
-            WHEN p.following < 2 * p.followers THEN '0.5 to 2'
-            WHEN p.following < 10 * p.followers THEN '2 to 10'
+            -- (A product of what an API may say does not fit 64 bits.)
+            WHEN p.following / p.followers < 0.5 THEN 'under 0.5'
+            WHEN p.following / p.followers < 2 THEN '0.5 to 2'
+            WHEN p.following / p.followers < 10 THEN '2 to 10'
             ELSE '10 and more' END},
         {'trait': 'followers', 'value': CASE
             WHEN p.followers IS NULL THEN 'unknown'

@@ -58,7 +58,9 @@ QUALIFY row_number() OVER (
 ) = 1;
 
 -- Who is in one list of a handle, and whether in the other: `is_mutual` is false only where the other
--- list shows everyone, or where the account was in it and has left it for sure; null: not known.
+-- list shows everyone, or where the account was in it and has left it for sure; null: not known. An
+-- account that is tracked itself has a list that tells the same from its side: where that is as new as
+-- the other list, it counts if it shows the handle, or everyone.
 CREATE OR REPLACE VIEW internal.sides AS
 WITH past AS (
     SELECT m.relation, m.handle, m.account_id,
@@ -79,11 +81,14 @@ named AS (
 )
 SELECT m.relation, m.handle, m.account_id, m.account_handle, m.first_seen,
     CASE
-        WHEN b.is_there THEN true
+        WHEN x.is_newer AND (x.shows_it OR x.whole) THEN x.shows_it
+        WHEN b.is_there OR x.shows_it THEN true
+        WHEN x.whole THEN false
         WHEN n.account_handle IS NOT NULL THEN NULL
         WHEN b.has_left OR (b.account_id IS NULL AND o.whole) THEN false
     END AS is_mutual,
-    CASE WHEN b.has_left THEN b.first_missed END AS left_by, o.snapshot_date AS other_day
+    CASE WHEN b.has_left THEN b.first_missed END AS left_by, o.snapshot_date AS other_day,
+    CASE WHEN x.whole THEN x.snapshot_date ELSE o.snapshot_date END AS proved_on
 FROM internal.presences AS m
 JOIN (VALUES ('followers', 'following'), ('following', 'followers')) AS sides(own, other)
     ON sides.own = m.relation
@@ -92,12 +97,24 @@ LEFT JOIN past AS b
 LEFT JOIN named AS n
     ON n.relation = sides.other AND n.handle = m.handle AND n.account_handle = m.account_handle
 LEFT JOIN internal.newest_lists AS o ON o.relation = sides.other AND o.handle = m.handle
+LEFT JOIN (
+    SELECT t.relation, t.handle AS account_handle, h.handle, t.snapshot_date, t.whole,
+        o.snapshot_date IS NULL OR t.snapshot_date > o.snapshot_date AS is_newer,
+        n.handle IS NOT NULL AS shows_it
+    FROM internal.newest_lists AS t
+    JOIN (SELECT DISTINCT handle FROM internal.snapshots) AS h ON h.handle <> t.handle
+    LEFT JOIN internal.newest_lists AS o ON o.handle = h.handle AND o.relation <> t.relation
+    LEFT JOIN named AS n
+        ON n.relation = t.relation AND n.handle = t.handle AND n.account_handle = h.handle
+    WHERE o.snapshot_date IS NULL OR t.snapshot_date >= o.snapshot_date
+) AS x
+    ON x.relation = m.relation AND x.handle = m.handle AND x.account_handle = m.account_handle
 WHERE m.last_seen IS NULL;
 
 CREATE OR REPLACE VIEW main.not_following_back AS
 SELECT s.handle, s.account_id, coalesce(p.account_handle, s.account_handle) AS account_handle,
     p.display_name, p.verified, p.followers, s.first_seen AS followed_since, s.left_by,
-    s.other_day AS newest_list
+    s.proved_on AS newest_list
 FROM internal.sides AS s
 LEFT JOIN internal.profiles AS p ON p.account_id = s.account_id
 WHERE s.relation = 'following' AND NOT s.is_mutual;
@@ -105,7 +122,7 @@ WHERE s.relation = 'following' AND NOT s.is_mutual;
 CREATE OR REPLACE VIEW main.not_followed_back AS
 SELECT s.handle, s.account_id, coalesce(p.account_handle, s.account_handle) AS account_handle,
     p.display_name, p.verified, p.followers, s.first_seen AS follows_since, s.left_by,
-    s.other_day AS newest_list
+    s.proved_on AS newest_list
 FROM internal.sides AS s
 LEFT JOIN internal.profiles AS p ON p.account_id = s.account_id
 WHERE s.relation = 'followers' AND NOT s.is_mutual;
