@@ -58,7 +58,7 @@ class Settings(BaseModel):
     """What one home is told. Reads no environment: `load_settings` does, for its own code location.
 
     A name that is none of these raises, as does a value of the wrong form (pydantic's
-    ValidationError). What each means is said in the README, under the variable of `VARIABLES`.
+    ValidationError). docs/configuration.md says what each means, under its variable in `VARIABLES`.
     """
 
     model_config = ConfigDict(

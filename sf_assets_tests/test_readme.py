@@ -1,4 +1,4 @@
-"""The README says what is so: its session, its commands, its settings, its tables."""
+"""README.md and docs/ are true: sessions, commands, settings, tables, SQL; the site builds."""
 
 from __future__ import annotations
 
@@ -24,28 +24,40 @@ from sf_assets.warehouse.connection import writing_file
 from sf_assets.warehouse.schema import column_comments
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
+EVERYTHING = "\n".join(PAGES.values())
+Steps = tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def session(title: str) -> list[tuple[str, list[str]]]:
-    """(command, the output shown below it) of a session, in order."""
-    steps: list[tuple[str, list[str]]] = []
-    part = re.split(r"sf-assets up|\n## ", README.split(f"## {title}\n", 1)[1])[0]
-    for block in re.findall(r"```console\n(.*?)```", part, re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                steps.append((line[2:], []))
-            elif line and steps:
-                steps[-1][1].append(line)
-    return steps
+def sessions() -> dict[Steps, str]:
+    """Each session once, with where it stands: (command, the output shown below it), in order.
+
+    A section is a session. Those that import files are run in cli/test_importing.py.
+    """
+    found: dict[Steps, str] = {}
+    for page, text in PAGES.items():
+        for section in re.split(r"^## ", text, flags=re.MULTILINE):
+            steps: list[tuple[str, list[str]]] = []
+            for line in "".join(
+                re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+            ).splitlines():
+                if line.startswith("$ "):
+                    steps.append((line[2:], []))
+                elif line:
+                    steps[-1][1].append(line)
+            steps = [step for step in steps if step[0] != "sf-assets up"]
+            if steps and "sf-assets import" not in section:
+                where = f"{page}: {section.splitlines()[0]}"
+                found.setdefault(tuple((command, tuple(out)) for command, out in steps), where)
+    return found
 
 
-@pytest.mark.parametrize(
-    ("title", "length"), [("A first session", 6), ("Your first day with a real key", 5)]
-)
-def test_a_session_prints_what_the_readme_shows(tmp_path: Path, title: str, length: int) -> None:
-    steps = session(title)
-    assert len(steps) >= length
+@pytest.mark.parametrize("steps", [pytest.param(one, id=name) for one, name in sessions().items()])
+def test_a_session_prints_what_the_page_shows(tmp_path: Path, steps: Steps) -> None:
     with background(preset="demo", today=date(2026, 11, 22)) as simulator:
         environment = {**os.environ, "NO_COLOR": "1"}
         for command, shown in steps:
@@ -69,24 +81,26 @@ def test_a_session_prints_what_the_readme_shows(tmp_path: Path, title: str, leng
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
-def test_every_command_is_in_the_readme(name: str) -> None:
-    assert re.search(rf"`(sf-assets )?{name}[` ]", README)
+def test_every_command_is_documented(name: str) -> None:
+    assert re.search(rf"`(sf-assets )?{name}[` ]", EVERYTHING)
 
 
 @pytest.mark.parametrize("name", VARIABLES.values())
-def test_every_setting_is_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in README
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`{name}`" in EVERYTHING
 
 
 @pytest.mark.parametrize("name", sorted(column_comments()))
-def test_every_table_is_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in README
+def test_every_table_is_documented(name: str) -> None:
+    assert f"`{name}`" in EVERYTHING
 
 
-def test_sql_of_the_readme_and_the_examples_ask_for_utc_days_wherever_one_is(
+def test_sql_of_the_pages_and_the_examples_asks_for_utc_days_wherever_one_is(
     tmp_path: Path,
 ) -> None:
-    asked = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+    # The macros of docs/archive.md have a test of their own (warehouse/test_pack.py).
+    pages = "".join(text for page, text in PAGES.items() if page != "docs/archive.md")
+    asked = re.findall(r"```sql\n(.*?)```", pages, re.DOTALL)
     asked += [one.sql() for one in examples()]
     assert len(asked) > 10
     path = tmp_path / "sf_assets.duckdb"
@@ -104,10 +118,15 @@ def test_sql_of_the_readme_and_the_examples_ask_for_utc_days_wherever_one_is(
         assert not re.search(r"current_date|today\(\)|current_timestamp|now\(\)(?!\))", sql)
 
 
-def test_pictures_of_the_readme_are_there() -> None:
-    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
-    assert pictures
-    assert [name for name in pictures if not (ROOT / name).exists()] == []
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert len(README.encode()) <= 8_000
+
+
+def test_links_and_pictures_of_the_readme_are_there() -> None:
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
+    local = [name for name in targets if not name.startswith("https://")]
+    assert len(local) > 20
+    assert [name for name in local if not (ROOT / name).exists()] == []
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
@@ -116,8 +135,8 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert command[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_the_alert_in_the_readme_is_the_one_that_is_posted() -> None:
-    (shown,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+def test_the_alert_on_the_page_is_the_one_that_is_posted() -> None:
+    (shown,) = re.findall(r"```json\n(.*?)```", PAGES["docs/alerts.md"], re.DOTALL)
     day = date(2026, 11, 22)
     handle, both = "sim.goes.dark", ("followers", "following")
     ids = tuple(f"{day}/{handle}/{relation}/found-private" for relation in both)
@@ -128,5 +147,32 @@ def test_the_alert_in_the_readme_is_the_one_that_is_posted() -> None:
 
 
 @pytest.mark.parametrize("kind", ALERT_KINDS)
-def test_every_kind_of_alert_is_in_the_readme(kind: str) -> None:
-    assert f"| `{kind}` |" in README
+def test_every_kind_of_alert_is_documented(kind: str) -> None:
+    assert f"| `{kind}` |" in EVERYTHING
+
+
+def build_site(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "-q",
+        "--strict",
+        "-d",
+        str(folder),
+        *options,
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_site_builds_without_a_broken_link_and_loads_nothing_from_the_net(
+    tmp_path: Path,
+) -> None:
+    done = build_site(tmp_path / "site")
+    assert done.returncode == 0, done.stderr
+    built = list((tmp_path / "site").rglob("*.html"))
+    assert len(built) > len(PAGES)
+    loads = re.compile(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=\"?(?:https?:)?//[^>]*>")
+    for path in built:
+        assert loads.findall(path.read_text(encoding="utf-8")) == [], path

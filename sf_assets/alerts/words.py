@@ -159,7 +159,7 @@ def _profile(alert: Alert) -> str | None:
 
 
 def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
-    """An alert for machines; the README has what each field means."""
+    """An alert for machines; docs/alerts.md says what each field means."""
     return {
         "version": JSON_VERSION,
         "kind": alert.kind,

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say only what is wrong.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="One JSON document, for scripts."
+    "--json", "as_json", is_flag=True, help="Print one JSON document, for scripts."
 )
 
 
@@ -30,7 +30,7 @@ tag_option = click.option(
     "--tag",
     "tags",
     multiple=True,
-    help="Only handles with this tag in handles.yaml; may be repeated.",
+    help="Limit to handles with this tag in handles.yaml. May be repeated.",
 )
 
 

@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Take somebody out of this home, and keep them out.",
-    help="Forget accounts: replace them by pseudonyms in all that is stored and in all that comes. "
-    "Counts, churn and growth stay as they are. ACCOUNT is a handle, the address of a profile, a "
-    "numeric id or a secUid. Stop `sf-assets up` first. All tables are derived anew, and old files "
-    "of rebuilds are deleted. Killed, it goes on when it is run again; without ACCOUNT it does "
-    "nothing else. At the end it searches every file of the home, and lists what it cannot reach. "
-    "Exit code 1 where it still finds something.",
+    short_help="Remove a person from this home, and keep them out.",
+    help="Forget accounts: replace them with pseudonyms in stored data and in everything fetched "
+    "later. Counts, churn and growth do not change. ACCOUNT is a handle, a profile URL, a "
+    "numeric id or a secUid. Stop `sf-assets up` first. Rebuilds all tables and deletes old "
+    "files of earlier rebuilds. If it is interrupted, run it again to continue; without ACCOUNT "
+    "it only continues. At the end it searches every file of the home and lists what it cannot "
+    "reach. Exits with 1 if it still finds something.",
     epilog="Example: sf-assets forget @somebody --reason 'mail of 3 May' --dry-run",
 )
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT]...")
-@click.option("--reason", default="", help="For forgotten.jsonl; give no name.")
-@click.option("--dry-run", is_flag=True, help="Only list where they are found.")
+@click.option(
+    "--reason", default="", help="Reason to record in forgotten.jsonl. Do not write a name."
+)
+@click.option("--dry-run", is_flag=True, help="Only list where the accounts are stored.")
 @click.option(
     "--everybody",
     is_flag=True,
-    help="All listed accounts, for `privacy: pseudonyms` in handles.yaml; there is no way back. "
-    "Dagster's runs and logs are deleted with it.",
+    help="Forget all listed accounts; required once for `privacy: pseudonyms` in handles.yaml. "
+    "Cannot be undone. Also deletes Dagster's runs and logs.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @said_clearly
 def forget(

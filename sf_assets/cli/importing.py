@@ -24,38 +24,46 @@ if TYPE_CHECKING:
 
 @click.command(
     "import",
-    short_help="Lists you have already: exports, scraper results, files of your own.",
-    help="Import lists of a profile from files (CSV, TSV, JSON, JSON lines, XLSX, Parquet, text; "
-    "packed too), folders or patterns. Shows what it understood and what that will prove, then "
-    "asks. Buys nothing. See docs/import.md.",
+    short_help="Import existing lists: exports, scraper results, your own files.",
+    help="Import lists of a profile from files (CSV, TSV, JSON, JSON lines, XLSX, Parquet or "
+    "text, compressed or not), folders or patterns. Shows how the files are interpreted and what "
+    "they will prove, then asks for confirmation. Spends no credits. See docs/import.md.",
     epilog="Example: sf-assets import 'old/followers_{date}.csv' --handle nasa "
     "--relation followers --everyone",
 )
 @click.argument("files", nargs=-1)
-@click.option("--handle", help="Whose lists they are.")
-@click.option("--relation", type=click.Choice(["followers", "following"]), help="Which list.")
-@click.option("--day", help="UTC day of the list, or a pattern of file names: 'fans_{date}.csv'.")
-@click.option("--name", help="What to call the import; by itself after the file.")
-@click.option("--total", type=click.IntRange(0, 2**63 - 1), help="What TikTok counted on that day.")
-@click.option("--everyone", is_flag=True, help="The file shows everyone.")
-@click.option("--window", is_flag=True, help="The file shows the newest part, newest first.")
+@click.option("--handle", help="Profile that the lists belong to.")
+@click.option(
+    "--relation", type=click.Choice(["followers", "following"]), help="Which list the files hold."
+)
+@click.option(
+    "--day", help="UTC day of the list, or a pattern of file names such as 'fans_{date}.csv'."
+)
+@click.option("--name", help="Name of the import. Defaults to the file name.")
+@click.option(
+    "--total", type=click.IntRange(0, 2**63 - 1), help="Total that TikTok showed on that day."
+)
+@click.option("--everyone", is_flag=True, help="The file is the full list.")
+@click.option(
+    "--window", is_flag=True, help="The file is the newest part of the list, newest first."
+)
 @click.option(
     "--order",
     type=click.Choice(["newest", "oldest"]),
-    help="The rows are in the order of the follows, this end first.",
+    help="The rows are in the order of the follows, starting with this end.",
 )
 @click.option(
     *("--map", "mapping"),
     type=click.Path(path_type=Path, dir_okay=False),
-    help="A YAML file that says which column is what.",
+    help="YAML file that maps columns to fields.",
 )
-@click.option("--encoding", help="Of text that is not UTF-8, such as latin-1.")
-@click.option("--counts", is_flag=True, help="The file has totals by day, and no accounts.")
-@click.option("--replace", is_flag=True, help="Take the place of what these days have.")
-@click.option("--extend-grid", is_flag=True, help="Let Dagster's grid begin with these days.")
-@click.option("--remove", metavar="NAME", help="Take an import of that name out again.")
-@click.option("--dry-run", is_flag=True, help="Only show what was understood.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--encoding", help="Encoding of text that is not UTF-8, such as latin-1.")
+@click.option("--counts", is_flag=True, help="The file has totals by day and no accounts.")
+@click.option("--replace", is_flag=True, help="Replace what is stored for these days.")
+@click.option("--extend-grid", is_flag=True, help="Start Dagster's grid with these days.")
+@click.option("--remove", metavar="NAME", help="Remove the import with this name.")
+@click.option("--dry-run", is_flag=True, help="Only show how the files are interpreted.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @quiet_option
 @said_clearly
 def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **said: Any) -> None:

@@ -37,13 +37,13 @@ fish:    sf-assets completion fish > ~/.config/fish/completions/sf-assets.fish
 
 _EPILOG = """
 \b
-Examples: sf-assets demo                              without a key, invented
+Examples: sf-assets demo                              needs no API key
           sf-assets track @nasa && sf-assets snapshot
-          sf-assets snapshot --help                   each has an example
+          sf-assets snapshot --help                   help and an example
 
 \b
-Exit codes: 0 fine; 1 some handles failed, the rest is stored; 2 wrong usage
-or settings; 3 the vendor refused us (key or credits).
+Exit codes: 0 success; 1 some handles failed, the rest is stored; 2 wrong
+usage or settings; 3 the API rejected the request (key or credits).
 """
 
 
@@ -52,7 +52,7 @@ port_option = click.option(
     default=3000,
     show_default=True,
     type=click.IntRange(1, 65535),
-    help="Of the Dagster UI, on 127.0.0.1.",
+    help="Port for the Dagster UI (on 127.0.0.1).",
 )
 
 
@@ -60,8 +60,8 @@ port_option = click.option(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
-    help="Daily TikTok follower and following snapshots in DuckDB: who came, who left, and is the "
-    "profile still open?",
+    help="Take daily snapshots of TikTok follower and following lists and keep them in DuckDB: "
+    "who followed, who unfollowed, and is the profile still public?",
 )
 @click.version_option(__version__, prog_name="sf-assets")
 def main() -> None:
@@ -87,8 +87,9 @@ for _command in (
 
 
 @main.command(
-    short_help="A month of an invented history, then the Dagster UI.",
-    help="Simulator, a month of history through the real pipeline, then the Dagster UI.",
+    short_help="Build a month of simulated history, then open the Dagster UI.",
+    help="Start the simulator, run a month of simulated history through the real pipeline, and "
+    "serve the Dagster UI. Needs no API key.",
     epilog="Example: sf-assets demo --days 14 --no-ui",
 )
 @click.option(
@@ -96,16 +97,18 @@ for _command in (
     default=30,
     show_default=True,
     type=click.IntRange(1, 90),
-    help="Length of the history, which ends today.",
+    help="Number of days of history, up to today.",
 )
 @port_option
-@click.option("--no-ui", is_flag=True, help="Stop when the history is made.")
+@click.option(
+    "--no-ui", is_flag=True, help="Exit when the history is complete; do not start the UI."
+)
 @click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("sf_assets_demo"),
     show_default=True,
-    help="Folder of the demo; made anew each time.",
+    help="Folder for the demo. It is emptied at each start.",
 )
 @said_clearly
 def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
@@ -115,8 +118,8 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
 
 
 @main.command(
-    short_help="Dagster UI and daily schedule on this home.",
-    help="The real thing: Dagster webserver and daemon on this home, for this machine only.",
+    short_help="Run the Dagster UI and the daily schedule on this home.",
+    help="Run the Dagster webserver and daemon on this home. The UI listens on this machine only.",
     epilog="Example: SOCIALFETCH_API_KEY=sfk_… sf-assets up --port 3000",
 )
 @port_option
@@ -136,10 +139,10 @@ def up(port: int) -> None:
 
 
 @main.command(
-    short_help="Take today's snapshots now, churn and growth included.",
-    help="Snapshot today's lists now, through the same assets as the schedule, churn and growth "
-    "included. No handle named: all tracked ones that are due today. What is finished for the day "
-    "is not bought again.",
+    short_help="Take today's snapshots now, and update churn and growth.",
+    help="Take today's snapshots now and update churn and growth. Uses the same assets as the "
+    "schedule. Without HANDLES, reads all tracked handles that are due today. Lists that are "
+    "finished for the day are not fetched again.",
     epilog="Example: sf-assets snapshot nasa --relation followers",
 )
 @click.argument("handles", nargs=-1, shell_complete=tracked_handles)
@@ -149,9 +152,11 @@ def up(port: int) -> None:
     type=click.Choice(["followers", "following", "both"]),
     default="both",
     show_default=True,
-    help="Which of the tracked lists.",
+    help="Which of the tracked lists to read.",
 )
-@click.option("--refresh", is_flag=True, help="Walk finished lists again; buys their pages again.")
+@click.option(
+    "--refresh", is_flag=True, help="Read finished lists again. This pays for their pages again."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
 @quiet_option
 @json_option
@@ -194,10 +199,10 @@ def snapshot(
 
 
 @main.command(
-    short_help="Everything known of one account, across all tracked lists.",
-    help="Everything known of one account: each stay in a tracked list, between which days it "
-    "began and ended and what proves that, its renames, its profile now. ACCOUNT is a handle, the "
-    "address of a profile, a numeric id or a secUid.",
+    short_help="Show everything stored about one account, across all lists.",
+    help="Show everything stored about one account: each stay in a tracked list, when it began "
+    "and ended and what proves that, renames, and the current profile. ACCOUNT is a handle, a "
+    "profile URL, a numeric id or a secUid.",
     epilog="Example: sf-assets account @somebody",
 )
 @click.argument("account")
@@ -205,8 +210,8 @@ def snapshot(
     "--export",
     "file",
     metavar="FILE",
-    help="Write all that is stored of the person as JSON, raw records included; - is standard "
-    "output.",
+    help="Write everything stored about the person, raw records included, as JSON to FILE (- for "
+    "standard output).",
 )
 @json_option
 @said_clearly
@@ -222,8 +227,8 @@ def account(account: str, file: str | None, as_json: bool) -> None:
 
 
 @main.command(
-    short_help="Ask the published database; without SQL, list its tables.",
-    help="Ask the published database. Without SQL: list its tables.",
+    short_help="Query the published database. Without SQL, list its tables.",
+    help="Query the published database. Without SQL, list its tables.",
     epilog="""
 \b
 Examples: sf-assets query --example who_left --handle nasa --days 1
@@ -231,39 +236,43 @@ Examples: sf-assets query --example who_left --handle nasa --days 1
 """,
 )
 @click.argument("sql", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A JSON array of objects.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV with a header.")
-@click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), help="A Parquet file.")
-@click.option("--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="An Excel file.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
+@click.option(
+    "--parquet", type=click.Path(path_type=Path, dir_okay=False), help="Write a Parquet file."
+)
+@click.option(
+    "--xlsx", type=click.Path(path_type=Path, dir_okay=False), help="Write an Excel file."
+)
 @click.option(
     "--example",
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
-    help="Run a named question; without a name, list them.",
+    help="Run a named query. Without NAME, list them.",
 )
 @click.option(
     "--handle",
     "handles",
     multiple=True,
     shell_complete=tracked_handles,
-    help="With --example: of this handle; may be repeated, and joined with --tag.",
+    help="With --example: limit to this handle. May be repeated, and combined with --tag.",
 )
 @click.option(
     "--tag",
     "tags",
     multiple=True,
-    help="With --example: of all handles with this tag in handles.yaml; of this group, where the "
-    "question is about groups. May be repeated.",
+    help="With --example: limit to handles with this tag in handles.yaml, or to this group if the "
+    "query is about groups. May be repeated.",
 )
 @click.option(
-    "--days", type=click.IntRange(1, 3660), help="With --example: of so many days, the newest ones."
+    "--days", type=click.IntRange(1, 3660), help="With --example: limit to the newest DAYS days."
 )
-@click.option("--examples", is_flag=True, help="Print all named questions with their SQL.")
+@click.option("--examples", is_flag=True, help="Print all named queries with their SQL.")
 @click.option(
     "--sandbox",
     is_flag=True,
-    help="For SQL that you did not write: it reaches no other file, no network, no setting.",
+    help="Run SQL that you do not trust: it cannot reach other files, the network or settings.",
 )
 @said_clearly
 def query(
@@ -318,9 +327,9 @@ def query(
 
 
 @main.command(
-    short_help="What the tracked lists will cost, and when credits run out.",
-    help="What the tracked lists will cost, from what they have cost; what `depth: recent` would "
-    "save; when the balance runs out. Of a handle that is not tracked it buys one page, after "
+    short_help="Estimate what the lists will cost, and how long credits last.",
+    help="Estimate what the tracked lists will cost, based on past days, what `depth: recent` "
+    "saves, and when the balance runs out. For a handle that is not tracked, buys one page after "
     "asking.",
     epilog="Example: sf-assets forecast --days 90",
 )
@@ -329,12 +338,12 @@ def query(
     default=30,
     show_default=True,
     type=click.IntRange(1, 366),
-    help="How far to look ahead.",
+    help="Number of days to look ahead.",
 )
-@click.option("--handle", help="Only this one; it need not be tracked.")
+@click.option("--handle", help="Limit to this handle. It does not need to be tracked.")
 @tag_option
-@click.option("--json", "as_json", is_flag=True, help="A JSON object.")
-@click.option("--yes", is_flag=True, help="Buy the one page without asking.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.option("--yes", is_flag=True, help="Buy the page without asking.")
 @said_clearly
 def forecast(
     days: int, handle: str | None, tags: tuple[str, ...], as_json: bool, yes: bool
@@ -350,9 +359,9 @@ def forecast(
 
 
 @main.command(
-    short_help="One HTML or PDF file to pass on: growth, churn, groups, status, spend.",
-    help="Write a report to pass on: one HTML file that needs no network, or a PDF where Chromium "
-    "or Chrome is installed.",
+    short_help="Write an HTML or PDF report: growth, churn, groups, spend.",
+    help="Write a report to share: one self-contained HTML file, or a PDF (needs Chromium or "
+    "Chrome).",
     epilog="Example: sf-assets report --tag acme --title 'Acme in May' --logo acme.png -o acme.pdf",
 )
 @click.option(
@@ -360,7 +369,7 @@ def forecast(
     "handles",
     multiple=True,
     shell_complete=tracked_handles,
-    help="Only this one; may be repeated.",
+    help="Limit to this handle. May be repeated.",
 )
 @tag_option
 @click.option(
@@ -368,30 +377,32 @@ def forecast(
     default=30,
     show_default=True,
     type=click.IntRange(2, 366),
-    help="Up to the newest snapshot.",
+    help="Number of days, up to the newest snapshot.",
 )
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("report.html"),
     show_default=True,
-    help="Where to write it; a name that ends in .pdf makes a PDF.",
+    help="File to write. A name that ends in .pdf makes a PDF.",
 )
-@click.option("--title", help="In place of the usual heading; what was spent is left out.")
+@click.option("--title", help="Title of the report. Also leaves out the credits spent.")
 @click.option(
     "--logo",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A picture above the heading: PNG, JPEG, GIF, WebP or SVG, up to 1 MB.",
+    help="Picture above the title: PNG, JPEG, GIF, WebP or SVG, up to 1 MB.",
 )
 @click.option(
     "--text",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A text file with paragraphs to put under the heading.",
+    help="Text file with paragraphs to show below the title.",
 )
 @click.option(
-    "--people", is_flag=True, help="With the accounts that came or left, and a search among them."
+    "--people",
+    is_flag=True,
+    help="Include the accounts that followed or unfollowed, with a search.",
 )
-@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
 @quiet_option
 @json_option
 @said_clearly
@@ -429,8 +440,8 @@ def report(
 
 @main.group(
     invoke_without_command=True,
-    short_help="The newest alerts, and whether they went out.",
-    help="The newest alerts, and whether they went out. Without a command: list them.",
+    short_help="List the newest alerts and whether they were delivered.",
+    help="List the newest alerts and whether they were delivered.",
     epilog="Example: sf-assets alerts --limit 5; sf-assets alerts test",
 )
 @click.option(
@@ -438,7 +449,7 @@ def report(
     default=20,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Show so many.",
+    help="Number of alerts to list.",
 )
 @json_option
 @click.pass_context
@@ -455,9 +466,9 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
 
 @alerts.command(
     "test",
-    short_help="A sample to every address, and where it arrived.",
-    help="Send a sample, marked as a test, to every address in SF_ASSETS_ALERT_URLS, and say where "
-    "it arrived. Exit code 1 where it did not.",
+    short_help="Send a sample to every address and report the result.",
+    help="Send a sample, marked as a test, to every address in SF_ASSETS_ALERT_URLS and report "
+    "the result. Exits with 1 if a delivery fails.",
     epilog="Example: SF_ASSETS_ALERT_URLS=discord://id/token sf-assets alerts test",
 )
 @quiet_option
@@ -472,8 +483,8 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
 
 
 @main.command(
-    short_help="Completion for bash, zsh or fish.",
-    help="Print what makes a shell complete commands, options and tracked handles.",
+    short_help="Print shell completion for bash, zsh or fish.",
+    help="Print the script that completes commands, options and tracked handles in your shell.",
     epilog=_COMPLETION,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -485,8 +496,9 @@ def completion(shell: str) -> None:
 
 
 @main.command(
-    short_help="Only the simulator: a Social Fetch on loopback.",
-    help="Only the simulator: a Social Fetch of our own on loopback, with an invented world.",
+    short_help="Run only the simulator of the Social Fetch API.",
+    help="Run only the simulator: a stand-in for the Social Fetch API on 127.0.0.1, with an "
+    "invented world.",
     epilog="Example: sf-assets simulate --port 8899 --seed 7",
 )
 @click.option(
@@ -494,42 +506,57 @@ def completion(shell: str) -> None:
     default=8899,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="Where to listen on 127.0.0.1; 0: any that is free.",
+    help="Port to listen on (on 127.0.0.1). 0 picks a free one.",
 )
-@click.option("--seed", default=1, show_default=True, help="Another seed, another world.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the invented world.")
 @click.option(
     "--preset",
     type=click.Choice(["demo", "small", "worst", "bench"]),
     default="demo",
     show_default=True,
-    help="Which world.",
+    help="Which invented world to serve.",
 )
 @click.option("--handles", type=click.IntRange(min=1), help="Number of profiles (worst, bench).")
-@click.option("--accounts", type=click.IntRange(min=1), help="Followers of each (worst, bench).")
+@click.option(
+    "--accounts",
+    type=click.IntRange(min=1),
+    help="Number of followers of each profile (worst, bench).",
+)
 @click.option(
     "--page-size",
     default=20,
     show_default=True,
     type=click.IntRange(1, 200),
-    help="Accounts a page.",
+    help="Number of accounts per page.",
 )
-@click.option("--latency-ms", default=0.0, show_default=True, help="Before each answer.")
-@click.option("--balance", default=1_000_000, show_default=True, help="Credits of the account.")
-@click.option("--fault-rate", default=0.0, show_default=True, help="Share of spoiled answers.")
-@click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="The day to answer for.")
+@click.option(
+    "--latency-ms",
+    default=0.0,
+    show_default=True,
+    help="Delay before each answer, in milliseconds.",
+)
+@click.option(
+    "--balance", default=1_000_000, show_default=True, help="Credit balance at the start."
+)
+@click.option(
+    "--fault-rate", default=0.0, show_default=True, help="Share of answers that fail, from 0 to 1."
+)
+@click.option(
+    "--today", type=click.DateTime(["%Y-%m-%d"]), help="Pretend that today is this UTC day."
+)
 @click.option(
     "--from",
     "bundle",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Serve the pages of a bundle (sf-assets bundle) instead of a world.",
+    help="Serve the pages of a bundle (from `sf-assets bundle`) instead of an invented world.",
 )
 @click.option(
     "--answer",
     "answers",
     multiple=True,
     metavar="NAME",
-    help="Answer an open question of the contract otherwise: pages-of-30, few-ids, no-order …; "
-    "a wrong name lists them. May be repeated.",
+    help="Change a behaviour that the API contract leaves open: pages-of-30, few-ids, no-order, "
+    "and more. An unknown name lists them. May be repeated.",
 )
 @said_clearly
 def simulate(

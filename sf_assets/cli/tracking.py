@@ -24,30 +24,31 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Track handles: adds them to handles.yaml.",
-    help="Track handles: adds them to handles.yaml.",
+    short_help="Track handles: add them to handles.yaml.",
+    help="Track handles: add them to handles.yaml.",
     epilog="Example: sf-assets track @nasa esa --relation followers",
 )
 @click.argument("handles", nargs=-1, required=True)
 @click.option(
     "--relation",
     type=click.Choice(["followers", "following", "both"]),
-    help="Which lists; both unless handles.yaml says otherwise.",
+    help="Which lists to track. Defaults to both, or to `defaults` in handles.yaml.",
 )
-@click.option("--pages", type=click.IntRange(min=1), help="Read at most so many pages of a list.")
+@click.option("--pages", type=click.IntRange(min=1), help="Read at most this many pages of a list.")
 @click.option(
     "--depth",
     type=click.Choice(["full", "recent"]),
-    help="recent: read from the top until what comes is known, all of it once a week.",
+    help="How much of a list to read. `recent` stops at accounts that were in the last snapshot, "
+    "and reads the full list once a week.",
 )
-@click.option("--priority", type=int, help="The higher, the earlier its pages are bought.")
-@click.option("--tag", "tags", multiple=True, help="A word of your own; may be repeated.")
+@click.option("--priority", type=int, help="Handles with a higher priority are read first.")
+@click.option("--tag", "tags", multiple=True, help="Tag for grouping handles. May be repeated.")
 @click.option(
     "--continue/--new-series",
     "same",
     default=None,
-    help="After the alert that a handle may be somebody else's: it is the same person, compare the "
-    "lists across the break; or it is not, keep the new series.",
+    help="After the alert `break`: compare the lists across the break (same person), or keep the "
+    "new series (another person).",
 )
 @quiet_option
 @json_option
@@ -124,8 +125,8 @@ def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
 
 
 @click.command(
-    short_help="Stop tracking handles; what is stored stays.",
-    help="Stop tracking handles: takes them out of handles.yaml. What is stored stays.",
+    short_help="Stop tracking handles. Stored data stays.",
+    help="Stop tracking handles: remove them from handles.yaml. Stored data stays.",
     epilog="Example: sf-assets untrack esa",
 )
 @click.argument("handles", nargs=-1, required=True, shell_complete=tracked_handles)
@@ -156,7 +157,7 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
 
 
 @click.command(
-    short_help="The tracked handles with their latest snapshots.",
+    short_help="Show the tracked handles with their latest snapshots.",
     help="Show the tracked handles with their latest snapshots.",
     epilog="Example: sf-assets handles",
 )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    short_help="Check key, credits, home, disk, grid, alerts; what to do.",
-    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts; say what to do.",
+    short_help="Check key, credits, home, disk, grid and alerts.",
+    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts, and suggest what to do.",
     epilog="Example: sf-assets doctor",
 )
 @quiet_option
@@ -33,15 +33,18 @@ def doctor(quiet: bool, as_json: bool) -> None:
 
 
 @click.command(
-    short_help="Hold the API against what is assumed of it; buys up to 8 pages.",
-    help="Measure what the API does, with up to 8 pages of an open profile, after asking: page "
-    "size, overlap, ids, order, cache, cursors, totals, charges, fields, speed. The pages are kept "
-    "for today's snapshot, the result is in `doctor`. Without HANDLE: the first tracked one.",
+    short_help="Check the API against our assumptions; buys up to 8 pages.",
+    help="Measure how the API behaves, with up to 8 pages of a public profile, after asking: "
+    "page size, overlap, ids, order, cache, cursors, totals, charges, fields and speed. Today's "
+    "snapshot reuses the pages, and `doctor` shows the result. Without HANDLE, uses the first "
+    "tracked handle.",
     epilog="Example: sf-assets probe @nasa",
 )
 @click.argument("handle", required=False)
-@click.option("--last", is_flag=True, help="Show what the last probe found; asks for nothing.")
-@click.option("--yes", is_flag=True, help="Buy without asking.")
+@click.option(
+    "--last", is_flag=True, help="Show the result of the last probe without asking the API."
+)
+@click.option("--yes", is_flag=True, help="Buy the pages without asking.")
 @json_option
 @said_clearly
 def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
@@ -54,22 +57,24 @@ def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
 
 
 @click.command(
-    short_help="A zip for a bug report, without people and secrets.",
-    help="Pack a zip for a bug report: versions, settings without secrets, doctor, logs of the "
-    "day's runs, measures of the API, and the landed pages with other people in the place of those "
-    "on them. It is checked that no original text is left.",
+    short_help="Pack a zip for a bug report, without people and secrets.",
+    help="Pack a zip for a bug report: versions, settings without secrets, the output of "
+    "`doctor`, logs of the day's runs, API measurements, and the landed pages with invented "
+    "people instead of the real ones. Checks that no original text is left.",
     epilog="Example: sf-assets bundle --handle nasa --day 2026-11-22",
 )
-@click.option("--handle", help="Only pages of this one.")
+@click.option("--handle", help="Limit to pages of this handle.")
 @click.option(
-    "--day", type=click.DateTime(["%Y-%m-%d"]), help="Of this day; the newest with pages."
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Day of the pages. Defaults to the newest day with pages.",
 )
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("sf-assets-bundle.zip"),
     show_default=True,
-    help="Where to write it.",
+    help="File to write.",
 )
 @said_clearly
 def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
@@ -83,9 +88,9 @@ def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
 
 
 @click.command(
-    short_help="The warehouse anew from archive and landing; buys nothing.",
-    help="Make the warehouse anew from the archive and the landed pages; nothing is bought. The "
-    "old file is kept beside it.",
+    short_help="Rebuild the warehouse from the archive; spends no credits.",
+    help="Rebuild the warehouse from the archive and the landed pages. Spends no credits. Keeps "
+    "the old file.",
     epilog="Example: sf-assets rebuild",
 )
 @quiet_option
@@ -129,13 +134,13 @@ def _teller(checks: CheckList) -> Callable[[Finding], None]:
 
 
 @click.command(
-    short_help="Archive, landing, warehouse and published file against each other.",
-    help="Hold archive, landing, warehouse and published file against each other: checksums, "
-    "counts, a sample of lists. Reads only, also beside `sf-assets up`; what to do is said. Exit "
-    "code 1 where something is wrong.",
+    short_help="Check that archive, warehouse and published file agree.",
+    help="Check that archive, landing, warehouse and published file agree: checksums, counts and "
+    "a sample of lists. Reads only; may run while `sf-assets up` runs. Exits with 1 if it finds "
+    "a problem, and suggests what to do.",
     epilog="Example: sf-assets verify --full",
 )
-@click.option("--full", is_flag=True, help="Derive everything anew, too, and compare all tables.")
+@click.option("--full", is_flag=True, help="Also derive everything again and compare all tables.")
 @quiet_option
 @json_option
 @said_clearly
@@ -152,10 +157,10 @@ def verify(full: bool, quiet: bool, as_json: bool) -> None:
 
 
 @click.command(
-    short_help="A consistent copy of this home, made while it runs.",
-    help="Copy this home to a new folder, whole or not at all, also beside `sf-assets up`, and "
-    "verify the copy. It is a home itself: to restore, copy it to where SF_ASSETS_HOME points. "
-    "Exit code 1 where the copy has a problem, which the home then has, too.",
+    short_help="Copy this home consistently, also while it runs.",
+    help="Copy this home to a new folder and verify the copy. May run while `sf-assets up` runs. "
+    "The folder is complete or absent. To restore, copy it to where SF_ASSETS_HOME points. Exits "
+    "with 1 if the copy has a problem; the home then has it too.",
     epilog="Example: sf-assets backup /mnt/backups/2026-11-27",
 )
 @click.argument("to", type=click.Path(path_type=Path))
@@ -178,18 +183,20 @@ def backup(to: Path, quiet: bool, as_json: bool) -> None:
 
 
 @click.command(
-    short_help="Copy everything into a lake, or back.",
-    help="Copy everything to a lake (or back with --to duckdb), compare it, and leave what is here "
-    "as it is. Stop `sf-assets up` first.",
+    short_help="Copy everything to a lake, or back.",
+    help="Copy everything to a lake (or back with --to duckdb) and compare both. Does not change "
+    "this home. Stop `sf-assets up` first.",
     epilog="Example: sf-assets migrate --to 'ducklake:postgres:host=db dbname=lake' "
     "--storage s3://bucket/sf",
 )
-@click.option("--to", "address", required=True, help="An SF_ASSETS_WAREHOUSE, or duckdb.")
-@click.option("--storage", help="An SF_ASSETS_STORAGE: a folder or s3://bucket/prefix.")
+@click.option(
+    "--to", "address", required=True, help="Target: a value for SF_ASSETS_WAREHOUSE, or duckdb."
+)
+@click.option("--storage", help="A value for SF_ASSETS_STORAGE: a folder or s3://bucket/prefix.")
 @click.option(
     *("--home", "folder"),
     type=click.Path(path_type=Path, file_okay=False),
-    help="The new home, with a copy of the registry; the present one unless given.",
+    help="New home, with a copy of the registry. Defaults to the current one.",
 )
 @said_clearly
 def migrate(address: str, storage: str | None, folder: Path | None) -> None:

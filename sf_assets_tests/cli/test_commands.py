@@ -35,7 +35,7 @@ def test_help_names_every_command_and_the_exit_codes(tmp_path: Path) -> None:
     said = child("--help", cwd=tmp_path)
     assert (said.code, said.err) == (0, "")
     assert all(command in said.out for command in main.commands)
-    assert "3 the vendor refused us" in said.out
+    assert "3 the API rejected the request" in said.out
 
 
 def test_the_version_is_told() -> None:

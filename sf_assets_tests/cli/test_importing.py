@@ -22,11 +22,7 @@ from sf_assets.warehouse.verify import verify
 
 from .shell import ROOT, contents, run, use
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {
-    "docs": (ROOT / "docs" / "import.md").read_text(encoding="utf-8"),
-    "README": README.split("## Bring your own past")[1].split("\n## ")[0],
-}
+PAGE = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -38,9 +34,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     return Home(tmp_path / "home")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_session_of_a_page_prints_what_it_shows(page: str, home: Home) -> None:
-    (session,) = re.findall(r"```console\n(.*?)```", PAGES[page], re.DOTALL)
+def test_the_session_of_the_page_prints_what_it_shows(home: Home) -> None:
+    (session,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     said = ""
     for line in session.splitlines():
         if line.startswith("$ sf-assets "):
