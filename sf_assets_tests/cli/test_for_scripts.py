@@ -269,7 +269,7 @@ def test_alerts_are_listed_newest_first_with_whether_they_went_out(
     assert lines[1].split() == [str(DAY.replace(day=3)), "status", *lines[1].split()[2:]]
     assert lines[1].endswith("waiting")
     assert lines[-1].startswith(
-        "1 of 2 alerts; kinds that are on: status, failed; told in log and UI only"
+        "1 of 2 alerts; kinds that are on: status, failed, drift, break; told in log and UI only"
     )
 
 
