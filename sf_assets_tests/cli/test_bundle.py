@@ -123,6 +123,8 @@ def test_the_simulator_serves_it_and_the_same_comes_of_it(
     path = Path(str(packed.filename))
     app = BundledApi(path)
     handles = sorted({handle for _, _, handle in app.lists})
+    assert f"@{handles[0]} followers 2026-11-22" in app.serves
+    assert "profiles" not in app.serves
     with in_thread(World((), epoch=DAY), app=app) as server:
         home = tmp_path / "maintainer"
         pipeline = Pipeline(home, server.base_url, server.api_key, DAY)
