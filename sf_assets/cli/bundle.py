@@ -28,6 +28,7 @@ from sf_assets.ingest.probe import kept
 from sf_assets.model import SnapshotKey
 from sf_assets.people.anonymise import Anonymiser
 from sf_assets.settings import Settings
+from sf_assets.social_fetch import FollowersResponse, FollowingResponse
 from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import Landed, Records, record_line
@@ -66,6 +67,9 @@ def run_bundle(
                 lists.append((key, list(_records(landed, Path(scratch)))))
             for _, body in lists[-1][1]:
                 people.learn(body)
+            people.keep(word for head, _ in lists[-1][1] for word in _ours(head))
+    for model in (FollowersResponse, FollowingResponse):
+        people.keep(re.findall(r'"(\w+)"', json.dumps(model.model_json_schema())))
     members = dict(_words(settings, home, people, day))
     for key, records in lists:
         members |= [_pages(people, key, records)]
@@ -93,6 +97,15 @@ def _records(landed: Landed, folder: Path) -> Iterator[tuple[dict[str, Any], Any
                 yield {**head, "left_out": True}, None
 
 
+def _ours(head: dict[str, Any]) -> Iterator[str]:
+    """The words of a head that say nothing of people."""
+    for name, value in head.items():
+        yield name
+        yield from value if isinstance(value, dict) else ()
+        if name in ("kind", "relation", "end") and isinstance(value, str):
+            yield value
+
+
 def _pages(
     people: Anonymiser, key: SnapshotKey, records: list[tuple[dict[str, Any], Any]]
 ) -> tuple[str, str]:
@@ -115,7 +128,7 @@ def _pages(
 def _words(
     settings: Settings, home: Home, people: Anonymiser, day: date
 ) -> Iterator[tuple[str, str]]:
-    """What is said of the home in words: a file each. Lines with text of a list are left out."""
+    """What is said of the home in words: a file each. Texts with text of a list are left out."""
     checks = CheckList(quiet=True, as_json=True)
     checked(checks.say)
     told: dict[str, Any] = {
@@ -135,18 +148,21 @@ def _words(
         "vendor_facts.json": kept(home),
     }
     for name, value in told.items():
-        text = json.dumps(value, indent=1, default=str, ensure_ascii=False)
-        lines = text.replace(str(home.root), "HOME").replace(str(Path.home()), "~").splitlines()
-        yield name, "\n".join(_clean(people, line) for line in lines)
+        plain = json.loads(json.dumps(value, default=str))
+        people.keep(re.findall(r'"(\w+)":', json.dumps(plain, indent=1)))
+        yield name, json.dumps(_clean(people, home, plain), indent=1, ensure_ascii=False)
 
 
-def _clean(people: Anonymiser, line: str) -> str:
-    line = people.text(line)
-    if people.left_in(line) is None:
-        return line
-    head = re.match(r'\s*("\w+": )?', line)
-    comma = "," if line.endswith(",") else ""
-    return f'{head[0] if head else ""}"(left out: text of a list)"{comma}'
+def _clean(people: Anonymiser, home: Home, value: Any) -> Any:
+    """The same without names, before JSON writes the end of a line as a letter."""
+    if isinstance(value, dict):
+        return {name: _clean(people, home, inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_clean(people, home, inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    text = people.text(value.replace(str(home.root), "HOME").replace(str(Path.home()), "~"))
+    return text if people.left_in(text) is None else "(left out: text of a list)"
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

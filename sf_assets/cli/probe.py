@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from sf_assets.cli.common import not_tracked, registry_of
+from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import harmless, print_json, print_table
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.meter import DayMeter
@@ -26,6 +26,7 @@ from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.records import now
+from sf_assets.text import counted
 from sf_assets.warehouse.ledger import Paid, write_ledger
 
 
@@ -65,7 +66,7 @@ def _wanted(home: Home, handle: str | None) -> str:
     if handle is not None:
         return normalise_handle(handle)
     if not registry.handles:
-        raise SettingsError(not_tracked("no handle", registry, "name one: sf-assets probe HANDLE"))
+        raise SettingsError("no handle is tracked yet; name one: sf-assets probe HANDLE")
     return next(iter(registry.handles))
 
 
@@ -95,6 +96,6 @@ def _show(told: dict[str, Any], *, as_json: bool) -> None:
     print_table(["", *names], rows)
     different = sum(not fact["as_assumed"] for fact in told["facts"])
     click.echo(
-        f"{told['day']}, @{told['handle']}, {told['credits']} credits: {different} of "
+        f"{told['day']}, @{told['handle']}, {counted(told['credits'], 'credit')}: {different} of "
         f"{len(rows)} are not as assumed. sf-assets probe --last --json shows it again"
     )

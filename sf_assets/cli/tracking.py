@@ -102,12 +102,17 @@ def track(
             click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
         for handle, days in breaks.items():
             what = "compared across" if same else "a new series since"
-            click.echo(f"{handle}: {what} {days[0]}, from the next snapshot on")
+            click.echo(
+                f"{handle}: {what} {' and '.join(map(str, days))}, from the next snapshot on"
+            )
         click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
 
 
 def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
-    """Handle -> the days of its newest breaks. Raises SettingsError for one that has none."""
+    """Handle -> the days of the newest break of each of its lists.
+
+    Raises SettingsError for one that has none.
+    """
     from sf_assets.errors import SettingsError
     from sf_assets.warehouse.connection import reading
     from sf_assets.warehouse.statements import sql
@@ -117,11 +122,15 @@ def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
             rows = con.execute(sql("breaks")).fetchall()
     except FileNotFoundError:
         rows = []
-    found = {handle: sorted({row[2] for row in rows if row[1] == handle}) for handle in handles}
+    newest = {row[:2]: row[2] for row in sorted(rows)}
+    found = {
+        handle: sorted({day for (_, of), day in newest.items() if of == handle})
+        for handle in handles
+    }
     for handle in handles:
         if not found[handle]:
             raise SettingsError(f"{handle}: no list of it breaks with the one before")
-    return {handle: days[-1:] for handle, days in found.items()}
+    return found
 
 
 @click.command(

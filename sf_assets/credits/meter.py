@@ -18,13 +18,17 @@ class DayMeter:
     process that was killed stays counted, for it was most likely charged.
     """
 
-    def __init__(self, path: Path, spent: Callable[[], int]) -> None:
-        """`spent` tells what is landed already; it is asked only where there is no count yet."""
+    def __init__(self, path: Path, spent: Callable[[], int], *, stays_open: bool = True) -> None:
+        """`spent` tells what is landed already; it is asked only where there is no count yet.
+
+        Not all of many may stay open: a system lets a process have some hundred files.
+        """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # For its owner only: who can open it can hold it. A run that is cut off leaves no lock.
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-        weakref.finalize(self, os.close, self._file)
+        self._file: int | None = None
+        if stays_open:
+            self._file = self._open()
+            weakref.finalize(self, os.close, self._file)
         with self._locked() as file:
             if not _text(file).isdigit():  # new, or damaged: never taken for nothing
                 _write(file, spent())
@@ -57,11 +61,20 @@ class DayMeter:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        lock(self._file, self._path, wait=True)
+        file = self._open() if self._file is None else self._file
         try:
-            yield self._file
+            lock(file, self._path, wait=True)
+            try:
+                yield file
+            finally:
+                unlock(file)
         finally:
-            unlock(self._file)
+            if self._file is None:
+                os.close(file)
+
+    def _open(self) -> int:
+        # For its owner only: who can open it can hold it. A run that is cut off leaves no lock.
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
 
 
 def _text(file: int) -> bytes:

@@ -107,11 +107,9 @@ class OpenEventLog(SqliteEventLogStorage):
         # Dagster too lets one thread at a time.
         with self._one_at_a_time:
             if shard not in self._seen:
-                if Path(self.path_for_shard(shard)).exists():
+                if Path(self.path_for_shard(shard)).exists() or not self._make(shard):
                     with super().run_connection(shard):
                         pass  # where tables are missing they are made
-                else:
-                    self._make(shard)
                 self._seen.add(shard)
             with self._engines.transaction(self.conn_string_for_shard(shard)) as con:
                 before = _changes(con)
@@ -125,8 +123,8 @@ class OpenEventLog(SqliteEventLogStorage):
     def index_connection(self) -> AbstractContextManager[sa.Connection]:
         return self.run_connection("index")
 
-    def _make(self, shard: str) -> None:
-        """A new run's file with the tables of the index, whole or absent."""
+    def _make(self, shard: str) -> bool:
+        """A new run's file with the tables of the index, whole or absent; whether it was made."""
         target = Path(self.path_for_shard(shard))
         with closing(sqlite3.connect(self.path_for_shard("index"))) as index:
             tables = [
@@ -148,11 +146,12 @@ class OpenEventLog(SqliteEventLogStorage):
             con.executemany("INSERT INTO alembic_version VALUES (?)", version)
             con.execute("COMMIT")
         try:
-            os.link(partial, target)  # another process may have made it meanwhile
-        except FileExistsError:
-            pass
+            os.link(partial, target)
+        except OSError:
+            return False  # another process made it meanwhile, or this file system has no links
         finally:
             partial.unlink()
+        return True
 
     def wipe(self) -> None:
         self._engines.dispose()

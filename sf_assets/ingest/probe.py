@@ -171,9 +171,11 @@ def facts_of(made: Probed) -> list[Fact]:
     note("profile", "open", said, is_open, otherwise="Probe an open one: less could be measured.")
     if accounts:
         size = page_size_of(made)
-        by_list = [[str(len(p.data.accounts)) for p in pages] for pages in made.pages.values()]
-        cost = f"1,000 accounts cost {-(-1000 // size)} credits; forecasts use {size}."
-        note("accounts on a page", "20", "; ".join(map(", ".join, by_list)), size == 20, cost)
+        if size is not None:
+            by_list = [[str(len(p.data.accounts)) for p in pages] for pages in made.pages.values()]
+            cost = f"1,000 accounts cost {-(-1000 // size)} credits; forecasts use {size}."
+            said = "; ".join(map(", ".join, by_list))
+            note("accounts on a page", "20", said, size == 20, cost)
         keys = [[one.key for one in page.data.accounts] for page in followers]
         within = sum(len(page) - len(set(page)) for page in keys)
         flat = [key for page in keys for key in page]
@@ -191,20 +193,24 @@ def facts_of(made: Probed) -> list[Fact]:
             said = f"{having} of {len(ids)}"
             note(f"accounts with {name}", "all", said, having == len(ids), followed, less)
         cursors = [page.cursor for page in made.landed.get("followers", []) if page.cursor]
-        fall = len(cursors) > 1 and all(one.isdigit() for one in cursors)
-        fall = fall and all(int(a) > int(b) for a, b in itertools.pairwise(cursors))
-        said = "they fall, as times would" if fall else "they tell nothing"
-        likely = "Newest first is likely; each comparison measures it."
-        note("cursors", "fall page by page", said, fall, likely, "Each comparison measures order.")
+        if len(cursors) > 1:
+            fall = all(one.isascii() and one.isdigit() and len(one) < 100 for one in cursors)
+            fall = fall and all(int(a) > int(b) for a, b in itertools.pairwise(cursors))
+            said = "they fall, as times would" if fall else "they tell nothing"
+            likely = "Newest first is likely; each comparison measures it."
+            measured = "Each comparison measures order."
+            note("cursors", "fall page by page", said, fall, likely, measured)
     _note_second_look(made, note)
-    totals = [page.data.total for page in followers]
-    note(
-        "total on each page", "given",
-        ", ".join("null" if total is None else f"{total:,}" for total in totals) or "none",
-        bool(totals) and None not in totals,
-        "A list that is not below its total shows everyone.",
-        "Without a total no list shows everyone: losses rest on the order alone.",
-    )  # fmt: skip
+    # By the contract a list that cannot be seen has none.
+    totals = [p.data.total for p in followers if p.data.lookup_status.value == "found"]
+    if totals:
+        note(
+            "total on each page", "given",
+            ", ".join("null" if total is None else f"{total:,}" for total in totals),
+            None not in totals,
+            "A list that is not below its total shows everyone.",
+            "Without a total no list shows everyone: losses rest on the order alone.",
+        )  # fmt: skip
     gone = made.balance_before - made.balance_after
     said = f"{made.credits} said, {gone} gone from the balance"
     as_said = gone == made.credits
@@ -232,9 +238,10 @@ def facts_of(made: Probed) -> list[Fact]:
     return facts
 
 
-def page_size_of(made: Probed) -> int:
-    """How many accounts a page holds: the largest."""
-    return max(len(p.data.accounts) for pages in made.pages.values() for p in pages)
+def page_size_of(made: Probed) -> int | None:
+    """How many accounts a page holds: the largest that is not a list's last, which may be short."""
+    everything = [page.data for pages in made.pages.values() for page in pages]
+    return max((len(one.accounts) for one in everything if one.page.has_more), default=0) or None
 
 
 def _note_second_look(made: Probed, note: Callable[..., None]) -> None:
@@ -273,13 +280,12 @@ def _some(names: Collection[str]) -> str:
 
 def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:
     """Store the facts in the home; returns what was stored."""
-    accounts = any(page.data.accounts for pages in made.pages.values() for page in pages)
     told = {
         "format": FACTS_FORMAT,
         "day": made.day.isoformat(),
         "handle": made.handle,
         "credits": made.credits,
-        "page_size": page_size_of(made) if accounts else None,
+        "page_size": page_size_of(made),
         "facts": [asdict(fact) for fact in facts],
     }
     write_atomically(home.vendor_facts, json.dumps(told, indent=2) + "\n")

@@ -140,7 +140,7 @@ class Spending:
             if own.daily_credits is not None:
                 # A list that is not tracked any more may have been bought this morning.
                 both = [SnapshotKey(day, handle, one) for one in RELATIONS]
-                meter = DayMeter(self.landing.meter(day, handle), lambda: 0)
+                meter = DayMeter(self.landing.meter(day, handle), lambda: 0, stays_open=False)
                 # What was bought while it had no cap counts too.
                 meter.at_least(spent_on(self.landing, day, both))
                 found[handle] = (own.daily_credits, meter)

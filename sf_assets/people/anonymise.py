@@ -13,7 +13,7 @@ import re
 import secrets
 import string
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,10 @@ _KEPT = frozenset({"lookupStatus", "version", "region", "language", "code"})
 _CURSORS = frozenset({"nextCursor", "cursor"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ].*")
 _WORD = re.compile(r"[\w.]+")
+_PART = re.compile(r"_+|[^_.]+")
+_MOST_PARTS = 20
+# As JSON writes them, they are no part of the word that follows.
+_ESCAPE = re.compile(r"\\(?:[bfnrt]|u00[01][0-9a-f])")
 # Larger whole numbers may be ids.
 _LARGEST_COUNT = 10**11
 # Text that is left is found by pieces of this length with so many letters or digits.
@@ -39,6 +43,7 @@ class Anonymiser:
         self._texts: dict[str, str | None] = {}
         self._numbers: dict[str, str] = {}
         self._names: set[str] = set()
+        self._ours: set[str] = set()
 
     def learn(self, document: Any) -> None:
         """Take in a page (or any JSON) whose people are to be replaced."""
@@ -52,6 +57,11 @@ class Anonymiser:
         """Take in a tracked handle."""
         self._learn(handle)
         self._names.add(handle)
+
+    def keep(self, words: Iterable[str]) -> None:
+        """Words of every bundle, such as names of fields: who has one for a handle is not told."""
+        for word in words:
+            self._ours |= {word.lower(), *re.split(r"[_.]", word.lower())}
 
     def page(self, document: Any, key: str = "", *, inside: bool = False) -> Any:
         """The same document of other people. `inside`: names of fields are the vendor's, too."""
@@ -100,23 +110,34 @@ class Anonymiser:
         """Words of ours, in which names may stand."""
 
         def other(match: re.Match[str]) -> str:
-            word = match[0]
-            stripped = word.strip(".")
-            known = stripped.lower() in self._names
-            return word.replace(stripped, self.name(stripped)) if known and stripped else word
+            made, word = "", match[0]
+            while word:
+                part = next(self._named_in(word), "")
+                before, _, word = word.partition(part) if part else (word, "", "")
+                made += before + (self.name(part) if part else "")
+            return made
 
         return _WORD.sub(other, text)
 
     def left_in(self, text: str) -> str | None:
         """Some original text that is left in this one, None where there is none."""
         folded = text.lower()
-        for match in _WORD.finditer(folded):
-            word = match[0].strip(".")
-            if len(word) >= _SHORTEST_NAME and word in self._names:
-                return word
+        for match in _WORD.finditer(_ESCAPE.sub(" ", folded)):
+            for word in self._named_in(match[0]):
+                if len(word) >= _SHORTEST_NAME:
+                    return word
         pieces = self._pieces()
         at = (folded[n : n + _PIECE] for n in range(len(folded) - _PIECE + 1))
         return next((piece for piece in at if piece in pieces), None)
+
+    def _named_in(self, word: str) -> Iterator[str]:
+        """Known names that are whole parts of a word, as `zoe.faraday` of `zoe.faraday.jsonl`."""
+        parts = list(_PART.finditer(word))
+        for n, begin in enumerate(parts):
+            for end in reversed(parts[n : n + _MOST_PARTS]):
+                part = word[begin.start() : end.end()]
+                if part.lower() in self._names and part.lower() not in self._ours:
+                    yield part
 
     def _learn(self, text: str) -> None:
         for prefix in _PREFIXES:

@@ -131,6 +131,12 @@ class SimulatedApi:
             exception_handlers={ValueError: _admin_refusal, KeyError: _admin_refusal},
         )
 
+    @property
+    def serves(self) -> str:
+        """What is served, in a few words."""
+        day = self.options.day or "the real UTC day"
+        return f"{len(self.world.handles)} profiles, seed {self.world.seed}, day: {day}"
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)

@@ -38,6 +38,11 @@ class BundledApi(SimulatedApi):
         self._newest = newest
         super().__init__(World((), epoch=date.fromisoformat(newest)), options)
 
+    @property
+    def serves(self) -> str:
+        shown = ", ".join(f"@{handle} {relation} {day}" for day, relation, handle in self.lists[:4])
+        return f"a bundle: {shown}{' …' if len(self.lists) > 4 else ''}"
+
     def _take(self, name: str, lines: bytes) -> None:
         _, day, relation, file = name.split("/")
         handle = file.removesuffix(".jsonl")

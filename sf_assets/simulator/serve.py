@@ -42,20 +42,17 @@ def run(
 ) -> None:
     """Serves until Ctrl-C; port 0 takes a free one. Prints where, once it listens."""
     with _listen(port) as listening:
-        server = _server(app or SimulatedApi(world, options))
+        app = app or SimulatedApi(world, options)
+        server = _server(app)
         if not quiet:
-            print(_start_line(world, options, listening), flush=True)
+            print(_start_line(app, listening), flush=True)
         with suppress(KeyboardInterrupt):  # the usual way to stop it
             server.run(sockets=[listening])
 
 
-def _start_line(world: World, options: Options | None, listening: socket.socket) -> str:
-    day = (options or Options()).day or "the real UTC day"
-    return (
-        f"Simulated Social Fetch on {_address(listening)} "
-        f"(key {API_KEY}, {len(world.handles)} profiles, seed {world.seed}, day: {day}). "
-        "Nothing here is real."
-    )
+def _start_line(app: SimulatedApi, listening: socket.socket) -> str:
+    where = f"Simulated Social Fetch on {_address(listening)}"
+    return f"{where} (key {API_KEY}, {app.serves}). Nothing here is real."
 
 
 def _listen(port: int) -> socket.socket:

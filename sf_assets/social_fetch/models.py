@@ -99,7 +99,10 @@ def _seconds_or_iso(value: object) -> object:
 def _as_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         return value.replace(tzinfo=timezone.utc)
-    return value.astimezone(timezone.utc)
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError("expected a date-time of the years 1 to 9999 in UTC") from None
 
 
 UtcDatetime = Annotated[datetime, BeforeValidator(_seconds_or_iso), AfterValidator(_as_utc)]

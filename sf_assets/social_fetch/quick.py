@@ -163,6 +163,7 @@ def quick_page(relation: Relation, body: bytes) -> QuickFollowers | QuickFollowi
                 details = bytes(account.details)
                 if len(details) > _DETAILS_BYTES or details[:1] not in (b"", b"{", b"n"):
                     return None
+                details.decode()  # msgspec leaves it unread
                 if account.account_created_at is not None:
                     _MOMENT.validate_python(account.account_created_at)
     except (msgspec.MsgspecError, ValidationError, ValueError, RecursionError):

@@ -38,6 +38,8 @@ PEOPLE = [
     )
 ]
 PEOPLE += [account(n, platformUserId=str(10**18 + n * 7919)) for n in range(6, 45)]
+PEOPLE[7] = account(7, handle="page")  # as a field of every record is called
+PEOPLE[8] = account(8, handle="found")
 PEOPLE[9] = account(9, platformUserId="0", secUid=OMIT)
 PEOPLE[12]["details"] = {"zoe.private.key": "zoe.private.value", "n": 7_000_000_000_000_123_456}
 WORDS = ("Лавлейс", "山田", "写真", "Faraday", "faraday", "zoe.", "0123456789", "mailbox_of_ada")
@@ -121,6 +123,8 @@ def test_the_simulator_serves_it_and_the_same_comes_of_it(
     path = Path(str(packed.filename))
     app = BundledApi(path)
     handles = sorted({handle for _, _, handle in app.lists})
+    assert f"@{handles[0]} followers 2026-11-22" in app.serves
+    assert "profiles" not in app.serves
     with in_thread(World((), epoch=DAY), app=app) as server:
         home = tmp_path / "maintainer"
         pipeline = Pipeline(home, server.base_url, server.api_key, DAY)
@@ -168,7 +172,25 @@ def test_texts_keep_length_script_and_equality_numbers_their_order(
 def test_what_would_leave_a_name_is_found() -> None:
     people = Anonymiser()
     people.learn([{"handle": "zoe.faraday", "bio": "I repair pianos in Lund"}])
-    for left in ("ask zoe.faraday", '{"x": "I REPAIR PIANOS"}', "zoe.faraday"):
+    for left in (
+        "ask zoe.faraday", '{"x": "I REPAIR PIANOS"}', "zoe.faraday", "day/zoe.faraday.jsonl",
+        "zoe.faraday_followers", "x_zoe.faraday", "zoe.faraday.", "Zoe.Faraday..Next",
+        json.dumps("one\nzoe.faraday: two"), json.dumps("\x1bzoe.faraday"),
+        json.dumps("\tzoe.faraday"),
+    ):  # fmt: skip
         assert people.left_in(left) is not None
     for fine in ("ask somebody", json.dumps(people.page([{"bio": "I repair pianos in Lund"}]))):
         assert people.left_in(fine) is None
+
+
+def test_names_are_replaced_wherever_they_stand_in_our_words() -> None:
+    people = Anonymiser()
+    people.learn_handle("zoe.faraday")
+    people.learn([{"handle": "_ann_"}, {"handle": "kind"}])
+    people.keep(["kind", "page_size"])
+    zoe, ann = people.name("zoe.faraday"), people.name("_ann_")
+    said = "one\nzoe.faraday: day/zoe.faraday.jsonl, zoe.faraday_x.zoe.faraday, _ann_. A kind page"
+    made = people.text(said)
+    assert made == f"one\n{zoe}: day/{zoe}.jsonl, {zoe}_x.{zoe}, {ann}. A kind page"
+    assert people.left_in(json.dumps({"kind": made})) is None
+    assert people.text("a." * 200_000) == "a." * 200_000

@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from sf_assets.settings import load_settings
-from sf_assets.simulator import ANSWERS, ListSpec, Options, ProfileSpec, World, answered, in_thread
+from sf_assets.simulator import (
+    ANSWERS,
+    ListSpec,
+    Options,
+    ProfileSpec,
+    Status,
+    World,
+    answered,
+    in_thread,
+)
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landing_disk import DiskLanding
@@ -130,3 +139,34 @@ def test_nothing_is_bought_without_a_yes(tmp_path: Path, monkeypatch: pytest.Mon
     assert (said.code, "at most 8 credits" in said.err) == (2, True)
     assert run("probe", "--last").code == 2
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("probed_one", "cap", "otherwise"),
+    [
+        ("sim.private", 100, {"profile"}),
+        ("sim.nobody", 100, {"profile"}),
+        ("sim.one.page", 100, set()),
+        ("sim.one.page", 1, {"errors"}),
+    ],
+)
+def test_what_little_there_is_to_see_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probed_one: str, cap: int, otherwise: set[str]
+) -> None:
+    small = replace(LIST, size=8, gain=0.0, loss=0.0)
+    private = ProfileSpec("sim.private", small, small, (Status("private", DAY),))
+    made = World([ProfileSpec("sim.one.page", small, small), private], epoch=DAY)
+    monkeypatch.setenv("SF_ASSETS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SF_ASSETS_TODAY", str(DAY))
+    monkeypatch.setenv("SF_ASSETS_HURRY", "600")
+    monkeypatch.setenv("SF_ASSETS_DAILY_CREDITS", str(cap))
+    with in_thread(made, Options(day=DAY)) as server:
+        monkeypatch.setenv("SOCIALFETCH_BASE_URL", server.base_url)
+        said = run("probe", "--yes")
+        assert (said.code, said.err) == (
+            2,
+            "sf-assets: no handle is tracked yet; name one: sf-assets probe HANDLE\n",
+        )
+        said = run("probe", probed_one, "--yes", "--json")
+    found = {one["fact"] for one in json.loads(said.out)["facts"] if not one["as_assumed"]}
+    assert found == otherwise

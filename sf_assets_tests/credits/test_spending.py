@@ -113,6 +113,27 @@ def test_a_handle_s_own_cap_cuts_that_handle_alone(pipeline: Pipeline, server: L
     assert ends(pipeline, DAY1)["giant"] == (3, "budget")  # the cap is the day's, not the run's
 
 
+def test_handles_with_caps_of_their_own_keep_no_file_open(pipeline: Pipeline) -> None:
+    resource = pytest.importorskip("resource")
+    os.environ["SF_ASSETS_TODAY"] = DAY1.isoformat()
+    handles = [f"capped.{n}" for n in range(250)]  # as a run of the schedule has at most
+    pipeline.track(*handles, relations=["followers"], daily_credits=3)
+    spending = Spending(
+        load_settings(),
+        read_registry(pipeline.home.registry),
+        DiskLanding(pipeline.home.landing),
+        "run",
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 64, hard))
+    try:
+        keys = [SnapshotKey(DAY1, handle, "followers") for handle in handles]
+        budget = spending.prepare([ListToRead(key) for key in keys], {})
+        assert [budget.take(keys[-1]) for _ in range(4)] == [True] * 3 + [False]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_short_balance_is_spent_on_first_pages_before_the_vendor_refuses(
     pipeline: Pipeline, server: ListServer
 ) -> None:

@@ -70,6 +70,20 @@ def test_the_file_of_a_run_has_no_empty_pages_and_nothing_stays_beside_it(home: 
     assert max((folder / f"{run}.db").stat().st_size for run in runs) < 80_000
 
 
+@pytest.mark.parametrize("error", [PermissionError, FileExistsError, OSError])
+def test_a_run_s_file_is_made_where_the_file_system_has_no_links(
+    home: Home, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "link", refuse)
+    with dagster_instance(home) as instance:
+        assert len(instance.all_logs(materialize(instance))) > 9
+    folder = home.dagster / "history" / "runs"
+    assert not list(folder.glob(".*"))
+
+
 def test_who_watches_a_run_is_told_of_what_is_new_at_once(home: Home) -> None:
     with dagster_instance(home) as instance, dagster_instance(home) as watcher:
         run = instance.get_run_by_id(materialize(instance))

@@ -104,6 +104,21 @@ def test_what_is_not_as_described_is_left_to_the_careful_reader(
     check(relation, page(relation, {**ACCOUNTS[relation], **wrong}), quick=False)
 
 
+@pytest.mark.parametrize("created", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_day_beyond_the_calendar_in_utc_is_a_damaged_field(created: str) -> None:
+    body = json.dumps(page("following", {**FOLLOWED, "accountCreatedAt": created})).encode()
+    assert quick_page("following", body) is None
+    read, damaged = read_page("following", body)
+    assert (damaged, read.data.accounts[0].handle) == (1, "bob")
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xc0\x80", b"\xed\xa0\xbd"])
+def test_details_that_are_no_utf_8_are_left_to_the_careful_reader(text: bytes) -> None:
+    body = json.dumps(page("following", {**FOLLOWED, "details": {"a": "?"}})).encode()
+    check("following", body, quick=True)
+    check("following", body.replace(b"?", text), quick=False)
+
+
 @pytest.mark.parametrize(
     "meta", [{"creditsCharged": 5000}, {"version": "v2"}, {"requestId": "a\nb"}, {"new": 1}]
 )

@@ -14,6 +14,7 @@ from sf_assets.alerts import find_all, title
 from sf_assets.cli import main as cli
 from sf_assets.defs.checks import Look, same_owner
 from sf_assets.handles.parse import parse_registry, read_registry
+from sf_assets.model import RELATIONS
 from sf_assets.report import gather, render
 from sf_assets.settings import load_settings
 from sf_assets.storage.home import HOME_FORMAT, Home
@@ -191,6 +192,33 @@ def test_it_is_said_once_and_the_operator_decides(
     before = published_tables(home.published)
     rebuild(home)
     assert published_tables(home.published) == before
+
+
+@pytest.mark.parametrize("asked", ["--new-series", "--continue"])
+def test_one_decision_is_for_both_lists_where_one_was_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    home = Home(tmp_path / "home")
+    home.root.mkdir(mode=0o700)
+    home.marker.write_text(json.dumps({"format": HOME_FORMAT, "start_date": str(on(1))}))
+    home.registry.write_text("handles:\n  nova:\n")
+    monkeypatch.setenv("SF_ASSETS_HOME", str(home.root))
+    monkeypatch.setenv("SOCIALFETCH_BASE_URL", "http://127.0.0.1:1")
+    derived(home, told(1, OLD), told(1, OLD, relation="following"))
+    derived(home, told(2, NEW), told(3, NEW, relation="following"))
+    monkeypatch.setenv("SF_ASSETS_TODAY", str(on(3)))
+
+    def passed() -> list[bool]:
+        with reading(home.readable) as con:
+            look = Look(home, load_settings(), con)
+            return [same_owner(one, look).passed for one in RELATIONS]
+
+    assert passed() == [False, False]
+    said = CliRunner().invoke(cli, ["track", "@nova", asked])
+    assert "2026-11-02 and 2026-11-03, from the next snapshot on" in said.output
+    derived(home)
+    assert passed() == [True, True]
+    assert find_all(home, load_settings(), remember=False) == []
 
 
 @pytest.mark.parametrize(
