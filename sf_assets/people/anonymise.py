@@ -22,7 +22,8 @@ _PREFIXES = ("https://", "http://", "MS4wLjABAAAA")
 _KEPT = frozenset({"lookupStatus", "version", "region", "language", "code"})
 _CURSORS = frozenset({"nextCursor", "cursor"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ].*")
-_WORD = re.compile(r"[\w.]+")
+# The escapes of JSON are not part of the word that follows.
+_WORD = re.compile(r"\\(?:[nrtbf]|u[0-9a-fA-F]{4})|[\w.]+")
 # Larger whole numbers may be ids.
 _LARGEST_COUNT = 10**11
 # Text that is left is found by pieces of this length with so many letters or digits.

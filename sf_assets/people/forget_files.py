@@ -401,7 +401,8 @@ def _landing_hits(home: Home, terms: Terms) -> Iterator[Hit]:
     landing = landing_at(home.landing, home.root)
     for day in landing.days():
         for key, landed in landing.read_each(landing.keys(day)):
-            exact = contain = 0
+            exact = int(key.handle in terms.exact)
+            contain = 0
             if not isinstance(landed, Landed):
                 yield from () if landed is None else [Hit(f"landing of {key} (damaged)", 1)]
                 continue

@@ -426,3 +426,11 @@ def test_forgotten_twice_is_one_person(
     # Later notes do not give the handle back.
     note_forgotten(tmp_path, [X], [], {"xen": ALWAYS}, "")
     assert Door(tmp_path).forgets(on(10), [Ids(None, None, "xen")]) == [is_y]
+
+
+def test_lists_of_their_own_that_no_table_has_are_dropped(home: Home) -> None:
+    Told(3, "yoko.zimt", (xenia(), 12)).land(DiskLanding(home.landing))
+    home.vendor_facts.write_text(json.dumps({"handle": "yoko.zimt"}))
+    assert run(home, "yoko.zimt", "xen", "--yes").exit_code == 0
+    assert places_of(home.root, TERMS) == set()
+    assert not list(home.root.rglob("*yoko*"))
