@@ -281,6 +281,9 @@ def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(home: Ho
         ((), "name an account"),
         (("anon-0123456789abcdef",), "forgotten already"),
         (("  ",), "name an account"),
+        (("Xenia Quist",), "name an account"),
+        (("https://www.tiktok.com/@xen/video/1",), "name an account"),
+        (("\u0130bo",), "name an account"),
     ],
 )
 def test_what_is_refused_changes_nothing(words: tuple[str, ...], said: str, home: Home) -> None:
