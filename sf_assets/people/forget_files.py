@@ -25,6 +25,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sf_assets.model import RELATIONS
 from sf_assets.people.errors import ForgetRefused
 from sf_assets.people.forget_rows import Person, accounts_of
 from sf_assets.storage.home import Home
@@ -74,6 +75,7 @@ class Terms:
             form: term.lower()
             for person in people
             for term in person.terms
+            if term.lower() not in RELATIONS  # a part of each asset's key
             for form in _forms(term)
         }
         self._of_form = {form.lower(): term for form, term in forms.items()}
@@ -134,6 +136,9 @@ def _bounded(form: str) -> str:
     if len(form) < LONG:
         before = r"(?:(?<=@)|(?<=\"))"
     after = r"(?![\w\-]|\.\w)" if len(form) >= LONG else r"(?![\w.\-])"
+    if form.isascii() and form.isalpha():
+        # A field of that name in JSON, without which Dagster could not read its storage.
+        after += r"(?!\\*\"\s*:)"
     return before + re.escape(form) + after
 
 

@@ -437,3 +437,14 @@ def test_lists_of_their_own_that_no_table_has_are_dropped(home: Home) -> None:
     assert run(home, "yoko.zimt", "xen", "--yes").exit_code == 0
     assert places_of(home.root, TERMS) == set()
     assert not list(home.root.rglob("*yoko*"))
+
+
+def test_who_is_called_like_a_field_breaks_no_json() -> None:
+    names = {"Name", "handle", "followers"}
+    terms = Terms([Person(names=names)])
+    event = {"name": "x", "handle": {"name": None}, "asset_key": ["followers"], "inner":
+             json.dumps({"handle": 1})}  # fmt: skip
+    assert terms.scrubbed(json.dumps(event)) == json.dumps(event)
+    said = json.dumps({"label": "Name", "text": "lost: handle"})
+    assert terms.times_in(said) == 2
+    assert terms.times_in(terms.scrubbed(said)) == 0
