@@ -13,7 +13,7 @@ Tables = dict[str, list[tuple[Any, ...]]]
 # Depends on how a file came about, not on what is in it.
 OF_THE_FILE = frozenset({"copied_size", "published_at"})
 # What differs between two runs of the same day, however equal they are.
-OF_THE_RUN = OF_THE_FILE | {"run_id", "started_at", "finished_at", "archive_file"}
+OF_THE_RUN = OF_THE_FILE | {"run_id", "started_at", "finished_at", "archive_file", "seconds"}
 TABLES_OF_THE_RUN = frozenset({"main.credit_balances", "internal.ledger_files"})
 
 

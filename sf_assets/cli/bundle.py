@@ -9,6 +9,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +57,7 @@ def run_bundle(
             f"bundle: no page of @{handle} is kept of {day}; pages are kept for `raw_days` days"
         )
     people = Anonymiser()
-    for tracked in registry_in_force(home.registry, keep=False)[0].handles:
+    for tracked in _own_handles(home):
         people.learn_handle(tracked)
     lists: list[tuple[SnapshotKey, list[tuple[dict[str, Any], Any]]]] = []
     for key in keys:
@@ -84,6 +85,16 @@ def run_bundle(
         f"{output}: {counted(len(lists), 'list')} of {day}, anonymised; no original text is left. "
         "See what is in it before you pass it on"
     )
+
+
+def _own_handles(home: Home) -> set[str]:
+    """The handles that are or once were tracked, and the one that was probed."""
+    handles = {*registry_in_force(home.registry, keep=False)[0].handles}
+    with suppress(FileNotFoundError, duckdb.Error), reading(home.readable) as con:
+        rows = con.execute("SELECT DISTINCT handle FROM internal.snapshots").fetchall()
+        handles |= {handle for (handle,) in rows}
+    facts = kept(home)
+    return handles | ({str(facts.get("handle", ""))} - {""} if facts else set())
 
 
 def _records(landed: Landed, folder: Path) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -142,6 +142,8 @@ class Anonymiser:
     def _learn(self, text: str) -> None:
         for prefix in _PREFIXES:
             text = text.removeprefix(prefix)
+        if _DATE.fullmatch(text):
+            return  # of which the year stays
         if text.isascii() and text.isdigit() and len(text) > 3:
             self._numbers[text] = ""
         else:

@@ -7,20 +7,25 @@ they stand alone, as a value of a column or of JSON, or after an @.
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
 import json
 import os
 import re
 import shutil
 import sqlite3
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sf_assets.model import RELATIONS
 from sf_assets.people.errors import ForgetRefused
 from sf_assets.people.forget_rows import Person, accounts_of
 from sf_assets.storage.home import Home
@@ -66,19 +71,22 @@ class Terms:
             for kind, name in kinds:
                 for one in set(getattr(person, name)) & person.terms:
                     self._instead[one.lower()] = ids.of(kind, one) if ids else ""
-        forms = {}
-        for term in self.exact:
-            # As it is, and as JSON has it.
-            escaped = json.dumps(term)[1:-1]
-            for form in (term, escaped, json.dumps(escaped)[1:-1]):
-                forms[form] = term
-        self._of_form = forms
+        forms = {
+            form: term.lower()
+            for person in people
+            for term in person.terms
+            if term.lower() not in RELATIONS  # a part of each asset's key
+            for form in _forms(term)
+        }
+        self._of_form = {form.lower(): term for form, term in forms.items()}
         words = [_bounded(form) for form in sorted(forms, key=len, reverse=True)]
         self._pattern = re.compile("|".join(words) or "(?!)", re.IGNORECASE)
+        # Of bytes, only ASCII has small letters.
         self._raw = {
-            form.encode(): re.compile(_bounded(form).encode())
+            raw: re.compile(_bounded(form).encode().lower())
             for form, term in forms.items()
             if len(term) >= LONG
+            for raw in [form.encode(errors="replace").lower()]
         }
 
     def scrubbed(self, text: str) -> str:
@@ -109,11 +117,28 @@ class Terms:
         return self._instead.get(term, PREFIX.rstrip("-"))
 
 
+def _forms(term: str) -> set[str]:
+    """A term in large and small letters, as it is, and as JSON has it once or twice.
+
+    To ignore case is not enough: it changes what JSON escapes, and some letters as `İ` alone.
+    """
+    forms = {term} if term.isascii() else {term, term.lower(), term.upper()}
+    for _ in range(2):
+        forms |= {
+            json.dumps(form, ensure_ascii=some)[1:-1] for form in forms for some in (True, False)
+        }
+    return forms
+
+
 def _bounded(form: str) -> str:
-    before = r"(?:(?<![\w.\-])|(?<=\\[nrt]))"
+    # What JSON escapes ends in a letter or digit, too.
+    before = r"(?:(?<![\w.\-])|(?<=\\[nrt])|(?<=\\u[0-9a-fA-F]{4}))"
     if len(form) < LONG:
         before = r"(?:(?<=@)|(?<=\"))"
     after = r"(?![\w\-]|\.\w)" if len(form) >= LONG else r"(?![\w.\-])"
+    if form.isascii() and form.isalpha():
+        # A field of that name in JSON, without which Dagster could not read its storage.
+        after += r"(?!\\*\"\s*:)"
     return before + re.escape(form) + after
 
 
@@ -125,8 +150,10 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
     terms, changed = Terms(people, ids), []
     for path in files_of(home):
         name = path.relative_to(home.root)
-        if name.parts[0] in ("landing", "archive", "warehouse", "published", "lake") or (
-            path.name in (*WRITTEN_BY_HAND, KEY_NAME, JOURNAL) or path == home.published
+        if (
+            is_evidence(home, path)
+            or name.parts[0] in ("warehouse", "published", "lake")
+            or (path.name in (*WRITTEN_BY_HAND, KEY_NAME, JOURNAL) or path == home.published)
         ):
             continue
         with path.open("rb") as file:
@@ -142,6 +169,16 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
                 _overwrite(path, made)
                 changed.append(str(name))
     return changed
+
+
+def is_evidence(home: Home, path: Path) -> bool:
+    """Whether a file is one that archive or landing read and rewrite by themselves."""
+    if path.is_relative_to(home.archive):
+        return path.parent.name.startswith("day=") and path.suffix == ".parquet"
+    if not path.is_relative_to(home.landing):
+        return False
+    parts = path.relative_to(home.landing).parts
+    return len(parts) >= 3 and path.name.endswith((".jsonl", ".jsonl.zst", ".quarantine"))
 
 
 def drop_names(home: Home, ids: Pseudonyms) -> list[str]:
@@ -247,29 +284,37 @@ def search(home: Home, people: Sequence[Person], tell: Callable[[str], None]) ->
             for path in data.rglob("*.parquet"):
                 hits += _parquet_hits(path, f"the lake: {path.name}", terms)
     for path in files_of(home):
+        if path.name in (KEY_NAME, JOURNAL) or is_evidence(home, path):
+            continue
         name = str(path.relative_to(home.root))
-        first = name.split("/")[0]
-        if path.name in (KEY_NAME, JOURNAL) or first in ("landing", "archive"):
-            continue
-        if path in with_tables:
-            try:
-                with duckdb.connect(str(path), read_only=True) as con:
-                    found = _table_hits(con, name, terms)
-            except duckdb.Error as error:
-                found = [Hit(f"{name} (unreadable: {first_line(error)})", 1)]
-            hits += found
-            # What others say of the person is in there, too.
-            if any(one.mention for one in found):
-                continue
-        elif path.suffix == ".parquet":
-            hits += _parquet_hits(path, name, terms)
-            continue
-        elif (count := _raw_hits(path, terms, short=True)) > 0:
-            hits.append(Hit(name, count))
-            continue
-        if (count := _raw_hits(path, terms)) > 0:
-            hits.append(Hit(name, count))
+        try:
+            hits += _file_hits(path, name, terms, tables=path in with_tables)
+        except FileNotFoundError:
+            continue  # another run dropped it
+        except _UNREADABLE as error:
+            hits.append(Hit(f"{name} (unreadable: {first_line(error)})", 1))
     return hits
+
+
+# What readers raise of a damaged file, and of a packed one with a password.
+_UNREADABLE = (
+    duckdb.Error, pa.ArrowException, zipfile.BadZipFile, zlib.error, EOFError, OSError,
+    RuntimeError, NotImplementedError,
+)  # fmt: skip
+
+
+def _file_hits(path: Path, name: str, terms: Terms, *, tables: bool) -> list[Hit]:
+    found: list[Hit] = []
+    if tables:
+        with duckdb.connect(str(path), read_only=True) as con:
+            found = _table_hits(con, name, terms)
+        # What others say of the person is in there, too.
+        if any(one.mention for one in found):
+            return found
+    elif path.suffix == ".parquet":
+        return _parquet_hits(path, name, terms)
+    times = _raw_hits(path, terms, short=not tables)
+    return [*found, *([Hit(name, times)] if times else [])]
 
 
 def files_of(home: Home) -> Iterator[Path]:
@@ -283,16 +328,35 @@ def files_of(home: Home) -> Iterator[Path]:
 
 def _raw_hits(path: Path, terms: Terms, *, short: bool = False) -> int:
     """How often they stand in the bytes of a file; in text, short ones too."""
-    times, rest = 0, b""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            if short and not rest and b"\0" not in chunk[:4096]:
-                times += terms.times_in((chunk + file.read()).decode("utf-8", "replace"))
-            else:
-                # What is cut in two is found with what follows; what is whole, once.
-                times += terms.times_in_bytes(rest + chunk) - terms.times_in_bytes(rest)
-                rest = (rest + chunk)[-_LONGEST:]
+    times = 0
+    for file in _opened(path):
+        rest = b""
+        with file:
+            while chunk := file.read(_CHUNK):
+                if short and not rest and b"\0" not in chunk[:4096]:
+                    times += terms.times_in((chunk + file.read()).decode("utf-8", "replace"))
+                else:
+                    # What is cut in two is found with what follows; what is whole, once.
+                    times += terms.times_in_bytes(rest + chunk) - terms.times_in_bytes(rest)
+                    rest = (rest + chunk)[-_LONGEST:]
     return times
+
+
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file, and what is packed in it."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    yield path.open("rb")
+    if head.startswith(b"\x1f\x8b"):
+        yield gzip.open(path)  # type: ignore[misc]  # noqa: SIM115
+    elif head.startswith(b"BZh"):
+        yield bz2.open(path)  # noqa: SIM115
+    elif head == b"\x28\xb5\x2f\xfd":
+        yield pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    elif head == b"PK\3\4" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            for name in packed.namelist():
+                yield packed.open(name)
 
 
 def _values(name: str, values: Iterable[object], terms: Terms) -> tuple[int, int]:
@@ -342,7 +406,8 @@ def _landing_hits(home: Home, terms: Terms) -> Iterator[Hit]:
     landing = landing_at(home.landing, home.root)
     for day in landing.days():
         for key, landed in landing.read_each(landing.keys(day)):
-            exact = contain = 0
+            exact = int(key.handle in terms.exact)
+            contain = 0
             if not isinstance(landed, Landed):
                 yield from () if landed is None else [Hit(f"landing of {key} (damaged)", 1)]
                 continue

@@ -136,6 +136,24 @@ class Door:
         """Whether a number or secUid is of somebody forgotten."""
         return self._everybody or self.pseudonyms.mark(kind, value) in self._by_mark
 
+    def known_as(
+        self, numbers: Sequence[str], sec_uids: Sequence[str], handles: Sequence[str]
+    ) -> tuple[str, Mapping[str, Span]] | None:
+        """Who of the forgotten has these marks, and the marks of that one's handles.
+
+        By a handle, whoever may bear it still, where one of the two is known by nothing else.
+        """
+        self._look()
+        strong = {*numbers, *sec_uids}
+        for name, person in self._people.items():
+            if strong & (person.numbers | person.sec_uids):
+                return name, person.handles
+        for name, person in self._people.items():
+            open_ended = any(person.handles.get(one, ("", ""))[1] is None for one in handles)
+            if open_ended and not (strong and person.has):
+                return name, person.handles
+        return None
+
     def _accounts(self, accounts: list[Any], day: date) -> bool:
         """Put tombstones into a page's list; says whether there are any."""
         shown = [
@@ -268,7 +286,10 @@ def note_forgotten(
     handles: Mapping[str, Span],
     reason: str,
 ) -> None:
-    """Note that a person with all these ids is forgotten from now on. Raises OSError."""
+    """Note that a person with all these ids is forgotten from now on. Raises OSError.
+
+    Adds to somebody who is forgotten already under one of the ids.
+    """
     ids = pseudonyms_of(root)
     marks: dict[str, list[Any]] = {
         "number": sorted(ids.mark("number", one) for one in numbers),
@@ -277,6 +298,12 @@ def note_forgotten(
     }
     (first, *_), *_ = (some for some in marks.values() if some)
     name = (first if isinstance(first, str) else first[0])[:16]
+    door = Door(root)
+    known = door.known_as(marks["number"], marks["sec_uid"], [mark for mark, *_ in marks["handle"]])
+    if known is not None:
+        name, spans = known
+        # Its days are known better than now, when the person's rows show it no more.
+        marks["handle"] = [one for one in marks["handle"] if one[0] not in spans]
     line = {"person": name, "on": date.today().isoformat(), "reason": reason, **marks}
     append(root / FILE_NAME, [line])
 

@@ -172,7 +172,7 @@ class DiskLanding(Landing):
         goes_on = any(attempt.end is None for attempt in landed.attempts)
         if best is None or goes_on or (best.number, best.pages) != archived:
             return False
-        partial = packed.with_name(f".{packed.name}.partial")
+        partial = _partial(packed)
         stat = os.fstat(file.fileno())
         file.seek(0)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -201,6 +201,7 @@ class DiskLanding(Landing):
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
         changed = False
         kept = quarantined(self.path(key))
+        _partial(kept).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             body = kept.read_bytes()
             made = with_quarantine(body.splitlines(keepends=True), unusable)
@@ -226,8 +227,8 @@ class DiskLanding(Landing):
                 changed = True
             # Of two forms the one that does not count holds the same.
             other = path if is_packed else packed
-            other.unlink(missing_ok=True)
-            packed.with_name(f".{packed.name}.partial").unlink(missing_ok=True)
+            for left in (other, _partial(path), _partial(packed)):
+                left.unlink(missing_ok=True)
             return changed
         finally:
             unlock(file)
@@ -243,7 +244,8 @@ class DiskLanding(Landing):
     def drop(self, key: SnapshotKey) -> None:
         path = self.path(key)
         packed = packed_path(path)
-        for file in (path, packed, quarantined(path), packed.with_name(f".{packed.name}.partial")):
+        files = (path, packed, quarantined(path))
+        for file in (*files, *map(_partial, files)):
             file.unlink(missing_ok=True)
         with suppress(OSError):  # not empty yet
             path.parent.rmdir()
@@ -279,9 +281,14 @@ class DiskLog(SnapshotLog):
         _write(self._file, line)
 
 
+def _partial(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def _replace(path: Path, parts: Iterable[bytes]) -> None:
     """Another content for a file, which keeps its time."""
-    stat, partial = path.stat(), path.with_name(f".{path.name}.partial")
+    stat, partial = path.stat(), _partial(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with os.fdopen(os.open(partial, flags, 0o600), "wb") as copy:
         copy.writelines(parts)

@@ -63,6 +63,11 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[zipfile.
         pipeline = Pipeline(tmp_path / "home", server.url, KEY, DAY)
         pipeline.snapshot(DAY, "mailbox_of_ada", "quiet.one")
         monkeypatch.setenv("SF_ASSETS_ALERT_URLS", "json://user:hush-hush@hooks.example.org")
+        # Of handles without a list of the day: one that was probed, and one that was tracked.
+        (tmp_path / "home" / "vendor_facts.json").write_text(
+            json.dumps({"format": 1, "day": "2026-11-20", "handle": "probed.once", "credits": 7,
+                        "page_size": 20, "facts": [{"fact": "x", "as_assumed": True}]})
+        )  # fmt: skip
         said = run("bundle", "-o", str(tmp_path / "b.zip"))
         assert said.code == 0, said.err
         assert "4 lists of 2026-11-22, anonymised" in said.out
@@ -194,3 +199,24 @@ def test_names_are_replaced_wherever_they_stand_in_our_words() -> None:
     assert made == f"one\n{zoe}: day/{zoe}.jsonl, {zoe}_x.{zoe}, {ann}. A kind page"
     assert people.left_in(json.dumps({"kind": made})) is None
     assert people.text("a." * 200_000) == "a." * 200_000
+
+
+def test_handles_are_replaced_wherever_words_name_them(packed: zipfile.ZipFile) -> None:
+    everything = "".join(packed.read(name).decode() for name in packed.namelist())
+    assert not [one for one in ("probed.once", "mailbox_of_ada", "quiet.one") if one in everything]
+
+
+@pytest.mark.parametrize("before", [" ", "\\n", "\\t", "\\u001b", "@", '"', "\n"])
+def test_an_escape_of_json_does_not_hide_a_name(before: str) -> None:
+    people = Anonymiser()
+    people.learn_handle("nova")
+    assert people.left_in(f"x{before}nova followers") == "nova"
+    made = people.text(f"x{before}nova followers")
+    assert made.startswith(f"x{before}")
+    assert people.left_in(made) is None
+
+
+def test_a_date_of_which_only_the_year_is_said_stops_no_bundle() -> None:
+    people, page = Anonymiser(), {"accountCreatedAt": "2020-01-01T00:00:00Z", "handle": "ada.l"}
+    people.learn(page)
+    assert people.left_in(json.dumps(people.page(page))) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -23,11 +25,12 @@ from sf_assets.cli.main import main
 from sf_assets.handles.parse import read_registry
 from sf_assets.people.errors import ForgetRefused
 from sf_assets.people.forget import Journal, forget, look, whom
-from sf_assets.people.forget_files import JOURNAL
-from sf_assets.storage.door import FILE_NAME, Door
+from sf_assets.people.forget_files import JOURNAL, Terms
+from sf_assets.people.forget_rows import Person
+from sf_assets.storage.door import ALWAYS, FILE_NAME, Door, note_forgotten
 from sf_assets.storage.home import HOME_FORMAT, Home
 from sf_assets.storage.landing_disk import DiskLanding
-from sf_assets.storage.tombstone import KEY_NAME, pseudonyms_of
+from sf_assets.storage.tombstone import KEY_NAME, Ids, pseudonyms_of
 from sf_assets.warehouse.connection import locked, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_handles
@@ -278,6 +281,9 @@ def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(home: Ho
         ((), "name an account"),
         (("anon-0123456789abcdef",), "forgotten already"),
         (("  ",), "name an account"),
+        (("Xenia Quist",), "name an account"),
+        (("https://www.tiktok.com/@xen/video/1",), "name an account"),
+        (("\u0130bo",), "name an account"),
     ],
 )
 def test_what_is_refused_changes_nothing(words: tuple[str, ...], said: str, home: Home) -> None:
@@ -336,3 +342,109 @@ def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(home: Home, door
     assert {place for place, _ in places_of(home.root, {"re.named"})} == {
         "landing/2026-11-07/followers/nova.jsonl"
     }
+
+
+def escaped(text: str) -> str:
+    return json.dumps(text)
+
+
+def unescaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+WRITTEN = (
+    str, escaped, unescaped, lambda text: escaped(escaped(text)),
+    lambda text: escaped(unescaped(text)), lambda text: unescaped(unescaped(text)),
+    lambda text: escaped(f"é🎉{text}"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["Ümit Öz", "\u0130brahim I\u015f\u0131k", 'Łucja "Lu"', "Straße 7", "Ünalan🎉"]
+)
+def test_a_name_is_found_and_taken_out_however_text_spells_it(name: str) -> None:
+    terms = Terms([Person(names={name})])
+    for spell in (str, str.lower, str.upper):
+        for write in WRITTEN:
+            text = f"lost: {write(spell(name))} today"
+            assert terms.times_in(text) == 1, text
+            assert terms.times_in_bytes(text.encode()) > 0, text
+            left = terms.scrubbed(text).lower()
+            assert not any(word in left for word in ("mit", "ahim", "ucja", "stra", "nalan")), text
+
+
+def test_files_that_no_step_knows_are_cleaned_where_they_are_text_and_named_where_not(
+    home: Home,
+) -> None:
+    day = home.landing / on(3).isoformat()
+    said = f'{{"handle": "xen", "text": "yoko.zimt", "id": "{ID_BASE + 7}"}}'
+    killed = [
+        next(day.rglob("nova.jsonl*")).with_name(f".nova.jsonl{end}")
+        for end in (".partial", ".zst.partial")
+    ]
+    notes = [day / "followers" / "note.txt", home.archive / "note.txt", home.landing / "x.jsonl"]
+    for path in (*killed, *notes):
+        path.write_text(said)
+    packed = [home.root / "mine.gz", home.root / "mine.zip"]
+    packed[0].write_bytes(gzip.compress(said.encode()))
+    with zipfile.ZipFile(packed[1], "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.json", said)
+    damaged = [home.root / "damaged.gz", home.root / "damaged.parquet"]
+    for path in damaged:
+        path.write_bytes(b"\x1f\x8bno")
+    done = run(home, "xen", "yoko.zimt", "--yes", "--json")
+    assert done.exit_code == 1, done.output
+    left = {hit["place"].split(" ")[0] for hit in json.loads(done.stdout)["left"]}
+    assert left == {path.name for path in (*packed, *damaged)}
+    for path in damaged:
+        path.unlink()
+    assert {place for place, _ in places_of(home.root, TERMS)} == set()
+    assert not any(path.exists() for path in killed)
+
+
+X, Y = "111", "222"
+
+
+@pytest.mark.parametrize(
+    ("notes", "is_x", "is_y", "is_y_later"),
+    [
+        # Again by the handle alone: whoever has it next is not the person.
+        ([(X, "xen"), (None, "xen")], True, False, False),
+        ([(None, "xen"), (X, "xen")], True, False, False),
+        ([(X, "xen"), (None, "xen"), (X, None)], True, False, False),
+        ([(None, "xen"), (None, "xen"), (X, None)], True, True, True),
+        ([(X, "xen"), (Y, "xen")], True, True, True),
+    ],
+)
+def test_forgotten_twice_is_one_person(
+    notes: list[Any], is_x: bool, is_y: bool, is_y_later: bool, tmp_path: Path
+) -> None:
+    for number, handle in notes:
+        handles = {handle: ALWAYS} if handle else {}
+        note_forgotten(tmp_path, [number] if number else [], [], handles, "")
+    door = Door(tmp_path)
+    shown = [Ids(X, None, "xen.new")], [Ids(Y, None, "xen")], [Ids(Y, None, "y.new")]
+    found = [door.forgets(on(9), one) for one in shown]
+    assert found == [[is_x], [is_y], [is_y_later]]
+    # Later notes do not give the handle back.
+    note_forgotten(tmp_path, [X], [], {"xen": ALWAYS}, "")
+    assert Door(tmp_path).forgets(on(10), [Ids(None, None, "xen")]) == [is_y]
+
+
+def test_lists_of_their_own_that_no_table_has_are_dropped(home: Home) -> None:
+    Told(3, "yoko.zimt", (xenia(), 12)).land(DiskLanding(home.landing))
+    home.vendor_facts.write_text(json.dumps({"handle": "yoko.zimt"}))
+    assert run(home, "yoko.zimt", "xen", "--yes").exit_code == 0
+    assert places_of(home.root, TERMS) == set()
+    assert not list(home.root.rglob("*yoko*"))
+
+
+def test_who_is_called_like_a_field_breaks_no_json() -> None:
+    names = {"Name", "handle", "followers"}
+    terms = Terms([Person(names=names)])
+    event = {"name": "x", "handle": {"name": None}, "asset_key": ["followers"], "inner":
+             json.dumps({"handle": 1})}  # fmt: skip
+    assert terms.scrubbed(json.dumps(event)) == json.dumps(event)
+    said = json.dumps({"label": "Name", "text": "lost: handle"})
+    assert terms.times_in(said) == 2
+    assert terms.times_in(terms.scrubbed(said)) == 0
