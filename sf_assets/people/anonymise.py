@@ -22,11 +22,10 @@ _PREFIXES = ("https://", "http://", "MS4wLjABAAAA")
 _KEPT = frozenset({"lookupStatus", "version", "region", "language", "code"})
 _CURSORS = frozenset({"nextCursor", "cursor"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ].*")
-_WORD = re.compile(r"[\w.]+")
+# Escapes, as JSON writes them, are no part of the word that follows.
+_WORD = re.compile(r"(?:\\(?:[bfnrt]|u00[01][0-9a-f]))+|[\w.]+")
 _PART = re.compile(r"_+|[^_.]+")
 _MOST_PARTS = 20
-# As JSON writes them, they are no part of the word that follows.
-_ESCAPE = re.compile(r"\\(?:[bfnrt]|u00[01][0-9a-f])")
 # Larger whole numbers may be ids.
 _LARGEST_COUNT = 10**11
 # Text that is left is found by pieces of this length with so many letters or digits.
@@ -122,7 +121,7 @@ class Anonymiser:
     def left_in(self, text: str) -> str | None:
         """Some original text that is left in this one, None where there is none."""
         folded = text.lower()
-        for match in _WORD.finditer(_ESCAPE.sub(" ", folded)):
+        for match in _WORD.finditer(folded):
             for word in self._named_in(match[0]):
                 if len(word) >= _SHORTEST_NAME:
                     return word
