@@ -299,7 +299,9 @@ def tombstoned(rows: pa.Table, mask: Mask, ids: dict[str, pa.Array]) -> pa.Table
         if name not in ids and name not in KEPT_COLUMNS:
             column = pc.if_else(where, pa.scalar(None, column.type), column)
         columns[name] = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return pa.table(columns, rows.schema)
+    # DuckDB 2 declares columns that have no null in a file as ones that can have none.
+    fields = [field.with_nullable(True) for field in rows.schema]
+    return pa.table(columns, pa.schema(fields, rows.schema.metadata))
 
 
 def _lists(about: Described) -> list[ListOf]:

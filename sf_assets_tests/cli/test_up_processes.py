@@ -29,7 +29,7 @@ from sf_assets_tests.served_lists import KEY, ListServer, account, followed
 TODAY = datetime.now(timezone.utc).date()
 LATE = datetime.combine(TODAY, time_of_day(23), timezone.utc)
 YESTERDAY = TODAY - timedelta(days=1)
-PATIENCE = 240
+PATIENCE = 480
 
 
 def command(*words: str) -> list[str]:
