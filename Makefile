@@ -5,7 +5,7 @@ setup: ## Create .venv with the pinned versions.
 	python3 -m venv .venv
 	.venv/bin/pip install -q -c constraints.txt -e '.[test]'
 
-test: ## Run the tests (about ten minutes).
+test: ## Run the tests (about a quarter of an hour).
 	.venv/bin/pytest
 
 check: ## Run what takes seconds: style, types, imports.

@@ -163,12 +163,12 @@ class OpenEventLog(SqliteEventLogStorage):
         super().dispose()
 
 
-class OpenRuns(SqliteRunStorage):
-    """The runs, in one file."""
+class _OneFile:
+    """Storage in one file, whose connection stays open."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._address, self._engines = conn_string, _Engines()
-        super().__init__(conn_string, inst_data)
+        super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
@@ -179,20 +179,12 @@ class OpenRuns(SqliteRunStorage):
         self._engines.dispose()
 
 
-class OpenSchedules(SqliteScheduleStorage):
-    """Schedules, sensors and their ticks, in one file."""
+class OpenRuns(_OneFile, SqliteRunStorage):
+    """The runs."""
 
-    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._address, self._engines = conn_string, _Engines()
-        super().__init__(conn_string, inst_data)
 
-    @contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
-        with self._engines.transaction(self._address) as con:
-            yield con
-
-    def dispose(self) -> None:
-        self._engines.dispose()
+class OpenSchedules(_OneFile, SqliteScheduleStorage):
+    """Schedules, sensors and their ticks."""
 
 
 class OpenSqliteStorage(DagsterSqliteStorage):
