@@ -34,7 +34,7 @@ def missing(*what: str) -> str | None:
     """Why a test that needs these (`lake`, `postgres`, `s3`) cannot run here; None where it can."""
     for one in what:
         if one == "lake" and not all(map(_extension, ("ducklake", "postgres_scanner", "httpfs"))):
-            return f"DuckDB's extensions for {duckdb.__version__} are not installed: .[scale]"
+            return f"DuckDB's extensions for {duckdb.__version__} are missing: .[scale-offline]"
         if one == "postgres" and _postgres_programs() is None:
             return "Postgres is not installed: apt-get install postgresql"
         if one == "postgres" and os.name == "posix" and os.getuid() == 0 and not _ordinary_user():
