@@ -144,6 +144,7 @@ class ObjectStore:
     """A running S3. `environment` is what a process has to have to reach it."""
 
     port: int
+    process: int = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -171,22 +172,26 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store() -> Iterator[ObjectStore]:
-    """An S3 on loopback, in memory of a process of its own."""
-    store = ObjectStore(free_port())
+def object_store(*, quick: bool = False) -> Iterator[ObjectStore]:
+    """An S3 on loopback, in memory of a process of its own: moto's server, or `quick_s3`."""
+    port = free_port()
+    quickly = ("sf_assets_tests.quick_s3", str(port))
+    command = quickly if quick else ("moto.server", "-H", "127.0.0.1", "-p", str(port))
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(store.port)],
+        [sys.executable, "-m", *command],
+        cwd=Path(__file__).parents[1],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    store = ObjectStore(port, process.pid)
     try:
         deadline = time.monotonic() + 60
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", store.port)) == 0:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("moto's server did not start")
+                raise RuntimeError("the S3 did not start")
             time.sleep(0.1)
         yield store
     finally:

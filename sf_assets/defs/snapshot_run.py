@@ -96,7 +96,8 @@ class SnapshotRun:
         self.settings, self.home = settings, home = audience.settings, audience.home
         # A run that midnight overtakes goes on with its day.
         self.day = settings.day()
-        self.landing = landing_at(home.landing, home.root)
+        batch = settings.landing_sync == "batch"
+        self.landing = landing_at(home.landing, home.root, batch=batch)
         self.registry, wrong = registry_in_force(home.registry)
         self.door = Door(home.root)
         self._warn(wrong)
@@ -109,6 +110,7 @@ class SnapshotRun:
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
+        self._send_spooled()
         plan = self._plan()
         to_read = self._with_known(self._if_loadable(plan.read))
         costs = self.known.costs
@@ -318,9 +320,19 @@ class SnapshotRun:
         except PublishFailed as error:
             self._warn(str(error))
 
+    def _send_spooled(self) -> None:
+        try:
+            sent = self.landing.send_spooled()
+        except (OSError, SfAssetsError) as error:
+            self._warn(f"pages that an earlier run left on this machine wait: {first_line(error)}")
+        else:
+            if sent:
+                self.context.log.info(f"landed what an earlier run had read of {sent} lists")
+
     def _tend_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing
         try:
+            self.landing.tidy()
             dropped, _ = tend_landing(self.home, self.landing, self.settings.day(), days, connect)
             note_size(self.home, self.day, self.pages, self.page_bytes)
         except Exception as error:

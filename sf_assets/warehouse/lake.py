@@ -15,6 +15,7 @@ from pathlib import Path
 
 import duckdb
 
+from sf_assets.storage import object_store
 from sf_assets.storage.address import Lake
 from sf_assets.storage.object_store import is_remote, s3_secret
 from sf_assets.text import first_line
@@ -78,6 +79,10 @@ def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
     if not any(is_remote(str(place)) for place in places):
         return
     load_extension(con, "httpfs")
+    # As long as our own client waits: half a minute of refusals, ten seconds for an answer.
+    for setting in (f"http_timeout = {object_store.ANSWER_SECONDS}", "http_retries = 8",
+                    "http_retry_wait_ms = 100", "http_retry_backoff = 2"):  # fmt: skip
+        con.execute(f"SET {setting}")
     settings = ", ".join(
         f"{name} {value if isinstance(value, bool) else quoted(value)}"
         for name, value in s3_secret().items()
