@@ -78,7 +78,12 @@ class Cluster:
     """A running Postgres with the user `sf` and a password."""
 
     port: int
+    data: Path = Path()
     password: str = "hush, it's a secret"
+
+    def process(self) -> int:
+        """The number of the server's first process."""
+        return int((self.data / "postmaster.pid").read_text().splitlines()[0])
 
     def database(self) -> str:
         """A new database; its DSN."""
@@ -103,8 +108,8 @@ def postgres() -> Iterator[Cluster]:
     """A cluster in a temporary folder, gone afterwards. It does not fsync: tests pull no plugs."""
     programs = _postgres_programs()
     assert programs is not None
-    cluster = Cluster(free_port())
     root = Path(tempfile.mkdtemp(prefix="sf_pg_"))
+    cluster = Cluster(free_port(), root / "data")
     run_as: list[str] = []
     if os.getuid() == 0:
         shutil.chown(root, "postgres")

@@ -127,6 +127,9 @@ class SnapshotRun:
                     partial(self._collect, to_read, budget), say=self.context.log.info
                 ):
                     yield from self._take_in(batch, plan)
+                # What stands beside a list that has ended would be read once more.
+                with contextlib.suppress(OSError):
+                    self.landing.tidy()
                 self._keep_ledger()
         finally:
             _tag_bought(self.context, budget)
@@ -332,7 +335,6 @@ class SnapshotRun:
     def _tend_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing
         try:
-            self.landing.tidy()
             dropped, _ = tend_landing(self.home, self.landing, self.settings.day(), days, connect)
             note_size(self.home, self.day, self.pages, self.page_bytes)
         except Exception as error:
