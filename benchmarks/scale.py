@@ -4,9 +4,12 @@
     python benchmarks/scale.py --month --handles 660 --accounts 500 --days 30
 
 The first reads the same invented day with 1, 2 and 4 worker processes, each with a home of its own;
-tables go into a lake on Postgres, pages and archive to S3 (moto's server), answers take 50 ms. It
-prints wall time, commits that met another one, and what was charged; then all tables must be those
-of one machine with a DuckDB file, and the charge the least there can be. The second loads and
+tables go into a lake on Postgres, pages and archive to an S3 in memory that answers at once
+(`sf_assets_tests/quick_s3.py`, checked against moto's; no registry was found to have a compiled
+one), the API answers after 50 ms. It prints wall time, commits that met another one, what was
+charged, for each page the processor time of workers, S3, Postgres and simulator and the requests to
+S3, and the transactions of the catalog. `--sync` is SF_ASSETS_LANDING_SYNC. Then all tables must be
+those of one machine with a DuckDB file, and the charge the least there can be. The second loads and
 derives day after day into such a lake and prints seconds and bytes as it grows. Postgres, S3 and
 workers share the cores of this machine: what more machines would bring is not in it. Needs
 `.[scale-test]` and Postgres. Exit code 1 where something differs.
@@ -29,6 +32,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import psutil
 import psycopg2
 from walks import land_whole
 
@@ -44,6 +48,7 @@ from sf_assets.warehouse.lake import tend
 from sf_assets.warehouse.load import load
 from sf_assets_tests.components import missing, object_store, postgres
 from sf_assets_tests.lists import DERIVED_TABLES, INCIDENTAL
+from sf_assets_tests.quick_s3 import told
 
 DAY = date(2026, 10, 31)
 FAR = ("SF_ASSETS_WAREHOUSE", "SF_ASSETS_STORAGE")
@@ -73,8 +78,20 @@ def work(number: int, workers: int, chunk: int) -> None:
         began = time.monotonic()
         done = runner.snapshot(settings.day(), mine, RELATIONS, refresh=False)
         seconds = time.monotonic() - began
-    ok = all(one.success for one in done)
-    print(json.dumps({"ok": ok, "runs": len(done), "met": met.number, "seconds": seconds}))
+    told = {"ok": all(one.success for one in done), "met": met.number, "seconds": seconds}
+    print(json.dumps({**told, "cpu": sum(os.times()[:4])}))
+
+
+def processor_seconds(process: int) -> float:
+    """Of a process, those it has waited for, and those of its children that run."""
+    one = psutil.Process(process)
+    running = [child.cpu_times()[:2] for child in one.children(recursive=True)]
+    return float(sum(one.cpu_times()[:4]) + sum(map(sum, running)))
+
+
+def transactions(dsn: str) -> int:
+    """Transactions that the database of a lake has committed."""
+    return int(asked(dsn, "SELECT xact_commit FROM pg_stat_database WHERE datname = %s"))
 
 
 class _Count(logging.Handler):
@@ -98,19 +115,25 @@ def tables(home: Home) -> dict[str, list[tuple[Any, ...]]]:
 def read_a_day(arguments: argparse.Namespace) -> int:
     world = preset_world("bench", today=DAY, handles=arguments.handles, accounts=arguments.accounts)
     options = Options(latency_ms=50.0, day=DAY, page_size=arguments.page_size, balance=10**9)
-    print("| home | workers | seconds | lists a second | commits done again | credits |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| home | workers | seconds | lists a second | commits done again | credits "
+        "| ms of a worker a page | of S3 | of Postgres | of the simulator | S3 requests a page "
+        "| of these | transactions |"
+    )
+    print("|---" * 13 + "|")
     wrong: list[str] = []
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sf_scale_")))
         cluster = stack.enter_context(postgres())
-        store = stack.enter_context(object_store())
+        store = stack.enter_context(object_store(quick=True))
         simulator = stack.enter_context(background(world, options))
         least: int | None = None
         expected: dict[str, list[tuple[Any, ...]]] = {}
         for workers in (0, *arguments.workers):
+            dsn = cluster.database()
             far = {
-                "SF_ASSETS_WAREHOUSE": f"ducklake:postgres:{cluster.database()}",
+                "SF_ASSETS_WAREHOUSE": f"ducklake:postgres:{dsn}",
+                "SF_ASSETS_LANDING_SYNC": arguments.sync,
                 "SF_ASSETS_STORAGE": store.bucket(),
                 **store.environment,
             }
@@ -123,6 +146,9 @@ def read_a_day(arguments: argparse.Namespace) -> int:
                 "SF_ASSETS_START_DATE": DAY.isoformat(),
                 **(far if workers else {}),
             }
+            told(store.port)
+            before = [processor_seconds(one) for one in (store.process, cluster.process())]
+            simulating = time.process_time()
             began = time.monotonic()
             started = []
             for number in range(max(1, workers)):
@@ -142,6 +168,13 @@ def read_a_day(arguments: argparse.Namespace) -> int:
                 )
             said = [json.loads(one.communicate()[0].splitlines()[-1]) for one in started]
             seconds = time.monotonic() - began
+            simulating = time.process_time() - simulating
+            serving = [
+                processor_seconds(one) - was
+                for one, was in zip((store.process, cluster.process()), before, strict=True)
+            ]
+            counts = told(store.port)
+            committed = transactions(dsn) if workers else 0
             os.environ.update(environment)
             os.environ["SF_ASSETS_HOME"] = str(scratch / f"{workers}_0")
             home = Home.of(load_settings({} if workers else dict.fromkeys(FAR)))
@@ -154,9 +187,17 @@ def read_a_day(arguments: argparse.Namespace) -> int:
             charged = int(simulator.ledger()["charged"])
             found = tables(home)
             lists = len(found["internal.snapshots"])
+            pages = max(1, charged)
+            cpu = [sum(one["cpu"] for one in said), *serving, simulating]
+            kinds = {name: n for name, n in counts.items() if name.isupper()}
             print(
-                f"| {'lake, S3' if workers else 'DuckDB file'} | {max(1, workers)} | {seconds:.0f} "
-                f"| {lists / seconds:.1f} | {sum(one['met'] for one in said)} | {charged:,} |",
+                f"| {f'lake, S3, {arguments.sync}' if workers else 'DuckDB file'} "
+                f"| {max(1, workers)} | {seconds:.0f} | {lists / seconds:.1f} "
+                f"| {sum(one['met'] for one in said)} | {charged:,} | "
+                f"{' | '.join(f'{1000 * one / pages:.2f}' for one in cpu)} "
+                f"| {sum(kinds.values()) / pages:.3f} "
+                f"| {', '.join(f'{n} {name}' for name, n in sorted(kinds.items()))} "
+                f"| {committed} |",
                 flush=True,
             )
             if not all(one["ok"] for one in said):
@@ -231,11 +272,16 @@ def size(folder: Path) -> float:
 
 def catalog(dsn: str) -> float:
     """Megabytes of the lake's own tables in Postgres."""
+    return asked(dsn, "SELECT pg_database_size(current_database())") / 1e6
+
+
+def asked(dsn: str, query: str) -> float:
+    """The one number that Postgres answers; `%s` is the name of the database."""
     con = psycopg2.connect(dsn)
     try:
         cursor = con.cursor()
-        cursor.execute("SELECT pg_database_size(current_database())")
-        return float(cursor.fetchone()[0]) / 1e6
+        cursor.execute(query, [con.info.dbname] if "%s" in query else None)
+        return float(cursor.fetchone()[0])
     finally:
         con.close()
 
@@ -247,6 +293,7 @@ def main() -> int:
     parser.add_argument("--page-size", type=int, default=20)
     parser.add_argument("--chunk", type=int, default=250)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--sync", choices=["page", "batch"], default="page")
     parser.add_argument("--month", action="store_true")
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--work", type=int, nargs=3, help=argparse.SUPPRESS)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta, timezone
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from cronsim import CronSim, CronSimError
@@ -71,6 +71,7 @@ class Settings(BaseModel):
     api_key_file: Path | None = None
     warehouse: SecretStr | None = None
     storage: str | None = None
+    landing_sync: Literal["page", "batch"] = "page"
     group_read: bool = False
     start_date: date | None = None
     grid_days: int | None = Field(default=None, ge=2)

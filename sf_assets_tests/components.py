@@ -34,7 +34,7 @@ def missing(*what: str) -> str | None:
     """Why a test that needs these (`lake`, `postgres`, `s3`) cannot run here; None where it can."""
     for one in what:
         if one == "lake" and not all(map(_extension, ("ducklake", "postgres_scanner", "httpfs"))):
-            return f"DuckDB's extensions for {duckdb.__version__} are not installed: .[scale]"
+            return f"DuckDB's extensions for {duckdb.__version__} are missing: .[scale-offline]"
         if one == "postgres" and _postgres_programs() is None:
             return "Postgres is not installed: apt-get install postgresql"
         if one == "postgres" and os.name == "posix" and os.getuid() == 0 and not _ordinary_user():
@@ -78,7 +78,12 @@ class Cluster:
     """A running Postgres with the user `sf` and a password."""
 
     port: int
+    data: Path = Path()
     password: str = "hush, it's a secret"
+
+    def process(self) -> int:
+        """The number of the server's first process."""
+        return int((self.data / "postmaster.pid").read_text().splitlines()[0])
 
     def database(self) -> str:
         """A new database; its DSN."""
@@ -103,8 +108,8 @@ def postgres() -> Iterator[Cluster]:
     """A cluster in a temporary folder, gone afterwards. It does not fsync: tests pull no plugs."""
     programs = _postgres_programs()
     assert programs is not None
-    cluster = Cluster(free_port())
     root = Path(tempfile.mkdtemp(prefix="sf_pg_"))
+    cluster = Cluster(free_port(), root / "data")
     run_as: list[str] = []
     if os.getuid() == 0:
         shutil.chown(root, "postgres")
@@ -144,6 +149,7 @@ class ObjectStore:
     """A running S3. `environment` is what a process has to have to reach it."""
 
     port: int
+    process: int = 0
 
     @property
     def environment(self) -> dict[str, str]:
@@ -171,22 +177,26 @@ class ObjectStore:
 
 
 @contextmanager
-def object_store() -> Iterator[ObjectStore]:
-    """An S3 on loopback, in memory of a process of its own."""
-    store = ObjectStore(free_port())
+def object_store(*, quick: bool = False) -> Iterator[ObjectStore]:
+    """An S3 on loopback, in memory of a process of its own: moto's server, or `quick_s3`."""
+    port = free_port()
+    quickly = ("sf_assets_tests.quick_s3", str(port))
+    command = quickly if quick else ("moto.server", "-H", "127.0.0.1", "-p", str(port))
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(store.port)],
+        [sys.executable, "-m", *command],
+        cwd=Path(__file__).parents[1],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    store = ObjectStore(port, process.pid)
     try:
         deadline = time.monotonic() + 60
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", store.port)) == 0:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("moto's server did not start")
+                raise RuntimeError("the S3 did not start")
             time.sleep(0.1)
         yield store
     finally:

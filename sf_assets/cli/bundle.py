@@ -170,6 +170,8 @@ def _clean(people: Anonymiser, home: Home, value: Any) -> Any:
         return {name: _clean(people, home, inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_clean(people, home, inner) for inner in value]
+    if isinstance(value, float):
+        return round(value, 3)  # the zeros of 0.30000000000000004 are those of somebody's number
     if not isinstance(value, str):
         return value
     text = people.text(value.replace(str(home.root), "HOME").replace(str(Path.home()), "~"))

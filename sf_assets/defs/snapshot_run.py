@@ -96,7 +96,8 @@ class SnapshotRun:
         self.settings, self.home = settings, home = audience.settings, audience.home
         # A run that midnight overtakes goes on with its day.
         self.day = settings.day()
-        self.landing = landing_at(home.landing, home.root)
+        batch = settings.landing_sync == "batch"
+        self.landing = landing_at(home.landing, home.root, batch=batch)
         self.registry, wrong = registry_in_force(home.registry)
         self.door = Door(home.root)
         self._warn(wrong)
@@ -109,6 +110,7 @@ class SnapshotRun:
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
         """Yields one event a finished partition. Raises Failure naming those that are not."""
+        self._send_spooled()
         plan = self._plan()
         to_read = self._with_known(self._if_loadable(plan.read))
         costs = self.known.costs
@@ -125,6 +127,9 @@ class SnapshotRun:
                     partial(self._collect, to_read, budget), say=self.context.log.info
                 ):
                     yield from self._take_in(batch, plan)
+                # What stands beside a list that has ended would be read once more.
+                with contextlib.suppress(OSError):
+                    self.landing.tidy()
                 self._keep_ledger()
         finally:
             _tag_bought(self.context, budget)
@@ -267,7 +272,7 @@ class SnapshotRun:
             return
         by_key = {landed.key: landed for landed in landings}
         try:
-            rows, failures = load(self.audience.writing, self.home.archive, landings)
+            rows, failures = load(self.audience.writing, self.home.archive, landings, self.landing)
         except Exception as error:
             # The other lists are read on, and what is landed is loaded by the next attempt.
             self._warn(self.outcome.add_not_loaded(by_key, error))
@@ -317,6 +322,15 @@ class SnapshotRun:
             publish(self.home, self.audience.wait_seconds)
         except PublishFailed as error:
             self._warn(str(error))
+
+    def _send_spooled(self) -> None:
+        try:
+            sent = self.landing.send_spooled()
+        except (OSError, SfAssetsError) as error:
+            self._warn(f"pages that an earlier run left on this machine wait: {first_line(error)}")
+        else:
+            if sent:
+                self.context.log.info(f"landed what an earlier run had read of {sent} lists")
 
     def _tend_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing

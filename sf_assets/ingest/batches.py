@@ -119,5 +119,6 @@ class _Reader(threading.Thread):
     def stop(self) -> None:
         """Cancel what still runs, because the run was terminated, and wait for it."""
         if self.is_alive() and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            with contextlib.suppress(RuntimeError):  # it ended, and its loop is closed, just now
+                self._loop.call_soon_threadsafe(self._task.cancel)
         self.join(timeout=30)

@@ -111,6 +111,22 @@ class Landing(ABC):
     def drop(self, key: SnapshotKey) -> None:
         """Delete what is landed of a list, what is in quarantine, and folders without files."""
 
+    def drop_all(self, keys: Iterable[SnapshotKey]) -> None:
+        """The same for many lists."""
+        for key in keys:
+            self.drop(key)
+
+    def send_spooled(self) -> int:
+        """Land for good what processes of this machine left half landed; the number of lists.
+
+        What another process holds is left to it. Raises OSError, LandingDamaged.
+        """
+        return 0
+
+    def tidy(self) -> None:
+        """End what is done in the background, at the end of a run. Raises OSError."""
+        return
+
     @abstractmethod
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
         """Put what `page` makes of each landed body in its place, and what `unusable` makes of
@@ -370,10 +386,9 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
     """
     removed = 0
     for old in (known for known in landing.days() if known < day):
-        for key in landing.keys(old):
-            if key not in keep:
-                landing.drop(key)
-                removed += 1
+        dropped = [key for key in landing.keys(old) if key not in keep]
+        landing.drop_all(dropped)
+        removed += len(dropped)
     meter = landing.meter(day)
     for older in meter.parent.glob(".spent-????-??-??*"):
         if older.name[: len(meter.name)] < meter.name:

@@ -103,7 +103,7 @@ class DiskLanding(Landing):
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
 
-    def open(self, key: SnapshotKey) -> SnapshotLog | None:
+    def open(self, key: SnapshotKey) -> DiskLog | None:
         path, packed = self.path(key), packed_path(self.path(key))
         file = self._held(path)
         if file is None:
@@ -125,9 +125,13 @@ class DiskLanding(Landing):
 
     def _held(self, path: Path) -> IO[bytes] | None:
         """The plain file, made where there is none and locked; None while another holds it."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         while True:
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            except FileNotFoundError:
+                continue  # the last list of the folder was dropped just now
+            file = os.fdopen(descriptor, "r+b", buffering=0)
             try:
                 lock(file, path, wait=False)
                 with suppress(FileNotFoundError):
@@ -279,6 +283,12 @@ class DiskLog(SnapshotLog):
 
     def write(self, line: bytes) -> None:
         _write(self._file, line)
+
+    def start_over(self, lines: bytes) -> None:
+        """Have these lines and no others."""
+        self._file.seek(0)
+        self._file.truncate(0)
+        _write(self._file, lines)
 
 
 def _partial(path: Path) -> Path:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +21,12 @@ SCALE_MISSING = (
     "the packages for it are missing: install sf_assets with the extra `scale` "
     "(pip install 'sf_assets[scale]')"
 )
+
+
+# How long an object store is waited for: TRIES x AWS_MAX_ATTEMPTS (5) answers and their pauses.
+CONNECT_SECONDS, ANSWER_SECONDS, TRIES = 5, 10, 2
+# Others write the same name just now; S3 asks to try again.
+_MEANWHILE, MEANWHILE_TRIES = "ConditionalRequestConflict", 20
 
 
 def is_remote(storage: str | Path) -> bool:
@@ -38,7 +46,12 @@ def place(storage: str, *parts: str) -> Path:
     except ImportError:
         raise SettingsError(f"SF_ASSETS_STORAGE: {SCALE_MISSING}") from None
     # What another worker wrote a moment ago must be seen: nothing of a listing is remembered.
-    root: UPath = UPath(storage, use_listings_cache=False, skip_instance_cache=False)
+    times = {"connect_timeout": CONNECT_SECONDS, "read_timeout": ANSWER_SECONDS}
+    root: UPath = UPath(
+        storage, use_listings_cache=False, skip_instance_cache=False, config_kwargs=times
+    )
+    # Beside botocore's own tries (AWS_MAX_ATTEMPTS, 5), each of these as often as that.
+    root.fs.retries = TRIES
     return cast(Path, root.joinpath(*parts))
 
 
@@ -55,11 +68,17 @@ class Store:
         ask = getattr(self._fs, name)
 
         def asking(*values: Any, **named: Any) -> Any:
-            try:
-                return ask(*values, **named)
-            except BotoCoreError as error:
-                # No answer at all, or no credentials; what it answers s3fs makes an OSError itself.
-                raise OSError(f"{self._root} cannot be reached ({error})") from None
+            for left in reversed(range(MEANWHILE_TRIES)):
+                try:
+                    return ask(*values, **named)
+                except BotoCoreError as error:
+                    # No answer at all, or no credentials; what it answers s3fs makes an OSError.
+                    raise OSError(f"{self._root} cannot be reached ({error})") from None
+                except OSError as error:
+                    if not left or _MEANWHILE not in str(error.__cause__):
+                        raise
+                    time.sleep(random.uniform(0.05, 0.5))
+            raise AssertionError
 
         return asking
 

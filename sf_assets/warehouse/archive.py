@@ -23,6 +23,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from sf_assets.errors import SfAssetsError
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import mended_page
 from sf_assets.social_fetch.models import mend_surrogates
@@ -107,13 +108,18 @@ class SnapshotRow:
         return (moment(self.finished_at) - moment(self.started_at)).total_seconds()
 
 
+class LandingMoved(SfAssetsError):
+    """A landing file is not what it was when it was read. Nothing was archived of it."""
+
+
 def write_batch(
     root: Path, batch: Sequence[Landed], memory: str | None = MEMORY, *, mend: bool = False
 ) -> list[SnapshotRow]:
     """Archive finished snapshots of one day; returns their rows for the warehouse.
 
     Touches no database file: pages are read by an in-memory DuckDB. Raises duckdb.Error where a
-    page cannot be read; nothing was written then. With `mend` every page is read by Python first,
+    page cannot be read, and LandingMoved where another process packed, unpacked or went on with a
+    list meanwhile; nothing was written then. With `mend` every page is read by Python first,
     which takes JSON that DuckDB refuses. What needs more than `memory` goes to the disk.
     """
     batch = sorted(batch, key=lambda landed: (landed.key.relation, landed.key.handle))
@@ -131,6 +137,7 @@ def write_batch(
             con.execute("SET temp_directory = ?", [scratch])
             if memory is not None:
                 con.execute("SET memory_limit = ?", [memory])
+            before = _versions(batch)
             files, longest, extra = _readable(batch, Path(scratch), mend)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
@@ -154,7 +161,13 @@ def write_batch(
                 **({"page_fields": con.execute(sql("extra_of_pages")).fetchall()} if extra else {}),
             }
             accounts = _accounts_of(con, batch, files, bool(extra))
-            _write(folder / name, lambda path: _copy(con, accounts, rows, about, path))
+
+            def copy(path: Path) -> None:
+                _copy(con, accounts, rows, about, path)
+                if _versions(batch) != before:
+                    raise LandingMoved("landed pages were written to while they were archived")
+
+            _write(folder / name, copy)
     except duckdb.OutOfMemoryException:
         # Not everything can be spilled.
         if memory is None:
@@ -372,6 +385,24 @@ def _readable(
         if more:
             extra.append(files[-1])
     return files, longest + 1, extra
+
+
+def _versions(batch: Sequence[Landed]) -> list[tuple[int, int, int]]:
+    """What tells whether landing files that are read where they are were written to meanwhile.
+
+    A list that another process unpacks just now is there in part, which looks like a short list.
+    """
+    found = []
+    for landed in batch:
+        if type(landed) is Landed:
+            try:
+                stat = landed.path.stat()
+            except FileNotFoundError:
+                raise LandingMoved(f"{landed.path} is not there any more") from None
+            if stat.st_size < landed.sound_bytes:
+                raise LandingMoved(f"{landed.path} is shorter than it was")
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:

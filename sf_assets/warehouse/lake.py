@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 
+from sf_assets.storage import object_store
 from sf_assets.storage.address import Lake
-from sf_assets.storage.object_store import SCALE_MISSING, is_remote, s3_secret
+from sf_assets.storage.object_store import is_remote, s3_secret
 from sf_assets.text import first_line
 from sf_assets.warehouse.statements import STORAGE_VERSION, quoted
 
@@ -52,9 +54,9 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool) -> None:
     """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
-    _load(con, "ducklake")
+    load_extension(con, "ducklake")
     if lake.on_postgres:
-        _load(con, "postgres_scanner")
+        load_extension(con, "postgres_scanner")
     use_s3(con, lake.data)
     if lake.catalog_file is not None:
         if read_only and not lake.catalog_file.exists():
@@ -76,7 +78,11 @@ def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
     """Let this connection read and write S3, where one of the places is there."""
     if not any(is_remote(str(place)) for place in places):
         return
-    _load(con, "httpfs")
+    load_extension(con, "httpfs")
+    # As long as our own client waits: half a minute of refusals, ten seconds for an answer.
+    for setting in (f"http_timeout = {object_store.ANSWER_SECONDS}", "http_retries = 8",
+                    "http_retry_wait_ms = 100", "http_retry_backoff = 2"):  # fmt: skip
+        con.execute(f"SET {setting}")
     settings = ", ".join(
         f"{name} {value if isinstance(value, bool) else quoted(value)}"
         for name, value in s3_secret().items()
@@ -116,17 +122,17 @@ def drop_versions(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"CALL ducklake_{step.format(NAME)}").fetchall()  # does nothing until asked for
 
 
-def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load an extension: from its Python package where that is installed, else from DuckDB's site.
+def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension: from its Python package where that fits, else from DuckDB's own site.
 
-    Raises duckdb.Error where there is neither.
+    Raises duckdb.Error where neither has it.
     """
-    try:
-        package = importlib.import_module(f"duckdb_extension_{name}")
-    except ImportError:
-        package = None
-    for folder in package.__path__ if package else ():
-        file = Path(folder) / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+    version = duckdb.__version__
+    folders = None
+    with suppress(ImportError):
+        folders = importlib.import_module(f"duckdb_extension_{name}").__path__
+    for folder in folders or ():
+        file = Path(folder) / "extensions" / f"v{version}" / f"{name}.duckdb_extension"
         if file.exists():
             con.execute(f"LOAD {quoted(file)}")
             return
@@ -134,7 +140,10 @@ def _load(con: duckdb.DuckDBPyConnection, name: str) -> None:
         con.execute(f"INSTALL {name}")
         con.execute(f"LOAD {name}")
     except duckdb.Error as error:
+        package = f"duckdb-extension-{name.replace('_', '-')}"
+        there = "is of another version" if folders else "is not installed"
         raise duckdb.IOException(
-            f"DuckDB's extension {name} for version {duckdb.__version__} can neither be found nor "
-            f"fetched ({first_line(error)}); {SCALE_MISSING}"
+            f"DuckDB {version} needs its extension {name}: the package {package} {there}, and "
+            f"DuckDB's own site cannot be reached ({first_line(error)}). Let this machine reach "
+            "it once, or pip install 'sf_assets[scale-offline]'"
         ) from None

@@ -14,12 +14,16 @@ import pyarrow as pa
 
 from sf_assets.fault_injection import crash_point
 from sf_assets.model import SnapshotKey
+from sf_assets.storage.landing import Landing
 from sf_assets.storage.records import Landed
 from sf_assets.text import first_line, one_line
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import Connect, committed
 from sf_assets.warehouse.ledger import paid_for, record_paid
 from sf_assets.warehouse.statements import run_sql, sql
+
+# A list that could not be read is looked for again so often.
+LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,13 @@ def lists_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, s
 
 
 def load(
-    connect: Connect, archive: Path, landings: Sequence[Landed]
+    connect: Connect, archive: Path, landings: Sequence[Landed], landing: Landing | None = None
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     """Archive and load finished landings of any days; a batch's bad page fails only its own list.
 
     `connect` opens the warehouse; it is held only for one short transaction, at the end.
-    Re-loading replaces the day. Raises WarehouseBusy where the warehouse stays locked, and
+    Re-loading replaces the day. A list that another process packed since it was read is read once
+    more, from `landing`. Raises WarehouseBusy where the warehouse stays locked, and
     duckdb.Error where it cannot be written (a full disk): nothing is loaded then, and the archive
     files are orphans, which the next load of the same landings supersedes.
     """
@@ -79,7 +84,7 @@ def load(
     for landed in landings:
         by_day.setdefault(landed.key.day, []).append(landed)
     for batch in by_day.values():
-        written, failed = _archive(archive, batch)
+        written, failed = _archive(archive, batch, landing)
         rows += written
         failures += failed
     if rows:
@@ -113,19 +118,37 @@ def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
     con.unregister("incoming")
 
 
-def _archive(archive: Path, batch: Sequence[Landed]) -> tuple[list[SnapshotRow], list[LoadFailure]]:
+def _archive(
+    archive: Path, batch: Sequence[Landed], landing: Landing | None, looks: int = LOOKS
+) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     try:
         return write_batch(archive, batch), []
     except Exception as error:
         if _is_room(error):
             # That is nobody's page, and smaller batches would not help.
             return [], [LoadFailure(landed.key, first_line(error)) for landed in batch]
+        if landing is not None and looks and (now := _as_it_is_now(landing, batch)) != list(batch):
+            return _archive(archive, now, landing, looks - 1)
         if len(batch) == 1:
             return _archive_mended(archive, batch, error)
     # One unreadable page must not keep the others out: halve until it stands alone.
     middle = len(batch) // 2
-    left, right = _archive(archive, batch[:middle]), _archive(archive, batch[middle:])
+    left = _archive(archive, batch[:middle], landing, looks)
+    right = _archive(archive, batch[middle:], landing, looks)
     return left[0] + right[0], left[1] + right[1]
+
+
+def _as_it_is_now(landing: Landing, batch: Sequence[Landed]) -> list[Landed]:
+    """The same lists where and how long they are now; the given one of what cannot be read."""
+    found = []
+    for landed in batch:
+        now = landing.read_or_why(landed.key)
+        same = isinstance(now, Landed) and (now.path, now.sound_bytes) == (
+            landed.path,
+            landed.sound_bytes,
+        )
+        found.append(landed if same or not isinstance(now, Landed) or not now.to_load else now)
+    return found
 
 
 def _archive_mended(

@@ -66,7 +66,8 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         remove(new)  # of a rebuild that was killed
         with connect() as con, transaction(con):
             rows, landings = _replay(con, home, made.problems)
-        loaded, failures = load(connect, home.archive, landings)
+        landing = landing_at(home.landing, home.root)
+        loaded, failures = load(connect, home.archive, landings, landing)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
             _record_handles(con, home)
@@ -97,7 +98,8 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
             return rows, landings
 
         rows, landings = committed(con, "derive", replay)
-        loaded, failures = load(lambda: nullcontext(con), home.archive, landings)
+        landing = landing_at(home.landing, home.root)
+        loaded, failures = load(lambda: nullcontext(con), home.archive, landings, landing)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         if loaded:
             derive(con, home.archive)

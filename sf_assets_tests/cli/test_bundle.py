@@ -66,7 +66,8 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[zipfile.
         # Of handles without a list of the day: one that was probed, and one that was tracked.
         (tmp_path / "home" / "vendor_facts.json").write_text(
             json.dumps({"format": 1, "day": "2026-11-20", "handle": "probed.once", "credits": 7,
-                        "page_size": 20, "facts": [{"fact": "x", "as_assumed": True}]})
+                        "page_size": 20, "seconds": 0.1 + 0.2,
+                        "facts": [{"fact": "x", "as_assumed": True}]})
         )  # fmt: skip
         said = run("bundle", "-o", str(tmp_path / "b.zip"))
         assert said.code == 0, said.err

@@ -64,10 +64,26 @@ def test_what_is_written_is_read_by_dagsters_own_class_and_the_other_way_round(h
 def test_the_file_of_a_run_has_no_empty_pages_and_nothing_stays_beside_it(home: Home) -> None:
     with dagster_instance(home) as instance:
         runs = [materialize(instance) for _ in range(OPEN_FILES + 2)]
-        assert len(os.listdir("/proc/self/fd")) < 64 if Path("/proc/self/fd").exists() else True
     folder = home.dagster / "history" / "runs"
     assert {path.name for path in folder.iterdir()} == {"index.db", *(f"{run}.db" for run in runs)}
     assert max((folder / f"{run}.db").stat().st_size for run in runs) < 80_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files are counted in /proc")
+def test_files_of_old_runs_are_closed(home: Home) -> None:
+    def open_files() -> int:
+        """Files of this home that this process has open."""
+        places = (os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd"))
+        targets = [os.readlink(place) for place in places if os.path.exists(place)]
+        return sum(target.startswith(str(home.root.resolve())) for target in targets)
+
+    with dagster_instance(home) as instance:
+        for _ in range(OPEN_FILES):
+            materialize(instance)
+        before = open_files()
+        for _ in range(4):
+            materialize(instance)
+        assert 0 < open_files() <= before
 
 
 @pytest.mark.parametrize("error", [PermissionError, FileExistsError, OSError])

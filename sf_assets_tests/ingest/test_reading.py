@@ -10,8 +10,9 @@ import pkgutil
 import subprocess
 import sys
 import threading
+import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import date
 from functools import partial
@@ -23,14 +24,16 @@ import pytest
 from pydantic import SecretStr
 
 from sf_assets.credits.budget import Budget
+from sf_assets.ingest.batches import read_in_batches
 from sf_assets.ingest.overlap import KnownList
-from sf_assets.ingest.reader import Collected, ListToRead, Reader, RunContext
+from sf_assets.ingest.reader import Collected, ListToRead, Outcome, Reader, RunContext
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import ListWalk, SocialFetchClient
 from sf_assets.storage.door import Door
 from sf_assets.storage.landing import Landing, spent_on
 from sf_assets.storage.landing_disk import DiskLanding
+from sf_assets.storage.packed import PackedFile
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow, write_batch
 from sf_assets.warehouse.connection import writing
@@ -865,6 +868,7 @@ PROCESS = """
 import asyncio, sys
 from pathlib import Path
 from sf_assets.storage.landing_disk import DiskLanding
+from sf_assets.storage.packed import PackedFile
 from sf_assets_tests.ingest import test_reading as t
 class Server: url = sys.argv[1]
 lists = [t.to_read(f"h{n}") for n in range(6)]
@@ -950,6 +954,72 @@ def test_what_is_raised_while_a_list_is_loaded_is_its_own_trouble(
     )
     assert {row.handle for row in rows} == {"a", "c"}
     assert [(one.key, one.reason) for one in failures] == [(key_of("b"), reason)]
+
+
+@pytest.mark.parametrize("unpacked", [None, 0, 40, 90], ids=str)
+def test_a_list_that_another_process_packs_before_it_is_loaded_is_loaded_whole(
+    server: ListServer, landing: Landing, tmp_path: Path, unpacked: int | None
+) -> None:
+    """`unpacked`: a third process unpacks it again just now, and has come to so many percent."""
+    for handle in ("a", "b"):
+        server.set(handle, "followers", fans(45))
+    ended = read([to_read("a"), to_read("b")], server, landing)
+    path = landing.path(key_of("a"))
+    whole = path.read_bytes()
+    assert landing.pack(key_of("a"), (1, 3))
+    if unpacked is not None:
+        lines = whole.splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[: len(lines) * unpacked // 100]))
+    rows, failures = load(
+        partial(writing, tmp_path / "warehouse" / "w.duckdb"),
+        tmp_path / "archive",
+        [one.landed for one in ended.values() if one.landed],
+        landing,
+    )
+    assert failures == []
+    assert {row.handle: row.listed for row in rows} == {"a": 45, "b": 45}
+
+
+def test_a_list_that_is_unpacked_while_it_is_archived_is_loaded_whole(
+    server: ListServer, landing: Landing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.set("a", "followers", fans(45))
+    ended = read([to_read("a")], server, landing)
+
+    def half_there(landed: Landed, folder: Path) -> Path:
+        """Another process has packed the list and unpacks it: half of it is there so far."""
+        if not isinstance(landed, PackedFile) and landed.path.stat().st_size == landed.sound_bytes:
+            lines = landed.path.read_bytes().splitlines(keepends=True)
+            assert landing.pack(landed.key, (1, 3))
+            landed.path.write_bytes(b"".join(lines[:3]))
+        return landed.path
+
+    monkeypatch.setattr(Landed, "on_disk", half_there)
+    rows, failures = load(
+        partial(writing, tmp_path / "warehouse" / "w.duckdb"),
+        tmp_path / "archive",
+        [one.landed for one in ended.values() if one.landed],
+        landing,
+    )
+    assert failures == []
+    assert [row.listed for row in rows] == [45]
+
+
+def test_a_reading_that_ends_while_it_is_stopped_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def one() -> AsyncIterator[Any]:
+        yield Collected(key_of("a"), Outcome.FAILED)
+
+    class SlowlyClosed(asyncio.SelectorEventLoop):
+        def close(self) -> None:
+            super().close()
+            time.sleep(0.3)  # the thread lives on for a moment
+
+    monkeypatch.setattr(asyncio, "new_event_loop", SlowlyClosed)
+    for batch in read_in_batches(one, print):
+        assert len(batch) == 1
+        time.sleep(0.1)
 
 
 def test_a_landing_that_cannot_be_opened_is_told_for_its_list_only(

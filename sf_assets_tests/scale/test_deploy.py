@@ -306,8 +306,8 @@ def test_the_steps_of_the_image_work_in_a_clean_folder(tmp_path: Path) -> None:
     # The program of the image knows the code location, the lake's extensions and the launcher.
     check = (
         "import duckdb, dagster_k8s, dagster_postgres, s3fs; "
-        "from sf_assets.warehouse.lake import _load; con = duckdb.connect(); "
-        "[_load(con, name) for name in ('ducklake', 'postgres_scanner', 'httpfs')]; "
+        "from sf_assets.warehouse.lake import load_extension; con = duckdb.connect(); "
+        "[load_extension(con, name) for name in ('ducklake', 'postgres_scanner', 'httpfs')]; "
         "from sf_assets.definitions import defs; print(len(list(defs().sensors)))"
     )
     done = subprocess.run(

@@ -118,7 +118,8 @@ def test_two_days_make_the_tables_that_one_machine_makes(
     # Nothing of it is on this machine but what is small.
     kept = {path.name for path in there.home.root.iterdir() if ".spent-" not in path.name}
     small = {"home.json", "handles.yaml", ".handles.yaml.last-good", "sizes.jsonl"}
-    assert kept <= {*small, "dagster"}
+    assert kept <= {*small, "dagster", "spool"}
+    assert not [path for path in (there.home.root / "spool").rglob("*") if path.is_file()]
     # What was there on the first day is one version of the lake away.
     with reading(there.home.readable) as con:
         versions = con.execute(
@@ -161,6 +162,24 @@ def test_killed_at_a_step_another_worker_finishes_the_day(
     # Each list may have had one page under way.
     assert server.credits - bought <= one_day + lists + 2
     assert tables(Home.of(load_settings()).readable) == here
+
+
+@pytest.mark.parametrize("sync", ["page", "batch"])
+def test_killed_the_next_process_of_the_machine_buys_nothing_again(
+    far: Far, server: ListServer, tmp_path: Path, sync: str
+) -> None:
+    how = {"SF_ASSETS_LANDING_SYNC": sync, "SF_ASSETS_CONCURRENCY": "1"}
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "handles.yaml").write_text("handles: [one, two, shy]\n")
+    serve_day(server, DAY1)
+    killed = worker(home, server, DAY1, "snapshot", SF_ASSETS_CRASH_AT="landed:5", **how)
+    assert ended(killed)[0] == -9
+    assert server.credits == 5
+    code, said = ended(worker(home, server, DAY1, "snapshot", **how))
+    assert code == 0, said
+    # 90, 50 and 30 followers, 45, 9 and 8 followed, 20 a page.
+    assert server.credits == 5 + 3 + 2 + 3 + 1 + 1
 
 
 def test_two_workers_with_the_same_lists_buy_each_page_once(

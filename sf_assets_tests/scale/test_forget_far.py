@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psycopg2
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +16,7 @@ from ..conftest import Pipeline
 from .conftest import DAY1, DAY2, Far
 
 pytestmark = pytest.mark.scale
+psycopg2 = pytest.importorskip("psycopg2")
 
 TERMS = {"fan.7", "7000000000000000007", "MS4wLjABAAAA00000007", "Fan 7"}
 

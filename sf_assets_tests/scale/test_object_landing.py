@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from sf_assets.model import SnapshotKey
-from sf_assets.storage.landing import Landing, SnapshotLog, drop_days_before, spent_on
+from sf_assets.storage import landing_objects
+from sf_assets.storage.landing import (
+    Landing,
+    LandingBusy,
+    SnapshotLog,
+    drop_days_before,
+    spent_on,
+)
 from sf_assets.storage.landing_disk import DiskLanding
-from sf_assets.storage.landing_objects import ObjectLanding
+from sf_assets.storage.landing_objects import ObjectLanding, ObjectLog
 from sf_assets.storage.landings import landing_at
 from sf_assets.storage.object_store import place
 from sf_assets.storage.records import LandingDamaged, LandingTaken, Page
@@ -86,8 +95,11 @@ def test_every_page_is_an_object_before_the_next_and_all_are_one_at_the_end(
     assert landing.keys(DAY1) == [KEY]
 
 
-def test_who_goes_on_has_all_the_pages_that_were_landed(landing: ObjectLanding) -> None:
+def test_who_goes_on_has_all_the_pages_that_were_landed(
+    landing: ObjectLanding, request: pytest.FixtureRequest
+) -> None:
     log = opened(landing)
+    request.addfinalizer(log.close)
     log.begin("", "run")
     log.add_page(page(1))
     log.add_page(page(2))
@@ -102,19 +114,21 @@ def test_who_goes_on_has_all_the_pages_that_were_landed(landing: ObjectLanding) 
 
 
 def test_a_list_that_is_being_read_is_waited_for(landing: ObjectLanding) -> None:
-    log = opened(landing)
-    log.begin("", "run")
-    assert ObjectLanding(landing.root).open(KEY) is None
-    log.finish("private", None, "run")
-    log.make_durable()
-    assert opened(ObjectLanding(landing.root)).settled
+    with opened(landing) as log:
+        log.begin("", "run")
+        assert ObjectLanding(landing.root).open(KEY) is None
+        assert landing.open(KEY) is None
+        log.finish("private", None, "run")
+        log.make_durable()
+    with opened(ObjectLanding(landing.root)) as later:
+        assert later.settled
 
 
 def test_of_two_who_begin_at_once_one_is_told(landing: ObjectLanding) -> None:
-    one, other = opened(landing), opened(landing)
-    one.begin("", "one")
-    with pytest.raises(LandingTaken):
-        other.begin("", "other")
+    with opened(landing) as one, opened(ObjectLanding(landing.root)) as other:
+        one.begin("", "one")
+        with pytest.raises(LandingTaken):
+            other.begin("", "other")
     landed = landing.read(KEY)
     assert landed is not None
     assert [attempt.run_id for attempt in landed.attempts] == ["one"]
@@ -277,3 +291,115 @@ def test_lists_are_looked_up_together_in_their_order(landing: ObjectLanding) -> 
     assert [key for key, one in found if isinstance(one, LandingDamaged)] == [keys[7]]
     assert [key for key, one in found if one is None] == [k for k in keys[1::2] if k != keys[7]]
     assert spent_on(landing, DAY1) == 20
+
+
+# With `batch` pages are in the spool of this machine first.
+
+
+def batched(landing: ObjectLanding, folder: Path) -> ObjectLanding:
+    """A landing of a process on the machine that has this folder."""
+    return ObjectLanding(landing.root, folder, batch=True)
+
+
+def test_a_batch_is_few_objects_and_the_lines_are_the_same(
+    landing: ObjectLanding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing_objects, "BATCH_RECORDS", 4)
+    folder = "2026-11-01/followers/nova.jsonl"
+    here = batched(landing, tmp_path)
+    with opened(here) as log:
+        log.begin("", "run")
+        for number in range(1, 7):
+            log.add_page(page(number))
+        assert names(landing) == [f"{folder}.open/00000001", f"{folder}.open/00000002"]
+        seen = landing.read(KEY)
+        assert seen is not None
+        assert seen.attempts[0].pages == 4
+        log.finish("found", "exhausted", "run")
+        log.make_durable()
+        own = log.landed()
+    here.tidy()
+    assert names(landing) == [f"{folder}.zst"]
+    assert list((tmp_path / "spool").rglob("*.jsonl*")) == []
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert landed.attempts[0].pages == 6
+    assert landed.on_disk(tmp_path).read_bytes() == own.on_disk(tmp_path).read_bytes()
+
+
+def test_a_process_that_died_left_its_pages_on_its_machine(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    command = f"""
+import os, signal
+from sf_assets_tests.scale.test_object_landing import *
+landing = batched(landing_at(place({str(landing.root)!r})), Path({str(tmp_path)!r}))
+log = opened(landing)
+log.begin("", "run")
+for number in (1, 2, 3):
+    log.add_page(page(number))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-W", "ignore", "-c", command], timeout=60)
+    assert killed.returncode == -9
+    before = landing.read(KEY)
+    assert before is not None
+    assert before.attempts[0].pages == 0
+    assert ObjectLanding(landing.root).open(KEY) is None, "another machine waits for the lease"
+    here = batched(landing, tmp_path)
+    with opened(here) as log:
+        assert [one.body for one in log.pages()] == [page(n).body for n in (1, 2, 3)]
+        log.add_page(page(4))
+    here.tidy()
+    after = landing.read(KEY)
+    assert after is not None
+    assert (after.attempts[0].pages, after.credits, len(after.attempts)) == (4, 4, 1)
+
+
+def test_what_a_dead_process_left_is_put_by_the_next_run_whatever_that_reads(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    here = batched(landing, tmp_path)
+    log = opened(here)
+    assert isinstance(log, ObjectLog)
+    log.begin("", "run")
+    log.add_page(page(1))
+    assert batched(landing, tmp_path).send_spooled() == 0, "a process holds it"
+    log._near.close()  # as the system does for a process that is gone
+    assert batched(landing, tmp_path).send_spooled() == 1
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert landed.attempts[0].pages == 1
+
+
+def test_of_a_machine_that_died_what_it_had_not_put_is_dropped_when_it_is_back(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    log = opened(batched(landing, tmp_path))
+    assert isinstance(log, ObjectLog)
+    log.begin("", "run")
+    log.add_page(page(1))
+    log._near.close()
+    with opened(patient(landing)) as other:
+        other.add_page(page(1))
+        other.add_page(page(2))
+    with opened(ObjectLanding(landing.root, tmp_path, 0, batch=True)) as back:
+        assert [one.number for one in back.pages()] == [1, 2]
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert landed.credits == 2
+
+
+def test_what_was_not_put_is_rewritten_with_the_rest(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    log = opened(batched(landing, tmp_path))
+    assert isinstance(log, ObjectLog)
+    log.begin("", "run")
+    log.add_page(page(1))
+    with pytest.raises(LandingBusy):
+        batched(landing, tmp_path).rewrite(KEY, lambda body: b"{}", lambda body: body)
+    log._near.close()
+    assert batched(landing, tmp_path).rewrite(KEY, lambda body: b"{}", lambda body: body)
+    with opened(patient(landing)) as later:
+        assert [one.body for one in later.pages()] == [b"{}"]

@@ -1,8 +1,9 @@
--- follower_growth of the handles in `touched`, anew: one row is one handle-day.
+-- follower_growth of the handles in `touched`, anew: one row is one handle-day. Written is what changed:
+-- most days are as they were, and in a lake each row that is written makes files and versions.
 
-DELETE FROM main.follower_growth USING touched AS t WHERE follower_growth.handle = t.handle;
+CREATE OR REPLACE TEMP TABLE grown AS SELECT * FROM main.follower_growth LIMIT 0;
 
-INSERT INTO main.follower_growth (
+INSERT INTO grown (
     handle, snapshot_date, followers_total, following_total, followers_net, followers_gained,
     followers_lost, followers_lost_provisional, followers_unknown, net_unexplained, growth_rate,
     avg_daily_net_7d, avg_daily_net_28d, gap_days, completeness, followers_lost_estimate
@@ -92,5 +93,17 @@ FROM (SELECT *, previous_date IS NOT NULL AS compared FROM changes) AS t
 LEFT JOIN claimed AS c ON c.handle = t.handle AND c.snapshot_date = t.snapshot_date
 LEFT JOIN revealed AS r
     ON r.handle = t.handle AND r.snapshot_date = t.snapshot_date AND t.compared
-LEFT JOIN beyond AS b ON b.handle = t.handle AND b.previous_date = t.previous_date
-ORDER BY t.handle, t.snapshot_date;
+LEFT JOIN beyond AS b ON b.handle = t.handle AND b.previous_date = t.previous_date;
+
+DELETE FROM main.follower_growth USING (
+    SELECT f.* FROM main.follower_growth AS f SEMI JOIN touched USING (handle)
+    EXCEPT SELECT * FROM grown
+) AS old
+WHERE follower_growth.handle = old.handle AND follower_growth.snapshot_date = old.snapshot_date;
+
+INSERT INTO main.follower_growth BY NAME
+SELECT g.* FROM grown AS g ANTI JOIN main.follower_growth AS f
+    ON f.handle = g.handle AND f.snapshot_date = g.snapshot_date
+ORDER BY g.handle, g.snapshot_date;
+
+DROP TABLE grown;
