@@ -44,7 +44,7 @@ from sf_assets.storage.home import Home
 from sf_assets.storage.landings import landing_at
 from sf_assets.warehouse.connection import reading, writing
 from sf_assets.warehouse.derive import derive
-from sf_assets.warehouse.lake import tend
+from sf_assets.warehouse.lake import maintain
 from sf_assets.warehouse.load import load
 from sf_assets_tests.components import missing, object_store, postgres
 from sf_assets_tests.lists import DERIVED_TABLES, INCIDENTAL
@@ -221,7 +221,9 @@ def a_month(arguments: argparse.Namespace) -> int:
     """Day after day into a lake on Postgres with its Parquet in a folder."""
     first = DAY - timedelta(days=arguments.days - 1)
     world = preset_world("bench", today=DAY, handles=arguments.handles, accounts=arguments.accounts)
-    print("| day | account-days | load s | derive s | tend s | lake MB | archive MB | catalog MB |")
+    print(
+        "| day | account-days | load s | derive s | upkeep s | lake MB | archive MB | catalog MB |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sf_month_")))
@@ -248,14 +250,14 @@ def a_month(arguments: argparse.Namespace) -> int:
             with writing(home.writable) as con:
                 derive(con, home.archive)
                 derived = time.monotonic()
-                tend(con)
-            tended = time.monotonic()
+                maintain(con)
+            maintained = time.monotonic()
             for key in landing.keys(day):
                 landing.drop(key)
             if number < 3 or (number + 1) % 5 == 0:
                 print(
                     f"| {number + 1} | {account_days:,} | {loaded - began:.1f} "
-                    f"| {derived - loaded:.1f} | {tended - derived:.1f} "
+                    f"| {derived - loaded:.1f} | {maintained - derived:.1f} "
                     f"| {size(scratch / 'storage' / 'lake'):.1f} "
                     f"| {size(scratch / 'storage' / 'archive'):.1f} | {catalog(dsn):.1f} |",
                     flush=True,

@@ -27,7 +27,7 @@ STEPS = {
     "definitions": [("__init__", "cli/runner"), ("resolve_job_def", "")],
     "validation": [("_page", "social_fetch/client"), ("read_page", ""), ("new_fields", "")],
     "request": [("_send", "social_fetch/client")],
-    "landing": [("add_page", ""), ("_finish", "ingest/reader"), ("tend_landing", "")],
+    "landing": [("add_page", ""), ("_finish", "ingest/reader"), ("maintain_landing", "")],
     "load": [("load", "warehouse/load")],
     "pack": [("_pack", "defs/derived")],
     "publish": [("publish", "warehouse/publish"), ("_publish", "")],

@@ -40,7 +40,7 @@ DERIVED_TABLES = (
     "internal.comparisons",
     "internal.presences",
     "internal.churn",
-    "internal.healings",
+    "internal.retractions",
     "internal.ids",
     "internal.renames",
     "internal.profiles",

@@ -58,7 +58,7 @@ class CheckList:
             click.echo(f"{'ok ' if fine else 'BAD'}  {name:<10}{text}")
 
 
-def said_clearly(command: _Command) -> _Command:
+def report_errors(command: _Command) -> _Command:
     """Errors a person can mend become one sentence and an exit code, not a traceback."""
 
     @wraps(command)

@@ -21,10 +21,10 @@ from sf_assets.ingest.days import last_heartbeat, missing_days
 from sf_assets.ingest.probe import kept
 from sf_assets.settings import Settings, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
+    AccountError,
     Balance,
     SocialFetchClient,
     SocialFetchError,
-    StopEverything,
     User,
 )
 from sf_assets.social_fetch.route import route_to
@@ -153,7 +153,7 @@ def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
     try:
         return asyncio.run(ask())
     except SocialFetchError as error:
-        raise Problem(str(error), refused=isinstance(error, StopEverything)) from None
+        raise Problem(str(error), refused=isinstance(error, AccountError)) from None
 
 
 def _clock(settings: Settings, home: Home) -> str:

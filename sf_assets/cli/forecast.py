@@ -34,10 +34,10 @@ from sf_assets.ingest.run_budget import ask_balance
 from sf_assets.model import SnapshotKey
 from sf_assets.settings import Settings
 from sf_assets.social_fetch import (
+    AccountError,
     ListWalk,
     LookupStatus,
     SocialFetchError,
-    StopEverything,
 )
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
@@ -176,7 +176,7 @@ def _of_a_stranger(
         walk = asyncio.run(_first_page(settings, home, handle))
     except SocialFetchError as error:
         click.echo(f"sf-assets: {error}", err=True)
-        return 3 if isinstance(error, StopEverything) else 1
+        return 3 if isinstance(error, AccountError) else 1
     made = first_page_forecast(
         handle,
         days,

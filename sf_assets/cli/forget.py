@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import json_option, known_home, registry_of, said_clearly
+from sf_assets.cli.common import json_option, known_home, registry_of, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
-@said_clearly
+@report_errors
 def forget(
     accounts: tuple[str, ...],
     reason: str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sf_assets.cli.common import known_home, quiet_option, registry_of, said_clearly
+from sf_assets.cli.common import known_home, quiet_option, registry_of, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import clean, counted
 
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only show how the files are interpreted.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @quiet_option
-@said_clearly
+@report_errors
 def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **said: Any) -> None:
     from sf_assets.handles.settings import normalise_handle
     from sf_assets.people.land import Wanted

@@ -18,7 +18,7 @@ from sf_assets.cli.common import (
     not_tracked,
     quiet_option,
     registry_of,
-    said_clearly,
+    report_errors,
     tag_option,
     tracked_handles,
 )
@@ -110,7 +110,7 @@ for _command in (
     show_default=True,
     help="Folder for the demo. It is emptied at each start.",
 )
-@said_clearly
+@report_errors
 def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
     from sf_assets.cli.demo import run_demo
 
@@ -123,7 +123,7 @@ def demo(days: int, port: int, no_ui: bool, home: Path) -> None:
     epilog="Example: SOCIALFETCH_API_KEY=sfk_… sf-assets up --port 3000",
 )
 @port_option
-@said_clearly
+@report_errors
 def up(port: int) -> None:
     from sf_assets.cli.up import check, listening, run_up
     from sf_assets.settings import load_settings
@@ -160,7 +160,7 @@ def up(port: int) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Show Dagster's log.")
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def snapshot(
     handles: tuple[str, ...],
     tags: tuple[str, ...],
@@ -171,7 +171,7 @@ def snapshot(
     as_json: bool,
 ) -> None:
     gc.disable()  # a tenth of the time of so many imports
-    from sf_assets.cli.snapshot import Manner, Wanted, run_snapshot
+    from sf_assets.cli.snapshot import OutputOptions, Wanted, run_snapshot
     from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import normalise_handle
     from sf_assets.model import RELATIONS
@@ -194,8 +194,8 @@ def snapshot(
     relations = [one for one in RELATIONS if relation in (one, "both")]
     home.ensure(settings)
     wanted = Wanted(selected, relations, refresh=refresh, due_only=not named)
-    manner = Manner(verbose=verbose, quiet=quiet, as_json=as_json)
-    sys.exit(run_snapshot(settings, home, wanted, manner))
+    output = OutputOptions(verbose=verbose, quiet=quiet, as_json=as_json)
+    sys.exit(run_snapshot(settings, home, wanted, output))
 
 
 @main.command(
@@ -214,7 +214,7 @@ def snapshot(
     "standard output).",
 )
 @json_option
-@said_clearly
+@report_errors
 def account(account: str, file: str | None, as_json: bool) -> None:
     from sf_assets.cli.account import export_account, run_account
     from sf_assets.settings import load_settings
@@ -274,7 +274,7 @@ Examples: sf-assets query --example who_left --handle nasa --days 1
     is_flag=True,
     help="Run SQL that you do not trust: it cannot reach other files, the network or settings.",
 )
-@said_clearly
+@report_errors
 def query(
     sql: str | None,
     as_json: bool,
@@ -344,7 +344,7 @@ def query(
 @tag_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 @click.option("--yes", is_flag=True, help="Buy the page without asking.")
-@said_clearly
+@report_errors
 def forecast(
     days: int, handle: str | None, tags: tuple[str, ...], as_json: bool, yes: bool
 ) -> None:
@@ -405,7 +405,7 @@ def forecast(
 @click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def report(
     handles: tuple[str, ...],
     tags: tuple[str, ...],
@@ -453,7 +453,7 @@ def report(
 )
 @json_option
 @click.pass_context
-@said_clearly
+@report_errors
 def alerts(context: click.Context, limit: int, as_json: bool) -> None:
     if context.invoked_subcommand is not None:
         return
@@ -473,7 +473,7 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
 )
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def alerts_test(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.alerts import run_test
     from sf_assets.settings import load_settings
@@ -488,7 +488,7 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
     epilog=_COMPLETION,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@said_clearly
+@report_errors
 def completion(shell: str) -> None:
     from sf_assets.cli.completion import script
 
@@ -558,7 +558,7 @@ def completion(shell: str) -> None:
     help="Change a behaviour that the API contract leaves open: pages-of-30, few-ids, no-order, "
     "and more. An unknown name lists them. May be repeated.",
 )
-@said_clearly
+@report_errors
 def simulate(
     port: int,
     seed: int,

@@ -21,7 +21,7 @@ from sf_assets.ingest.client import client_of
 from sf_assets.ingest.probe import MOST_CREDITS, PAUSE_SECONDS, Probed, facts_of, keep, kept, probe
 from sf_assets.ingest.reader import RunContext
 from sf_assets.settings import Settings
-from sf_assets.social_fetch import SocialFetchError, StopEverything
+from sf_assets.social_fetch import AccountError, SocialFetchError
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_at
@@ -56,7 +56,7 @@ def run_probe(
         made = asyncio.run(_probed(settings, home, wanted))
     except SocialFetchError as error:
         click.echo(f"sf-assets: {error}", err=True)
-        return 3 if isinstance(error, StopEverything) else 1
+        return 3 if isinstance(error, AccountError) else 1
     _show(keep(home, made, facts_of(made)), as_json=as_json)
     return 0
 

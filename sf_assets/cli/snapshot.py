@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Manner:
+class OutputOptions:
     """How much `sf-assets snapshot` says, and in which form."""
 
     verbose: bool = False
@@ -70,7 +70,7 @@ def judge(failures: Sequence[Failed]) -> tuple[list[str], int]:
     return problems, SOME_FAILED if failures else FINE
 
 
-def run_snapshot(settings: Settings, home: Home, wanted: Wanted, manner: Manner) -> int:
+def run_snapshot(settings: Settings, home: Home, wanted: Wanted, output: OutputOptions) -> int:
     """Snapshot, derive, show what there is now; returns the exit code."""
     from sf_assets.cli.progress import reading_progress
 
@@ -79,13 +79,13 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, manner: Manner)
     registry, _ = registry_in_force(home.registry)
     handles, relations, due_only = wanted.handles, wanted.relations, wanted.due_only
     asked_for = registry.lists_of(handles, relations, day, due_only=due_only)
-    with dagster_instance(home, verbose=manner.verbose) as instance:
-        runner = Runner(instance, settings, verbose=manner.verbose)
+    with dagster_instance(home, verbose=output.verbose) as instance:
+        runner = Runner(instance, settings, verbose=output.verbose)
         # The hundred thousand objects of the imports stay, and are looked at no more.
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         gc.enable()
-        with contextlib.nullcontext() if manner.quiet else reading_progress():
+        with contextlib.nullcontext() if output.quiet else reading_progress():
             results = runner.snapshot(
                 day, handles, relations, refresh=wanted.refresh, due_only=due_only
             )
@@ -108,9 +108,9 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, manner: Manner)
         "problems": problems,
         "exit_code": code,
     }
-    if not manner.quiet and not manner.as_json:
+    if not output.quiet and not output.as_json:
         print_table(columns, rows)
-    _show(answer, manner)
+    _show(answer, output)
     return code
 
 
@@ -124,7 +124,7 @@ def _day(settings: Settings, home: Home) -> date:
     return day
 
 
-def _show(answer: dict[str, Any], manner: Manner) -> None:
+def _show(answer: dict[str, Any], output: OutputOptions) -> None:
     for problem in answer["problems"]:
         click.echo(f"sf-assets: {problem}", err=True)
     stored, asked_for = len(answer["lists"]), answer["lists_asked_for"]
@@ -136,9 +136,9 @@ def _show(answer: dict[str, Any], manner: Manner) -> None:
             "run the day again",
             err=True,
         )
-    if manner.as_json:
+    if output.as_json:
         print_json(answer)
-    elif not manner.quiet:
+    elif not output.quiet:
         pages, credits = (
             counted(answer["pages_bought"], "page"),
             counted(answer["credits"], "credit"),

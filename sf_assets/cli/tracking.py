@@ -14,7 +14,7 @@ from sf_assets.cli.common import (
     not_tracked,
     quiet_option,
     registry_of,
-    said_clearly,
+    report_errors,
     tag_option,
     tracked_handles,
 )
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def track(
     handles: tuple[str, ...],
     relation: str | None,
@@ -141,7 +141,7 @@ def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
 @click.argument("handles", nargs=-1, required=True, shell_complete=tracked_handles)
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
     from sf_assets.errors import SettingsError
@@ -172,7 +172,7 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
 )
 @tag_option
 @json_option
-@said_clearly
+@report_errors
 def handles(tags: tuple[str, ...], as_json: bool) -> None:
     from sf_assets.cli.tables import latest_snapshots, print_json, print_table
     from sf_assets.settings import load_settings

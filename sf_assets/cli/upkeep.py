@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import CheckList, json_option, known_home, quiet_option, said_clearly
+from sf_assets.cli.common import CheckList, json_option, known_home, quiet_option, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def doctor(quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.doctor import run_doctor
 
@@ -46,7 +46,7 @@ def doctor(quiet: bool, as_json: bool) -> None:
 )
 @click.option("--yes", is_flag=True, help="Buy the pages without asking.")
 @json_option
-@said_clearly
+@report_errors
 def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
     from sf_assets.cli.probe import run_probe
     from sf_assets.settings import load_settings
@@ -76,7 +76,7 @@ def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
     show_default=True,
     help="File to write.",
 )
-@said_clearly
+@report_errors
 def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
     from sf_assets.cli.bundle import run_bundle
     from sf_assets.handles.settings import normalise_handle
@@ -94,7 +94,7 @@ def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
     epilog="Example: sf-assets rebuild",
 )
 @quiet_option
-@said_clearly
+@report_errors
 def rebuild(quiet: bool) -> None:
     from sf_assets.settings import load_settings
     from sf_assets.storage.home import Home
@@ -143,7 +143,7 @@ def _teller(checks: CheckList) -> Callable[[Finding], None]:
 @click.option("--full", is_flag=True, help="Also derive everything again and compare all tables.")
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def verify(full: bool, quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
     from sf_assets.settings import load_settings
@@ -166,7 +166,7 @@ def verify(full: bool, quiet: bool, as_json: bool) -> None:
 @click.argument("to", type=click.Path(path_type=Path))
 @quiet_option
 @json_option
-@said_clearly
+@report_errors
 def backup(to: Path, quiet: bool, as_json: bool) -> None:
     from sf_assets.cli.tables import print_json
     from sf_assets.settings import load_settings
@@ -198,7 +198,7 @@ def backup(to: Path, quiet: bool, as_json: bool) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="New home, with a copy of the registry. Defaults to the current one.",
 )
-@said_clearly
+@report_errors
 def migrate(address: str, storage: str | None, folder: Path | None) -> None:
     from sf_assets.errors import SettingsError
     from sf_assets.settings import load_settings

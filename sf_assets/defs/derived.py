@@ -29,7 +29,7 @@ from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import committed, locked
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_annotations, record_handles
-from sf_assets.warehouse.lake import tend
+from sf_assets.warehouse.lake import maintain
 from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.rewrite import finish_broken_off
@@ -180,7 +180,7 @@ def _publish(context: dg.AssetExecutionContext, audience: Audience, *, anew: boo
         publish(home)
         if home.lake is not None:
             with audience.writing() as con:
-                tend(con)
+                maintain(con)
     except (SfAssetsError, duckdb.Error) as error:
         context.log.warning(str(error))
 

@@ -37,7 +37,7 @@ from sf_assets.ingest.overlap import known_lists
 from sf_assets.ingest.plan import Known, Plan, Rules, known_of, make_plan
 from sf_assets.ingest.progress import report
 from sf_assets.ingest.reader import Collected, ListToRead, RunContext
-from sf_assets.ingest.retention import tend_landing
+from sf_assets.ingest.retention import maintain_landing
 from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
@@ -135,7 +135,7 @@ class SnapshotRun:
             _tag_bought(self.context, budget)
             if self.loaded_something:
                 self._publish()
-        self._tend_landing()
+        self._maintain_landing()
         self._tell_strange_fields()
         self._remember("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
         self._fail_if_unfinished(plan)
@@ -332,10 +332,12 @@ class SnapshotRun:
             if sent:
                 self.context.log.info(f"landed what an earlier run had read of {sent} lists")
 
-    def _tend_landing(self) -> None:
+    def _maintain_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing
         try:
-            dropped, _ = tend_landing(self.home, self.landing, self.settings.day(), days, connect)
+            dropped, _ = maintain_landing(
+                self.home, self.landing, self.settings.day(), days, connect
+            )
             note_size(self.home, self.day, self.pages, self.page_bytes)
         except Exception as error:
             self._warn(f"raw pages of archived lists are kept as they are: {first_line(error)}")

@@ -26,6 +26,7 @@ from sf_assets.ingest.measures import measures_of
 from sf_assets.ingest.overlap import KnownList, KnownRun
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import (
+    AccountError,
     Answer,
     AnyPage,
     BadRequest,
@@ -37,7 +38,6 @@ from sf_assets.social_fetch import (
     LookupStatus,
     SocialFetchClient,
     SocialFetchError,
-    StopEverything,
     parse_page,
 )
 from sf_assets.storage.door import Door
@@ -332,7 +332,7 @@ class Reader:
         if await self._goes_no_further(error, walk, log):
             walk.stop(EndReason.STALLED)
             return self._ended(Outcome.FINISHED, landed=await self._finish(walk, log))
-        if isinstance(error, StopEverything):
+        if isinstance(error, AccountError):
             return self._ended(Outcome.UNAUTHORIZED, str(error))
         return self._ended(
             Outcome.BROKEN_OFF,

@@ -20,7 +20,7 @@ from sf_assets.warehouse.ledger import Paid, load_ledger, paid_for, write_ledger
 from sf_assets.warehouse.load import loaded_rows
 
 
-def tend_landing(
+def maintain_landing(
     home: Home, landing: Landing, today: date, raw_days: int, connect: Connect
 ) -> tuple[int, int]:
     """Compress the raw pages of archived lists, and drop those of more than `raw_days` ago.

@@ -33,7 +33,7 @@ _OF_ACCOUNT = (
     *(
         "main.follower_churn",
         "main.following_churn",
-        "internal.healings",
+        "internal.retractions",
         "internal.churn_profiles",
     ),
 )

@@ -27,12 +27,12 @@ from sf_assets.text import first_line
 
 from .errors import (
     NOWHERE,
+    AccountError,
     ContractViolation,
     InsufficientCredits,
     Place,
     SchemaViolation,
     SocialFetchError,
-    StopEverything,
     TemporarilyUnavailable,
     TransientError,
     TransportFailed,
@@ -214,7 +214,7 @@ class SocialFetchClient:
         self._route: Route | None = None
         self._turns = asyncio.Semaphore(concurrency)
         self._stopped = asyncio.Event()
-        self._stop_error: StopEverything | None = None
+        self._stop_error: AccountError | None = None
 
     def __repr__(self) -> str:
         return f"SocialFetchClient(base_url={self._base_url!r})"
@@ -318,7 +318,7 @@ class SocialFetchClient:
                     "unreadable" if unread else str(error.status or "transport")
                 )
                 error.tries, error.unread = question.tries, question.unread
-                if isinstance(error, StopEverything) and self._stop_error is None:
+                if isinstance(error, AccountError) and self._stop_error is None:
                     self._stop_error = error
                     self._stopped.set()
                 raise

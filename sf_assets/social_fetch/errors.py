@@ -2,7 +2,7 @@ r"""What can go wrong between us and Social Fetch.
 
     SocialFetchError
      |- PermanentError                asking again would give the same answer
-     |   |- StopEverything            nobody may ask anything more with this key
+     |   |- AccountError            nobody may ask anything more with this key
      |   |   |- Unauthorized          401
      |   |   \- InsufficientCredits   402 (and a 403 that is about payment)
      |   |- BadRequest                400
@@ -38,6 +38,7 @@ from sf_assets.text import counted, one_line
 from .models import ErrorBody, ErrorDetail, Relation
 
 __all__ = [
+    "AccountError",
     "BadRequest",
     "ContractViolation",
     "Forbidden",
@@ -49,7 +50,6 @@ __all__ = [
     "SchemaViolation",
     "ServerFault",
     "SocialFetchError",
-    "StopEverything",
     "TemporarilyUnavailable",
     "TransientError",
     "TransportFailed",
@@ -156,18 +156,18 @@ class TransientError(SocialFetchError):
     advice = "try again later"
 
 
-class StopEverything(PermanentError):
+class AccountError(PermanentError):
     """No other request may be made: each would fail alike."""
 
 
-class Unauthorized(StopEverything):
+class Unauthorized(AccountError):
     """401: the key is missing, wrong or withdrawn."""
 
     what = "Social Fetch refused the API key"
     advice = "check the key, then run again; what was read before is kept"
 
 
-class InsufficientCredits(StopEverything):
+class InsufficientCredits(AccountError):
     """402: no credits left, or no key was sent and payment per call is asked for."""
 
     what = "Social Fetch asks for credits"

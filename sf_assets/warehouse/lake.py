@@ -101,7 +101,7 @@ FROM duckdb_databases() WHERE database_name = current_database()
 """
 
 
-def tend(con: duckdb.DuckDBPyConnection) -> None:
+def maintain(con: duckdb.DuckDBPyConnection) -> None:
     """Merge the small files that many commits leave, and drop versions of more than 30 days ago.
 
     Raises duckdb.Error, which callers log: it is done again after the next derivation.

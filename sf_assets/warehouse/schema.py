@@ -19,7 +19,7 @@ from sf_assets.storage.address import Lake
 from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import quoted, run_sql, sql, transaction
 
-WAREHOUSE_FORMAT = 8
+WAREHOUSE_FORMAT = 9
 #: The oldest one that is upgraded; all before were never released.
 OLDEST_FORMAT = 4
 #: The rules of proof that everything derived is made by; where they changed, it is derived anew.
@@ -31,7 +31,7 @@ TABLES = (
     "internal.comparisons",
     "internal.presences",
     "internal.churn",
-    "internal.healings",
+    "internal.retractions",
     "internal.ids",
     "internal.renames",
     "internal.stored_profiles",

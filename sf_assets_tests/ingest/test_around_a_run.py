@@ -13,7 +13,7 @@ import pytest
 from sf_assets.handles.settings import Retention
 from sf_assets.ingest import preflight
 from sf_assets.ingest.ledger_gaps import left_behind
-from sf_assets.ingest.retention import tend_landing
+from sf_assets.ingest.retention import maintain_landing
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing_disk import DiskLanding
@@ -62,11 +62,11 @@ def test_old_pages_go_with_their_cost_noted_and_what_is_not_archived_stays(home:
     landing = DiskLanding(home.landing)
     assert ledger(home, on(1)) == [("nova", "followers", 1), ("nova", "following", 1)]
     connect = partial(writing, home.warehouse)
-    assert tend_landing(home, landing, TODAY - timedelta(days=1), DAYS, never) == (0, 3)
+    assert maintain_landing(home, landing, TODAY - timedelta(days=1), DAYS, never) == (0, 3)
     # What is archived is compressed, but for the refresh that broke off.
     assert (landing.not_packed(on(1)), landing.not_packed(on(2))) == ([NOVA, OTHER], [])
     assert verify(home)[1].problems == []
-    assert tend_landing(home, landing, TODAY, DAYS, connect) == (2, 0)
+    assert maintain_landing(home, landing, TODAY, DAYS, connect) == (2, 0)
     assert landing.keys(on(1)) == [OTHER]
     assert len(landing.keys(on(2))) == 2
     assert ("nova", "followers", 2) in ledger(home, on(1))
@@ -83,10 +83,10 @@ def test_all_pages_stay_where_the_ledger_or_the_archive_cannot_be_told(
     landing = DiskLanding(home.landing)
     if unreadable:
         home.published.unlink()
-        assert tend_landing(home, landing, TODAY, DAYS, never) == (0, 0)
+        assert maintain_landing(home, landing, TODAY, DAYS, never) == (0, 0)
     else:
         with pytest.raises(WarehouseBusy):
-            tend_landing(home, landing, TODAY, DAYS, never)
+            maintain_landing(home, landing, TODAY, DAYS, never)
     assert len(landing.keys(on(1))) == 3
 
 

@@ -29,6 +29,7 @@ from pydantic import SecretStr
 
 from sf_assets import __version__
 from sf_assets.social_fetch import (
+    AccountError,
     Answer,
     BadRequest,
     ContractViolation,
@@ -42,7 +43,6 @@ from sf_assets.social_fetch import (
     ServerFault,
     SocialFetchClient,
     SocialFetchError,
-    StopEverything,
     TemporarilyUnavailable,
     TransientError,
     TransportFailed,
@@ -679,7 +679,7 @@ def test_a_retry_after_that_says_nothing_is_not_heard(value: str) -> None:
 @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (402, "insufficient_credits")])
 def test_after_a_stop_nothing_more_is_sent(status: int, code: str) -> None:
     async def one_then_others(client: SocialFetchClient) -> list[Any]:
-        with pytest.raises(StopEverything):
+        with pytest.raises(AccountError):
             await client.list_page("followers", "first")
         others = [client.list_page("following", f"other{n}", page=2) for n in range(5)]
         return await asyncio.gather(*others, return_exceptions=True)

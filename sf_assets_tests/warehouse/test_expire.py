@@ -23,7 +23,7 @@ from ..lists import ID_BASE, Lists, Told, nameless, on, who
 from .test_pack import replayed, rows_of
 
 DAYS = 10
-CLAIMS = ("comparisons", "presences", "churn", "healings", "ids", "renames", "snapshots")
+CLAIMS = ("comparisons", "presences", "churn", "retractions", "ids", "renames", "snapshots")
 
 
 def told(day: int) -> Iterator[Told]:

@@ -33,7 +33,7 @@ def test_an_id_that_is_missing_on_the_first_day_is_put_in_later(lists: Lists) ->
     assert lists.one("SELECT count(*) FROM accounts") == 100
 
 
-def test_a_better_id_is_put_into_churn_and_healings_too(lists: Lists) -> None:
+def test_a_better_id_is_put_into_churn_and_retractions_too(lists: Lists) -> None:
     missing = [n for n in BASE if n != 50]
     lists.day(1, "nova", with_(nameless(50)))
     lists.day(2, "nova", missing)

@@ -140,6 +140,7 @@ def test_names_change_in_place_and_nothing_is_derived_anew(tmp_path: Path) -> No
             "ALTER TABLE internal.snapshots DROP COLUMN imported_file",
             "ALTER TABLE internal.presences DROP COLUMN followed_at",
             "ALTER TABLE internal.presences DROP COLUMN followed_at_source",
+            "ALTER TABLE internal.retractions RENAME TO healings",
             "ALTER TABLE internal.warehouse_format DROP COLUMN published_at",
             "DROP TABLE handles",
             "UPDATE internal.warehouse_format SET format = 5, words = ''",

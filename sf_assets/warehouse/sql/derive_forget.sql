@@ -6,8 +6,8 @@ DELETE FROM internal.presences USING forgotten AS f
 WHERE presences.relation = f.relation AND presences.handle = f.handle;
 DELETE FROM internal.churn USING forgotten AS f
 WHERE churn.relation = f.relation AND churn.handle = f.handle;
-DELETE FROM internal.healings USING forgotten AS f
-WHERE healings.relation = f.relation AND healings.handle = f.handle;
+DELETE FROM internal.retractions USING forgotten AS f
+WHERE retractions.relation = f.relation AND retractions.handle = f.handle;
 DELETE FROM internal.renames USING forgotten AS f
 WHERE renames.relation = f.relation AND renames.handle = f.handle;
 DELETE FROM internal.profile_counts USING forgotten AS f

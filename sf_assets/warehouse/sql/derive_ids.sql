@@ -46,9 +46,9 @@ WHERE presences.relation = l.relation AND presences.handle = l.handle
     AND presences.account_id = l.old_id;
 UPDATE internal.churn SET account_id = l.account_id FROM linked AS l
 WHERE churn.relation = l.relation AND churn.handle = l.handle AND churn.account_id = l.old_id;
-UPDATE internal.healings SET account_id = l.account_id FROM linked AS l
-WHERE healings.relation = l.relation AND healings.handle = l.handle
-    AND healings.account_id = l.old_id;
+UPDATE internal.retractions SET account_id = l.account_id FROM linked AS l
+WHERE retractions.relation = l.relation AND retractions.handle = l.handle
+    AND retractions.account_id = l.old_id;
 UPDATE internal.renames SET account_id = l.account_id FROM linked AS l
 WHERE renames.relation = l.relation AND renames.handle = l.handle AND renames.account_id = l.old_id;
 UPDATE internal.stored_profiles SET account_id = l.account_id

@@ -10,9 +10,9 @@ WHERE presences.relation = b.relation AND presences.handle = b.handle
     AND presences.account_id = b.old_id;
 UPDATE internal.churn SET account_id = b.account_id FROM bettered AS b
 WHERE churn.relation = b.relation AND churn.handle = b.handle AND churn.account_id = b.old_id;
-UPDATE internal.healings SET account_id = b.account_id FROM bettered AS b
-WHERE healings.relation = b.relation AND healings.handle = b.handle
-    AND healings.account_id = b.old_id;
+UPDATE internal.retractions SET account_id = b.account_id FROM bettered AS b
+WHERE retractions.relation = b.relation AND retractions.handle = b.handle
+    AND retractions.account_id = b.old_id;
 UPDATE internal.renames SET account_id = b.account_id FROM bettered AS b
 WHERE renames.relation = b.relation AND renames.handle = b.handle AND renames.account_id = b.old_id;
 
@@ -100,7 +100,7 @@ LEFT JOIN listed AS l ON l.entry = o.handle_entry
 WHERE o.stored IS NULL
 ORDER BY ALL;
 
-INSERT INTO internal.healings BY NAME
+INSERT INTO internal.retractions BY NAME
 SELECT n.relation, n.handle, n.account_id, h.missed_from, h.missed_to
 FROM out_healed AS h JOIN named AS n USING (series, account);
 

@@ -3,7 +3,7 @@ DELETE FROM internal.snapshots WHERE source = getvariable('import_source');
 DELETE FROM internal.comparisons;
 DELETE FROM internal.presences;
 DELETE FROM internal.churn;
-DELETE FROM internal.healings;
+DELETE FROM internal.retractions;
 DELETE FROM internal.renames;
 DELETE FROM internal.ids;
 DELETE FROM internal.stored_profiles;

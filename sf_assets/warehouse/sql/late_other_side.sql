@@ -22,7 +22,7 @@ missing AS (
     JOIN internal.presences AS m
         ON m.relation = b.relation AND m.handle = b.handle AND m.account_id = b.account_id
         AND m.first_seen <= s.snapshot_date
-    LEFT JOIN internal.healings AS h
+    LEFT JOIN internal.retractions AS h
         ON h.relation = b.relation AND h.handle = b.handle AND h.account_id = b.account_id
         AND s.snapshot_date BETWEEN h.missed_from AND h.missed_to
     WHERE s.lookup_status = 'found'

@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS internal.churn (
 );
 
 -- One row is one absence that turned out to be none: not listed from missed_from to missed_to.
-CREATE TABLE IF NOT EXISTS internal.healings (
+CREATE TABLE IF NOT EXISTS internal.retractions (
     relation VARCHAR,
     handle VARCHAR,
     account_id VARCHAR,

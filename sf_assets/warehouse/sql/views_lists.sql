@@ -10,7 +10,7 @@ SELECT s.handle, s.relation, s.snapshot_date,
     ) AS position,
     m.account_id, m.account_handle, p.display_name, m.first_seen, m.last_seen, m.start_kind,
     EXISTS (
-        FROM internal.healings AS h
+        FROM internal.retractions AS h
         WHERE h.relation = m.relation AND h.handle = m.handle AND h.account_id = m.account_id
             AND s.snapshot_date BETWEEN h.missed_from AND h.missed_to
     ) AS healed
@@ -49,7 +49,7 @@ WITH stood AS (
 )
 SELECT m.account_id, m.account_handle, p.display_name, m.first_seen, m.last_seen, m.start_kind,
     EXISTS (
-        FROM internal.healings AS h
+        FROM internal.retractions AS h
         WHERE h.relation = m.relation AND h.handle = m.handle AND h.account_id = m.account_id
             AND stood.snapshot_date BETWEEN h.missed_from AND h.missed_to
     ) AS healed
