@@ -278,12 +278,12 @@ def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(home: Ho
     [
         (("nova",), "is tracked"),
         (("--everybody", "xen"), "not both"),
-        ((), "name an account"),
-        (("anon-0123456789abcdef",), "forgotten already"),
-        (("  ",), "name an account"),
-        (("Xenia Quist",), "name an account"),
-        (("https://www.tiktok.com/@xen/video/1",), "name an account"),
-        (("\u0130bo",), "name an account"),
+        ((), "give at least one ACCOUNT"),
+        (("anon-0123456789abcdef",), "already forgotten"),
+        (("  ",), "is not a handle"),
+        (("Xenia Quist",), "is not a handle"),
+        (("https://www.tiktok.com/@xen/video/1",), "is not a handle"),
+        (("\u0130bo",), "is not a handle"),
     ],
 )
 def test_what_is_refused_changes_nothing(words: tuple[str, ...], said: str, home: Home) -> None:
