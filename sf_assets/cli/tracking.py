@@ -1,4 +1,4 @@
-"""Which handles are tracked: track, untrack, handles."""
+"""Commands for the registry: track, untrack, handles."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def track(
         own["priority"] = priority
     if tags:
         own["tags"] = list(tags)
-    # Checked before the home is made: a typing error must not leave a folder behind.
+    # Checked before the home is created: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
     home = known_home(settings)
     registry = registry_to_edit(home.registry)
@@ -92,26 +92,26 @@ def track(
     home.ensure(settings)
     new = track(home.registry, wanted, own)
     for handle, days in breaks.items():
-        said = {str(day): what for day, what in registry.settings_of(handle).breaks.items()}
-        said |= {str(day): "continue" if same else "new" for day in days}
-        track(home.registry, [handle], {"breaks": said})
+        answers = {str(day): what for day, what in registry.settings_of(handle).breaks.items()}
+        answers |= {str(day): "continue" if same else "new" for day in days}
+        track(home.registry, [handle], {"breaks": answers})
     if as_json:
-        print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
+        print_json([{"handle": each, "new": each in new} for each in dict.fromkeys(wanted)])
     elif not quiet:
         for handle in dict.fromkeys(wanted):
-            click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+            click.echo(f"{handle}: {'tracked' if handle in new else 'already tracked'}")
         for handle, days in breaks.items():
             what = "compared across" if same else "a new series since"
             click.echo(
-                f"{handle}: {what} {' and '.join(map(str, days))}, from the next snapshot on"
+                f"{handle}: {what} {' and '.join(map(str, days))}, effective with the next snapshot"
             )
-        click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+        click.echo(f"Written to {home.registry}. Take a snapshot now with: sf-assets snapshot")
 
 
 def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
-    """Handle -> the days of the newest break of each of its lists.
+    """Handle -> the days of the newest break in each of its lists.
 
-    Raises SettingsError for one that has none.
+    Raises SettingsError for a handle without a break.
     """
     from sf_assets.errors import SettingsError
     from sf_assets.warehouse.connection import reading
@@ -123,14 +123,14 @@ def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
     except FileNotFoundError:
         rows = []
     newest = {row[:2]: row[2] for row in sorted(rows)}
-    found = {
+    breaks = {
         handle: sorted({day for (_, of), day in newest.items() if of == handle})
         for handle in handles
     }
     for handle in handles:
-        if not found[handle]:
-            raise SettingsError(f"{handle}: no list of it breaks with the one before")
-    return found
+        if not breaks[handle]:
+            raise SettingsError(f"{handle}: none of its lists has a break")
+    return breaks
 
 
 @click.command(
@@ -159,10 +159,10 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
             )
     gone = untrack(home.registry, list(handles))
     if as_json:
-        print_json([{"handle": one} for one in gone])
+        print_json([{"handle": handle} for handle in gone])
     elif not quiet:
         for handle in gone:
-            click.echo(f"{handle}: no longer tracked; what is stored stays")
+            click.echo(f"{handle}: no longer tracked; stored data is kept")
 
 
 @click.command(

@@ -22,14 +22,14 @@ def test_tracked_handles_are_shown_and_untracked_ones_are_not(tmp_path: Path) ->
         ["esa", "followers", "full"],
         ["esa", "following", "full"],
     ]
-    assert run("untrack", "nasa").out == "nasa: no longer tracked; what is stored stays\n"
+    assert run("untrack", "nasa").out == "nasa: no longer tracked; stored data is kept\n"
     assert "nasa" not in run("handles").out
 
 
 def test_tracking_twice_says_so(tmp_path: Path) -> None:
     use(tmp_path / "home")
     run("track", "nasa")
-    assert run("track", "nasa").out.startswith("nasa: was tracked already\n")
+    assert run("track", "nasa").out.startswith("nasa: already tracked\n")
 
 
 def test_settings_of_a_handle_are_kept(tmp_path: Path) -> None:
