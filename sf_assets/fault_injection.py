@@ -23,7 +23,7 @@ STEPS = {
     "landing_packing": "a landed list is compressed and not yet in its place",
     "landing_packed": "a landed list is compressed and exists in both forms",
     "landing_unpacked": "a compressed list is unpacked and exists in both forms",
-    "packed": "a packed file is in its place and the full one beside it",
+    "packed": "a packed file is in its place and the full one still exists",
     "unpacked_removed": "one of the full files that are packed is removed",
     "staging": "one file of a rewritten archive is written",
     "staged": "all files of a rewritten archive are written and none is in its place",

@@ -22,6 +22,7 @@ from sf_assets.settings import VARIABLES
 from sf_assets.simulator import background
 from sf_assets.warehouse.connection import writing_file
 from sf_assets.warehouse.schema import column_comments
+from sf_assets_tests.looks.test_english import ODD_WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -116,6 +117,19 @@ def test_sql_of_the_pages_and_the_examples_asks_for_utc_days_wherever_one_is(
                 plans.append([con.execute(f"SELECT {day}").fetchall() for day in days])
             assert plans[0] == plans[1]
         assert not re.search(r"current_date|today\(\)|current_timestamp|now\(\)(?!\))", sql)
+
+
+OTHER_PAGES = (
+    "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md",
+    "examples/existing_project/README.md", "sf_assets/warehouse/sql/README.md",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES])
+def test_a_page_is_in_plain_words(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert [found[0] for found in ODD_WORDS.finditer(" ".join(prose.split()))] == []
 
 
 def test_the_readme_is_read_in_two_minutes() -> None:

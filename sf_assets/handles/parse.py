@@ -53,7 +53,7 @@ def registry_in_force(path: Path, *, keep: bool = True) -> tuple[Registry, str |
     """The registry in force, and the problem with the file or None.
 
     A file that is invalid, missing or without the key `handles` is ignored: the last valid version
-    stays in force with its limits. A copy of each valid version is kept beside the file;
+    stays in force with its limits. A copy of each valid version is kept in the same folder;
     `keep=False` writes none. `handles: {}` is valid.
     """
     registry, problem = Registry(has_list=False), ""

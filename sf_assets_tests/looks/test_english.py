@@ -24,10 +24,11 @@ CHECKED = (
 
 # Words of the project's old dialect; each has a standard one (docs/glossary.md).
 ODD_WORDS = re.compile(
-    r"\b(anew|any more|bears?|bore|broken off|for ever|goes on (from|with)|which goes on|"
-    r"gone through|heals?|healed|held against|hold .* against|(?<!there )is no (?!longer\b)\w+|"
-    r"mend(ed|s)?|nobody knows|reckoned|refused us|said|settled|so many|(?<!`)tells?|that is what|"
-    r"told|vendor|whoever|whole or not)\b",
+    r"\b(anew|any more|(?<!soon )as (it|they) (is|are|comes?)|bears?|besides?|bore|borne|"
+    r"broken off|for ever|go(es)? on(?! and on)|gone through|heal(s|ed)?|held against|"
+    r"hold .* against|(?<!there )is no (?!longer\b)\w+|mend(ed|s)?|nobody knows|of wh(ich|om)|"
+    r"reckon(s|ed)?|refused us|said|settle[ds]?|so many|stands?(?!-in)|stood|(?<!`)tells?|"
+    r"that is what|the ones? that|told|vendor|whoever|whole or not)\b",
     re.IGNORECASE,
 )
 _SQL = re.compile(r"\s*(--|SELECT|FROM|WHERE|INSERT|UPDATE|CREATE|WITH|SET|COPY|PRAGMA)\b")
