@@ -188,7 +188,7 @@ def handles(tags: tuple[str, ...], as_json: bool) -> None:
         own = registry.handles[handle]
         for relation in own.relations:
             last = latest.get((relation, handle), {})
-            depth = own.of(relation).said()
+            depth = own.of(relation).describe()
             row = {"handle": handle, "relation": relation, "depth": depth, "tags": list(own.tags)}
             rows.append(row | last)
     columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]

@@ -103,7 +103,7 @@ def forecast(
                 ListForecast(
                     handle=handle,
                     relation=relation,
-                    depth=settings.said(),
+                    depth=settings.describe(),
                     pages=cost.full if cost else None,
                     paid=paid.get((relation, handle), 0),
                     credits=sum(by_day) if cost else None,

@@ -89,7 +89,7 @@ class ListSettings(BaseModel):
         """Whether the schedule reads the list on that day."""
         return WEEKDAYS[day.weekday()] in self.weekdays
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """A short description: `full`, `recent (full every 7 days), mon thu`."""
         depth = f"{counted(self.max_pages, 'page')}" if self.max_pages else str(self.depth)
         if self.depth == "recent":

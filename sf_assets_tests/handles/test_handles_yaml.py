@@ -175,7 +175,7 @@ def test_defaults_hold_for_a_list_too() -> None:
 
 def said(text: str, handle: str) -> list[str]:
     own = parse_registry(text).settings_of(handle)
-    return [own.of(relation).said() for relation in own.relations]
+    return [own.of(relation).describe() for relation in own.relations]
 
 
 def test_each_list_may_have_its_own_depth_and_weekdays() -> None:
@@ -616,7 +616,7 @@ def test_merges_are_settings_like_any_other_and_own_ones_go_before_them() -> Non
     assert (handles["two"].daily_credits, handles["two"].tags) == (7, ("press",))
     assert (handles["two"].priority, handles["two"].depth) == (2, "recent")
     assert (handles["three"].daily_credits, handles["three"].depth) == (1, "recent")
-    assert handles["three"].of("following").said() == "recent (full every 3 days), mon"
+    assert handles["three"].of("following").describe() == "recent (full every 3 days), mon"
     assert handles["five"] == HandleSettings(depth="recent")
 
 
