@@ -48,7 +48,7 @@ def export_account(home: Home, word: str, file: str) -> None:
     Raises SettingsError if the word matches several accounts or none; SfAssetsError, after writing
     the file, if parts of the home cannot be read.
     """
-    from sf_assets.people.export import everything, person_of, somebody
+    from sf_assets.people.export import everything_about, person_named, person_of
 
     try:
         with reading(home.readable) as con:
@@ -59,8 +59,8 @@ def export_account(home: Home, word: str, file: str) -> None:
                     f"of {', '.join(ids)}"
                 )
             # A person that no table has may still be in landing or archive.
-            person = person_of(con, ids[0]) if ids else somebody(word, _handle(word))
-            stored = everything(con, home, person)
+            person = person_of(con, ids[0]) if ids else person_named(word, _handle(word))
+            stored = everything_about(con, home, person)
     except FileNotFoundError:
         raise not_published(home) from None
     if not (ids or stored["archive"] or stored["landing"] or stored["unreadable"]):

@@ -95,7 +95,7 @@ def _stop(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def known_home(settings: Settings) -> Home:
+def checked_home(settings: Settings) -> Home:
     """The home; does not create it. Raises SettingsError if a newer version created it."""
     from sf_assets.storage.home import Home
 

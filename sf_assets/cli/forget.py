@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import json_option, known_home, registry_of, report_errors
+from sf_assets.cli.common import checked_home, json_option, registry_of, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -56,7 +56,7 @@ def forget(
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     if not home.marker.exists():
         raise ForgetRefused(f"{home.root} is not a home of sf_assets: nobody is stored there")
     if accounts and everybody:
@@ -82,9 +82,9 @@ def forget(
             _show_places(home, persons, as_json=as_json)
             sys.exit(FINE)
         if not yes:
-            whom = "everybody" if everybody else counted(len(persons), "account")
+            who = "everybody" if everybody else counted(len(persons), "account")
             click.confirm(
-                f"Forget {whom} in {home.root}? This cannot be undone.", abort=True, err=True
+                f"Forget {who} in {home.root}? This cannot be undone.", abort=True, err=True
             )
         journal = people.Journal(home.root / JOURNAL, persons, reason, everybody)
         sys.exit(_forget(home, journal, as_json=as_json))

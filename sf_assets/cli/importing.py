@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sf_assets.cli.common import known_home, quiet_option, registry_of, report_errors
+from sf_assets.cli.common import checked_home, quiet_option, registry_of, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import clean, counted
 
@@ -73,7 +73,7 @@ def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **op
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     if options["remove"]:
         if files:
             raise click.UsageError("--remove takes no files")

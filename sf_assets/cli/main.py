@@ -13,8 +13,8 @@ import click
 from sf_assets import __version__
 from sf_assets.cli.common import (
     Commands,
+    checked_home,
     json_option,
-    known_home,
     not_tracked,
     quiet_option,
     registry_of,
@@ -180,7 +180,7 @@ def snapshot(
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
-    home = known_home(settings)
+    home = checked_home(settings)
     registry = registry_of(home)
     if handles and tags:
         raise click.UsageError("use HANDLES or --tag, not both")
@@ -219,7 +219,7 @@ def account(account: str, file: str | None, as_json: bool) -> None:
     from sf_assets.cli.account import export_account, run_account
     from sf_assets.settings import load_settings
 
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     if file is not None:
         export_account(home, account.strip(), file)
     else:
@@ -303,7 +303,7 @@ def query(
         raise click.UsageError("--handle, --tag and --days work with --example only")
     if example is not None and sql is not None:
         raise click.UsageError("choose one of --example and SQL")
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     if example == "":
         from sf_assets.cli.examples import examples as all_examples
 
@@ -355,7 +355,7 @@ def forecast(
     if handle and tags:
         raise click.UsageError("choose one of --handle and --tag")
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     sys.exit(run_forecast(settings, home, days, handle, tags, as_json=as_json, yes=yes))
 
 
@@ -426,7 +426,7 @@ def report(
     settings = load_settings()
     run_report(
         settings,
-        known_home(settings),
+        checked_home(settings),
         handles,
         tags,
         days,
@@ -462,7 +462,7 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    run_list(known_home(settings), settings, limit, as_json)
+    run_list(checked_home(settings), settings, limit, as_json)
 
 
 @alerts.command(
@@ -480,7 +480,7 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    sys.exit(FINE if run_test(known_home(settings), settings, as_json, quiet) else SOME_FAILED)
+    sys.exit(FINE if run_test(checked_home(settings), settings, as_json, quiet) else SOME_FAILED)
 
 
 @main.command(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sf_assets.cli.common import (
+    checked_home,
     json_option,
-    known_home,
     not_tracked,
     quiet_option,
     registry_of,
@@ -86,7 +86,7 @@ def track(
         own["tags"] = list(tags)
     # Checked before the home is created: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
-    home = known_home(settings)
+    home = checked_home(settings)
     registry = registry_to_edit(home.registry)
     breaks = {} if same is None else _breaks(home, wanted)
     home.ensure(settings)
@@ -150,7 +150,7 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     from sf_assets.handles.settings import normalise_handle
     from sf_assets.settings import load_settings
 
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     registry = registry_to_edit(home.registry)
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
@@ -177,7 +177,7 @@ def handles(tags: tuple[str, ...], as_json: bool) -> None:
     from sf_assets.cli.tables import latest_snapshots, print_json, print_table
     from sf_assets.settings import load_settings
 
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     registry = registry_of(home)
     if not registry.handles and not as_json:
         click.echo("no handle is tracked yet: sf-assets track HANDLE")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import CheckList, json_option, known_home, quiet_option, report_errors
+from sf_assets.cli.common import CheckList, checked_home, json_option, quiet_option, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -53,7 +53,7 @@ def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     sys.exit(run_probe(settings, home, handle, last=last, yes=yes, as_json=as_json))
 
 
@@ -85,7 +85,7 @@ def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
 
     settings = load_settings()
     wanted = normalise_handle(handle) if handle else None
-    run_bundle(settings, known_home(settings), wanted, day.date() if day else None, output)
+    run_bundle(settings, checked_home(settings), wanted, day.date() if day else None, output)
 
 
 @click.command(
@@ -151,7 +151,7 @@ def verify(full: bool, quiet: bool, as_json: bool) -> None:
     from sf_assets.warehouse.verify import verify
 
     checks = CheckList(quiet=quiet, as_json=as_json)
-    findings = verify(known_home(load_settings()), _reporter(checks), full=full)
+    findings = verify(checked_home(load_settings()), _reporter(checks), full=full)
     if as_json:
         print_json(checks.results)
     sys.exit(SOME_FAILED if any(finding.problems for finding in findings) else FINE)
@@ -174,7 +174,7 @@ def backup(to: Path, quiet: bool, as_json: bool) -> None:
     from sf_assets.warehouse.backup import backup
 
     checks = CheckList(quiet=quiet, as_json=as_json)
-    result = backup(known_home(load_settings()), to.absolute(), _reporter(checks))
+    result = backup(checked_home(load_settings()), to.absolute(), _reporter(checks))
     if as_json:
         summary = {"folder": to.absolute(), "files": result.files, "bytes": result.bytes}
         print_json({**summary, "checks": checks.results})
@@ -207,7 +207,7 @@ def migrate(address: str, storage: str | None, folder: Path | None) -> None:
     from sf_assets.warehouse.migrate import migrate
 
     settings = load_settings()
-    source = known_home(settings)
+    source = checked_home(settings)
     wanted = {"SF_ASSETS_WAREHOUSE": None if address == "duckdb" else address}
     wanted |= {"SF_ASSETS_STORAGE": storage, "SF_ASSETS_HOME": str(folder or settings.home)}
     if address == "duckdb" and storage is not None:

@@ -81,7 +81,7 @@ class Person:
         self.handles |= {valid for valid in [valid_id("handle", handle)] if valid}
 
 
-def somebody(word: str, handle: str) -> Person:
+def person_named(word: str, handle: str) -> Person:
     """A person whom no table has: a word, and the handle that it may be."""
     number = valid_id("number", word)
     return Person(word, {number} if number else set(), {word}, {handle} - {""}, only_a_word=True)
@@ -101,7 +101,7 @@ def person_of(con: duckdb.DuckDBPyConnection, account_id: str) -> Person:
     return person
 
 
-def everything(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> dict[str, Any]:
+def everything_about(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> dict[str, Any]:
     """Everything in the home about a person, as JSON values and dates.
 
     `unreadable` names files that could not be read.

@@ -65,7 +65,7 @@ class Forgotten:
         return not any(not hit.mention for hit in self.left)
 
 
-def whom(home: Home, word: str) -> Person:
+def find_person(home: Home, word: str) -> Person:
     """The person behind a handle, profile URL, number or secUid, with all published ids.
 
     Raises ForgetRefused if the word is none of these, is already forgotten, or was the handle of
@@ -366,7 +366,7 @@ def look(home: Home, words: Sequence[str], tell: Tell) -> list[Person]:
 
     Reports progress to `tell`. Raises ForgetRefused, ArchiveDamaged, LandingDamaged.
     """
-    people = [whom(home, word) for word in words]
+    people = [find_person(home, word) for word in words]
     refuse_tracked(home, people)
     if people:
         gather(home, people, tell)

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from sf_assets.cli.main import main
 from sf_assets.handles.parse import read_registry
 from sf_assets.people.errors import ForgetRefused
-from sf_assets.people.forget import Journal, forget, look, whom
+from sf_assets.people.forget import Journal, find_person, forget, look
 from sf_assets.people.forget_files import JOURNAL, Terms
 from sf_assets.people.forget_rows import Person
 from sf_assets.storage.door import ALWAYS, FILE_NAME, Door, note_forgotten
@@ -263,7 +263,7 @@ def test_a_lake_keeps_no_version_and_no_file_with_them(tmp_path: Path) -> None:
 def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(home: Home) -> None:
     add_days(home, (8, 9))
     with pytest.raises(ForgetRefused, match=f"{ID_BASE + 50}"):
-        whom(home, "yoko.zimt")
+        find_person(home, "yoko.zimt")
     (person,) = look(home, [str(ID_BASE + 7)], lambda _: None)
     # Hers until somebody else was seen with it.
     assert person.handles == {"yoko.zimt": (None, on(8).isoformat()), "yoko.new": (None, None)}
