@@ -295,7 +295,7 @@ def test_a_named_question_takes_handles_tags_and_days(home: Path) -> None:
         assert query("--example", one.name, "--tag", "space").code == 0, one.name
     for words, complaint in (
         (["--example", "grwth"], "no example is called 'grwth'; did you mean growth?"),
-        (["--example", "reach", "--handle", "nasa"], "the example reach takes no --handle"),
+        (["--example", "reach", "--handle", "nasa"], "the example reach does not take --handle"),
         (["--example", "growth", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
         (["--example", "groups", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
     ):
