@@ -206,7 +206,7 @@ def _handles(settings: Settings, home: Home) -> str:
         raise SettingsError(problem)
     tracked = registry.handles
     if not tracked:
-        raise Problem("no handle is tracked yet: sf-assets track HANDLE")
+        raise Problem("no handle is tracked yet; run: sf-assets track HANDLE")
     return f"{len(tracked)} tracked"
 
 
@@ -217,7 +217,7 @@ def _duckdb(settings: Settings, home: Home) -> str:
                 "SELECT count(DISTINCT snapshot_date), max(snapshot_date) FROM snapshots"
             ).fetchall()[0]
     except FileNotFoundError:
-        return f"{duckdb.__version__}; nothing is published yet: the first snapshot does it"
+        return f"{duckdb.__version__}; nothing is published yet; the first snapshot publishes"
     except duckdb.Error as error:
         raise Problem(why_unreadable(home.readable, error)) from None
     return f"{duckdb.__version__}; {counted(days, 'day')} published, up to {last}"
@@ -244,7 +244,7 @@ def _vendor(settings: Settings, home: Home) -> str:
     """What the last probe measured that differs from our assumptions."""
     result = kept(home)
     if result is None:
-        return "not probed yet: sf-assets probe HANDLE (at most 8 credits)"
+        return "not probed yet; run: sf-assets probe HANDLE (at most 8 credits)"
     facts = [
         f"{fact['fact']}: {fact['found']}" for fact in result["facts"] if not fact["as_assumed"]
     ]

@@ -73,7 +73,7 @@ def run_forecast(
     if tags:
         registry = Registry({each: registry.handles[each] for each in registry.tagged(tags)})
     if not registry.handles:
-        raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
+        raise SettingsError("no handle is tracked yet; run: sf-assets track HANDLE")
     first = settings.day() + timedelta(days=1)
     costs, paid = _past_costs(home, first, days)
     prediction = forecast(

@@ -187,7 +187,7 @@ def snapshot(
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
     selected = list(named or (registry.tagged(tags) if tags else registry.handles))
     if not selected:
-        raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
+        raise SettingsError("no handle is tracked yet; run: sf-assets track HANDLE")
     for handle in selected:
         if handle not in registry.handles:
             raise SettingsError(not_tracked(handle, registry))

@@ -40,7 +40,7 @@ def run_probe(
     if last:
         result = kept(home)
         if result is None:
-            raise SettingsError("no probe yet: sf-assets probe HANDLE")
+            raise SettingsError("no probe yet; run: sf-assets probe HANDLE")
         _show(result, as_json=as_json)
         return 0
     if not settings.simulated:

@@ -155,7 +155,7 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
             raise SettingsError(
-                not_tracked(normalise_handle(handle), registry, "see: sf-assets handles")
+                not_tracked(normalise_handle(handle), registry, "list them with: sf-assets handles")
             )
     gone = untrack(home.registry, list(handles))
     if as_json:
@@ -180,7 +180,7 @@ def handles(tags: tuple[str, ...], as_json: bool) -> None:
     home = checked_home(load_settings())
     registry = registry_of(home)
     if not registry.handles and not as_json:
-        click.echo("no handle is tracked yet: sf-assets track HANDLE")
+        click.echo("no handle is tracked yet; run: sf-assets track HANDLE")
         return
     latest = latest_snapshots(home)
     rows = []

@@ -191,7 +191,7 @@ def test_nothing_tracked_is_told_with_the_next_step(home: Path) -> None:
     said = run("doctor")
     assert (said.code, bad(said)) == (
         1,
-        {"handles": "no handle is tracked yet: sf-assets track HANDLE"},
+        {"handles": "no handle is tracked yet; run: sf-assets track HANDLE"},
     )
     assert not home.exists()
 

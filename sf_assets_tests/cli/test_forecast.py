@@ -59,7 +59,7 @@ def test_nothing_tracked_is_wrong_usage(home: Path) -> None:
     said = run("forecast")
     assert (said.code, said.complaint) == (
         2,
-        "sf-assets: no handle is tracked yet: sf-assets track HANDLE",
+        "sf-assets: no handle is tracked yet; run: sf-assets track HANDLE",
     )
 
 

@@ -61,7 +61,7 @@ def test_a_tag_chooses_among_the_handles(tmp_path: Path) -> None:
 
 def test_without_handles_the_next_step_is_told(tmp_path: Path) -> None:
     use(tmp_path / "home")
-    assert run("handles").out == "no handle is tracked yet: sf-assets track HANDLE\n"
+    assert run("handles").out == "no handle is tracked yet; run: sf-assets track HANDLE\n"
     assert not (tmp_path / "home").exists()
 
 
