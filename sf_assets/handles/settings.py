@@ -151,8 +151,8 @@ class Retention(BaseModel):
 class AlertSettings(BaseModel):
     """The settings under `alerts:`.
 
-    `tags`: send alerts about these handles only; None means all. `addresses`: tag -> additional
-    Apprise URLs.
+    `tags`: send alerts about handles with these tags only; None means all. `addresses`: tag ->
+    additional Apprise URLs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -80,7 +80,7 @@ class Person:
         own -= self.tracked
         return self.numbers | self.sec_uids | own | (self.names - self.shared)
 
-    def bears(self, shown: Ids, day: date) -> bool | None:
+    def matches(self, shown: Ids, day: date) -> bool | None:
         """Whether an account on that day is the person; None if unknown."""
         span = self.handles.get(shown.handle or "")
         known = Ids(
@@ -145,7 +145,7 @@ def change_of(people: Sequence[Person], ids: Pseudonyms) -> Change:
             "sec_uid": {sec_uid for person in people for sec_uid in person.sec_uids},
         }
         for row in candidates:
-            gone[row.at] = any(person.bears(row.own, row.of.day) for person in people)
+            gone[row.at] = any(person.matches(row.own, row.of.day) for person in people)
             for kind, value in zip(_COLUMNS, row.shown, strict=True):
                 if value is not None and (value in known[kind] if kind in known else gone[row.at]):
                     new[kind][row.at] = ids.of(kind, value)
@@ -337,9 +337,9 @@ def _look(
     for row in _candidates(people, rows, numbers, lists, names=True):
         where = f"{row.of.handle} {row.of.relation}"
         for person, (own_days, other_days) in zip(people, days, strict=True):
-            bears = person.bears(row.own, row.of.day)
+            matches = person.matches(row.own, row.of.day)
             handle, name = row.shown.handle, (row.name or "").strip()
-            if bears:
+            if matches:
                 (person.pages if landed else person.rows)[where] += 1
                 if row.own.number and not is_pseudonym("number", row.own.number):
                     person.numbers.add(row.own.number)
