@@ -20,7 +20,7 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
     told = alerts.deliveries(home)
     rows = []
     for one in reversed(found):
-        waiting = one.untold(told) is not None
+        waiting = one.undelivered_part(told) is not None
         at = max((told[name] for name in one.change_ids if name in told), default="")
         rows.append((one, None if waiting else at))
     shown = rows[:limit]
@@ -71,7 +71,7 @@ def run_test(home: Home, settings: Settings, as_json: bool, quiet: bool) -> bool
         print_json(
             [
                 {
-                    "address": one.place,
+                    "address": one.position,
                     "service": one.service,
                     "arrived": one.arrived,
                     "why": one.why or None,
@@ -80,7 +80,7 @@ def run_test(home: Home, settings: Settings, as_json: bool, quiet: bool) -> bool
             ]
         )
     for one in arrivals:
-        where = f"address {one.place} ({one.service})"
+        where = f"address {one.position} ({one.service})"
         if not one.arrived:
             click.echo(f"{where}: did not arrive, {one.why}; check that URL", err=as_json)
         elif not quiet and not as_json:

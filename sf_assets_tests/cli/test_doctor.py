@@ -247,5 +247,7 @@ def test_what_is_no_address_for_alerts_is_told_without_showing_it(home: Path) ->
     os.environ["SF_ASSETS_ALERT_URLS"] += ",nothing://hush"
     wrong = run("doctor")
     assert wrong.code == 2
-    assert bad(wrong)["alerts"].startswith("address 2 of SF_ASSETS_ALERT_URLS is no Apprise URL")
+    assert bad(wrong)["alerts"].startswith(
+        "address 2 of SF_ASSETS_ALERT_URLS is not an Apprise URL"
+    )
     assert "hush" not in said.out + said.err + wrong.out + wrong.err

@@ -91,7 +91,7 @@ def test_partitions_that_are_no_handle_are_refused_and_the_others_are_stored(
     said = failure_of(result)[0]
     assert said.startswith(f"{len(NOT_HANDLES)} of {len(NOT_HANDLES) + 2} lists did not finish")
     reasons = reasons_of(failure_of(result))
-    assert reasons[0].startswith("the partition 'ALICE' is no handle as handles.yaml spells it")
+    assert reasons[0].startswith("the partition 'ALICE' is not a handle as in handles.yaml")
     assert (said + "".join(reasons)).isprintable()
 
 
@@ -150,7 +150,7 @@ def test_a_handle_that_is_not_tracked_is_refused_unless_the_run_asks_for_it(
     assert not result.success
     assert stored(pipeline) == [("alice", 2, "page_limit")]
     (reason,) = reasons_of(failure_of(result))
-    assert "handles.yaml does not name bob, so nothing was asked for" in reason
+    assert "bob is not in handles.yaml, so nothing was requested" in reason
     assert "sf-assets track bob" in reason
     assert "untracked: true" in reason
     # Who asks gets it, as deep as the file says of everybody.
