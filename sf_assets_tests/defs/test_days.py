@@ -377,14 +377,14 @@ def test_a_heartbeat_that_does_not_come_through_fails_no_run(
         ({"http_proxy": "{proxy}", "no_proxy": "beat.test"}, "no connection"),
         (
             {"http_proxy": "socks5://127.0.0.1:9"},
-            "http_proxy: socks5://127.0.0.1:9 cannot be used: the proxy must be one for HTTP, such "
-            "as http://127.0.0.1:3128",
+            "http_proxy: socks5://127.0.0.1:9 is not an HTTP proxy; it must look like "
+            "http://127.0.0.1:3128",
         ),
         ({"http_proxy": "127.0.0.1:9"}, "no connection, through the proxy in http_proxy"),
         (
             {"SSL_CERT_FILE": "/nowhere.pem"},
-            "SSL_CERT_FILE: /nowhere.pem cannot be used as certificates to trust (No such file or "
-            "directory); mend it, or unset it",
+            "SSL_CERT_FILE: cannot read trusted certificates from /nowhere.pem (No such file or "
+            "directory); correct it or unset it",
         ),
     ],
 )
