@@ -43,6 +43,9 @@ class AudienceComponent(dg.Component, dg.Model, dg.Resolvable):
         None, repr=False, description="ducklake:postgres:<dsn>; unset, a file."
     )
     storage: str | None = Field(None, description="s3://bucket/prefix, beside such a warehouse.")
+    landing_sync: str | None = Field(
+        None, description="page or batch: how many pages are put on S3 at once; page if unset."
+    )
     group_read: bool = Field(False, description="Lets the home's group read the published file.")
     start_date: str | None = Field(None, description="First day of the partitions, YYYY-MM-DD.")
     grid_days: int | None = Field(None, description="So many days of partitions at most.")

@@ -118,6 +118,26 @@ def test_sql_of_the_pages_and_the_examples_asks_for_utc_days_wherever_one_is(
         assert not re.search(r"current_date|today\(\)|current_timestamp|now\(\)(?!\))", sql)
 
 
+# Words of the project's old dialect; plain English has others.
+ODD_WORDS = re.compile(
+    r"\b(anew|any more|(?<!soon )as (it|they) (is|are|comes?)|bears?|besides?|borne|for ever|"
+    r"go(es)? on|held against|mend(s|ed)?|of wh(ich|om)|reckon(s|ed)?|said|settle[ds]?|so many|"
+    r"stands?|stood|tells?|the ones? that|told|vendor|whoever)\b",
+    re.IGNORECASE,
+)
+OTHER_PAGES = (
+    "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md",
+    "examples/existing_project/README.md", "sf_assets/warehouse/sql/README.md",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES])
+def test_a_page_is_in_plain_words(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert [found[0] for found in ODD_WORDS.finditer(" ".join(prose.split()))] == []
+
+
 def test_the_readme_is_read_in_two_minutes() -> None:
     assert len(README.encode()) <= 8_000
 

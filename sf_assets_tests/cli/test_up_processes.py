@@ -1,6 +1,6 @@
 """`sf-assets up` for real: daemon, schedule, sensors, webhook; a day of a user in two minutes.
 
-The slowest test of the suite: Dagster's sensors tick every 30 seconds.
+The slowest tests of all: Dagster's sensors tick every 30 seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import pytest
+
 from sf_assets.warehouse.connection import reading
 from sf_assets_tests.loopback import Reply, Request, ScriptedServer
 from sf_assets_tests.served_lists import KEY, ListServer, account, followed
+
+pytestmark = pytest.mark.daemon
 
 TODAY = datetime.now(timezone.utc).date()
 LATE = datetime.combine(TODAY, time_of_day(23), timezone.utc)

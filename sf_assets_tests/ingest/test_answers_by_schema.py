@@ -247,7 +247,7 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
     """So many different examples, to be played together: that takes as long as one alone."""
     found: list[Any] = []
 
-    @settings(max_examples=count, phases=[Phase.generate], database=None)
+    @settings(max_examples=count, phases=[Phase.generate], database=None, derandomize=True)
     @given(strategy)
     def take(example: Any) -> None:
         found.append(example)

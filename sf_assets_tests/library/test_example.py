@@ -17,6 +17,8 @@ import pytest
 from sf_assets import AudienceReader
 from sf_assets.simulator import background
 
+pytestmark = pytest.mark.daemon
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "existing_project"
 HANDLES = {"client_a": ["sim.bakery", "sim.nova"], "client_b": ["sim.tiny.garden"]}

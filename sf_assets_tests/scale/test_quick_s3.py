@@ -7,14 +7,14 @@ from typing import Any
 
 import duckdb
 import pytest
-from botocore.exceptions import ClientError
-from botocore.session import Session
 
 from sf_assets.warehouse.lake import load_extension
 
 from ..components import ObjectStore, object_store
 
 pytestmark = pytest.mark.scale
+Session = pytest.importorskip("botocore.session").Session
+ClientError = pytest.importorskip("botocore.exceptions").ClientError
 
 
 @pytest.fixture(scope="session")
