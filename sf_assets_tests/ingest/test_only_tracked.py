@@ -107,12 +107,12 @@ def test_what_is_no_handle_becomes_no_path(tmp_path: Path, handle: str) -> None:
     landing = DiskLanding(tmp_path / "landing")
     key = SnapshotKey(DAY, handle, "followers")
     for use in (landing.read, landing.open, landing.path, landing.drop, landing.modified):
-        with pytest.raises(ValueError, match="is no handle"):
+        with pytest.raises(ValueError, match="is not a handle"):
             use(key)
-    with pytest.raises(ValueError, match="is no handle"):
+    with pytest.raises(ValueError, match="is not a handle"):
         landing.quarantine(key, 1, "why", b"body")
     if handle:
-        with pytest.raises(ValueError, match="is no handle"):
+        with pytest.raises(ValueError, match="is not a handle"):
             landing.meter(DAY, handle)
     assert list(tmp_path.iterdir()) == []
 
@@ -135,7 +135,7 @@ def test_what_is_no_handle_becomes_no_object(store: ObjectStore) -> None:
     landing = landing_at(place(store.bucket(), "landing"))
     assert isinstance(landing, ObjectLanding)
     for use in (landing.read, landing.open, landing.drop):
-        with pytest.raises(ValueError, match="is no handle"):
+        with pytest.raises(ValueError, match="is not a handle"):
             use(SnapshotKey(DAY, "../../evil", "followers"))
 
 
