@@ -65,7 +65,7 @@ def switched_on(
                 since = _moved_on(since, known, day)
     if set(known) != set(kinds):
         since = _moved_on(since, kinds, today)
-        if remember and home.root.is_dir():
+        if remember and (home.far or home.root.is_dir()):
             append(
                 home.deliveries, [{"kinds": sorted(kinds), "day": today.isoformat(), "at": now()}]
             )

@@ -31,7 +31,7 @@ from sf_assets.people.anonymise import Anonymiser
 from sf_assets.settings import Settings
 from sf_assets.social_fetch import FollowersResponse, FollowingResponse
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, Records, record_line
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
@@ -49,7 +49,7 @@ def run_bundle(
     settings: Settings, home: Home, handle: str | None, day: date | None, output: Path
 ) -> None:
     """Write the bundle. Raises SettingsError, BundleLeaks."""
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     day = day or max(landing.days(), default=settings.day())
     keys = [key for key in landing.keys(day) if handle in (None, key.handle)]
     if handle is not None and not keys:

@@ -42,7 +42,8 @@ from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
 from sf_assets.storage.door import Door
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landing import Bytes
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed
 from sf_assets.storage.sizes import note_size
 from sf_assets.text import counted, first_line
@@ -97,9 +98,9 @@ class SnapshotRun:
         # A run that midnight overtakes goes on with its day.
         self.day = settings.day()
         batch = settings.landing_sync == "batch"
-        self.landing = landing_at(home.landing, home.root, batch=batch)
+        self.landing = landing_of(home, batch=batch)
         self.registry, wrong = registry_in_force(home.registry)
-        self.door = Door(home.root)
+        self.door = Door(home)
         self._warn(wrong)
         self.spending = Spending(settings, self.registry, self.landing, context.run_id)
         self.outcome = RunOutcome()
@@ -325,12 +326,16 @@ class SnapshotRun:
 
     def _send_spooled(self) -> None:
         try:
-            sent = self.landing.send_spooled()
+            # Since they were read somebody may have been forgotten.
+            sent = self.landing.send_spooled(self._through_door if self.door.closed else None)
         except (OSError, SfAssetsError) as error:
             self._warn(f"pages that an earlier run left on this machine wait: {first_line(error)}")
         else:
             if sent:
                 self.context.log.info(f"landed what an earlier run had read of {sent} lists")
+
+    def _through_door(self, key: SnapshotKey) -> Bytes:
+        return partial(self.door.page, key.relation, key.day)
 
     def _maintain_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing

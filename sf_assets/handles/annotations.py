@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from sf_assets.handles.settings import RegistryError, normalise_handle
+from sf_assets.storage.files import read_text
 
 
 class Annotation(BaseModel):
@@ -39,7 +40,7 @@ def read_annotations(path: Path) -> Sequence[Annotation]:
     """The annotations of the file, none where there is none. Raises RegistryError, which names the
     line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         root = yaml.compose(text, Loader=yaml.BaseLoader)
         found = yaml.load(text, Loader=yaml.BaseLoader)
     except FileNotFoundError:

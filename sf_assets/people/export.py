@@ -19,7 +19,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import lines
 from sf_assets.storage.landing import Landing
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Records, now
 from sf_assets.storage.tombstone import valid_id
 from sf_assets.warehouse.archive_names import archive_files, is_packed, name_of
@@ -107,7 +107,7 @@ def everything(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> di
     if any(row["matched_by"] == "number" for row, _ in archived):
         # By a secUid that a later row told, an earlier one may be found.
         archived = list(_archived(home, person, unreadable))
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     landed = list(_landed(landing, person, unreadable))
     tables = {
         name.removeprefix("main."): _rows(
