@@ -66,7 +66,7 @@ def switched_on(
                 since = _keep_days(since, kinds_before, day)
     if set(kinds_before) != set(kinds):
         since = _keep_days(since, kinds, today)
-        if remember and home.root.is_dir():
+        if remember and (home.far or home.root.is_dir()):
             append(
                 home.deliveries, [{"kinds": sorted(kinds), "day": today.isoformat(), "at": now()}]
             )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
@@ -17,7 +17,7 @@ from sf_assets.errors import SettingsError
 from sf_assets.model import ASSET_OF, Relation
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, writing
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, writing
 
 #: `running` starts the schedule and sensors as soon as the code location is loaded. `stopped`
 #: leaves that to the UI. `none` defines neither.
@@ -96,11 +96,18 @@ class Audience:
     @property
     def tags(self) -> dict[str, str]:
         """The tags of every run that is started for this home."""
-        return {HOME_TAG: str(self.home.root)}
+        return {HOME_TAG: str(self.home)}
 
     def writing(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Open the warehouse for writing; waits for other writers. Raises WarehouseBusy."""
         return writing(self.home.writable, self.wait_seconds)
+
+    @contextmanager
+    def deriving(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same for who derives: also into a far lake one at a time."""
+        alone = locked(self.home.writer, self.wait_seconds) if self.home.far else nullcontext()
+        with alone, self.writing() as con:
+            yield con
 
     @property
     def default_schedule_status(self) -> dg.DefaultScheduleStatus:

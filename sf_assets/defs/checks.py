@@ -26,7 +26,7 @@ from sf_assets.handles.settings import ListSettings
 from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.text import counted
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.connection import reading
@@ -111,7 +111,7 @@ class CheckContext:
     @cached_property
     def unfinished(self) -> dict[SnapshotKey, float]:
         """Lists of the last two days that have pages and are not loaded -> minutes since a page."""
-        landing = landing_at(self.home.landing, self.home.root)
+        landing = landing_of(self.home)
         loaded = {
             SnapshotKey(day, handle, relation)
             for relation, handle, day in self.rows(

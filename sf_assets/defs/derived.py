@@ -75,7 +75,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         expired = 0
         try:
             finish_broken_off(audience.home)
-            with audience.writing() as con:
+            with audience.deriving() as con:
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))
@@ -161,7 +161,8 @@ def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
     home = audience.home
     shared = home.lake is not None
     try:
-        with nullcontext() if shared else locked(home.warehouse, audience.wait_seconds):
+        alone = home.far or not shared
+        with locked(home.writer, audience.wait_seconds) if alone else nullcontext():
             made = pack(home.archive, log_progress, shared=shared, seconds=PACK_SECONDS)
     except (OSError, SfAssetsError, duckdb.Error) as error:
         context.log.warning(f"The archive is not packed: {error}")

@@ -44,7 +44,8 @@ from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
 from sf_assets.storage.door import Door
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landing import Bytes
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed
 from sf_assets.storage.sizes import note_size
 from sf_assets.text import counted, first_line
@@ -99,9 +100,9 @@ class SnapshotRun:
         # A run keeps its day when it continues past midnight.
         self.day = settings.day()
         batch = settings.landing_sync == "batch"
-        self.landing = landing_at(home.landing, home.root, batch=batch)
+        self.landing = landing_of(home, batch=batch)
         self.registry, problem = registry_in_force(home.registry)
-        self.door = Door(home.root)
+        self.door = Door(home)
         self._warn(problem)
         self.spending = Spending(settings, self.registry, self.landing, context.run_id)
         self.outcome = RunOutcome()
@@ -333,7 +334,8 @@ class SnapshotRun:
 
     def _send_spooled(self) -> None:
         try:
-            sent = self.landing.send_spooled()
+            # Since they were read somebody may have been forgotten.
+            sent = self.landing.send_spooled(self._through_door if self.door.closed else None)
         except (OSError, SfAssetsError) as error:
             self._warn(f"Pages of an earlier run stay on this machine: {first_line(error)}")
         else:
@@ -341,6 +343,9 @@ class SnapshotRun:
                 self.context.log.info(
                     f"Landed pages of an earlier run for {counted(sent, 'list')}."
                 )
+
+    def _through_door(self, key: SnapshotKey) -> Bytes:
+        return partial(self.door.page, key.relation, key.day)
 
     def _maintain_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import duckdb
 import httpx
 
-from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.meter import meter_of
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.handles.settings import Registry
 from sf_assets.model import Relation, SnapshotKey
@@ -27,7 +27,7 @@ from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
 from sf_assets.storage.landing import Landing, spent_on
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, LandingDamaged, now
 from sf_assets.warehouse.connection import locked, reading
 from sf_assets.warehouse.statements import sql
@@ -112,7 +112,7 @@ def worth_a_try(
     """
     if not left:
         return []
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     spent = _Spent(settings, registry, landing, next(iter(left)).day)
     return [
         key
@@ -147,14 +147,14 @@ class _Spent:
         cap = settings.daily_credits
         self._whole_day = (
             cap is not None
-            and DayMeter(landing.meter(day), lambda: spent_on(landing, day)).count >= cap
+            and meter_of(landing.meter(day), lambda: spent_on(landing, day)).count >= cap
         )
 
     def on(self, handle: str) -> bool:
         cap = self._registry.settings_of(handle).daily_credits
         return self._whole_day or (
             cap is not None
-            and DayMeter(self._landing.meter(self._day, handle), lambda: 0).count >= cap
+            and meter_of(self._landing.meter(self._day, handle), lambda: 0).count >= cap
         )
 
 
@@ -162,7 +162,7 @@ def landed_not_loaded(home: Home, settings: Settings) -> list[SnapshotKey]:
     """Lists of earlier days that were read and are not in the tables."""
     today = settings.day()
     since = today - timedelta(days=DAYS_BACK)
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     stored = _stored(home, since)
     landed = (
         key

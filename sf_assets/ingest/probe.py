@@ -28,7 +28,7 @@ from sf_assets.ingest.reader import (
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import Answer, FollowersResponse, FollowingResponse, SocialFetchError
 from sf_assets.social_fetch.pages import parse_page
-from sf_assets.storage.files import write_atomically
+from sf_assets.storage.files import read_text, write_atomically
 from sf_assets.storage.home import Home
 from sf_assets.storage.records import Page, stamp
 from sf_assets.text import counted, first_line
@@ -299,7 +299,7 @@ def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:
 def kept(home: Home) -> dict[str, Any] | None:
     """The facts of the last probe; None if there is none or its file is damaged."""
     try:
-        stored: dict[str, Any] = json.loads(home.vendor_facts.read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads(read_text(home.vendor_facts))
         return stored if stored["format"] == FACTS_FORMAT and stored["facts"] else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.estimate import Cost
-from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.meter import DayMeter, meter_of
 from sf_assets.credits.shares import Need, least, limit_of, shares
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest.client import client_of
@@ -50,7 +50,7 @@ class Spending:
         """Request the balance, and share it and our caps out among `lists` by their estimated
         cost. Never raises for a failed request."""
         day = self.settings.day()
-        self._meter = DayMeter(self.landing.meter(day), lambda: spent_on(self.landing, day))
+        self._meter = meter_of(self.landing.meter(day), lambda: spent_on(self.landing, day))
         self.balance_before = ask_balance(self.settings)
         self._count_before = self._meter.count
         needs = [self._need(wanted, costs) for wanted in lists]
@@ -140,7 +140,7 @@ class Spending:
             if own.daily_credits is not None:
                 # Both relations: a list may have been bought today before it was untracked.
                 both = [SnapshotKey(day, handle, relation) for relation in RELATIONS]
-                meter = DayMeter(self.landing.meter(day, handle), lambda: 0, stays_open=False)
+                meter = meter_of(self.landing.meter(day, handle), lambda: 0, stays_open=False)
                 # Includes what was bought today before the cap was set.
                 meter.at_least(spent_on(self.landing, day, both))
                 caps[handle] = (own.daily_credits, meter)

@@ -18,6 +18,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import IO, Any
@@ -40,9 +41,11 @@ from sf_assets.storage.records import (
     record_line,
     with_checksum,
 )
+from sf_assets.storage.shared import Shared
 from sf_assets.text import first_line
 
 QUARANTINE = ".quarantine"
+SPENT = ".spent-"
 Bytes = Callable[[bytes], bytes]
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -53,13 +56,13 @@ class LandingBusy(SfAssetsError):
 
 
 class Landing(ABC):
-    """Where pages land. `root` is its place, which messages name; in `counts`, a folder, the
-    credits of a day are counted."""
+    """Where pages land. `root` is its place, which messages name; in `counts` the credits of a day
+    are counted."""
 
     # Whether the landing is remote. Then it must not be used in an event loop.
     far: bool
 
-    def __init__(self, root: Path, counts: Path) -> None:
+    def __init__(self, root: Path, counts: Path | Shared) -> None:
         self.root, self.counts = root, counts
 
     @abstractmethod
@@ -119,10 +122,11 @@ class Landing(ABC):
         for key in keys:
             self.drop(key)
 
-    def send_spooled(self) -> int:
+    def send_spooled(self, change: Callable[[SnapshotKey], Bytes] | None = None) -> int:
         """Land for good what processes of this machine left half landed; the number of lists.
 
-        What another process holds is left to it. Raises OSError, LandingDamaged.
+        Bodies of each list go through `change`. What another process holds is left to it. Raises
+        OSError, LandingDamaged.
         """
         return 0
 
@@ -138,10 +142,13 @@ class Landing(ABC):
         LandingDamaged, OSError.
         """
 
-    def meter(self, day: date, handle: str | None = None) -> Path:
-        """The file that counts the credits of a day, or those of one handle."""
+    def meter(self, day: date, handle: str | None = None) -> Path | Shared:
+        """What counts the credits of a day, or those of one handle."""
         of = f".{checked(handle)}" if handle else ""
-        return self.counts / f".spent-{day.isoformat()}{of}"
+        name = f"{SPENT}{day.isoformat()}{of}"
+        if isinstance(self.counts, Shared):
+            return replace(self.counts, name=name)
+        return self.counts / name
 
     def path(self, key: SnapshotKey) -> Path:
         """The path of a list before compression."""
@@ -396,7 +403,10 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
         landing.drop_all(dropped)
         removed += len(dropped)
     meter = landing.meter(day)
-    for older in meter.parent.glob(".spent-????-??-??*"):
+    if isinstance(meter, Shared):
+        meter.forget_older(SPENT)
+        return removed
+    for older in meter.parent.glob(f"{SPENT}????-??-??*"):
         if older.name[: len(meter.name)] < meter.name:
             older.unlink(missing_ok=True)
     return removed

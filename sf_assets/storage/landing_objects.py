@@ -27,6 +27,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from functools import partial
@@ -56,6 +57,7 @@ from sf_assets.storage.records import (
     LandingTaken,
     read_records,
 )
+from sf_assets.storage.shared import Shared
 
 # Longer than a page with its retries and pauses. A killed worker is waited for no longer.
 LEASE_SECONDS = 60.0
@@ -113,12 +115,13 @@ class ObjectLanding(Landing):
         shared: Path | None = None,
         lease_seconds: float | None = None,
         *,
+        counts: Path | Shared | None = None,
         batch: bool = False,
     ) -> None:
         if shared is None:  # of nobody else's
             shared = Path(tempfile.mkdtemp(prefix="sf_assets_landing_"))
             weakref.finalize(self, shutil.rmtree, shared, ignore_errors=True)
-        super().__init__(root, shared)
+        super().__init__(root, counts or shared)
         lease = LEASE_SECONDS + (BATCH_SECONDS if batch else 0)
         self.lease_seconds = lease if lease_seconds is None else lease_seconds
         self.batch = batch
@@ -207,10 +210,13 @@ class ObjectLanding(Landing):
             return None
         return log
 
-    def send_spooled(self) -> int:
+    def send_spooled(self, change: Callable[[SnapshotKey], Bytes] | None = None) -> int:
         sent = 0
         for day in self.spool.days():
             for key in self.spool.keys(day):
+                if change is not None:
+                    with suppress(LandingBusy):
+                        self.spool.rewrite(key, change(key), bytes)
                 log = self.open(key)
                 if log is not None:
                     log.close()

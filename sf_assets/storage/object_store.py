@@ -102,9 +102,10 @@ def put(file: Path, target: Path) -> None:
     Store(target).put_file(str(file), target.path)  # type: ignore[attr-defined]
 
 
-def put_bytes(body: bytes, target: Path, mode: str = "overwrite") -> None:
+def put_bytes(body: bytes, target: Path, mode: str = "overwrite", **condition: str) -> None:
     """The same with what is in memory; mode "create" raises FileExistsError where it is there."""
-    Store(target).pipe_file(target.path, body, mode=mode)  # type: ignore[attr-defined]
+    name: str = target.path  # type: ignore[attr-defined]
+    Store(target).pipe_file(name, body, mode=mode, **condition)
 
 
 def names_below(root: Path, pattern: str) -> set[str]:

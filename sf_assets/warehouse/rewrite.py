@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from sf_assets.fault_injection import crash_point
 from sf_assets.storage.files import sync_folder
 from sf_assets.storage.home import Home
-from sf_assets.storage.object_store import is_remote, put
+from sf_assets.storage.object_store import Store, is_remote, names_below, put, put_bytes
 from sf_assets.warehouse.archive import ROW_GROUP
 from sf_assets.warehouse.archive_names import all_files, archive_files, is_packed, name_of
 from sf_assets.warehouse.archive_reader import (
@@ -102,10 +102,12 @@ def rewrite(
     whole (mend that first; nothing was changed), OSError.
     """
     finish(archive, staging)
-    staging.mkdir(parents=True, mode=0o700)
+    if not is_remote(staging):
+        staging.mkdir(parents=True, mode=0o700)
     made = _Stage(archive, staging, change).run(tell)
-    (staging / _READY).touch()
-    sync_folder(staging)
+    _write(staging / _READY, b"")
+    if not is_remote(staging):
+        sync_folder(staging)
     crash_point("staged")
     finish(archive, staging)
     return made
@@ -114,15 +116,18 @@ def rewrite(
 def finish(archive: Path, staging: Path) -> None:
     """Put what a killed `rewrite` made in its place, or away where it was not complete."""
     if (staging / _READY).exists():
-        for path in sorted(staging.glob("day=*/*.parquet")):
-            _put(path, archive / path.relative_to(staging).as_posix())
+        for name in sorted(names_below(staging, "day=*/*.parquet")):
+            path = staging / name
+            _put(path, archive / name)
             path.unlink()
             crash_point("rewritten")
     if staging.exists():
         # The mark goes last of all: without it what is left would be taken for incomplete.
-        for folder in staging.glob("day=*"):
-            shutil.rmtree(folder)
-        shutil.rmtree(staging)
+        for folder in (*staging.glob("day=*"), staging):
+            if is_remote(folder):
+                Store(folder).rm(folder.path, recursive=True)  # type: ignore[attr-defined]
+            else:
+                shutil.rmtree(folder)
 
 
 def finish_broken_off(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
@@ -131,11 +136,23 @@ def finish_broken_off(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) ->
     Raises WarehouseBusy.
     """
     if home.rewriting.exists():
-        with locked(home.warehouse, wait_seconds):
+        with locked(home.writer, wait_seconds):
             finish(home.archive, home.rewriting)
 
 
+def _write(target: Path, body: bytes) -> None:
+    if is_remote(target):
+        put_bytes(body, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        file.write(body)
+
+
 def _put(path: Path, target: Path) -> None:
+    if is_remote(path):
+        put_bytes(path.read_bytes(), target)
+        return
     if is_remote(target):
         put(path, target)
         return
@@ -175,10 +192,7 @@ class _Stage:
             except (Unfit, pa.ArrowException, duckdb.Error) as error:
                 raise damaged(about.path, error) from None
             if body is not None:
-                target = self.staging / about.path.parent.name / about.path.name
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                    file.write(body)
+                _write(self.staging / about.path.parent.name / about.path.name, body)
                 name, checksum = name_of(about.path), hashlib.sha256(body).hexdigest()
                 (self._sha256 if is_packed(about.path) else self._full_sha256)[name] = checksum
                 self.made.files += 1
