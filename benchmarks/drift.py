@@ -88,7 +88,7 @@ def main() -> None:
             flush=True,
         )
         for alarm in alarms:
-            print("  ", alarm.day, alarm.words.said, file=sys.stderr)
+            print("  ", alarm.day, alarm.words.summary, file=sys.stderr)
 
 
 if __name__ == "__main__":

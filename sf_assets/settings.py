@@ -72,6 +72,7 @@ class Settings(BaseModel):
     warehouse: SecretStr | None = None
     storage: str | None = None
     landing_sync: Literal["page", "batch"] = "page"
+    handles: str | None = None
     group_read: bool = False
     start_date: date | None = None
     grid_days: int | None = Field(default=None, ge=2)
@@ -230,6 +231,17 @@ class Settings(BaseModel):
                 raise ValueError("must be a folder, or s3://bucket/prefix")
             return value.rstrip("/")
         return str(_folder(Path(value)))
+
+    @field_validator("handles")
+    @classmethod
+    def _handles_file(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if "://" not in value:
+            return str(_folder(Path(value.strip())))
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+/[^\s?]*[^\s?/]", value.strip()):
+            raise ValueError("needs a file, or s3://bucket/path/handles.yaml")
+        return value.strip()
 
     @field_validator("home", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from sf_assets.alerts.kinds import Drift, Look
+from sf_assets.alerts.kinds import AlertContext, Drift
 from sf_assets.ingest.measures import measures_of
 from sf_assets.ingest.reader import new_fields
 from sf_assets.model import RELATIONS, Relation
@@ -67,7 +67,7 @@ class Days:
         compared = pa.table(dict(zip(names, map(list, columns), strict=True)))  # noqa: F841
         self.con.execute("INSERT INTO internal.comparisons BY NAME FROM compared")
         self.rows, self.compared = [], []
-        return Drift.find(Look(self.con, self.home, today, first, first))
+        return Drift.find(AlertContext(self.con, self.home, today, first, first))
 
 
 def _agreement(before: list[str], keys: list[str]) -> float | None:

@@ -60,11 +60,11 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def store() -> Iterator[ObjectStore]:
-    """S3, one a worker."""
+    """S3, one a worker: the quick one, which scale/test_quick_s3.py holds against moto's."""
     why_not = missing("lake", "s3")
     if why_not is not None:
         pytest.skip(why_not)
-    with object_store() as running:
+    with object_store(quick=True) as running:
         yield running
 
 

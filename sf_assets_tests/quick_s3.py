@@ -132,6 +132,12 @@ class QuickS3:
         if request.headers.get("If-None-Match") == "*" and key in held:
             said = "At least one of the pre-conditions you specified did not hold"
             return self._error(412, "PreconditionFailed", said, Condition="If-None-Match")
+        match = request.headers.get("If-Match")
+        if match is not None and key not in held:
+            return self._error(404, "NoSuchKey", "The specified key does not exist.")
+        if match is not None and match.strip('"') != held[key].etag.strip('"'):
+            said = "At least one of the pre-conditions you specified did not hold"
+            return self._error(412, "PreconditionFailed", said, Condition="If-Match")
         held[key] = Held(body)
         return web.Response(headers={"ETag": held[key].etag})
 
@@ -163,6 +169,8 @@ class QuickS3:
             "ETag": one.etag, "Last-Modified": format_datetime(one.at, usegmt=True),
             "Accept-Ranges": "bytes",
         }  # fmt: skip
+        if request.method == "HEAD":
+            return web.Response(headers={**headers, "Content-Length": str(len(one.body))})
         asked = request.headers.get("Range", "")
         if asked.startswith("bytes="):
             begin, _, end = asked.removeprefix("bytes=").partition("-")

@@ -174,7 +174,7 @@ def test_a_past_day_is_refused_without_a_request(tmp_path: Path) -> None:
             )
         assert not result.success
         said, refused, _ = failure_of(result)
-        assert "the API knows only now" in said
+        assert "the API returns only the current list" in said
         assert refused == ""
         assert len(server.requests) == asked
 

@@ -1,9 +1,9 @@
-"""What is told, in which words, to whom, and what of it has gone out.
+"""Alerts: finds them, writes their messages and delivers each one once.
 
-`kinds` has a module for each kind of alert, with what it finds and says; `news` asks all that are
-on, `words` puts an alert into a message for chat, mail and machines, `delivery` posts it through
-Apprise, `ledger` remembers. Each kind is off unless
-SF_ASSETS_ALERTS names it; status changes and failed days are on by themselves.
+`kinds` has a module per kind of alert. `news` collects the alerts of all kinds that are on, `words`
+writes messages for chat, mail and machines, `delivery` posts them through Apprise, and `ledger`
+records what was delivered. A kind is on if SF_ASSETS_ALERTS names it; `status` and `failed` are on
+by default.
 """
 
 from sf_assets.alerts.delivery import Arrival, DeliveryFailed, deliver, send_sample, services

@@ -1,7 +1,7 @@
-"""Posting alerts through Apprise: each address in its own order, with a memory of its own.
+"""Posts alerts through Apprise, oldest first for each address.
 
-Deliveries are noted by address, so that one that is down for an hour neither holds up the others
-nor makes them hear the same news again and again.
+Deliveries are recorded per address, so that an address that is down neither delays the others nor
+makes them receive an alert twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sf_assets.alerts.kinds import Alert
-from sf_assets.alerts.ledger import note, note_delivered, taken
+from sf_assets.alerts.ledger import note, note_delivered, received_by_address
 from sf_assets.alerts.news import tagged
 from sf_assets.alerts.words import Message, messages, sample
 from sf_assets.errors import SfAssetsError
@@ -31,19 +31,19 @@ from sf_assets.settings import Settings
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 
-# Apprise's plain webhooks: what they post can carry our fields beside title and message.
+# Apprise's plain webhooks. Their posts can carry our own fields.
 _WEBHOOKS = {"json", "jsons", "form", "forms", "xml", "xmls"}
 
 
 class DeliveryFailed(SfAssetsError):
-    """An address did not take the message; it is tried again later."""
+    """An alert address is invalid or did not accept a message."""
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """Whether a sample arrived at the address, which `place` finds in the settings, and why not."""
+    """The result of a test message. `position` finds the address in the settings."""
 
-    place: int | str
+    position: int | str
     service: str
     arrived: bool
     why: str = ""
@@ -51,15 +51,15 @@ class Arrival:
 
 @dataclass(frozen=True)
 class _Address:
-    """One URL of the setting, or of tags in handles.yaml. The name gives nothing of it away."""
+    """A URL from the setting or from a tag in handles.yaml. `name` is a hash, without secrets."""
 
     name: str
     post: Any
-    place: int | str
+    position: int | str
     tags: tuple[str, ...] | None = None
 
     def takes(self, alert: Alert, registry: Registry) -> bool:
-        """Whether it gets the alert: one of a tag, only what names handles of that tag alone."""
+        """Whether the address gets the alert; an address of tags only those of their handles."""
         if alert.tag is not None:
             return self.tags is not None and alert.tag in self.tags
         if self.tags is None:
@@ -72,19 +72,18 @@ class _Address:
 
     @property
     def form(self) -> Any:
-        """Markdown where it is understood (chats), else what the service itself prefers: HTML for
-        mail, text for the others. `?format=` in the URL is obeyed."""
+        """Markdown for chats, HTML for mail, text for the others. `?format=` in the URL wins."""
         from apprise import NotifyFormat
 
-        liked = NotifyFormat.TEXT if self.is_webhook else NotifyFormat.MARKDOWN
-        return self.post[0].resolve_format(liked)
+        preferred = NotifyFormat.TEXT if self.is_webhook else NotifyFormat.MARKDOWN
+        return self.post[0].resolve_format(preferred)
 
     @property
     def is_webhook(self) -> bool:
         return _schema(self.post[0]) in _WEBHOOKS
 
     def send(self, message: Message) -> Any:
-        """Post in the form that the service shows best; true where it was taken."""
+        """Post a message in the format that suits the service. True if the service accepted it."""
         from apprise import NotifyFormat
 
         if self.is_webhook:
@@ -112,56 +111,61 @@ def _schema(service: Any) -> str:
 
 
 def deliver(home: Home, news: Sequence[Alert], settings: Settings) -> int:
-    """Post alerts, in their order, to every address that is to have them and has not; returns how
-    many addresses there are.
+    """Post alerts, in order, to every address that should get them and did not yet.
 
-    Raises DeliveryFailed where one did not take all.
+    Returns the number of addresses. Raises DeliveryFailed if an address did not accept a message.
     """
     registry = registry_in_force(home.registry)[0]
     addresses = _addresses(settings, registry)
-    had = taken(home)
-    failed = 0
+    received = received_by_address(home)
+    failures = 0
     for address in addresses:
-        mine = had.setdefault(address.name, set())
-        meant = [one for one in news if address.takes(one, registry)]
-        waiting = [left for one in meant if (left := one.untold(mine)) is not None]
+        received_here = received.setdefault(address.name, set())
+        for_address = [alert for alert in news if address.takes(alert, registry)]
+        waiting = [
+            rest
+            for alert in for_address
+            if (rest := alert.undelivered_part(received_here)) is not None
+        ]
         for message in messages(waiting, settings.ui_url):
             if not address.send(message):
-                failed += 1
-                break  # oldest first: the next one waits
+                failures += 1
+                break  # the later messages wait
             crash_point("sent")
             note(home, message.change_ids, address=address.name)
-            mine.update(message.change_ids)
+            received_here.update(message.change_ids)
     done = [
-        one
-        for one in news
+        alert
+        for alert in news
         if all(
-            one.untold(had[each.name]) is None for each in addresses if each.takes(one, registry)
+            alert.undelivered_part(received[address.name]) is None
+            for address in addresses
+            if address.takes(alert, registry)
         )
     ]
     how = f"{len(addresses)} addresses" if addresses else "log and UI only"
-    note_delivered(home, [change_id for one in done for change_id in one.change_ids], how)
-    if failed:
-        first = next((f" about @{one.handle}" for one in news if one.handle), "")
+    note_delivered(home, [change_id for alert in done for change_id in alert.change_ids], how)
+    if failures:
+        about = next((f" about @{alert.handle}" for alert in news if alert.handle), "")
         raise DeliveryFailed(
-            f"{failed} of {len(addresses)} alert addresses did not take the message"
-            f"{first}{' and others' if len(news) > 1 else ''}; it is tried again"
+            f"{failures} of {len(addresses)} alert addresses did not accept the message"
+            f"{about}{' and others' if len(news) > 1 else ''}; it will be sent again"
         )
     return len(addresses)
 
 
 def services(settings: Settings, registry: Registry | None = None) -> list[str]:
-    """What each address is, such as `Discord`; nothing is sent.
+    """The service of each address, such as `Discord`. Sends nothing.
 
-    Raises DeliveryFailed where one is none.
+    Raises DeliveryFailed for an invalid address.
     """
     return [address.service for address in _addresses(settings, registry)]
 
 
 def send_sample(settings: Settings, registry: Registry | None = None) -> list[Arrival]:
-    """Post a message that is marked as a test to every address; nothing is noted.
+    """Post a test message to every address, without recording it.
 
-    Raises DeliveryFailed where one is no address.
+    Raises DeliveryFailed for an invalid address.
     """
     message = sample(settings.ui_url, settings.day())
     arrivals = []
@@ -169,67 +173,67 @@ def send_sample(settings: Settings, registry: Registry | None = None) -> list[Ar
         with _nothing_printed():
             result = address.send(message)
         arrivals.append(
-            Arrival(address.place, address.service, bool(result), "" if result else _why(result))
+            Arrival(address.position, address.service, bool(result), "" if result else _why(result))
         )
     return arrivals
 
 
 def _why(result: Any) -> str:
-    """The cause as far as it can be told without the address, which holds tokens."""
-    said = " ".join(str(entry.message) for entry in result.logs())
-    code = re.search(r"error=(\d{3})\b", said)
+    """The reason of a failure, without the address, which holds tokens."""
+    log = " ".join(str(entry.message) for entry in result.logs())
+    code = re.search(r"error=(\d{3})\b", log)
     if code:
-        return f"it answered {code[1]}"
+        return f"HTTP {code[1]}"
     if result.timeout_count:
-        return "it did not answer in time"
-    return "no connection" if "onnection error" in said else "it refused the message"
+        return "no response in time"
+    return "no connection" if "onnection error" in log else "the service rejected the message"
 
 
 def _addresses(settings: Settings, registry: Registry | None = None) -> list[_Address]:
-    """Those of the setting, then those of tags.
+    """The addresses of the setting, then those of tags.
 
-    Raises DeliveryFailed where one is none, SettingsError for a proxy or certificates that the
-    environment names and nobody can use.
+    Raises DeliveryFailed for an invalid address, and SettingsError for an unusable proxy or
+    certificates in the environment.
     """
-    # URL -> where it stands and which tags it is for.
-    named: dict[str, tuple[int | str, tuple[str, ...] | None]] = {}
+    # URL -> its position in the settings, and the tags it is for.
+    positions: dict[str, tuple[int | str, tuple[str, ...] | None]] = {}
     for at, secret in enumerate(settings.alert_urls, start=1):
-        named[secret.get_secret_value()] = at, None
+        positions[secret.get_secret_value()] = at, None
     for tag, urls in (registry.alerts.addresses if registry else {}).items():
         for at, secret in enumerate(urls, start=1):
             url = secret.get_secret_value()
-            first, tags = named.get(url, (f"{at} of the tag {tag}", ()))
-            named[url] = first, None if tags is None else (*tags, tag)
-    if not named:
+            position, tags = positions.get(url, (f"{at} of the tag {tag}", ()))
+            positions[url] = position, None if tags is None else (*tags, tag)
+    if not positions:
         return []
-    import apprise  # heavy, and only needed where an alert goes out
+    import apprise  # heavy; needed only to send
     import httpx
 
     for scheme in ("http", "https"):
         route_to(httpx.URL(f"{scheme}://alerts.invalid"))
     asset = apprise.AppriseAsset(app_id="sf_assets", app_desc="sf_assets alerts")
-    found = []
-    for url, (place, tags) in named.items():
+    addresses = []
+    for url, (position, tags) in positions.items():
         post = apprise.Apprise(asset=asset)
         with _quietly():
             added = post.add(url)
         if not added:
-            # Before anything is sent: else the good addresses get it again with every try.
-            where = f"{place} of SF_ASSETS_ALERT_URLS" if tags is None else place
+            # Fail before sending: otherwise valid addresses would get a message with every retry.
+            where = f"{position} of SF_ASSETS_ALERT_URLS" if tags is None else position
             raise DeliveryFailed(
-                f"address {where} is no Apprise URL; see the list of services in Apprise's "
+                f"address {where} is not an Apprise URL; see the list of services in Apprise's "
                 "documentation"
             )
         name = hashlib.sha256(url.encode()).hexdigest()[:12]
-        found.append(_Address(name, post, place, tags))
-    return found
+        addresses.append(_Address(name, post, position, tags))
+    return addresses
 
 
 @contextmanager
 def _certificates() -> Iterator[None]:
-    """What requests trusts, by which Apprise posts: it has variables of its own for that."""
-    named = [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
-    trusted = next(filter(None, named), None)
+    """Make `requests`, which Apprise uses, trust the certificates of SSL_CERT_FILE or _DIR."""
+    paths = [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+    trusted = next(filter(None, paths), None)
     if trusted is None or any(map(os.environ.get, ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))):
         yield
         return
@@ -242,7 +246,7 @@ def _certificates() -> Iterator[None]:
 
 @contextmanager
 def _nothing_printed() -> Iterator[None]:
-    """What Apprise logs while it sends is in its result; nobody else need see it."""
+    """Print nothing of what Apprise logs while it sends. The result has it too."""
     log, handler = logging.getLogger("apprise"), logging.NullHandler()
     before, log.propagate = log.propagate, False
     log.addHandler(handler)
@@ -255,7 +259,7 @@ def _nothing_printed() -> Iterator[None]:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Apprise logs an address it does not understand as it is, tokens included."""
+    """Drop Apprise's log lines about addresses it does not know, because they hold tokens."""
     log = logging.getLogger("apprise")
 
     def nothing(_: logging.LogRecord) -> bool:
@@ -264,7 +268,7 @@ def _quietly() -> Iterator[None]:
     log.addFilter(nothing)
     try:
         with warnings.catch_warnings():
-            # It loads a hundred services here; what they import is no concern of ours.
+            # Apprise imports a hundred services here, and some of their modules warn.
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,6 +1,6 @@
-"""`alerts.jsonl` of the home: what was told to whom, and since when which kind is switched on.
+"""`alerts.jsonl` of the home: delivered alerts by address, and the day each kind was switched on.
 
-Kept here and not in Dagster: deleting old runs must not send old alerts again.
+It is not kept in Dagster, because deleting old runs must not send old alerts again.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sf_assets.storage.records import now
 
 
 def delivered(home: Home) -> set[str]:
-    """Ids of changes whose alert has gone out to everybody."""
+    """The ids of changes whose alert all addresses received."""
     return set(deliveries(home))
 
 
 def deliveries(home: Home) -> dict[str, str]:
-    """Id of a change -> when its alert had gone out to everybody."""
+    """Change id -> time (ISO, UTC) at which all addresses had received its alert."""
     return {
         line["change_id"]: str(line.get("at", ""))
         for line in _deliveries(home)
@@ -29,53 +29,54 @@ def deliveries(home: Home) -> dict[str, str]:
     }
 
 
-def taken(home: Home) -> dict[str, set[str]]:
-    """Name of an address -> ids of the changes that it had."""
-    found: dict[str, set[str]] = {}
+def received_by_address(home: Home) -> dict[str, set[str]]:
+    """Address name -> the change ids that it received."""
+    received: dict[str, set[str]] = {}
     for line in _deliveries(home):
         if "address" in line:
-            found.setdefault(line["address"], set()).add(line["change_id"])
-    return found
+            received.setdefault(line["address"], set()).add(line["change_id"])
+    return received
 
 
 def note_delivered(home: Home, change_ids: Iterable[str], how: str) -> None:
-    """Remember that these changes are told, and how."""
+    """Record that all addresses received these changes."""
     note(home, change_ids, how=how)
 
 
-def note(home: Home, change_ids: Iterable[str], **said: str) -> None:
-    append(home.deliveries, [{"change_id": one, "at": now(), **said} for one in change_ids])
+def note(home: Home, change_ids: Iterable[str], **fields: str) -> None:
+    """Append a line per change id, with `fields` such as `address` or `how`."""
+    append(home.deliveries, [{"change_id": change, "at": now(), **fields} for change in change_ids])
 
 
 def switched_on(
     home: Home, kinds: Sequence[AlertKind], today: date, *, remember: bool
 ) -> dict[AlertKind, date]:
-    """Each kind that is on -> the first day it tells of, the day it was switched on.
+    """Kind -> the day it was switched on, which is the first day of its alerts.
 
-    Old news of a kind that was just switched on wakes nobody. Status changes are on from the
-    start and tell of all days, unless they were off in between.
+    So a kind that was just switched on sends no old alerts. `status` is on from the start and
+    covers all days, unless it was off in between. `remember` records a change.
     """
     since: dict[AlertKind, date] = {"status": date.min}
-    known: list[str] = ["status"]
+    kinds_before: list[str] = ["status"]
     for line in lines(home.deliveries):
         if isinstance(line.get("kinds"), list):
             with suppress(KeyError, ValueError, TypeError):
                 day = date.fromisoformat(line["day"])
-                known = [str(one) for one in line["kinds"]]
-                since = _moved_on(since, known, day)
-    if set(known) != set(kinds):
-        since = _moved_on(since, kinds, today)
-        if remember and home.root.is_dir():
+                kinds_before = [str(kind) for kind in line["kinds"]]
+                since = _keep_days(since, kinds_before, day)
+    if set(kinds_before) != set(kinds):
+        since = _keep_days(since, kinds, today)
+        if remember and (home.far or home.root.is_dir()):
             append(
                 home.deliveries, [{"kinds": sorted(kinds), "day": today.isoformat(), "at": now()}]
             )
     return since
 
 
-def _moved_on(
+def _keep_days(
     since: dict[AlertKind, date], kinds: Sequence[str], day: date
 ) -> dict[AlertKind, date]:
-    return {one: since.get(one, day) for one in kinds}  # type: ignore[misc, call-overload]
+    return {kind: since.get(kind, day) for kind in kinds}  # type: ignore[misc, call-overload]
 
 
 def _deliveries(home: Home) -> Iterator[dict[str, str]]:

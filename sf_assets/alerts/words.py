@@ -1,6 +1,6 @@
-"""What an alert says: one text for chats that take it as it is, Markdown, HTML for mail, JSON.
+"""Writes the message of an alert: plain text, Markdown for chats, HTML for mail, JSON for machines.
 
-Machines get what strangers chose as it is; in the sentences of people it is made harmless.
+JSON holds names of strangers unchanged. The sentences for people hold them made harmless.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from urllib.parse import quote
 from sf_assets.alerts.kinds import Alert, Level, StatusChange
 from sf_assets.alerts.strangers import shown
 
-# More news than this at once are one message, which names so many handles and counts the others:
-# a source that breaks for a night must not ring five hundred times.
+# More alerts than this become one message, which lists DIGEST_LINES of them and counts the others,
+# so that an outage does not send five hundred messages.
 DIGEST_ABOVE = 5
 DIGEST_LINES = 20
 
-# Of the fields below `alert` in JSON. Raised when one changes its meaning or goes; new ones may
-# come without.
+# The version of the fields below `alert` in JSON. A new field does not raise it; a field that is
+# removed or changes its meaning does.
 JSON_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Message:
-    """One post, which tells one change or many, in every form."""
+    """One message about one or more changes, in every format."""
 
     title: str
     body: str
@@ -42,31 +42,31 @@ class Message:
 
 
 def title(alert: Alert) -> str:
-    """One line: who, what."""
+    """The title: who and what, in one line."""
     return f"{shown(alert.handle)}: {alert.words.what}" if alert.handle else alert.words.what
 
 
 def body(alert: Alert, ui: str | None = None) -> str:
-    """Since when, what it was before, what it means for the figures, where to look."""
-    text = f"{alert.words.said} {alert.words.means}"
-    return text if ui is None else f"{text}\n{ui}{alert.place}"
+    """The text: since when, the state before, what it means, and a link to the UI."""
+    text = f"{alert.words.summary} {alert.words.means}"
+    return text if ui is None else f"{text}\n{ui}{alert.ui_path}"
 
 
 def messages(news: Sequence[Alert], ui: str | None = None) -> list[Message]:
-    """What to post about these alerts: a message each, or one for all where they are many.
+    """The messages about these alerts: one each, or one for all if there are many.
 
-    `ui` is the address of the Dagster UI, for links.
+    `ui` is the URL of the Dagster UI, for links.
     """
-    # The week is a message of its own, whatever else there is.
-    weekly = [_message(one, ui) for one in news if one.lines]
-    news = [one for one in news if not one.lines]
+    # The weekly digest is always a message of its own.
+    weekly = [_message(alert, ui) for alert in news if alert.lines]
+    news = [alert for alert in news if not alert.lines]
     if len(news) <= DIGEST_ABOVE:
-        return [*(_message(one, ui) for one in news), *weekly]
+        return [*(_message(alert, ui) for alert in news), *weekly]
     return [_digest(news, ui), *weekly]
 
 
 def sample(ui: str | None, today: date) -> Message:
-    """A message that looks like the real thing and says that it is none."""
+    """A sample message that is marked as a test."""
     alert = StatusChange(
         change_ids=("test",),
         handle="example",
@@ -80,14 +80,14 @@ def sample(ui: str | None, today: date) -> Message:
 
 
 TEST = "TEST (nothing happened): "
-_TEST_NOTE = "This is a test sent by hand with `sf-assets alerts test`; no such change was seen."
+_TEST_NOTE = "This is a test from `sf-assets alerts test`. The change below is invented."
 
 
 def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
     head = (TEST if test else "") + title(alert)
     note = [_TEST_NOTE.replace("`", "")] if test else []
     lines = [f"{name}: {text}" if name else text for name, text in alert.lines]
-    sentences = [*note, alert.words.said, alert.words.means]
+    sentences = [*note, alert.words.summary, alert.words.means]
     links = _links(alert, ui)
     data = as_data(alert, ui)
     return Message(
@@ -96,7 +96,7 @@ def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
         markdown="\n\n".join(
             [*map(_as_markdown, [*sentences, *lines]), *([_markdown_links(links)] if links else [])]
         ),
-        html=_mail(head, [[("", one) for one in note], _rows(alert), alert.lines], links),
+        html=_mail(head, [[("", line) for line in note], _rows(alert), alert.lines], links),
         data={**data, "kind": "test"} if test else data,
         change_ids=alert.change_ids,
         level=alert.level,
@@ -105,12 +105,12 @@ def _message(alert: Alert, ui: str | None, *, test: bool = False) -> Message:
 
 
 def _digest(news: Sequence[Alert], ui: str | None) -> Message:
-    lines = [title(one) + one.words.turn for one in news[:DIGEST_LINES]]
+    lines = [title(alert) + alert.words.digest_suffix for alert in news[:DIGEST_LINES]]
     if len(news) > DIGEST_LINES:
         lines.append(f"… and {len(news) - DIGEST_LINES} more: see `sf-assets alerts`")
-    days = sorted({one.day for one in news})
+    days = sorted({alert.day for alert in news})
     when = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
-    what = "status changes" if all(one.kind == "status" for one in news) else "alerts"
+    what = "status changes" if all(alert.kind == "status" for alert in news) else "alerts"
     head = f"{len(news)} {what} {when} (UTC)"
     plain = [line.replace("`", "") for line in lines]
     overview = f"{ui}/assets/status_changes?view=partitions" if ui else None
@@ -129,10 +129,10 @@ def _digest(news: Sequence[Alert], ui: str | None) -> Message:
             "id": news[0].id,
             "title": head,
             "links": {"ui": overview},
-            "alerts": [as_data(one, ui) for one in news],
+            "alerts": [as_data(alert, ui) for alert in news],
         },
-        change_ids=tuple(change_id for one in news for change_id in one.change_ids),
-        level="warning" if any(one.level == "warning" for one in news) else "info",
+        change_ids=tuple(change_id for alert in news for change_id in alert.change_ids),
+        level="warning" if any(alert.level == "warning" for alert in news) else "info",
     )
 
 
@@ -148,10 +148,10 @@ def _markdown_links(links: Sequence[tuple[str, str]]) -> str:
 
 
 def _links(alert: Alert, ui: str | None) -> list[tuple[str, str]]:
-    """(name, address): the place in the UI first, where there is one."""
-    found = [("Open in Dagster", ui + alert.place)] if ui else []
+    """(name, URL) of each link, the Dagster UI first."""
+    links = [("Open in Dagster", ui + alert.ui_path)] if ui else []
     profile = _profile(alert)
-    return [*found, ("Profile on TikTok", profile)] if profile else found
+    return [*links, ("Profile on TikTok", profile)] if profile else links
 
 
 def _profile(alert: Alert) -> str | None:
@@ -159,7 +159,7 @@ def _profile(alert: Alert) -> str | None:
 
 
 def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
-    """An alert for machines; docs/alerts.md says what each field means."""
+    """An alert as JSON fields. docs/alerts.md explains each field."""
     return {
         "version": JSON_VERSION,
         "kind": alert.kind,
@@ -174,19 +174,19 @@ def as_data(alert: Alert, ui: str | None) -> dict[str, Any]:
         "previous_date": str(alert.previous_day) if alert.previous_day else None,
         "means": alert.words.means,
         "level": alert.level,
-        "links": {"ui": ui + alert.place if ui else None, "profile": _profile(alert)},
+        "links": {"ui": ui + alert.ui_path if ui else None, "profile": _profile(alert)},
         "details": alert.details,
     }
 
 
 def _rows(alert: Alert) -> list[tuple[str, str]]:
-    """What a mail says of an alert: (label, text)."""
-    rows = [("What", alert.words.said)]
+    """The rows of a mail about an alert: (label, text)."""
+    rows = [("What", alert.words.summary)]
     if alert.has_since:
         rows.append(("Since", f"{alert.day} (UTC)"))
     if alert.previous_day is not None and alert.has_before:
         rows.append(("Before", f"{alert.words.was}, last on {alert.previous_day}"))
-    return [*rows, ("It means", alert.words.means)]
+    return [*rows, ("Meaning", alert.words.means)]
 
 
 @cache

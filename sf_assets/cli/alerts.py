@@ -19,7 +19,7 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
     delivered = alerts.deliveries(home)
     rows = []
     for alert in reversed(alerts.find_all(home, settings, remember=False)):
-        waiting = alert.untold(delivered) is not None
+        waiting = alert.undelivered_part(delivered) is not None
         at = max((delivered[name] for name in alert.change_ids if name in delivered), default="")
         rows.append((alert, None if waiting else at))
     shown = rows[:limit]
@@ -70,7 +70,7 @@ def run_test(home: Home, settings: Settings, as_json: bool, quiet: bool) -> bool
         print_json(
             [
                 {
-                    "address": arrival.place,
+                    "address": arrival.position,
                     "service": arrival.service,
                     "arrived": arrival.arrived,
                     "why": arrival.why or None,
@@ -79,7 +79,7 @@ def run_test(home: Home, settings: Settings, as_json: bool, quiet: bool) -> bool
             ]
         )
     for arrival in arrivals:
-        where = f"address {arrival.place} ({arrival.service})"
+        where = f"address {arrival.position} ({arrival.service})"
         if not arrival.arrived:
             click.echo(f"{where}: not delivered, {arrival.why}; check this URL", err=as_json)
         elif not quiet and not as_json:

@@ -31,7 +31,7 @@ from sf_assets.people.anonymise import Anonymiser
 from sf_assets.settings import Settings
 from sf_assets.social_fetch import FollowersResponse, FollowingResponse
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, Records, record_line
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading
@@ -53,7 +53,7 @@ def run_bundle(
     `handle` and `day` of None mean all handles and the newest day with pages. Raises SettingsError
     if there is no page of the handle, BundleLeaks if original text is left.
     """
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     day = day or max(landing.days(), default=settings.day())
     keys = [key for key in landing.keys(day) if handle in (None, key.handle)]
     if handle is not None and not keys:

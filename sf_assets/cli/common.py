@@ -148,7 +148,7 @@ def tracked_handles(
     from sf_assets.storage.home import Home
 
     try:
-        registry, _ = registry_in_force(Home(load_settings().home).registry)
+        registry, _ = registry_in_force(Home.of(load_settings()).registry)
     except (SfAssetsError, OSError):
         return []
     at, prefix = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)

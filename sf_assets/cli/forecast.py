@@ -23,7 +23,7 @@ from sf_assets.credits.forecast import (
     first_page_forecast,
     forecast,
 )
-from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.meter import meter_of
 from sf_assets.errors import SettingsError
 from sf_assets.handles.privacy import door_of
 from sf_assets.handles.settings import Registry, normalise_handle
@@ -41,7 +41,7 @@ from sf_assets.social_fetch import (
 )
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.text import counted
 from sf_assets.warehouse.connection import reading, why_unreadable
 
@@ -214,8 +214,8 @@ def _of_untracked(
 
 async def _first_page(settings: Settings, home: Home, handle: str) -> ListWalk:
     day = settings.day()
-    landing = landing_at(home.landing, home.root)
-    meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
+    landing = landing_of(home)
+    meter = meter_of(landing.meter(day), lambda: spent_on(landing, day))
     async with client_of(settings, max_tries=3, max_wait=10) as client:
         return await first_page(
             ListToRead(SnapshotKey(day, handle, "followers")),

@@ -58,7 +58,7 @@ def forget(
     settings = load_settings()
     home = checked_home(settings)
     if not home.marker.exists():
-        raise ForgetRefused(f"{home.root} is not a home of sf_assets: nobody is stored there")
+        raise ForgetRefused(f"{home} is not a home of sf_assets: nobody is stored there")
     if accounts and everybody:
         raise click.UsageError("use ACCOUNT or --everybody, not both")
     with people.alone(home):
@@ -83,10 +83,8 @@ def forget(
             sys.exit(FINE)
         if not yes:
             who = "everybody" if everybody else counted(len(persons), "account")
-            click.confirm(
-                f"Forget {who} in {home.root}? This cannot be undone.", abort=True, err=True
-            )
-        journal = people.Journal(home.root / JOURNAL, persons, reason, everybody)
+            click.confirm(f"Forget {who} in {home}? This cannot be undone.", abort=True, err=True)
+        journal = people.Journal(home.document(JOURNAL), persons, reason, everybody)
         sys.exit(_forget(home, journal, as_json=as_json))
 
 

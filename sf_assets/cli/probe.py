@@ -11,7 +11,7 @@ import click
 from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import harmless, print_json, print_table
 from sf_assets.credits.budget import Budget
-from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.meter import meter_of
 from sf_assets.errors import SettingsError
 from sf_assets.fault_injection import shortened
 from sf_assets.handles.privacy import door_of
@@ -24,7 +24,7 @@ from sf_assets.settings import Settings
 from sf_assets.social_fetch import AccountError, SocialFetchError
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import now
 from sf_assets.text import counted
 from sf_assets.warehouse.ledger import Paid, write_ledger
@@ -75,12 +75,13 @@ def _wanted(home: Home, handle: str | None) -> str:
 
 async def _probed(settings: Settings, home: Home, handle: str) -> Probed:
     day = settings.day()
-    landing = landing_at(home.landing, home.root)
-    meter = DayMeter(landing.meter(day), lambda: spent_on(landing, day))
+    landing = landing_of(home)
+    meter = meter_of(landing.meter(day), lambda: spent_on(landing, day))
     async with client_of(settings, max_tries=2, max_wait=10) as client:
         budget = Budget(settings.daily_credits, meter.count, meter=meter)
         run = RunContext(client, landing, budget, "probe", door_of(home, registry_of(home)))
         probed = await probe(handle, day, run, shortened(PAUSE_SECONDS))
+    meter.settle()
     if probed.not_landed:
         paid = Paid("followers", handle, day, 0, 0, probed.not_landed, 0, 0, 0, now(), "probe")
         write_ledger(home.archive, day, [paid])  # in the tables with the next run

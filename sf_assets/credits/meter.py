@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sf_assets.storage.files import lock, unlock
+from sf_assets.storage.shared import Shared
+
+# So many credits a run of a far home takes from the day's count at a time; near a cap, fewer.
+TOGETHER = 16
 
 
 class DayMeter:
@@ -60,6 +64,10 @@ class DayMeter:
         with self._locked() as file:
             return _read(file)
 
+    def settle(self) -> None:
+        """Give back what was taken ahead, and add what is not added yet."""
+        return
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         file = self._open() if self._file is None else self._file
@@ -76,6 +84,59 @@ class DayMeter:
     def _open(self) -> int:
         # Owner only: whoever can open it can lock it. A killed run leaves no lock.
         return os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+
+
+class SharedMeter(DayMeter):
+    """The same where the count is far: in Postgres, and not asked with every page.
+
+    Of what was taken ahead nothing is lost but by a process that is killed, up to TOGETHER credits.
+    """
+
+    def __init__(self, of: Shared, spent: Callable[[], int], *, stays_open: bool = True) -> None:
+        self._of, self._most = of, TOGETHER if stays_open else 1
+        self._taken = self._added = 0
+        self._capped = False
+        if of.count() is None:
+            of.begin_count(spent())
+
+    def take(self, limit: int) -> bool:
+        self._capped = True
+        if not self._taken:
+            self.settle()
+            self._taken = self._of.take(limit, self._most)
+        if not self._taken:
+            return False
+        self._taken -= 1
+        return True
+
+    def add(self, credits: int) -> None:
+        self._added += credits
+        # What is not taken before it is bought must be known to the others at once.
+        if abs(self._added) >= self._most or (self._capped and self._added > 0):
+            self.settle()
+
+    def at_least(self, credits: int) -> int:
+        self._of.raise_to(credits)
+        return self.count
+
+    @property
+    def count(self) -> int:
+        self.settle()
+        return self._of.count() or 0
+
+    def settle(self) -> None:
+        if self._added != self._taken:
+            self._of.add(self._added - self._taken)
+        self._added = self._taken = 0
+
+
+def meter_of(
+    where: Path | Shared, spent: Callable[[], int], *, stays_open: bool = True
+) -> DayMeter:
+    """The count of a day, or of a handle, wherever it is."""
+    if isinstance(where, Shared):
+        return SharedMeter(where, spent, stays_open=stays_open)
+    return DayMeter(where, spent, stays_open=stays_open)
 
 
 def _text(file: int) -> bytes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
@@ -17,16 +17,16 @@ from sf_assets.errors import SettingsError
 from sf_assets.model import ASSET_OF, Relation
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, writing
+from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, writing
 
-#: `running` starts schedule and sensors as soon as the code location is loaded, `stopped` leaves
-#: that to somebody in the UI, `none` makes none of them.
+#: `running` starts the schedule and sensors as soon as the code location is loaded. `stopped`
+#: leaves that to the UI. `none` defines neither.
 Automation = Literal["running", "stopped", "none"]
 
 HOME_TAG = "sf_assets/home"
 SNAPSHOTS_JOB, DERIVE_JOB, ALERT_JOB = "daily_snapshots", "derive", "deliver_alert"
 DERIVED = ("follower_churn", "following_churn", "follower_growth", "status_changes")
-# Names the operation that makes an asset; jobs select by it.
+# The operation that makes an asset. Jobs select assets by this tag.
 MADE_BY_TAG = "sf_assets/made_by"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _KEY_PART = re.compile(r"[A-Za-z0-9_.-]+")
@@ -35,51 +35,52 @@ _TABLE_NAME = "dagster/table_name"
 
 @dataclass(frozen=True)
 class Audience:
-    """What the definitions of one home share. Building it touches no disk.
+    """What the definitions of one home share. Creating one does not touch the disk.
 
-    `name` stands before the names of jobs, sensors, operations and the rest, and `key_prefix`
-    before the keys of the assets, so that several homes fit into one deployment. Raises
-    SettingsError for a name or a prefix that Dagster does not take, and for another `automation`.
+    `name` is the prefix of the names of jobs, sensors and operations, and `key_prefix` that of the
+    asset keys, so that several homes fit into one deployment. Raises SettingsError for a name or a
+    prefix that Dagster does not accept, and for an unknown `automation`.
     """
 
     settings: Settings
     name: str = ""
     key_prefix: tuple[str, ...] = ()
     automation: Automation = "stopped"
-    #: By table, where a project that merged the definitions changed the keys of assets.
+    #: Table -> asset key, if a project that merged the definitions changed the keys.
     renamed: Mapping[str, dg.AssetKey] = field(default_factory=dict)
-    #: Whether assets show the columns of their tables; nobody looks at those of the command line.
+    #: Whether assets show the columns of their tables. The command line does not need them.
     shows_columns: bool = True
-    #: How long a run waits for another one that writes.
+    #: How long a run waits for another writer, in seconds.
     wait_seconds: ClassVar[float] = DEFAULT_WAIT_SECONDS
 
     def __post_init__(self) -> None:
         if self.name and not _NAME.fullmatch(self.name):
             raise SettingsError(
-                f"name: {self.name!r} has to begin with a letter, and go on with letters, digits "
+                f"name: {self.name!r} must start with a letter and contain only letters, digits "
                 "and underscores"
             )
         for part in self.key_prefix:
             if not _KEY_PART.fullmatch(part):
                 raise SettingsError(
-                    f"key_prefix: {part!r} has to be letters, digits, underscores, dots and "
-                    "dashes; give several parts as a list"
+                    f"key_prefix: {part!r} must contain only letters, digits, underscores, dots "
+                    "and dashes; pass several parts as a list"
                 )
         if self.automation not in get_args(Automation):
             raise SettingsError(
-                f"automation: {self.automation!r} is none of {', '.join(get_args(Automation))}"
+                f"automation: {self.automation!r} must be one of {', '.join(get_args(Automation))}"
             )
 
-    def named(self, what: str) -> str:
-        """`daily` -> `client_a_daily`."""
-        return f"{self.name}_{what}" if self.name else what
+    def named(self, name: str) -> str:
+        """The name of a job, sensor or operation of this home: `daily` -> `client_a_daily`."""
+        return f"{self.name}_{name}" if self.name else name
 
     def key(self, table: str) -> dg.AssetKey:
-        """The asset that is a table of this home."""
+        """The asset key of a table of this home."""
         return dg.AssetKey([*self.key_prefix, table])
 
     @cached_property
     def home(self) -> Home:
+        """The home that the settings name."""
         return Home.of(self.settings)
 
     @cached_property
@@ -94,19 +95,28 @@ class Audience:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Of every run that is started for this home."""
-        return {HOME_TAG: str(self.home.root)}
+        """The tags of every run that is started for this home."""
+        return {HOME_TAG: str(self.home)}
 
     def writing(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """The warehouse for writing; waits for other writers. Raises WarehouseBusy."""
+        """Open the warehouse for writing; waits for other writers. Raises WarehouseBusy."""
         return writing(self.home.writable, self.wait_seconds)
+
+    @contextmanager
+    def deriving(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same for who derives: also into a far lake one at a time."""
+        alone = locked(self.home.writer, self.wait_seconds) if self.home.far else nullcontext()
+        with alone, self.writing() as con:
+            yield con
 
     @property
     def default_schedule_status(self) -> dg.DefaultScheduleStatus:
+        """The status of the schedule before anybody switches it on or off."""
         return dg.DefaultScheduleStatus(self.automation.upper())
 
     @property
     def default_sensor_status(self) -> dg.DefaultSensorStatus:
+        """The status of the sensors before anybody switches them on or off."""
         return dg.DefaultSensorStatus(self.automation.upper())
 
     @property
@@ -116,13 +126,13 @@ class Audience:
 
     @property
     def keys(self) -> dict[str, dg.AssetKey]:
-        """The assets that a run of this home materializes, by their tables."""
+        """Table -> key of the asset that runs of this home materialize."""
         return {table: self.key(table) for table in (*ASSET_OF.values(), *DERIVED)} | dict(
             self.renamed
         )
 
     def loaded_in(self, repository: dg.RepositoryDefinition) -> Audience:
-        """The same, with the keys that its assets have in a code location."""
+        """This audience with the asset keys of a code location."""
         made_by = {self.named("snapshots"), self.named("derived")}
         specs = {
             spec.key: spec
@@ -134,7 +144,7 @@ class Audience:
 
 
 def keys_by_table(specs: Iterable[dg.AssetSpec]) -> dict[str, dg.AssetKey]:
-    """Table -> the key its asset has now: whoever took our definitions in may have renamed it."""
+    """Table -> asset key. A project that merged the definitions may have changed the keys."""
     return {
         str(spec.metadata[_TABLE_NAME]).rpartition(".")[2]: spec.key
         for spec in specs
@@ -143,5 +153,5 @@ def keys_by_table(specs: Iterable[dg.AssetSpec]) -> dict[str, dg.AssetKey]:
 
 
 def snapshot_keys(keys: Mapping[str, dg.AssetKey]) -> dict[Relation, dg.AssetKey]:
-    """Of `keys_by_table`, those of the two snapshot assets."""
+    """Relation -> key of its snapshot asset, from the result of `keys_by_table`."""
     return {relation: keys[table] for relation, table in ASSET_OF.items() if table in keys}

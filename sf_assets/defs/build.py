@@ -1,4 +1,4 @@
-"""The definitions of one home, for a code location of its own or for somebody else's."""
+"""The Dagster definitions of one home, for its own code location or another project's."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def build_definitions(
     key_prefix: str | Sequence[str] = (),
     automation: Automation = "stopped",
 ) -> dg.Definitions:
-    """Assets, checks, jobs, schedule and sensors of the home that `settings` name.
+    """Build the assets, checks, jobs, schedule and sensors of the home in `settings`.
 
-    Merge them into your own (`dg.Definitions.merge`), once for each home. `name` stands before the
-    names of all that has one (`client_a_daily_snapshots`), `key_prefix` before the keys of the
-    assets: with both, several homes fit into one code location and one Dagster instance.
+    Merge them into your own (`dg.Definitions.merge`), once per home. `name` is the prefix of jobs,
+    sensors and operations (`client_a_daily_snapshots`), `key_prefix` that of the asset keys. With
+    both, several homes fit into one code location and one Dagster instance.
 
-    `automation`: with "stopped" schedule and sensors are there, and buy nothing until somebody
-    switches them on in the UI; "running" starts them as soon as the code location is loaded;
+    `automation`: "stopped" defines the schedule and sensors and leaves them off until somebody
+    switches them on in the UI, "running" starts them as soon as the code location is loaded,
     "none" leaves them out.
 
-    Reads the home's marker and writes nothing. Raises SettingsError for a name, a prefix or
-    an `automation` that Dagster does not take, and where the home was made by a newer version.
+    Reads the home's marker and writes nothing. Raises SettingsError for a name, a prefix or an
+    `automation` that Dagster does not accept, and for a home made by a newer version.
     """
     parts = [key_prefix] if isinstance(key_prefix, str) and key_prefix else key_prefix
     prefix = tuple(parts)
@@ -44,7 +44,7 @@ def build_definitions(
 
 
 def definitions_of(audience: Audience) -> dg.Definitions:
-    """The definitions of a home."""
+    """Build the definitions of the home of `audience`."""
     snapshots, derive, alert = snapshots_job(audience), derive_job(audience), alert_job(audience)
     automatic = audience.automation != "none"
     return dg.Definitions(

@@ -1,9 +1,9 @@
-"""Asset checks: what to look at, how bad it is, what to do.
+"""Asset checks: each asks a question about the newest day and suggests what to do.
 
-WARN is what is normal in the world (a list TikTok cuts short, a profile that stays private), ERROR
-what is broken here. They read the published file and the names of landing files, never the
-warehouse, and run after every derivation; the UI can run them by hand too. They are about the
-newest day: Dagster's partitioned checks are a preview.
+A check warns about what is normal in the world (TikTok cuts a list short, a profile stays private)
+and fails with ERROR on what is broken here. Checks read the published file and the names of landing
+files, never the warehouse. They run after every derivation and on request in the UI. They are not
+partitioned, because Dagster's partitioned checks are a preview.
 """
 
 import time
@@ -26,19 +26,18 @@ from sf_assets.handles.settings import ListSettings
 from sf_assets.model import ASSET_OF, RELATIONS, Relation, SnapshotKey
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.text import counted
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
-# A list that is being read gets a page every few seconds; one that nobody touched for so long is
-# not being read any more.
+# A run that reads a list lands a page every few seconds. After this pause nobody reads it.
 IDLE_MINUTES = 15
 STALE_DAYS = 2
 CLOSED_DAYS = 7
-# Share of the total, and accounts, that may stay unexplained: banned and private accounts are
-# counted and not listed.
+# Share of the total, and number of accounts, that may stay unexplained: TikTok counts banned and
+# private accounts and does not list them.
 UNEXPLAINED = 0.01
 UNEXPLAINED_ACCOUNTS = 5
 NAMED = 50
@@ -47,24 +46,29 @@ CHECKS_OPERATION = "checks"
 
 @dataclass
 class Verdict:
-    """Fine where `bad` and `notable` are empty; both are rows for `columns`, handles first."""
+    """The answer of a check: it passes if `bad` and `notable` are empty.
 
-    said: str
+    Both hold rows for `columns`, the handle first. Rows in `bad` make it an ERROR.
+    """
+
+    summary: str
     columns: Sequence[str] = ()
     bad: list[tuple[Any, ...]] = field(default_factory=list)
     notable: list[tuple[Any, ...]] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
+        """Whether there is nothing to report."""
         return not self.bad and not self.notable
 
     @property
     def severity(self) -> dg.AssetCheckSeverity:
+        """ERROR for `bad` rows, else WARN."""
         return dg.AssetCheckSeverity.ERROR if self.bad else dg.AssetCheckSeverity.WARN
 
 
-class Look:
-    """What the checks look at, each thing read once."""
+class CheckContext:
+    """What the checks look at. Each query runs once."""
 
     def __init__(self, home: Home, settings: Settings, con: duckdb.DuckDBPyConnection) -> None:
         self.home, self.settings, self.con = home, settings, con
@@ -72,21 +76,23 @@ class Look:
         self.registry, self.registry_problem = registry_in_force(home.registry)
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The rows of a query on the published file."""
         return self.con.execute(sql, list(parameters)).fetchall()
 
     @cached_property
     def day(self) -> date:
-        """The newest day with a snapshot; today where there is none."""
+        """The newest day with a snapshot, or today without any snapshot."""
         newest: date | None = self.rows("SELECT max(snapshot_date) FROM main.snapshots")[0][0]
         return newest or self.today
 
     def tracked(self, relation: Relation) -> list[str]:
+        """The handles whose list of this relation is tracked."""
         return [
             handle for handle, own in self.registry.handles.items() if relation in own.relations
         ]
 
     def due_since(self, relation: Relation, handle: str, last: date) -> int:
-        """On how many days after `last` the list was due, today included."""
+        """How many days since `last` the list was due, today included; 60 at most."""
         days = (self.today - last).days
         return sum(
             self.registry.due(handle, relation, self.today - timedelta(days=back))
@@ -95,17 +101,17 @@ class Look:
 
     @cached_property
     def newest(self) -> dict[tuple[str, str], tuple[date, date | None]]:
-        """(relation, handle) -> day of the newest snapshot, and of the newest usable one."""
-        found = self.rows(
+        """(relation, handle) -> day of the newest snapshot and of the newest usable snapshot."""
+        rows = self.rows(
             "SELECT relation, handle, max(snapshot_date), "
             "max(snapshot_date) FILTER (completeness <> 'none') FROM main.snapshots GROUP BY ALL"
         )
-        return {(relation, handle): (last, usable) for relation, handle, last, usable in found}
+        return {(relation, handle): (last, usable) for relation, handle, last, usable in rows}
 
     @cached_property
-    def begun(self) -> dict[SnapshotKey, float]:
-        """Lists of the last two days that were begun and not loaded -> minutes since touched."""
-        landing = landing_at(self.home.landing, self.home.root)
+    def unfinished(self) -> dict[SnapshotKey, float]:
+        """Lists of the last two days that have pages and are not loaded -> minutes since a page."""
+        landing = landing_of(self.home)
         loaded = {
             SnapshotKey(day, handle, relation)
             for relation, handle, day in self.rows(
@@ -122,49 +128,53 @@ class Look:
             for key in landing.keys(day)
             if key not in loaded
             and (touched := landing.modified(key)) is not None
-            # A page bought for a forecast is nobody's list yet.
+            # `forecast` may buy the first page of a handle that is not tracked.
             and (key.handle in self.registry.handles or self.registry_problem)
         }
 
 
-def finished_today(relation: Relation, look: Look) -> Verdict:
-    due = [key.handle for key in look.registry.lists_due(look.day) if key.relation == relation]
+def finished_today(relation: Relation, context: CheckContext) -> Verdict:
+    """Does every due handle have a snapshot of the newest day?"""
+    due = [
+        key.handle for key in context.registry.lists_due(context.day) if key.relation == relation
+    ]
     missing = [
         handle
         for handle in due
-        if look.newest.get((relation, handle), (date.min, None))[0] < look.day
+        if context.newest.get((relation, handle), (date.min, None))[0] < context.day
     ]
     verdict = Verdict(
-        f"{len(due) - len(missing)} of {counted(len(due), 'due handle')} have their "
-        f"{relation} of {look.day}",
+        f"{len(due) - len(missing)} of {counted(len(due), 'due handle')} have a snapshot of "
+        f"their {relation} on {context.day}.",
         ("handle", "state"),
     )
-    if look.registry_problem is not None:
-        verdict.said = f"{look.registry_problem}. {verdict.said}"
-        verdict.bad.append(("handles.yaml", look.registry_problem))
+    if context.registry_problem is not None:
+        verdict.summary = f"{context.registry_problem}. {verdict.summary}"
+        verdict.bad.append(("handles.yaml", context.registry_problem))
     for handle in missing:
-        idle = look.begun.get(SnapshotKey(look.day, handle, relation))
+        idle = context.unfinished.get(SnapshotKey(context.day, handle, relation))
         if idle is None:
             verdict.notable.append((handle, "not begun"))
         elif idle < IDLE_MINUTES:
-            verdict.notable.append((handle, "is being read"))
+            verdict.notable.append((handle, "in progress"))
         else:
-            verdict.bad.append((handle, f"broke off {idle:.0f} minutes ago"))
+            verdict.bad.append((handle, f"interrupted {idle:.0f} minutes ago"))
     return verdict
 
 
-def reached_the_end(relation: Relation, look: Look) -> Verdict:
-    rows = look.rows(
+def reached_the_end(relation: Relation, context: CheckContext) -> Verdict:
+    """Was every open list read to its end, or as deep as its settings ask?"""
+    rows = context.rows(
         "SELECT handle, end_reason, listed, reported_total FROM main.snapshots "
         "WHERE relation = ? AND snapshot_date = ? AND lookup_status = 'found' ORDER BY handle",
         relation,
-        look.day,
+        context.day,
     )
 
     def own(handle: str) -> ListSettings:
-        return look.registry.settings_of(handle).of(relation)
+        return context.registry.settings_of(handle).of(relation)
 
-    # A depth that was asked for is an end.
+    # A list may end where its configured depth ends.
     short = [
         row
         for row in rows
@@ -173,47 +183,49 @@ def reached_the_end(relation: Relation, look: Look) -> Verdict:
         and not (row[1] == "known" and own(row[0]).depth == "recent")
     ]
     return Verdict(
-        f"{len(rows) - len(short)} of {len(rows)} open {relation} lists of {look.day} were read "
-        "to their end",
+        f"{len(rows) - len(short)} of {len(rows)} open {relation} lists of {context.day} were read "
+        "to the end.",
         ("handle", "end_reason", "listed", "total"),
         bad=[row for row in short if row[1] == "out_of_credits"],
         notable=[row for row in short if row[1] != "out_of_credits"],
     )
 
 
-def fields_readable(relation: Relation, look: Look) -> Verdict:
-    rows = look.rows(
+def fields_readable(relation: Relation, context: CheckContext) -> Verdict:
+    """Do all fields of the newest lists match the contract?"""
+    rows = context.rows(
         "SELECT handle, damaged_fields, listed FROM main.snapshots "
         "WHERE relation = ? AND snapshot_date = ? ORDER BY damaged_fields DESC, handle",
         relation,
-        look.day,
+        context.day,
     )
     damaged = [row for row in rows if row[1]]
     return Verdict(
-        f"{len(rows) - len(damaged)} of {counted(len(rows), f'{relation} list')} of {look.day} "
-        "came without a damaged field",
+        f"{len(rows) - len(damaged)} of {counted(len(rows), f'{relation} list')} of {context.day} "
+        "have no damaged field.",
         ("handle", "damaged_fields", "listed"),
         notable=damaged,
     )
 
 
-def fresh(relation: Relation, look: Look) -> Verdict:
+def fresh(relation: Relation, context: CheckContext) -> Verdict:
+    """Does every tracked handle have a recent snapshot, and a recent usable one?"""
     verdict = Verdict(
-        f"no tracked handle missed more than {STALE_DAYS} days on which its {relation} were due",
+        f"No tracked handle missed its {relation} on more than {STALE_DAYS} due days.",
         ("handle", "newest", "newest_usable"),
     )
-    for handle in look.tracked(relation):
-        if (relation, handle) not in look.newest:
-            continue  # tracked since a moment ago
-        last, usable = look.newest[relation, handle]
+    for handle in context.tracked(relation):
+        if (relation, handle) not in context.newest:
+            continue  # not read yet; `finished_today` reports it
+        last, usable = context.newest[relation, handle]
         row = (handle, str(last), str(usable or "never"))
-        if look.due_since(relation, handle, last) > STALE_DAYS:
+        if context.due_since(relation, handle, last) > STALE_DAYS:
             verdict.bad.append(row)
-        elif usable is None or look.due_since(relation, handle, usable) > CLOSED_DAYS:
+        elif usable is None or context.due_since(relation, handle, usable) > CLOSED_DAYS:
             verdict.notable.append(row)
     if not verdict.passed:
-        verdict.said = "; ".join(
-            f"{counted(len(rows), 'handle')} without {what} on more than {days} days that were due"
+        verdict.summary = " ".join(
+            f"{counted(len(rows), 'handle')} without {what} on more than {days} due days."
             for rows, what, days in (
                 (verdict.bad, f"a snapshot of {relation}", STALE_DAYS),
                 (verdict.notable, f"a usable list of {relation}", CLOSED_DAYS),
@@ -223,91 +235,97 @@ def fresh(relation: Relation, look: Look) -> Verdict:
     return verdict
 
 
-def landing_finished(look: Look) -> Verdict:
+def landing_finished(context: CheckContext) -> Verdict:
+    """Are all landed pages of the last two days loaded?"""
     verdict = Verdict(
-        "no list broke off: all landed pages of the last two days are loaded",
+        "All landed pages of the last two days are loaded.",
         ("handle", "relation", "day", "idle_minutes"),
     )
-    for key, idle in sorted(look.begun.items()):
+    for key, idle in sorted(context.unfinished.items()):
         row = (key.handle, key.relation, str(key.day), round(idle))
         (verdict.notable if idle < IDLE_MINUTES else verdict.bad).append(row)
     if not verdict.passed:
-        broken, read = len(verdict.bad), len(verdict.notable)
-        verdict.said = (
-            f"{counted(broken, 'list')} broke off, {read:,} {'is' if read == 1 else 'are'} being "
-            "read"
+        verdict.summary = (
+            f"{counted(len(verdict.bad), 'interrupted list')}, "
+            f"{len(verdict.notable):,} in progress."
         )
     return verdict
 
 
-def credits_within_budget(look: Look) -> Verdict:
-    cap = look.settings.daily_credits
-    ((spent, mean),) = look.rows(
+def credits_within_budget(context: CheckContext) -> Verdict:
+    """Did the day stay within the daily cap, and did no list run out of credits?"""
+    cap = context.settings.daily_credits
+    ((spent, mean),) = context.rows(
         "SELECT coalesce(sum(credits) FILTER (snapshot_date = $day), 0), round(avg(credits)) FROM ("
         "SELECT snapshot_date, sum(credits) AS credits FROM main.credit_ledger "
-        "WHERE snapshot_date > $day - 28 GROUP BY ALL)".replace("$day", f"DATE '{look.day}'")
+        "WHERE snapshot_date > $day - 28 GROUP BY ALL)".replace("$day", f"DATE '{context.day}'")
     )
-    stopped = look.rows(
+    stopped = context.rows(
         "SELECT handle, relation, end_reason FROM main.snapshots "
         "WHERE snapshot_date = ? AND end_reason IN ('budget', 'out_of_credits') ORDER BY ALL",
-        look.day,
+        context.day,
     )
-    said = f"{counted(spent, 'credit')} on {look.day}, {mean or 0:,.0f} a day in the last 28 days"
-    said += f", cap {cap:,}" if cap is not None else ", no cap"
-    verdict = Verdict(said, ("handle", "relation", "why"))
+    verdict = Verdict(
+        f"{counted(spent, 'credit')} on {context.day} ({mean or 0:,.0f} per day in the last 28 "
+        f"days, {'no cap' if cap is None else f'cap {cap:,}'}).",
+        ("handle", "relation", "why"),
+    )
     for row in stopped:
         (verdict.bad if row[2] == "out_of_credits" else verdict.notable).append(row)
     if cap is not None and spent > cap:
-        verdict.bad.append(
-            ("all", "both", f"{counted(spent, 'credit')}, more than the cap of {cap:,}")
-        )
+        verdict.bad.append(("all", "both", f"{counted(spent, 'credit')} exceed the cap of {cap:,}"))
     return verdict
 
 
-def same_owner(relation: Relation, look: Look) -> Verdict:
-    rows = look.con.execute(sql("alert_breaks"), {"since": look.day - timedelta(days=28)})
-    open_ = [
+def same_owner(relation: Relation, context: CheckContext) -> Verdict:
+    """Do the lists still belong to the same person, or does handles.yaml explain the break?"""
+    rows = context.con.execute(sql("alert_breaks"), {"since": context.day - timedelta(days=28)})
+    unexplained = [
         (handle, str(day), before, total)
         for day, handle, of, _, total, before in rows.fetchall()
-        if of == relation and day not in look.registry.settings_of(handle).breaks
+        if of == relation and day not in context.registry.settings_of(handle).breaks
     ]
     return Verdict(
-        f"{counted(len(open_), f'{relation} list')} may be somebody else's since a day of the last "
-        "28, and handles.yaml does not say",
+        f"{counted(len(unexplained), f'{relation} list')} may belong to another person since a "
+        "break in the last 28 days.",
         ("handle", "since", "total_before", "total"),
-        notable=open_,
+        notable=unexplained,
     )
 
 
-def drift(look: Look) -> Verdict:
-    rows = drifts(look.con, look.day)
+def drift(context: CheckContext) -> Verdict:
+    """Are the measures of the API's responses within the range of the 28 days before?"""
+    rows = drifts(context.con, context.day)
+    listed = "; ".join(sentence(*row[1:]) for row in rows)
     return Verdict(
-        f"{counted(len(rows), 'measure')} of the API's answers of {look.day} left the range of the "
-        "28 days before in many lists" + "".join(f"; {sentence(*row[1:])}" for row in rows),
+        f"{counted(len(rows), 'measure')} of the API's responses on {context.day} left the range "
+        f"of the 28 days before in many lists{f': {listed}' if listed else ''}.",
         ("measure", "lists", "of_lists", "was", "now", "means"),
         notable=[(*row[1:], MEASURES[row[1]][2]) for row in rows],
     )
 
 
-def order_agreement(relation: Relation, look: Look) -> Verdict:
-    rows = look.rows(
+def order_agreement(relation: Relation, context: CheckContext) -> Verdict:
+    """Do the lists still come newest first?"""
+    rows = context.rows(
         "SELECT handle, round(order_agreement, 3), common, reason FROM main.comparisons "
         "WHERE relation = ? AND snapshot_date = ? AND common > 0 ORDER BY ALL",
         relation,
-        look.day,
+        context.day,
     )
     low = [row for row in rows if row[1] is not None and row[1] < MIN_ORDER_AGREEMENT]
     return Verdict(
-        f"{len(rows) - len(low)} of {len(rows)} {relation} lists of {look.day} kept their order "
-        f"({MIN_ORDER_AGREEMENT:.0%} or more of the accounts)",
+        f"{len(rows) - len(low)} of {len(rows)} {relation} lists of {context.day} kept their order "
+        f"(at least {MIN_ORDER_AGREEMENT:.0%} of the accounts).",
         ("handle", "order_agreement", "common", "reason"),
         notable=low,
     )
 
 
-def totals_explained(look: Look) -> Verdict:
-    rows = look.rows(
-        # A list that is read from the top shows later who left below, and all at once.
+def totals_explained(context: CheckContext) -> Verdict:
+    """Do the changes of the lists explain the changes of the totals?"""
+    rows = context.rows(
+        # The next full read of a `recent` list shows all losses below the part that was read.
         "SELECT handle, followers_total, followers_net, net_unexplained "
         "FROM main.follower_growth AS g WHERE snapshot_date = ? AND net_unexplained IS NOT NULL "
         "AND NOT EXISTS (FROM main.comparisons AS c JOIN main.follower_snapshots AS s "
@@ -315,13 +333,13 @@ def totals_explained(look: Look) -> Verdict:
         "WHERE c.relation = 'followers' AND c.handle = g.handle "
         "AND c.snapshot_date = g.snapshot_date AND s.end_reason = 'known') "
         "ORDER BY abs(net_unexplained) DESC, handle",
-        look.day,
+        context.day,
     )
     large = [
         row for row in rows if abs(row[3]) > max(UNEXPLAINED_ACCOUNTS, UNEXPLAINED * (row[1] or 0))
     ]
     return Verdict(
-        f"{len(rows) - len(large)} of {len(rows)} totals of {look.day} changed as their lists did",
+        f"{len(rows) - len(large)} of {len(rows)} totals of {context.day} match their lists.",
         ("handle", "total", "net", "net_unexplained"),
         notable=large,
     )
@@ -329,19 +347,20 @@ def totals_explained(look: Look) -> Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """A check: of which asset, what it asks, and what to do where the answer is no."""
+    """A check of an asset: its question, and what to do if the answer is no."""
 
     asset: str
     name: str
-    asks: str
+    question: str
     to_do: str
-    judge: Callable[[Look], Verdict]
+    judge: Callable[[CheckContext], Verdict]
 
     def spec(self, audience: Audience) -> dg.AssetCheckSpec:
+        """The spec of the check, with question and advice as its description."""
         return dg.AssetCheckSpec(
             self.name,
             asset=audience.key(self.asset),
-            description=f"{self.asks} **What to do:** {self.to_do}",
+            description=f"{self.question} **What to do:** {self.to_do}",
         )
 
 
@@ -350,86 +369,86 @@ def _all() -> Iterator[Check]:
         yield Check(
             ASSET_OF[relation],
             "finished_today",
-            "Has every tracked handle a snapshot of the newest day?",
-            "a list that broke off goes on where it stopped when its partition is run again "
-            "within 6 hours (`sf-assets snapshot HANDLE`); the failed run says why. What was not "
-            "begun comes with the daily run.",
+            "Does every tracked handle have a snapshot of the newest day?",
+            "Run the partition of an interrupted list again within 6 hours (`sf-assets snapshot "
+            "HANDLE`); it continues where it stopped, and the failed run gives the reason. The "
+            "daily run reads lists that are not begun.",
             partial(finished_today, relation),
         )
         yield Check(
             ASSET_OF[relation],
             "reached_the_end",
-            "Were the open lists read to their end?",
-            "`budget`: raise SF_ASSETS_DAILY_CREDITS or give the handle a depth; "
-            "`out_of_credits`: top up and run the day again; `stalled`: the vendor's cursor "
-            "repeated or the list had no end, wait a day. Losses are claimed only as deep as a "
-            "list was read.",
+            "Were all open lists read to the end?",
+            "`budget`: raise SF_ASSETS_DAILY_CREDITS or set a depth for the handle. "
+            "`out_of_credits`: top up and run the day again. `stalled`: the API repeated a cursor "
+            "or the list did not end, so wait a day. No loss is claimed below the part that was "
+            "read.",
             partial(reached_the_end, relation),
         )
         yield Check(
             ASSET_OF[relation],
             "damaged_fields",
-            "Were all fields of the newest lists what the contract says?",
-            "nothing, for a few: they are stored as NULL, and the rest of the list as it came. "
-            "Many are a change of the API: look for a newer version of sf_assets and tell the "
-            "vendor.",
+            "Do all fields of the newest lists match the API's contract?",
+            "A few damaged fields need no action: they are stored as NULL, and the rest of the "
+            "list is kept. Many mean that the API has changed: look for a newer version of "
+            "sf_assets and contact Social Fetch.",
             partial(fields_readable, relation),
         )
         yield Check(
             ASSET_OF[relation],
             "fresh",
-            "Is there a recent snapshot of each tracked handle?",
-            "look at the handle's failed partitions and run `sf-assets doctor`; a handle that "
-            "stays private, hidden or missing can be taken out with `sf-assets untrack HANDLE`.",
+            "Does every tracked handle have a recent snapshot?",
+            "Look at the handle's failed partitions and run `sf-assets doctor`. To stop reading a "
+            "handle that stays private, hidden or missing, run `sf-assets untrack HANDLE`.",
             partial(fresh, relation),
         )
         yield Check(
             CHURN_OF[relation],
             "same_owner",
-            "Are the lists those of the same people as before?",
-            "look at the profile. If it is the same person, `sf-assets track HANDLE --continue` "
-            "compares the lists; else `sf-assets track HANDLE --new-series` keeps the new series "
-            "that has begun. Nothing is claimed across the break meanwhile.",
+            "Do the lists still belong to the same people?",
+            "Look at the profile. If it belongs to the same person, run `sf-assets track HANDLE "
+            "--continue` to compare the lists. If not, run `sf-assets track HANDLE --new-series` "
+            "to keep the new series. Until then, nothing is claimed across the break.",
             partial(same_owner, relation),
         )
         yield Check(
             CHURN_OF[relation],
             "order_agreement",
             "Do the lists still come newest first?",
-            "nothing, for a day: without order, losses are claimed only where both lists are "
-            "complete. If it lasts, tell the vendor and read `comparisons`.",
+            "One day needs no action: without order, a loss is claimed only if the list shows "
+            "everyone. If it lasts, look at `comparisons` and contact Social Fetch.",
             partial(order_agreement, relation),
         )
     yield Check(
         ASSET_OF["followers"],
         "landing_finished",
-        "Is everything loaded that was bought?",
-        "run the handle's partition again: what is landed is never bought twice. After 6 hours "
-        "the day stays as it is, and the next one compares across the gap.",
+        "Are all pages that were bought loaded?",
+        "Run the handle's partition again; landed pages are not bought twice. After 6 hours the "
+        "day stays as it is, and the next day is compared across the gap.",
         landing_finished,
     )
     yield Check(
         SOCIAL_FETCH_API,
         "credits_within_budget",
-        "Does the day's spending stay within SF_ASSETS_DAILY_CREDITS and the balance?",
-        "top up, raise the cap, or read less: `sf-assets track HANDLE --pages N`.",
+        "Does the day's spend stay within SF_ASSETS_DAILY_CREDITS and the balance?",
+        "Top up, raise the cap, or read less: `sf-assets track HANDLE --pages N`.",
         credits_within_budget,
     )
     yield Check(
         SOCIAL_FETCH_API,
         "drift",
-        "Does the API still answer as in the 28 days before?",
-        "read what it means below; look for a newer version of sf_assets, pack what you saw with "
-        "`sf-assets bundle`, and tell the vendor.",
+        "Does the API still respond as in the 28 days before?",
+        "See the column `means` below. Look for a newer version of sf_assets, make a bundle with "
+        "`sf-assets bundle`, and contact Social Fetch.",
         drift,
     )
     yield Check(
         "follower_growth",
         "totals_explained",
         "Do the changes of the lists explain the changes of the totals?",
-        "a few accounts are normal: banned and private ones are counted and not listed. Many on "
-        "one day are a purge by TikTok, or a list cut short: compare `completeness` and "
-        "`followers_unknown`.",
+        "A few accounts are normal: TikTok counts banned and private accounts and does not list "
+        "them. Many on one day are a purge by TikTok or a list that was cut short: look at "
+        "`completeness` and `followers_unknown`.",
         totals_explained,
     )
 
@@ -438,19 +457,19 @@ CHECKS = tuple(_all())
 
 
 def evaluate(home: Home, settings: Settings) -> Iterator[tuple[Check, Verdict]]:
-    """All checks. Raises FileNotFoundError where nothing is published yet."""
+    """Run all checks. Raises FileNotFoundError if nothing is published yet."""
     with reading(home.readable) as con:
-        look = Look(home, settings, con)
+        context = CheckContext(home, settings, con)
         for check in CHECKS:
-            yield check, check.judge(look)
+            yield check, check.judge(context)
 
 
 def evaluations(
     audience: Audience, keys: Mapping[str, dg.AssetKey]
 ) -> list[dg.AssetCheckEvaluation]:
-    """All checks as events for a run that derives; `keys` are those its assets have now.
+    """Run all checks and return their events for a derivation run.
 
-    Raises FileNotFoundError.
+    `keys` maps a table to the key of its asset in this code location. Raises FileNotFoundError.
     """
     return [
         dg.AssetCheckEvaluation(
@@ -461,16 +480,16 @@ def evaluations(
 
 
 def build_checks(audience: Audience) -> dg.AssetChecksDefinition:
-    """The same checks, run by hand."""
+    """The checks as a step of their own, for runs that somebody starts in the UI."""
 
     @dg.multi_asset_check(
         name=audience.named(CHECKS_OPERATION),
         specs=[check.spec(audience) for check in CHECKS],
         can_subset=True,
-        description="Looks at the published file; runs by itself after each derivation.",
+        description="Checks the published file. Each derivation also runs these checks.",
     )
     def checks(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        # The keys are those that the checks have now.
+        # A project that merged the definitions may have changed the keys.
         selected = {
             (key.asset_key.path[-1], key.name): key for key in context.selected_asset_check_keys
         }
@@ -487,14 +506,14 @@ def _result(check: Check, verdict: Verdict) -> dict[str, Any]:
         "check_name": check.name,
         "passed": verdict.passed,
         "severity": verdict.severity,
-        "description": verdict.said,
+        "description": verdict.summary,
         "metadata": _metadata(check, verdict),
     }
 
 
 def _metadata(check: Check, verdict: Verdict) -> Mapping[str, dg.MetadataValue]:
     rows = [*verdict.bad, *verdict.notable]
-    # Said where all is well too: Dagster plots it over time.
+    # Also where the check passes: Dagster plots the number over time.
     concerned = {"concerned": dg.MetadataValue.int(len(rows))}
     if verdict.passed:
         return concerned

@@ -1,4 +1,4 @@
-"""`follower_churn` and `following_churn`: who came and who left, where it can be proved."""
+"""`follower_churn` and `following_churn`: proved gains and losses."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from sf_assets.model import ASSET_OF, Relation
 
 CHURN_OF: dict[Relation, str] = {"followers": "follower_churn", "following": "following_churn"}
 
-# Accounts in an event, by account id alone: names of strangers do not belong in Dagster's storage.
-# The rest is counted. Keeps it well under 100 kB.
+# Accounts listed in an event, by id only: Dagster's storage holds no names of strangers. The others
+# are counted. This keeps an event well under 100 kB.
 SAMPLE = 50
 
 _MADE_BY = [
@@ -36,16 +36,16 @@ _MADE_BY = [
 
 
 def specs(audience: Audience) -> list[dg.AssetSpec]:
-    """What is made, for Dagster."""
+    """The asset specs of this module."""
     return [
         table_spec(
             audience,
             CHURN_OF[relation],
             deps=[ASSET_OF[relation]],
             description=(
-                "Accounts that were gained, returned or lost between two snapshots, only where the "
-                "lists can prove it. A loss is provisional until two later lists agree. The events "
-                "have ids of accounts alone; `sf-assets account ID` says who it is."
+                "One row per account that was gained, returned or lost between two snapshots, as "
+                "far as the lists prove it. A loss is provisional until two later lists confirm "
+                "it. Events show account ids only; `sf-assets account ID` shows the account."
             ),
             example=(
                 "SELECT handle, snapshot_date, account_handle, change, state\n"
@@ -64,7 +64,7 @@ def specs(audience: Audience) -> list[dg.AssetSpec]:
 def describe(
     relation: Relation, con: duckdb.DuckDBPyConnection, days: Sequence[date]
 ) -> dict[date, Metadata]:
-    """A day's counts, a sample of who came and left, and the comparisons that allow no claim."""
+    """Per day: counts, a sample of the accounts, and the comparisons that allow no claim."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for day, change, number in con.execute(
         "SELECT snapshot_date, CASE WHEN state = 'retracted' THEN 'retracted' ELSE change END, "
@@ -77,9 +77,9 @@ def describe(
         "SELECT count(*) FROM internal.churn WHERE relation = ?", [relation]
     ).fetchall()[0][0]
     sample: dict[tuple[date, bool], list[Any]] = defaultdict(list)
-    for day, left, *who in con.execute(_SAMPLE, [relation, days, SAMPLE]).fetchall():
-        sample[day, left].append(who)
-    silent: dict[date, dict[str, str]] = defaultdict(dict)
+    for day, left, *account in con.execute(_SAMPLE, [relation, days, SAMPLE]).fetchall():
+        sample[day, left].append(account)
+    no_claims: dict[date, dict[str, str]] = defaultdict(dict)
     for day, handle, reason in con.execute(
         "SELECT snapshot_date, handle, reason FROM internal.comparisons "
         "WHERE relation = ? AND list_contains(?, snapshot_date) "
@@ -88,7 +88,7 @@ def describe(
         "ORDER BY ALL",
         [relation, days, SAMPLE],
     ).fetchall():
-        silent[day][handle] = reason
+        no_claims[day][handle] = reason
     return {
         day: {
             **{
@@ -97,7 +97,7 @@ def describe(
             },
             "came": table(_COLUMNS, sample[day, False]),
             "left": table(_COLUMNS, sample[day, True]),
-            "no_claims": dg.MetadataValue.json(silent[day]),
+            "no_claims": dg.MetadataValue.json(no_claims[day]),
             **row_counts(counts[day].total(), all_rows),
         }
         for day in days
@@ -106,8 +106,8 @@ def describe(
 
 _COLUMNS = dict.fromkeys(("handle", "account_id", "change", "state"), "string")
 
-# One row is one account that came or left on a day: the verified and the largest of each first. The
-# id of an account that never showed one is its handle: it is counted alone.
+# One row is one account that came or left on a day, the verified and the largest first. Accounts
+# without an id are left out, because their id is their handle; they are only counted.
 _SAMPLE = """
 SELECT c.snapshot_date, c.change = 'lost' AS gone, c.handle, c.account_id, c.change, c.state
 FROM internal.churn AS c

@@ -1,8 +1,8 @@
-"""What is derived of the snapshots, by day: churn, growth, status changes.
+"""The derived assets, partitioned by day: churn, growth and status changes.
 
-One operation brings all of it up to what is loaded, set-based and in one transaction; a late day
-changes later ones too, so their partitions are reported as well. What each asset says of a day is
-in its own module.
+One operation derives all of them from the loaded snapshots, set-based and in one transaction. A
+late day changes later days too, so the run also reports their partitions. The module of each asset
+makes its metadata.
 """
 
 import time
@@ -34,7 +34,7 @@ from sf_assets.warehouse.pack import pack
 from sf_assets.warehouse.publish import publish
 from sf_assets.warehouse.rewrite import finish_broken_off
 
-# What an asset says of days: their metadata, from the warehouse.
+# Asset -> function that returns the metadata of some days, from the warehouse.
 DESCRIBE: dict[str, Describe] = {
     **churn.DESCRIBE,
     **growth.DESCRIBE,
@@ -42,14 +42,14 @@ DESCRIBE: dict[str, Describe] = {
 }
 
 
-# A home of an older version is packed once, which takes a while: so often it is said how far it is.
-SAY_SECONDS = 10.0
-# Nobody loads meanwhile; what is left is packed by the next run.
+# Packing the archive of an older version takes a while: progress is logged this often.
+PROGRESS_SECONDS = 10.0
+# Packing blocks loads. After this time the rest is left to the next run.
 PACK_SECONDS = 300.0
 
 
 def build_derived(audience: Audience) -> dg.AssetsDefinition:
-    """The derived assets on the days of the grid."""
+    """Build the derived assets, partitioned by day."""
 
     @dg.multi_asset(
         name=audience.named("derived"),
@@ -69,48 +69,49 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         audience.home.ensure(audience.settings)
         keys = keys_by_table(context.assets_def.specs)
         tables = {key: table for table, key in keys.items()}
-        asked = {date.fromisoformat(key) for key in context.partition_keys}
-        said: dict[dg.AssetKey, dict[date, Metadata]] = {}
+        requested = {date.fromisoformat(key) for key in context.partition_keys}
+        metadata_of: dict[dg.AssetKey, dict[date, Metadata]] = {}
         done = None
         expired = 0
         try:
             finish_broken_off(audience.home)
-            with audience.writing() as con:
+            with audience.deriving() as con:
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))
                 notes = audience.home.annotations
-                wrong = committed(con, "derive", lambda: record_annotations(con, notes))
-                if wrong is not None:
-                    context.log.warning(wrong)
+                problem = committed(con, "derive", lambda: record_annotations(con, notes))
+                if problem is not None:
+                    context.log.warning(problem)
                 done = derive(con, audience.home.archive)
                 context.log.info(
-                    f"compared {counted(done.snapshots, 'snapshot')} of "
+                    f"Compared {counted(done.snapshots, 'snapshot')} of "
                     f"{counted(len(done.handles), 'handle')}"
-                    + (f", {counted(done.replayed, 'list')} replayed" if done.replayed else "")
+                    + (f", replayed {counted(done.replayed, 'list')}" if done.replayed else "")
+                    + "."
                 )
                 late = {day for day in done.all_days() if day >= audience.grid.start}
-                measures = _api_day(con, max(asked | late))
+                measures = _api_day(con, max(requested | late))
                 for key in sorted(context.selected_asset_keys):
-                    said[key] = dict(DESCRIBE[tables[key]](con, sorted(asked | late)))
+                    metadata_of[key] = dict(DESCRIBE[tables[key]](con, sorted(requested | late)))
                 expired = _expire(context, audience, con, tracked.retention.profiles_days)
         finally:
-            # What is derived is for people to see, also where describing it for the UI went wrong.
+            # Publish the derived tables even if making the metadata failed.
             if done is not None:
-                _publish(context, audience, anew=expired > 0)
+                _publish(context, audience, fresh_copy=expired > 0)
                 _pack(context, audience)
         _prune(context, audience, tracked.retention)
         if measures:
             api = audience.key(SOCIAL_FETCH_API)
-            text = f"What the API's answers of {max(asked | late)} were like."
+            text = f"Measures of the API's responses on {max(requested | late)}."
             context.log_event(dg.AssetObservation(api, description=text, metadata=measures))
-        for key, of_day in said.items():
+        for key, of_day in metadata_of.items():
             for day, metadata in of_day.items():
-                if day not in asked:
+                if day not in requested:
                     yield dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
         yield from _checked(context, audience, keys)
-        for key, of_day in said.items():
-            yield materialized(context, key, {day.isoformat(): of_day[day] for day in asked})
+        for key, of_day in metadata_of.items():
+            yield materialized(context, key, {day.isoformat(): of_day[day] for day in requested})
 
     return derived
 
@@ -121,22 +122,22 @@ def _expire(
     con: duckdb.DuckDBPyConnection,
     days: int | None,
 ) -> int:
-    """Take out profiles that are kept no longer. Nothing here fails a run: the next one does it."""
+    """Remove expired profiles. A failure here does not fail the run: the next run tries again."""
     if days is None:
         return 0
     try:
         expired = expire_profiles(audience.home, con, audience.settings.day(), days)
     except (OSError, SfAssetsError, duckdb.Error) as error:
-        context.log.warning(f"profiles of more than {days} days ago stay: {first_line(error)}")
+        context.log.warning(f"Profiles older than {days} days are kept: {first_line(error)}")
         return 0
     if expired:
-        what = counted(expired, "account")
-        context.log.info(f"removed the profiles of {what} that left all lists {days} days ago")
+        accounts = counted(expired, "account")
+        context.log.info(f"Removed the profiles of {accounts} that left all lists {days} days ago.")
     return expired
 
 
 def _api_day(con: duckdb.DuckDBPyConnection, day: date) -> dict[str, float]:
-    """What the API's answers of a day were like; the UI plots it over time."""
+    """The measures of the API's responses on a day. The UI plots them over time."""
     rows = con.execute("FROM main.api_days WHERE snapshot_date = ?", [day])
     names = [name for name, *_ in rows.description]
     return {
@@ -148,35 +149,36 @@ def _api_day(con: duckdb.DuckDBPyConnection, day: date) -> dict[str, float]:
 
 
 def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
-    """Make the archive small. Nothing here fails a run: what is not packed is read as it is."""
+    """Pack the archive. A failure here does not fail the run: unpacked files are read as well."""
     begun = time.monotonic()
 
-    def tell(done: int, files: int) -> None:
+    def log_progress(done: int, files: int) -> None:
         nonlocal begun
-        if time.monotonic() - begun > SAY_SECONDS:
+        if time.monotonic() - begun > PROGRESS_SECONDS:
             begun = time.monotonic()
-            context.log.info(f"{done} of {files} files of the archive are packed")
+            context.log.info(f"Packed {done} of {files} archive files.")
 
     home = audience.home
     shared = home.lake is not None
     try:
-        with nullcontext() if shared else locked(home.warehouse, audience.wait_seconds):
-            made = pack(home.archive, tell, shared=shared, seconds=PACK_SECONDS)
+        alone = home.far or not shared
+        with locked(home.writer, audience.wait_seconds) if alone else nullcontext():
+            made = pack(home.archive, log_progress, shared=shared, seconds=PACK_SECONDS)
     except (OSError, SfAssetsError, duckdb.Error) as error:
-        context.log.warning(f"the archive is not packed: {error}")
+        context.log.warning(f"The archive is not packed: {error}")
         return
     for problem in made.left:
         context.log.warning(problem)
     if made.waiting:
-        context.log.info(f"{counted(made.waiting, 'file')} of the archive are packed by later runs")
+        context.log.info(f"Later runs will pack {counted(made.waiting, 'more archive file')}.")
 
 
-def _publish(context: dg.AssetExecutionContext, audience: Audience, *, anew: bool) -> None:
-    """Publish, `anew` from a copy in which nothing is left of what was removed."""
+def _publish(context: dg.AssetExecutionContext, audience: Audience, *, fresh_copy: bool) -> None:
+    """Publish. With `fresh_copy` the file is rewritten first, so that no removed data is left."""
     home = audience.home
     try:
         if home.lake is None:
-            compact(home.warehouse, anyway=anew)
+            compact(home.warehouse, anyway=fresh_copy)
         publish(home)
         if home.lake is not None:
             with audience.writing() as con:
@@ -186,7 +188,7 @@ def _publish(context: dg.AssetExecutionContext, audience: Audience, *, anew: boo
 
 
 def _prune(context: dg.AssetExecutionContext, audience: Audience, retention: Retention) -> None:
-    """Remove the runs and files that were over so many days ago; fails no derivation."""
+    """Remove old runs and files. A failure here does not fail the run."""
     now, days = datetime.now(timezone.utc), retention.runs_days
     location = location_of_run(context.run)
     try:
@@ -194,26 +196,27 @@ def _prune(context: dg.AssetExecutionContext, audience: Audience, retention: Ret
         runs = prune_runs(context.instance, ours, location, now - timedelta(days=days))
         files = remove_old_files(audience, now - timedelta(days=retention.old_files_days))
     except Exception as error:
-        context.log.warning(f"old runs and files are kept for now: {error}")
+        context.log.warning(f"Old runs and files are kept for now: {error}")
         return
     if runs or files:
-        what = f"{counted(runs, 'run')} and {counted(files, 'old file')}"
-        context.log.info(f"removed {what} that were too old to keep")
+        context.log.info(f"Removed {counted(runs, 'old run')} and {counted(files, 'old file')}.")
 
 
 def _checked(
     context: dg.AssetExecutionContext, audience: Audience, keys: Mapping[str, dg.AssetKey]
 ) -> list[dg.AssetCheckEvaluation]:
-    """The checks as events of this run, which looks at whole days; where they have a step of their
-    own, that says it. A check that breaks fails no derivation."""
+    """The checks as events of this run; none if the job has a step for them. A check that raises
+    does not fail the run."""
     if context.job_def.has_node_named(audience.named(CHECKS_OPERATION)):
         return []
     try:
-        found = evaluations(audience, keys)
+        results = evaluations(audience, keys)
     except Exception as error:
-        context.log.warning(f"the checks did not run: {error}")
+        context.log.warning(f"The checks did not run: {error}")
         return []
-    for one in found:
-        if not one.passed:
-            context.log.warning(f"{one.asset_key.path[-1]}, {one.check_name}: {one.description}")
-    return found
+    for result in results:
+        if not result.passed:
+            context.log.warning(
+                f"{result.asset_key.path[-1]}, {result.check_name}: {result.description}"
+            )
+    return results

@@ -1,4 +1,4 @@
-"""`follower_growth`: totals, gains, losses and averages of each handle on each day."""
+"""`follower_growth`: totals, gains, losses and averages per handle and day."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from sf_assets.render.charts import (
     sparkline,
 )
 
-# Days of a sparkline and of the picture; handles in the table (the rest is counted), and drawn.
+# Days of the sparklines and the chart; handles in the table (the others are counted) and the chart.
 LOOK_BACK = 30
 SHOWN = 100
 DRAWN = 6
 
 
 def specs(audience: Audience) -> list[dg.AssetSpec]:
-    """What is made, for Dagster."""
+    """The asset specs of this module."""
     return [
         table_spec(
             audience,
             "follower_growth",
             deps=["follower_snapshots", "following_snapshots", "follower_churn"],
             description=(
-                "One row a handle and day: the totals, how they changed, what of it the lists "
-                "explain and what they do not."
+                "One row per handle and day: the totals, their change, the part of the change that "
+                "the lists explain and the part that they do not."
             ),
             example="FROM follower_growth WHERE handle = 'nasa' ORDER BY snapshot_date DESC",
             made_by="derived",
@@ -53,8 +53,8 @@ def specs(audience: Audience) -> list[dg.AssetSpec]:
     ]
 
 
-# The sparkline first: what is too wide for the window is cut off at the right. Figures are texts,
-# for Dagster separates no thousands; those to count with are in the table itself.
+# The sparkline comes first, because Dagster cuts wide tables at the right. Figures are text, for
+# Dagster does not separate thousands.
 _COLUMNS = dict.fromkeys(
     (
         *("handle", f"last {LOOK_BACK} days", "total", "net", "gained", "lost", "provisional"),
@@ -65,16 +65,16 @@ _COLUMNS = dict.fromkeys(
 
 
 def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date, Metadata]:
-    """A day's handles as a table with a sparkline each, and their sums.
+    """Per day: a table of the handles with sparklines, and sums.
 
-    The newest of `days` also gets a picture of those that moved most: drawing one for each day of
-    a long run would cost more than deriving it.
+    Only the newest day gets a chart of the handles that moved most: drawing one per day of a long
+    run would cost more than deriving it.
     """
     if not days:
         return {}
     rows: dict[date, list[Any]] = defaultdict(list)
     totals: dict[str, dict[date, int | None]] = defaultdict(dict)
-    counted: dict[str, list[date]] = defaultdict(list)
+    total_only_days: dict[str, list[date]] = defaultdict(list)
     for day, handle, total, *more in con.execute(
         "SELECT snapshot_date, handle, followers_total, followers_net, followers_gained, "
         "followers_lost, followers_lost_provisional, followers_unknown, "
@@ -88,13 +88,13 @@ def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date,
         rows[day].append((handle, total, *more))
         totals[handle][day] = total
         if more[-1] == "counts":
-            counted[handle].append(day)
+            total_only_days[handle].append(day)
     all_rows = con.execute("SELECT count(*) FROM main.follower_growth").fetchall()[0][0]
     described = {day: _of_day(day, rows[day], totals, all_rows) for day in days}
     newest = max(days)
-    picture = top_movers(totals, newest, counted)
-    if picture is not None:
-        described[newest] = {"top_movers": picture, **described[newest]}
+    chart = top_movers(totals, newest, total_only_days)
+    if chart is not None:
+        described[newest] = {"top_movers": chart, **described[newest]}
     return described
 
 
@@ -107,7 +107,7 @@ def _of_day(
     past = _days_up_to(day)
     shown = [
         (
-            *(handle, sparkline([totals[handle].get(one) for one in past])),
+            *(handle, sparkline([totals[handle].get(past_day) for past_day in past])),
             *(_figure(total), _figure(net, sign="+"), *map(_figure, counts), completeness),
         )
         for handle, total, net, *counts, completeness in rows[:SHOWN]
@@ -132,23 +132,24 @@ def _figure(value: int | None, sign: str = "") -> str:
 def top_movers(
     totals: Mapping[str, Mapping[date, int | None]],
     day: date,
-    counted: Mapping[str, Sequence[date]],
+    total_only_days: Mapping[str, Sequence[date]],
 ) -> dg.MetadataValue | None:
-    """A picture of the handles whose totals moved most in the last days, or None.
+    """A chart of the handles whose totals moved most in the last days, or None.
 
-    Days in `counted`, of which only the total is known, are drawn lighter. Chosen by accounts,
-    drawn in percent: else one large profile would flatten all others.
+    Days in `total_only_days`, which have a total and no list, are drawn lighter. Handles are chosen
+    by the number of accounts and drawn in percent, so that one large profile does not flatten the
+    others.
     """
     days = _days_up_to(day)
     moved: dict[str, int] = {}
     lines: dict[str, list[float | None]] = {}
     for handle, by_day in totals.items():
-        values = [by_day.get(one) for one in days]
-        known = [value for value in values if value is not None]
-        if len(known) > 1 and known[0] > 0:
-            moved[handle] = abs(known[-1] - known[0])
+        values = [by_day.get(past) for past in days]
+        figures = [value for value in values if value is not None]
+        if len(figures) > 1 and figures[0] > 0:
+            moved[handle] = abs(figures[-1] - figures[0])
             lines[handle] = [
-                None if value is None else round(100 * (value / known[0] - 1), 2)
+                None if value is None else round(100 * (value / figures[0] - 1), 2)
                 for value in values
             ]
     movers = sorted(moved, key=lambda handle: (-moved[handle], handle))[:DRAWN]
@@ -158,13 +159,13 @@ def top_movers(
         "Line",
         days,
         {handle: lines[handle] for handle in movers},
-        # Read on white and on Dagster's dark theme alike.
+        # Readable on white and on Dagster's dark theme.
         css=chart_css("#8a8a86", "rgba(128,128,128,.25)", COLOURS),
         unit=" %",
-        lighter=counted,
+        lighter=total_only_days,
     )
-    said = f"Followers since {days[0]} in percent: the handles that moved most"
-    return dg.MetadataValue.md(f"{said}.\n\n{as_markdown_image(svg, said)}")
+    caption = f"Change of the total since {days[0]} in percent, for the handles that moved most"
+    return dg.MetadataValue.md(f"{caption}.\n\n{as_markdown_image(svg, caption)}")
 
 
 def _days_up_to(day: date) -> list[date]:

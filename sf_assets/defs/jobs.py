@@ -1,4 +1,4 @@
-"""Jobs: the day's snapshots, what is derived of them, an alert."""
+"""The jobs: daily snapshots, derivation, delivery of an alert."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -19,69 +19,69 @@ from sf_assets.defs.runs import DAY_TAG
 from sf_assets.handles.settings import Registry
 from sf_assets.warehouse.connection import locked
 
-# How long a delivery waits for another one of the same home.
+# How long a delivery waits for another delivery of the same home.
 DELIVERY_SECONDS = 300.0
 
-# Tags by which runs are found; dagster.yaml allows one run at a time with either of the first two.
+# Run tags. dagster.yaml allows one run at a time for each of the first two.
 ALERT_TAG = "sf_assets/alert"
 DERIVE_TAG = "sf_assets/derive"
 HANDLE_TAG = "sf_assets/handle"
 CHUNK_TAG = "sf_assets/chunk"
 KIND_TAG = "sf_assets/kind"
-# Of another try of the same day: the number of the try.
+# The number of the retry of a day.
 AGAIN_TAG = "sf_assets/again"
 
 
 def snapshots_job(audience: Audience) -> "dg.UnresolvedAssetJobDefinition":
-    """Reads lists; the checks look at whole days, and run at the end of the derivation."""
+    """The job that reads lists. It has no checks: the derivation runs them for whole days."""
     return dg.define_asset_job(
         audience.named(SNAPSHOTS_JOB),
         selection=_made_by(audience, "snapshots"),
-        description="Reads the lists of a day's handles, one process for a whole chunk of them.",
+        description="Reads the lists of a chunk of handles on one day, in one process.",
         executor_def=dg.in_process_executor,
     )
 
 
 def derive_job(audience: Audience) -> "dg.UnresolvedAssetJobDefinition":
-    """Derives what is loaded."""
+    """The job that derives what is loaded."""
     return dg.define_asset_job(
         audience.named(DERIVE_JOB),
         selection=_made_by(audience, "derived"),
-        description="Brings churn, growth and status changes up to the loaded snapshots; checks "
-        "them.",
+        description="Derives churn, growth and status changes from the loaded snapshots and runs "
+        "the checks.",
         executor_def=dg.in_process_executor,
     )
 
 
 def _made_by(audience: Audience, operation: str) -> dg.AssetSelection:
-    # By tag: a key may be changed by whoever takes these definitions into their own.
+    # By tag, because a project that merges these definitions may change the keys.
     return dg.AssetSelection.tag(MADE_BY_TAG, audience.named(operation)).without_checks()
 
 
 def chunk_tags(
     day: date, chunks: Sequence[HandleRange], registry: Registry
 ) -> list[dict[str, str]]:
-    """The tags of each run over a day's chunks: which partitions, and by what it is found."""
+    """The tags of each run over a day's chunks: its partitions, and tags to find it by."""
     return [
         {
             **chunk.tags(day),
             DAY_TAG: day.isoformat(),
-            CHUNK_TAG: f"{place} of {len(chunks)}: "
+            CHUNK_TAG: f"{number} of {len(chunks)}: "
             + (chunk.first if chunk.size == 1 else f"{chunk.first} to {chunk.last}, {chunk.size}"),
             **({HANDLE_TAG: chunk.first} if chunk.size == 1 else {}),
             **{_tag_key(tag): "true" for tag in registry.tags_of(chunk.handles)},
         }
-        for place, chunk in enumerate(chunks, start=1)
+        for number, chunk in enumerate(chunks, start=1)
     ]
 
 
 def _tag_key(tag: str) -> str:
-    """One key a tag, so that a run over many handles is found by each of theirs."""
+    """One key per handle tag, so that a run over many handles is found by each of them."""
     return f"sf_assets.tag/{re.sub(r'[^A-Za-z0-9_.-]', '_', tag)[:63] or '_'}"
 
 
 def derive_tags(first: date, last: date, marker: str) -> dict[str, str]:
-    """The tags of a run that reports the days from `first` to `last`, found by the last one."""
+    """The tags of a run that derives the days from `first` to `last`."""
     return {
         "dagster/asset_partition_range_start": first.isoformat(),
         "dagster/asset_partition_range_end": last.isoformat(),
@@ -91,15 +91,15 @@ def derive_tags(first: date, last: date, marker: str) -> dict[str, str]:
 
 
 class AlertConfig(dg.Config):
-    """Which news to tell."""
+    """Which alert to deliver."""
 
     change_id: str = Field(
-        description="Which alert: a change_id of status_changes, or what its run is called by"
+        description="The alert to deliver: a change_id of status_changes or the name of its run."
     )
 
 
 def alert_job(audience: Audience) -> dg.JobDefinition:
-    """Tells an alert."""
+    """The job that delivers an alert."""
 
     @dg.op(
         name=audience.named("post_alert"),
@@ -111,8 +111,8 @@ def alert_job(audience: Audience) -> dg.JobDefinition:
 
     @dg.job(
         name=audience.named(ALERT_JOB),
-        description="Tells that a profile turned private, hid a list, disappeared or came back, "
-        "and what else SF_ASSETS_ALERTS names.",
+        description="Delivers an alert: a profile turned private, hid a list, disappeared or came "
+        "back, or another kind that SF_ASSETS_ALERTS names.",
         executor_def=dg.in_process_executor,
     )
     def deliver_alert() -> None:
@@ -124,25 +124,25 @@ def alert_job(audience: Audience) -> dg.JobDefinition:
 def deliver_alerts(
     change_id: str, audience: Audience, log: Callable[[str], None]
 ) -> dict[str, dg.MetadataValue]:
-    """Sends the alert unless it went out before, and what is older before it: news stay in order.
+    """Send an alert once, after the older undelivered alerts, so that they arrive in order.
 
-    Raises DeliveryFailed, which is retried.
+    Raises DeliveryFailed; the job then retries.
     """
     settings, home = audience.settings, audience.home
-    from sf_assets import alerts  # all that draws and sends, which no other run needs
+    from sf_assets import alerts  # heavy imports that other runs do not need
 
-    found = alerts.find_all(home, settings)
-    alert = next((one for one in found if change_id in (one.run_name, *one.change_ids)), None)
+    current = alerts.find_all(home, settings)
+    alert = next((each for each in current if change_id in (each.run_name, *each.change_ids)), None)
     if alert is None:
-        log(f"{change_id} is no change any more: its day was read again")
+        log(f"{change_id} no longer exists, because its day was read again. Nothing was sent.")
         return {}
-    # One at a time, also beside a second daemon: two would tell the same.
+    # One delivery at a time, even with a second daemon, so that nothing is sent twice.
     with locked(home.deliveries, DELIVERY_SECONDS):
-        waiting = alerts.undelivered(found, alerts.delivered(home))
+        waiting = alerts.undelivered(current, alerts.delivered(home))
         last = [at for at, one in enumerate(waiting) if one.run_name == alert.run_name]
-        # Told already, perhaps by a run that was killed right after: never twice.
+        # Delivered before, perhaps by a run that was killed right after.
         if not last:
-            log(f"{change_id} has been told before")
+            log(f"{change_id} is already delivered.")
             return {}
         news = waiting[: last[0] + 1]
         for message in alerts.messages([one.without_names() for one in news], settings.ui_url):

@@ -1,4 +1,4 @@
-"""The grid: a UTC day times a tracked handle; and the days alone, for what is derived."""
+"""The partitions: a grid of UTC days and tracked handles, and days for the derived assets."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import dagster as dg
 
 @dataclass(frozen=True)
 class PartitionSet:
-    """The dynamic partitions that are the tracked handles of a home."""
+    """The dynamic partitions of a home: one per tracked handle."""
 
     name: str = "handles"
 
     @property
     def definition(self) -> dg.DynamicPartitionsDefinition:
+        """Dagster's definition of these partitions."""
         return dg.DynamicPartitionsDefinition(name=self.name)
 
     def registered(self, instance: dg.DagsterInstance) -> list[str]:
-        """The handles that have a partition, in the order in which they got it."""
+        """The handles that have a partition, in the order of their registration."""
         return list(instance.get_dynamic_partitions(self.name))
 
     def register(self, instance: dg.DagsterInstance, handles: Iterable[str]) -> list[str]:
-        """Make partitions of handles that have none yet; returns all in their order."""
-        known = set(self.registered(instance))
-        new = [handle for handle in handles if handle not in known]
+        """Add partitions for new handles, and return all in the order of their registration."""
+        registered = set(self.registered(instance))
+        new = [handle for handle in handles if handle not in registered]
         if new:
             instance.add_dynamic_partitions(self.name, new)
         return self.registered(instance)
@@ -34,7 +35,7 @@ class PartitionSet:
 
 @dataclass(frozen=True)
 class Grid:
-    """The days of the grid: from `start` up to today, further where `today` is pretended."""
+    """The days of the grid: from `start` to today, or to a later `today` in a test or demo."""
 
     start: date
     today: date | None = None
@@ -43,7 +44,7 @@ class Grid:
     @property
     def days(self) -> dg.DailyPartitionsDefinition:
         """UTC days up to and including today."""
-        # A daily definition ends at yesterday; the API knows only today.
+        # By default a daily definition ends at yesterday.
         real = datetime.now(timezone.utc).date()
         ahead = max(0, (self.today - real).days) if self.today else 0
         return dg.DailyPartitionsDefinition(
@@ -52,39 +53,44 @@ class Grid:
 
     @property
     def cells(self) -> dg.MultiPartitionsDefinition:
-        """`date` times `handle`; keys read `2026-11-22|bob`, dimensions ordered by name."""
+        """`date` x `handle`. A key is `2026-11-22|bob`: Dagster orders dimensions by name."""
         return dg.MultiPartitionsDefinition({"date": self.days, "handle": self.handles.definition})
 
 
 def grid_key(day: date, handle: str) -> str:
+    """The partition key of a handle on a day: `2026-11-22|bob`."""
     return f"{day.isoformat()}|{handle}"
 
 
 def split_grid_key(key: str) -> tuple[date, str]:
+    """The day and the handle of a partition key. Raises ValueError for a bad day."""
     day, _, handle = key.partition("|")
     return date.fromisoformat(day), handle
 
 
 @dataclass(frozen=True)
 class HandleRange:
-    """Handles next to each other in the order of their registration, as one run covers them."""
+    """Neighbouring handles, in the order of their registration, that one run covers."""
 
     handles: tuple[str, ...]
 
     @property
     def first(self) -> str:
+        """The first handle."""
         return self.handles[0]
 
     @property
     def last(self) -> str:
+        """The last handle."""
         return self.handles[-1]
 
     @property
     def size(self) -> int:
+        """The number of handles."""
         return len(self.handles)
 
     def tags(self, day: date) -> dict[str, str]:
-        """The run tags that make this range of one day the run's partitions."""
+        """The run tags that select this range of handles on `day`."""
         return {
             "dagster/asset_partition_range_start": grid_key(day, self.first),
             "dagster/asset_partition_range_end": grid_key(day, self.last),
@@ -92,9 +98,9 @@ class HandleRange:
 
 
 def handle_ranges(registered: Sequence[str], wanted: set[str], chunk: int) -> list[HandleRange]:
-    """Cover `wanted` with runs of at most `chunk` neighbours among the `registered` handles.
+    """Cover the `wanted` handles with ranges of at most `chunk` neighbours in `registered`.
 
-    Ranges follow the order of registration, so a handle that is not wanted ends one.
+    Dagster's ranges follow the order of registration, so an unwanted handle ends a range.
     """
     ranges: list[HandleRange] = []
     run: list[str] = []

@@ -1,9 +1,9 @@
-"""Runs that are long over leave Dagster's storage with their logs; the grid shows what it showed.
+"""Removes old runs and their logs from Dagster's storage and keeps the status of the grid.
 
-Dagster's own `delete_run` takes a run's materializations with it, and so the status of their
-partitions. Here the newest materialization of each partition stays as it is, with its id and its
-time, so that no sensor takes it for news. What only failed becomes a gap: Dagster tells that by
-the run.
+Dagster's own `delete_run` also deletes the materializations of the run, and with them the status of
+their partitions. This module keeps the newest materialization of each partition unchanged, with its
+id and time, so that no sensor takes it for a new one. A partition that only failed becomes missing,
+because Dagster reads a failure from the run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dagster._core.storage.runs.schema import RunTagsTable  # noqa: PLC2701
 from sf_assets.defs.audience import Audience
 from sf_assets.defs.runs import ASSET_JOB, is_ours
 
-#: So many runs at most leave at a time, some milliseconds each: a year of them goes in a few days.
+#: Runs to delete per call, a few milliseconds each. A backlog of a year takes a few days.
 LIMIT = 100
 
 _OVER = [
@@ -48,27 +48,27 @@ def prune_runs(
     before: datetime,
     limit: int = LIMIT,
 ) -> int:
-    """Delete our runs that were over `before`, oldest first; returns how many.
+    """Delete the runs of this home that ended before `before`, oldest first; returns their number.
 
-    Killed in between, the next call goes on. Nothing is done where Dagster's storage is not one
-    of its own databases.
+    The next call continues after an interruption. Does nothing if Dagster's storage is not one of
+    Dagster's own databases.
     """
     if not isinstance(instance.event_log_storage, SqlEventLogStorage) or not isinstance(
         instance.run_storage, SqlRunStorage
     ):
         return 0
-    found: set[str] = set()
+    old_runs: set[str] = set()
     for run in _over(instance, audience, location, before, limit):
-        found.add(run.run_id)
-        if len(found) == limit:
+        old_runs.add(run.run_id)
+        if len(old_runs) == limit:
             break
-    for run_id in sorted(found):
+    for run_id in sorted(old_runs):
         _delete(instance, instance.event_log_storage, instance.run_storage, run_id)
-    return len(found)
+    return len(old_runs)
 
 
 def remove_old_files(audience: Audience, before: datetime) -> int:
-    """Delete the files that rebuilds put aside `before`; returns how many."""
+    """Delete the files that rebuilds set aside before `before`; returns their number."""
     work = audience.home.warehouse
     old = [
         file
@@ -87,12 +87,12 @@ def _over(
     before: datetime,
     limit: int,
 ) -> Iterator[dg.DagsterRun]:
-    """Our runs that were over before that, those that name their home first."""
+    """The runs of this home that ended before `before`, those tagged with the home first."""
     tagged = dg.RunsFilter(statuses=_OVER, updated_before=before, tags=audience.tags)
     for record in instance.get_run_records(tagged, limit, ascending=True):
         yield record.dagster_run
     for job in (ASSET_JOB, *audience.jobs) if location is not None else ():
-        # Started in the UI: they bear no tag, and may be others'.
+        # Runs started in the UI have no tag and may belong to others.
         cursor, wanted = None, dg.RunsFilter(job_name=job, statuses=_OVER, updated_before=before)
         while records := instance.get_run_records(wanted, limit, cursor=cursor, ascending=True):
             cursor = records[-1].dagster_run.run_id
@@ -105,22 +105,22 @@ def _delete(
 ) -> None:
     _delete_events(events, run_id)
     if isinstance(events, SqliteEventLogStorage):
-        # A database of its own for each run; what is about assets is in the index as well.
+        # SQLite storage has one file per run, and asset events also in an index.
         shard = events.path_for_shard(run_id)
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{shard}{suffix}").unlink(missing_ok=True)
-    # A project's own log manager may not delete.
+    # The log manager of a project may not support deletion.
     with suppress(NotImplementedError):
         instance.compute_log_manager.delete_logs(prefix=[run_id])
     shutil.rmtree(Path(instance.storage_directory()) / run_id, ignore_errors=True)
     with runs.connect() as con:
         con.execute(RunTagsTable.delete().where(RunTagsTable.c.run_id == run_id))
-    # Last: by its record a run is found again that was not quite deleted.
+    # Last, so that an interrupted deletion finds the run again.
     runs.delete_run(run_id)
 
 
 def _delete_events(events: SqlEventLogStorage, run_id: str) -> None:
-    """All that a run said but the newest materializations and check results."""
+    """Delete the events of a run except the newest materializations and check results."""
     event, newer = SqlEventLogStorageTable.c, SqlEventLogStorageTable.alias().c
     materialized = dg.DagsterEventType.ASSET_MATERIALIZATION.value
     renewed = sa.exists().where(
@@ -149,9 +149,9 @@ def _delete_events(events: SqlEventLogStorage, run_id: str) -> None:
         )
         ids = [number for (number,) in con.execute(doomed)]
         for at in range(0, len(ids), 500):
-            some = ids[at : at + 500]
+            batch = ids[at : at + 500]
             con.execute(
-                AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(some))
+                AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(batch))
             )
-            con.execute(SqlEventLogStorageTable.delete().where(event.id.in_(some)))
+            con.execute(SqlEventLogStorageTable.delete().where(event.id.in_(batch)))
         con.execute(AssetCheckExecutionsTable.delete().where(check.run_id == run_id, checked_again))

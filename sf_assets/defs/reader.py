@@ -1,4 +1,4 @@
-"""The published database as a Dagster resource, for reading."""
+"""A read-only Dagster resource for the published database."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from sf_assets.warehouse.connection import reading
 
 
 class AudienceReader(DuckDBResource):
-    """What a home has published, read-only, for assets of your own:
+    """The published database of a home, read-only, for your own assets:
 
         with audience.get_connection() as con:
             con.sql("FROM follower_growth")
 
-    Each connection is to the newest publication, and stays with it: no run of ours waits for it or
-    changes what it sees. Nothing can be written, whoever you are. Where the home's tables are a
-    lake, name it as `warehouse` (and `storage`), as its settings do.
+    A connection opens the newest publication and keeps reading that one. It blocks no run, and no
+    run changes what it reads. If the home's tables are a lake, pass its `warehouse` (and
+    `storage`), as in the settings of the home.
     """
 
-    database: str = Field(default="", description="Not used: the home says which file it is.")
-    home: str = Field(description="The home's folder, as SF_ASSETS_HOME names it.")
-    warehouse: str | None = Field(default=None, description="The address of a lake, if it is one.")
-    storage: str | None = Field(default=None, description="Where the lake's files are.")
+    database: str = Field(default="", description="Not used: `home` gives the file.")
+    home: str = Field(description="The folder of the home, as in SF_ASSETS_HOME.")
+    warehouse: str | None = Field(default=None, description="The address of the lake, if any.")
+    storage: str | None = Field(default=None, description="The folder or URL of the lake's files.")
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection; closed at the end. Raises FileNotFoundError before the first day."""
+        """A connection, closed at the end. Raises FileNotFoundError if nothing is published."""
         home = Home(Path(self.home).expanduser().absolute(), self.warehouse, self.storage)
         with reading(home.readable) as con:
             yield con

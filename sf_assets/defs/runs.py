@@ -1,4 +1,4 @@
-"""Runs of a Dagster instance that others may use as well: which are ours, and what they hold."""
+"""The runs of this home in a Dagster instance that other projects may share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IN_PROGRESS = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-# What the UI calls a run of assets.
+# The job name of a run that somebody started on assets in the UI.
 ASSET_JOB = "__ASSET_JOB"
 DAY_TAG = "sf_assets/day"
 _PARTITION = "dagster/partition"
@@ -32,7 +32,7 @@ _LAST = "dagster/asset_partition_range_end"
 
 
 def location_of(context: dg.SensorEvaluationContext) -> str | None:
-    """The name of the code location that a sensor is evaluated in."""
+    """The name of the code location in which a sensor is evaluated."""
     origin = context.code_location_origin
     return origin.location_name if origin is not None else None
 
@@ -40,25 +40,25 @@ def location_of(context: dg.SensorEvaluationContext) -> str | None:
 def as_loaded(
     audience: Audience, context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext
 ) -> Audience:
-    """The audience with its assets' keys in the code location of a tick, which may be others."""
+    """The audience with the asset keys of the code location of a tick."""
     try:
         repository = context.repository_def
     except dg.DagsterInvariantViolationError:
-        return audience  # a tick that is evaluated by hand
+        return audience  # a tick outside a code location, as in a test
     return audience.loaded_in(repository) if repository else audience
 
 
 def location_of_run(run: dg.DagsterRun) -> str | None:
-    """The name of the code location that a run was started in; None for the command line's."""
+    """The name of the code location of a run; None for runs of the command line."""
     origin = run.remote_job_origin
     return origin.repository_origin.code_location_origin.location_name if origin else None
 
 
 def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> bool:
-    """Whether a run is of this home.
+    """Whether a run belongs to this home.
 
-    What schedule, sensors and the command line start names its home in a tag. Runs that were
-    started in the UI do not; those of this code location are ours if their job or assets are.
+    The schedule, the sensors and the command line tag their runs with the home. Runs started in
+    the UI have no tag: they belong to this home if their code location and job, or assets, do.
     """
     tagged = run.tags.get(HOME_TAG)
     if tagged is not None:
@@ -72,13 +72,13 @@ def is_ours(run: dg.DagsterRun, audience: Audience, location: str | None) -> boo
 def in_progress(
     instance: dg.DagsterInstance, audience: Audience, location: str | None
 ) -> list[dg.DagsterRun]:
-    """Our runs that are queued or being executed."""
+    """The runs of this home that are queued or running."""
     runs = instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
     return [run for run in runs if is_ours(run, audience, location)]
 
 
 def handles_held(run: dg.DagsterRun, registered: Sequence[str]) -> set[str]:
-    """The registered handles whose partitions a run is about; none for what is derived by day."""
+    """The registered handles in the partitions of a run; empty for a derivation."""
     cells = _cells(run)
     if cells is None:
         return set()
@@ -89,13 +89,13 @@ def handles_held(run: dg.DagsterRun, registered: Sequence[str]) -> set[str]:
 
 
 def day_of(run: dg.DagsterRun) -> date | None:
-    """The day whose snapshots a run reads; None for other runs."""
+    """The day of the snapshots that a run reads; None for other runs."""
     cells = _cells(run)
     return cells[0] if cells else None
 
 
 def _cells(run: dg.DagsterRun) -> tuple[date, str, str] | None:
-    """The day of the grid that a run is about, its first and its last handle."""
+    """The day, the first and the last handle of a run over the grid; None for other runs."""
     first = run.tags.get(_FIRST) or run.tags.get(_PARTITION, "")
     try:
         day, handle = split_grid_key(first)
@@ -107,9 +107,9 @@ def _cells(run: dg.DagsterRun) -> tuple[date, str, str] | None:
 def day_runs(
     instance: dg.DagsterInstance, day: date, audience: Audience, location: str | None
 ) -> list[dg.RunRecord]:
-    """Our runs over the snapshots of a day, newest first."""
+    """The runs of this home over the snapshots of a day, newest first."""
     tagged = dg.RunsFilter(tags={DAY_TAG: day.isoformat()})
-    # What the UI starts bears its partitions alone.
+    # Runs started in the UI have no day tag, only their partitions.
     midnight = datetime.combine(day, time(), timezone.utc)
     materialized = dg.RunsFilter(job_name=ASSET_JOB, created_after=midnight)
     records = {
@@ -122,7 +122,7 @@ def day_runs(
 
 
 def handles_cancelled(records: Sequence[dg.RunRecord], registered: Sequence[str]) -> set[str]:
-    """The handles whose last run, of these, somebody cancelled. `records` come newest first."""
+    """The handles whose last run among `records` (newest first) was cancelled."""
     seen: set[str] = set()
     cancelled: set[str] = set()
     for record in records:
@@ -134,7 +134,7 @@ def handles_cancelled(records: Sequence[dg.RunRecord], registered: Sequence[str]
 
 
 def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What a failed run says of its failure, in a sentence or two."""
+    """The reason of a failed run, in a sentence or two."""
     wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     text = ""
     for entry in instance.all_logs(run_id, of_type=wanted):
@@ -146,20 +146,20 @@ def why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
         if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
             if error.cls_name == "DagsterExecutionInterruptedError":
-                return "the run was stopped before everything was read"
+                return "the run was stopped before all lists were read"
             return " ".join(root_cause(error).split())
         text = text or event.message or ""
-    return text or "the run failed without saying why"
+    return text or "the run failed and gave no reason"
 
 
 def root_cause(error: SerializableErrorInfo) -> str:
-    """The message of the error that led to this one."""
+    """The message of the first error in a chain of causes."""
     while error.cause is not None:
         error = error.cause
-    # Our own errors are sentences; the class before them says nothing to a person.
+    # The messages of our own errors need no class name before them.
     return re.sub(r"^sf_assets\.[\w.]+: ", "", error.message.strip())
 
 
 def aware(moment: datetime) -> datetime:
-    """Dagster's timestamps are UTC, with or without saying so."""
+    """A timestamp of Dagster with its time zone, which is always UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""The daily schedule: a few runs a day, each over a chunk of the tracked handles."""
+"""The daily schedule: a few runs per day, each over a chunk of the tracked handles."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
@@ -13,8 +13,7 @@ from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Registry
 from sf_assets.model import RELATIONS, Relation
 
-# Handles a run: one crash or one bad handle spoils no more than these, and a thousand handles are
-# four runs, not a thousand.
+# Handles per run. A crash affects at most this many, and a thousand handles take four runs.
 CHUNK = 250
 SCHEDULE = "daily"
 
@@ -22,22 +21,22 @@ SCHEDULE = "daily"
 def build_daily_schedule(
     audience: Audience, job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.ScheduleDefinition:
-    """Snapshots of what handles.yaml names, once a day at SF_ASSETS_CRON in UTC."""
+    """Build the schedule that reads the lists in handles.yaml at SF_ASSETS_CRON (UTC)."""
     settings = audience.settings
 
     def daily(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        registry, wrong = registry_in_force(audience.home.registry)
-        if wrong is not None:
-            context.log.warning(wrong)
+        registry, problem = registry_in_force(audience.home.registry)
+        if problem is not None:
+            context.log.warning(problem)
         if not registry.handles:
-            yield dg.SkipReason(wrong or "no handle is tracked yet: `sf-assets track HANDLE`")
+            yield dg.SkipReason(problem or "No handle is tracked: run `sf-assets track HANDLE`.")
             return
         registered = audience.handles.register(context.instance, registry.handles)
-        # The API knows only now: a tick that comes late still asks for today.
+        # The API knows only the current lists, so a late tick reads today's as well.
         requests = list(day_requests(as_loaded(audience, context), registered, registry))
         yield from requests
         if not requests:
-            yield dg.SkipReason(f"no list is due on {settings.day():%A}s, says handles.yaml")
+            yield dg.SkipReason(f"handles.yaml has no list that is due on {settings.day():%A}s.")
 
     return dg.schedule(
         name=audience.named(SCHEDULE),
@@ -45,14 +44,14 @@ def build_daily_schedule(
         cron_schedule=settings.cron,
         execution_timezone="UTC",
         default_status=audience.default_schedule_status,
-        description="Snapshots every tracked handle once a day.",
+        description="Reads the lists of every tracked handle once a day.",
     )(daily)
 
 
 def day_requests(
     audience: Audience, registered: Sequence[str], registry: Registry
 ) -> Iterator[dg.RunRequest]:
-    """Today's runs over the tracked handles that have a list due; other partitions are left out."""
+    """Today's runs over the tracked handles with a due list; other partitions are left out."""
     day = audience.settings.day()
     there = set(registered)
     due = [(key.handle, key.relation) for key in registry.lists_due(day) if key.handle in there]
@@ -69,9 +68,9 @@ def requests_for(
     again: str = "",
     due_only: bool = True,
 ) -> Iterator[dg.RunRequest]:
-    """Runs over the handles of these lists, a chunk of neighbours each.
+    """Runs over the handles of these lists, each over a chunk of neighbours.
 
-    `again` names the try of the day, after the scheduled one.
+    `again` names a retry of the day; it is empty for the scheduled run.
     """
     handles = {handle for handle, _ in lists}
     chunks = handle_ranges(registered, handles, CHUNK)
@@ -80,12 +79,12 @@ def requests_for(
     for chunk, tags in zip(chunks, chunk_tags(day, chunks, registry), strict=True):
         covered = set(chunk.handles)
         relations = {relation for handle, relation in lists if handle in covered}
-        of = "" if len(relations) == len(RELATIONS) else f"/{'-'.join(sorted(relations))}"
+        suffix = "" if len(relations) == len(RELATIONS) else f"/{'-'.join(sorted(relations))}"
         yield dg.RunRequest(
-            run_key=f"{name}/{chunk.first}..{chunk.last}/{chunk.size}{of}",
+            run_key=f"{name}/{chunk.first}..{chunk.last}/{chunk.size}{suffix}",
             tags={**tags, **audience.tags, **({AGAIN_TAG: again} if again else {})},
             run_config={"ops": {audience.named("snapshots"): {"config": {"due_only": due_only}}}},
-            asset_selection=[keys[one] for one in RELATIONS if one in relations],
-            # None would be all checks of these assets, which then have nothing to look at.
+            asset_selection=[keys[relation] for relation in RELATIONS if relation in relations],
+            # None would select all checks of these assets, which run after the derivation instead.
             asset_check_keys=[],
         )

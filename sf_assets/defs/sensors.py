@@ -1,7 +1,7 @@
-"""The sensors: the registry becomes partitions, what is loaded gets derived, changes get told.
+"""The sensors that keep the partitions up to date, start derivations and deliver alerts.
 
-They read files and the published database, never the warehouse, so they wait for nobody. A sensor
-that asks for a run which then fails asks again, later and later.
+They read files and the published database, never the warehouse, so they wait for no writer. If a
+run that a sensor requested fails, the sensor requests it again after growing pauses.
 """
 
 import json
@@ -30,7 +30,7 @@ from sf_assets.warehouse.statements import sql
 
 
 def registry_sensor(audience: Audience) -> dg.SensorDefinition:
-    """Keeps the partitions equal to the registry."""
+    """The sensor that keeps the handle partitions equal to handles.yaml."""
 
     @dg.sensor(
         name=audience.named("registry"),
@@ -41,35 +41,36 @@ def registry_sensor(audience: Audience) -> dg.SensorDefinition:
     def registry(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         location, ours = location_of(context), as_loaded(audience, context)
         for run_id in fail_dead_runs(context.instance, ours, location):
-            context.log.warning(f"run {run_id} was killed; it no longer counts as in progress")
+            context.log.warning(f"Run {run_id} was killed; it is now reported as failed.")
         partitions = audience.handles.registered(context.instance)
         registered = set(partitions)
-        # A failed read must never look like an empty list: the partitions then stay as they are.
-        current, wrong = registry_in_force(audience.home.registry)
-        if wrong is not None or not current.has_list:
-            why = wrong or "no handle is tracked yet: `sf-assets track HANDLE`"
-            return dg.SkipReason(f"{why}; {counted(len(registered), 'partition')} as before")
+        # A failed read must not look like an empty list, which would delete partitions.
+        current, problem = registry_in_force(audience.home.registry)
+        if problem is not None or not current.has_list:
+            reason = problem or "No handle is tracked: run `sf-assets track HANDLE`"
+            return dg.SkipReason(f"{reason}; {counted(len(registered), 'partition')} kept.")
         tracked = current.handles
-        known = set(json.loads(context.cursor)) if context.cursor else set()
+        seen_before = set(json.loads(context.cursor)) if context.cursor else set()
         new = [handle for handle in tracked if handle not in registered]
-        # Only what was in the file and is taken out leaves; what others registered stays.
-        gone = sorted((known - tracked.keys()) & registered)
+        # Delete only handles that were removed from the file, not partitions that others added.
+        removed = sorted((seen_before - tracked.keys()) & registered)
         # Deleting a key while a run holds it loses the run's end.
-        runs = in_progress(context.instance, ours, location) if gone else []
-        held = {handle for run in runs for handle in handles_held(run, partitions)} & set(gone)
+        runs = in_progress(context.instance, ours, location) if removed else []
+        held = {handle for run in runs for handle in handles_held(run, partitions)} & set(removed)
         if held:
-            context.log.info(f"{', '.join(sorted(held))}: removed when no run holds it any more")
-            gone = [handle for handle in gone if handle not in held]
+            names = ", ".join(sorted(held))
+            context.log.info(f"The partition is in use and will be removed later: {names}.")
+            removed = [handle for handle in removed if handle not in held]
         cursor = json.dumps(sorted(tracked.keys() | held))
-        if not new and not gone:
+        if not new and not removed:
             context.update_cursor(cursor)
-            return dg.SkipReason(f"{counted(len(tracked), 'handle')}, unchanged")
+            return dg.SkipReason(f"No change: {counted(len(tracked), 'handle')}.")
         partitions_def = audience.handles.definition
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if new:
             requests.append(partitions_def.build_add_request(new))
-        if gone:
-            requests.append(partitions_def.build_delete_request(gone))
+        if removed:
+            requests.append(partitions_def.build_delete_request(removed))
         return dg.SensorResult(dynamic_partitions_requests=requests, cursor=cursor)
 
     return registry
@@ -78,7 +79,7 @@ def registry_sensor(audience: Audience) -> dg.SensorDefinition:
 def derivation_sensor(
     audience: Audience, job: "dg.UnresolvedAssetJobDefinition"
 ) -> dg.SensorDefinition:
-    """Asks for a derivation whenever snapshots wait for one."""
+    """The sensor that starts a derivation when loaded snapshots are not derived yet."""
     home, start = audience.home, audience.grid.start
 
     @dg.sensor(
@@ -86,7 +87,7 @@ def derivation_sensor(
         job=job,
         minimum_interval_seconds=interval(),
         default_status=audience.default_sensor_status,
-        description="Derives churn, growth and status whenever snapshots of a day have landed.",
+        description="Derives churn, growth and status changes when new snapshots are loaded.",
     )
     def derivation(
         context: dg.SensorEvaluationContext,
@@ -95,14 +96,14 @@ def derivation_sensor(
             with reading(home.readable) as con:
                 first, last, marker = con.execute(sql("pending_days")).fetchall()[0]
         except FileNotFoundError:
-            yield dg.SkipReason("nothing is loaded yet")
+            yield dg.SkipReason("Nothing is loaded yet.")
             return
         if first is None:
-            yield dg.SkipReason("everything that is loaded is derived")
+            yield dg.SkipReason("All loaded snapshots are derived.")
             return
         attempt = _next_attempt(context.instance, audience, DERIVE_TAG, marker)
         if attempt is None:
-            yield dg.SkipReason(f"deriving {first} to {last} is under way or waits for a retry")
+            yield dg.SkipReason(f"Deriving {first} to {last} is in progress or waits for a retry.")
             return
         yield dg.RunRequest(
             run_key=f"derive/{marker}/{attempt}",
@@ -116,7 +117,7 @@ def derivation_sensor(
 
 
 def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefinition:
-    """Asks for the delivery of each alert, oldest first."""
+    """The sensor that starts the delivery of each alert, oldest first."""
     home = audience.home
     operation = audience.named("post_alert")
 
@@ -125,23 +126,23 @@ def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefiniti
         job=job,
         minimum_interval_seconds=interval(),
         default_status=audience.default_sensor_status,
-        description="Turns each change to private, hidden, not_found and back into an alert, and "
-        "what else SF_ASSETS_ALERTS names.",
+        description="Delivers an alert for each change to private, hidden or not_found and back, "
+        "and for the other kinds in SF_ASSETS_ALERTS.",
     )
     def alert(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        from sf_assets import alerts  # all that draws and sends, which no run of another job needs
+        from sf_assets import alerts  # heavy imports that other jobs do not need
 
         found = alerts.find_all(home, audience.settings)
         waiting = alerts.undelivered(found, alerts.delivered(home))
         if not waiting:
-            yield dg.SkipReason("everything is told")
+            yield dg.SkipReason("No undelivered alerts.")
             return
         if len(waiting) > alerts.DIGEST_ABOVE:
-            # One run tells all of them; it is asked for again as its oldest one is.
+            # One run delivers all of them. Its retries are counted for the oldest alert.
             oldest, newest = waiting[0].run_name, waiting[-1].run_name
             attempt = _next_attempt(context.instance, audience, ALERT_TAG, oldest)
             if attempt is None:
-                yield dg.SkipReason(f"{oldest} is under way or waits for a retry")
+                yield dg.SkipReason(f"{oldest} is in progress or waits for a retry.")
                 return
             yield dg.RunRequest(
                 run_key=f"{oldest}..{newest}#{attempt}",
@@ -157,10 +158,10 @@ def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefiniti
         for number, one in enumerate(waiting):
             attempt = _next_attempt(context.instance, audience, ALERT_TAG, one.run_name)
             if attempt is None:
-                # Oldest first: the later ones wait until this one is out. Dagster takes requests
-                # or a reason from one tick, never both.
+                # Later alerts wait for this one. Dagster accepts either requests or a reason from
+                # one tick, not both.
                 if number == 0:
-                    yield dg.SkipReason(f"{one.run_name} is under way or waits for a retry")
+                    yield dg.SkipReason(f"{one.run_name} is in progress or waits for a retry.")
                 return
             yield dg.RunRequest(
                 run_key=one.run_name if attempt == 0 else f"{one.run_name}#{attempt}",
@@ -180,9 +181,9 @@ def alert_sensor(audience: Audience, job: dg.JobDefinition) -> dg.SensorDefiniti
 def _next_attempt(
     instance: dg.DagsterInstance, audience: Audience, tag: str, value: str
 ) -> int | None:
-    """0 where no run was asked for yet; the number of failed ones where it is time for another.
+    """The number of runs with this tag that ended, if it is time for another one.
 
-    None while one is in progress, or so soon after a failure (1, 2, 4 … 60 minutes).
+    None while a run is in progress and during the pause after a failure (1, 2, 4 … 60 minutes).
     """
     ours = dg.RunsFilter(tags={tag: value, **audience.tags})
     records = instance.get_run_records(ours, limit=100)

@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: its materialization, its line in the log."""
+"""The materialization event of a snapshot, and its line in the log."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.ledger import Balances
 
-# So many ids of requests an event shows, some 40 bytes each, twice: there is one a list and day.
+# Request ids per event. Each takes about 40 bytes, twice, and there is an event per list and day.
 REQUEST_IDS = 6
 
 
 def log_line(row: SnapshotRow, bought: int) -> str:
-    """One list in the log of its run; `bought` is how many pages this run paid for."""
+    """The line of a list in the log of its run; `bought` is the number of pages this run bought."""
     return (
         f"{row.key}: {row.lookup_status}, {row.listed:,} listed"
         + (f" of {row.reported_total:,}" if row.reported_total is not None else "")
         + f", {row.completeness}"
         + (f" ({row.end_reason})" if row.end_reason else "")
-        + f", {counted(row.pages, 'page')}, {bought:,} bought now"
+        + f", {counted(row.pages, 'page')} ({bought:,} bought in this run)"
         + (f", {counted(row.damaged_fields, 'damaged field')}" if row.damaged_fields else "")
     )
 
 
 def order_sentence(disordered: Mapping[SnapshotKey, float]) -> str:
-    """Which lists are read whole in spite of `recent`, with their order agreement; or nothing."""
+    """The lists that are read completely in spite of `recent`, with their order agreement."""
     if not disordered:
         return ""
     names = [f"{key.handle} {key.relation} {kept:.2f}" for key, kept in sorted(disordered.items())]
     return (
-        f". Read whole although `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} kept their "
-        f"order: {named(names)}"
+        f" Read completely instead of `recent`, because less than {MIN_ORDER_AGREEMENT:.0%} of the "
+        f"accounts kept their order: {named(names)}."
     )
 
 
 def damage_sentence(rows: Iterable[SnapshotRow]) -> str | None:
-    """Which lists came with damaged fields, and with how many."""
+    """The lists with damaged fields and the number of those fields; None without any."""
     damaged = [f"{row.key} {row.damaged_fields:,}" for row in rows if row.damaged_fields]
     if not damaged:
         return None
     return (
-        "fields that are not what the contract says are stored as NULL, so many a list: "
+        "Damaged fields do not match the API's contract and are stored as NULL. Number per list: "
         + ", ".join(damaged)
+        + "."
     )
 
 
 def spending_metadata(spending: Spending, balances: Balances, not_begun: int) -> dict[str, int]:
-    """What a run paid, held against what it was expected to pay and against the balance."""
+    """The credits of a run: paid, expected, and the balance before and after."""
     return {
         "balance_before": balances.balance_before,
         "balance_after": balances.balance_after,
@@ -65,8 +66,8 @@ def spending_metadata(spending: Spending, balances: Balances, not_begun: int) ->
     }
 
 
-def _some(ids: Sequence[str]) -> list[str]:
-    """All ids of a usual list, the first and the last of a long one: the landing has them all."""
+def _first_and_last(ids: Sequence[str]) -> list[str]:
+    """All ids of a normal list, the first and last ids of a long one. The landing has all."""
     if len(ids) <= REQUEST_IDS:
         return list(ids)
     half = REQUEST_IDS // 2
@@ -76,9 +77,9 @@ def _some(ids: Sequence[str]) -> list[str]:
 def snapshot_event(
     key: dg.AssetKey, row: SnapshotRow, landed: Landed | None, order_agreement: float | None = None
 ) -> dg.AssetMaterialization:
-    """The materialization of a partition; `order_agreement` where it switched `recent` off."""
+    """The materialization of a partition; `order_agreement` if it was too low for `recent`."""
     attempt = landed.to_load if landed else None
-    # Each value takes some 130 bytes, twice: what is as usual is left out, and in the table.
+    # A value takes about 130 bytes, twice, so usual values are left out. The table has them.
     metadata: dict[str, dg.MetadataValue] = {
         "status": dg.MetadataValue.text(row.lookup_status),
         "completeness": dg.MetadataValue.text(row.completeness),
@@ -104,9 +105,9 @@ def snapshot_event(
     }
     if attempt is not None:
         rare |= {"retries": attempt.retries, "cached_pages": attempt.cached}
-        metadata["request_ids"] = dg.MetadataValue.json(_some(attempt.request_ids))
+        metadata["request_ids"] = dg.MetadataValue.json(_first_and_last(attempt.request_ids))
     metadata |= {name: dg.MetadataValue.int(count) for name, count in rare.items() if count}
-    # A partition's rows are the accounts on its list.
+    # The rows of a partition are the accounts on its list.
     metadata["dagster/partition_row_count"] = dg.MetadataValue.int(row.listed)
     return dg.AssetMaterialization(
         key,

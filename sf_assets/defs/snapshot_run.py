@@ -1,5 +1,7 @@
-"""One run over partitions of the grid: the acting side of `follower_snapshots` and
-`following_snapshots`. What is decided is decided in `ingest` and `credits`."""
+"""One run over partitions of the grid, for `follower_snapshots` and `following_snapshots`.
+
+This module acts: it reads, loads, logs and reports. `ingest` and `credits` decide.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -42,7 +44,8 @@ from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
 from sf_assets.storage.door import Door
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landing import Bytes
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed
 from sf_assets.storage.sizes import note_size
 from sf_assets.text import counted, first_line
@@ -52,35 +55,35 @@ from sf_assets.warehouse.ledger import load_ledger, paid_for, write_ledger
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.publish import PublishFailed, publish
 
-# What a run bought, in tags of the run.
+# Run tags with what the run bought.
 PAGES_TAG, CREDITS_TAG = "sf_assets/pages", "sf_assets/credits"
-# How far back is looked for what killed runs have paid.
+# How many days back the ledger looks for what killed runs paid.
 LEDGER_DAYS = 30
 RETRIES = 2
 RETRY_SECONDS = 60.0
-CAPPED = "the credits of the day were spent: raise SF_ASSETS_DAILY_CREDITS or daily_credits"
+CAPPED = "the credit cap of the day was reached: raise SF_ASSETS_DAILY_CREDITS or daily_credits"
 
 
 class SnapshotConfig(dg.Config):
-    """What a run may be told in its config."""
+    """The config of a run over snapshots."""
 
     refresh: bool = Field(
         default=False,
-        description="Walk finished lists again; this buys all their pages again.",
+        description="Read finished lists again. This buys all their pages again.",
     )
     due_only: bool = Field(
         default=False,
-        description="Leave out lists whose weekdays in handles.yaml do not name the day.",
+        description="Skip lists that are not due on the day, by `weekdays` in handles.yaml.",
     )
     untracked: bool = Field(
         default=False,
-        description="Buy handles that handles.yaml does not name, with the depth and daily_credits "
-        "of its defaults; without this they are refused.",
+        description="Also read handles that are not in handles.yaml, with the depth and "
+        "daily_credits of its defaults. Without this they are refused.",
     )
 
 
 class SnapshotRun:
-    """One run over partitions of the grid."""
+    """One run over partitions of the grid. Use `materialize` once."""
 
     def __init__(
         self,
@@ -94,29 +97,29 @@ class SnapshotRun:
         self.context, self.config, self.audience = context, config, audience
         self.asset_keys, self.report_ready = asset_keys, report_ready
         self.settings, self.home = settings, home = audience.settings, audience.home
-        # A run that midnight overtakes goes on with its day.
+        # A run keeps its day when it continues past midnight.
         self.day = settings.day()
         batch = settings.landing_sync == "batch"
-        self.landing = landing_at(home.landing, home.root, batch=batch)
-        self.registry, wrong = registry_in_force(home.registry)
-        self.door = Door(home.root)
-        self._warn(wrong)
+        self.landing = landing_of(home, batch=batch)
+        self.registry, problem = registry_in_force(home.registry)
+        self.door = Door(home)
+        self._warn(problem)
         self.spending = Spending(settings, self.registry, self.landing, context.run_id)
         self.outcome = RunOutcome()
         self.known = Known()
         self.loaded_something = False
-        # Of what was loaded, as it came.
+        # Of the loaded lists, as received.
         self.pages = self.page_bytes = 0
 
     def materialize(self) -> Iterator[dg.AssetMaterialization]:
-        """Yields one event a finished partition. Raises Failure naming those that are not."""
+        """Yield one event per finished partition. Raises Failure with the unfinished ones."""
         self._send_spooled()
         plan = self._plan()
         to_read = self._with_known(self._if_loadable(plan.read))
         costs = self.known.costs
         budget = self.spending.prepare(to_read, costs) if to_read else Budget(None)
         self._log_plan(plan, len(to_read))
-        # What this run already reported before it was retried is not reported again.
+        # A retry does not report again what the first attempt reported.
         if self.report_ready or self.context.retry_number == 0:
             for row in self._to_report(plan):
                 yield snapshot_event(self.asset_keys[row.relation], row, None)
@@ -124,10 +127,10 @@ class SnapshotRun:
             yield from self._load(plan.load, plan)
             if to_read:
                 for batch in read_in_batches(
-                    partial(self._collect, to_read, budget), say=self.context.log.info
+                    partial(self._collect, to_read, budget), log=self.context.log.info
                 ):
                     yield from self._take_in(batch, plan)
-                # What stands beside a list that has ended would be read once more.
+                # Remove leftovers of lists that ended; they would be read once more.
                 with contextlib.suppress(OSError):
                     self.landing.tidy()
                 self._keep_ledger()
@@ -136,16 +139,16 @@ class SnapshotRun:
             if self.loaded_something:
                 self._publish()
         self._maintain_landing()
-        self._tell_strange_fields()
-        self._remember("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
+        self._report_new_fields()
+        self._note("capped", dict.fromkeys(self.outcome.not_begun, CAPPED), plan)
         self._fail_if_unfinished(plan)
-        self._tell_heartbeat()
+        self._send_heartbeat()
 
     def _to_report(self, plan: Plan) -> list[SnapshotRow]:
-        """The finished lists that are reported once more.
+        """The finished lists that this run reports again.
 
-        Where there is nothing else to do, that is what was never reported: an event is kilobytes.
-        A run that may fail reports all, for what it does not report would count as failed.
+        A run without other work reports only what was never reported, because an event takes
+        kilobytes. A run that may fail reports all, because Dagster counts the others as failed.
         """
         if self.report_ready or not plan.ready or plan.lists > len(plan.ready):
             return plan.ready
@@ -187,17 +190,20 @@ class SnapshotRun:
             except (FileNotFoundError, duckdb.Error) as error:
                 if again or not (self.home.lake or self.home.warehouse.exists()):
                     break
-                # It is only a copy, or of an older version: the warehouse has today's form as soon
-                # as it was opened.
-                self.context.log.warning(f"{self.home.readable} is renewed ({first_line(error)})")
+                # The published copy is missing, damaged or of an older version. Opening the
+                # warehouse upgrades it; then publish again.
+                self.context.log.warning(
+                    f"{self.home.readable} cannot be read ({first_line(error)}); publishing it "
+                    "again."
+                )
                 with contextlib.suppress(SfAssetsError, duckdb.Error, OSError):
                     with self.audience.writing():
                         pass
                     self._publish()
-        return Known()  # what is landed says what is bought
+        return Known()  # the landing shows what was bought
 
     def _if_loadable(self, lists: list[ListToRead]) -> list[ListToRead]:
-        """The lists to read; none of them where what would be bought could not be loaded."""
+        """The lists to read; empty if their pages could not be loaded."""
         if not lists:
             return lists
         try:
@@ -210,7 +216,7 @@ class SnapshotRun:
         return lists
 
     def _with_known(self, lists: list[ListToRead]) -> list[ListToRead]:
-        """Give the lists that are not read whole what is known of them."""
+        """Add the known accounts to the lists that are not read completely."""
         recent = [wanted.key for wanted in lists if not wanted.whole]
         if not recent:
             return lists
@@ -218,22 +224,25 @@ class SnapshotRun:
             with reading(self.home.readable) as con:
                 known = known_lists(con, recent)
         except (FileNotFoundError, duckdb.Error) as error:
-            self.context.log.warning(f"all lists are read whole: what is known cannot be ({error})")
+            self.context.log.warning(f"Reading all lists completely: no earlier list ({error}).")
             return lists
-        return [replace(one, known=known.get(one.key), whole=one.key not in known) for one in lists]
+        return [
+            replace(wanted, known=known.get(wanted.key), whole=wanted.key not in known)
+            for wanted in lists
+        ]
 
     def _log_plan(self, plan: Plan, to_read: int) -> None:
         self.context.log.info(
-            f"{counted(plan.lists, 'list')}: {to_read} to read, {len(plan.load)} landed "
-            f"and to load, {len(plan.ready)} finished already, {len(plan.refused)} refused"
-            + (f". Spend: {self.spending.plan}" if to_read else "")
+            f"{counted(plan.lists, 'list')}: {to_read} to read, {len(plan.load)} landed and to "
+            f"load, {len(plan.ready)} already finished, {len(plan.refused)} refused."
+            + (f" Spend: {self.spending.plan}." if to_read else "")
             + order_sentence(plan.disordered)
         )
 
     def _take_in(self, batch: Sequence[Collected], plan: Plan) -> Iterator[dg.AssetMaterialization]:
         for ended in batch:
             self.outcome.add(ended)
-        # One message a batch: each is a row in Dagster's event log, tens of milliseconds dear.
+        # One message per batch: each takes tens of milliseconds in Dagster's event log.
         self._warn(self.outcome.unfinished_of(ended.key for ended in batch))
         landings = [ended.landed for ended in batch if ended.landed]
         yield from self._load(landings, plan, {ended.key: ended.bought for ended in batch})
@@ -256,7 +265,7 @@ class SnapshotRun:
                 yield ended
 
     def _intent(self) -> str | None:
-        """Names a refresh, so that a retry of the run goes on with it instead of starting over."""
+        """The name of a refresh, by which a retry of the run continues it."""
         if not self.config.refresh:
             return None
         return self.context.run.root_run_id or self.context.run_id
@@ -267,14 +276,14 @@ class SnapshotRun:
         plan: Plan,
         bought: Mapping[SnapshotKey, int] | None = None,
     ) -> Iterator[dg.AssetMaterialization]:
-        """Load landed lists; `bought` is how many pages of each this run paid for."""
+        """Load landed lists; `bought` is the number of pages of each list that this run bought."""
         if not landings:
             return
         by_key = {landed.key: landed for landed in landings}
         try:
             rows, failures = load(self.audience.writing, self.home.archive, landings, self.landing)
         except Exception as error:
-            # The other lists are read on, and what is landed is loaded by the next attempt.
+            # Continue with the other lists. The next attempt loads what is landed.
             self._warn(self.outcome.add_not_loaded(by_key, error))
             return
         self.loaded_something |= bool(rows)
@@ -287,16 +296,16 @@ class SnapshotRun:
             yield snapshot_event(key, row, by_key[row.key], order_agreement)
 
     def _log_loaded(self, rows: Sequence[SnapshotRow], bought: Mapping[SnapshotKey, int]) -> None:
-        # One message a batch, as above.
+        # One message per batch, as above.
         if rows:
             lines = [log_line(row, bought.get(row.key, 0)) for row in rows]
             self.context.log.info("\n".join(lines))
         self._warn(damage_sentence(rows))
 
     def _keep_ledger(self) -> None:
-        """Note what was paid for lists that did not finish, and the balance before and after.
+        """Record the cost of unfinished lists and the balances before and after the run.
 
-        Nothing here fails a run. What is in the archive reaches the tables with the next run.
+        A failure here does not fail the run. The next run loads what is in the archive.
         """
         day, archive = self.settings.day(), self.home.archive
         since = day - timedelta(days=LEDGER_DAYS)
@@ -308,14 +317,14 @@ class SnapshotRun:
                 key = self.audience.key(SOCIAL_FETCH_API)
                 self._observe(key, self.spending.plan, metadata)
             left = left_behind(self.home, self.landing, since, day) | self.outcome.attempts
-            paid = [one for key, attempts in left.items() for one in paid_for(key, attempts)]
+            paid = [row for key, attempts in left.items() for row in paid_for(key, attempts)]
             if paid or balances:
                 write_ledger(archive, day, paid, balances)
             if not self.outcome.busy:
                 load_ledger(self.audience.writing, archive, since)
                 self.loaded_something = True
         except Exception as error:
-            self._warn(f"the ledger of this run is not in the warehouse: {first_line(error)}")
+            self._warn(f"The ledger of this run is not loaded: {first_line(error)}")
 
     def _publish(self) -> None:
         try:
@@ -325,12 +334,18 @@ class SnapshotRun:
 
     def _send_spooled(self) -> None:
         try:
-            sent = self.landing.send_spooled()
+            # Since they were read somebody may have been forgotten.
+            sent = self.landing.send_spooled(self._through_door if self.door.closed else None)
         except (OSError, SfAssetsError) as error:
-            self._warn(f"pages that an earlier run left on this machine wait: {first_line(error)}")
+            self._warn(f"Pages of an earlier run stay on this machine: {first_line(error)}")
         else:
             if sent:
-                self.context.log.info(f"landed what an earlier run had read of {sent} lists")
+                self.context.log.info(
+                    f"Landed pages of an earlier run for {counted(sent, 'list')}."
+                )
+
+    def _through_door(self, key: SnapshotKey) -> Bytes:
+        return partial(self.door.page, key.relation, key.day)
 
     def _maintain_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing
@@ -340,16 +355,16 @@ class SnapshotRun:
             )
             note_size(self.home, self.day, self.pages, self.page_bytes)
         except Exception as error:
-            self._warn(f"raw pages of archived lists are kept as they are: {first_line(error)}")
+            self._warn(f"Raw pages of archived lists are not compressed: {first_line(error)}")
         else:
             if dropped:
-                self.context.log.info(f"removed the raw pages of {dropped} archived snapshots")
+                self.context.log.info(f"Removed the raw pages of {dropped} archived snapshots.")
 
-    def _tell_strange_fields(self) -> None:
-        """Fields the contract does not have, once a run: the landing keeps them, we do not read."""
+    def _report_new_fields(self) -> None:
+        """Report fields that are not in the contract, once per run. The landing keeps them."""
         for relation, counts in self.outcome.strange_fields().items():
-            self._warn(f"{ASSET_OF[relation]}: fields new to us: {counts}")
-            description = "Social Fetch sends fields that its contract does not have."
+            self._warn(f"{ASSET_OF[relation]}: the API sends new fields: {counts}")
+            description = "Social Fetch sends fields that are not in its contract."
             self._observe(self.asset_keys[relation], description, {"new_fields": counts})
 
     def _fail_if_unfinished(self, plan: Plan) -> None:
@@ -360,32 +375,32 @@ class SnapshotRun:
         if outcome.worth_another_try and _retries_here(self.context):
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=shortened(RETRY_SECONDS))
         reasons = {**dict.fromkeys(outcome.pages_missing), **outcome.unfinished}
-        self._remember("failed", reasons, plan)
+        self._note("failed", reasons, plan)
         raise dg.Failure(failure.sentence, metadata=failure.metadata, allow_retries=False)
 
-    def _remember(
-        self, kind: days.Trouble, why: Mapping[SnapshotKey, str | None], plan: Plan
+    def _note(
+        self, kind: days.Trouble, reasons: Mapping[SnapshotKey, str | None], plan: Plan
     ) -> None:
-        """Note which of the day's due lists this run leaves unfinished, and why."""
+        """Note the due lists of the day that this run leaves unfinished, with the reasons."""
         asked = {wanted.key for wanted in plan.read}
         due = {
             key: reason
-            for key, reason in why.items()
+            for key, reason in reasons.items()
             if (key.day == self.day or key in asked)
             and self.registry.due(key.handle, key.relation, key.day)
         }
         try:
             days.note(self.home, kind, self.context.run_id, due, self.registry)
         except OSError as error:
-            self._warn(f"{self.home.days} cannot be written: {error}")
+            self._warn(f"Cannot write {self.home.days}: {error}")
 
-    def _tell_heartbeat(self) -> None:
+    def _send_heartbeat(self) -> None:
         try:
             problem = days.tell_heartbeat(self.home, self.settings, self.registry, self.day)
             if problem:
-                self._warn(f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem})")
+                self._warn(f"The call to SF_ASSETS_HEARTBEAT_URL failed ({problem}).")
         except (SfAssetsError, duckdb.Error, OSError) as error:
-            self._warn(f"the heartbeat was not sent: {error}")
+            self._warn(f"The heartbeat was not sent: {error}")
 
     def _observe(self, key: dg.AssetKey, description: str, metadata: Mapping[str, Any]) -> None:
         event = dg.AssetObservation(key, description=description, metadata=metadata)
@@ -397,19 +412,19 @@ class SnapshotRun:
 
 
 def _tag_bought(context: dg.AssetExecutionContext, budget: Budget) -> None:
-    """Note on the run what it bought itself: other runs may buy at the same time."""
+    """Tag the run with its own purchases; other runs may buy at the same time."""
     bought = {PAGES_TAG: budget.pages_bought, CREDITS_TAG: budget.credits_bought}
     instance, run = context.instance, context.run
     if context.retry_number:
         before = instance.get_run_by_id(run.run_id) or run
         bought = {tag: n + int(before.tags.get(tag, 0)) for tag, n in bought.items()}
-    # A run that is started again begins with the tags of the one before it.
+    # A retried run starts with the tags of its parent.
     if any(bought.values()) or PAGES_TAG in run.tags:
         instance.add_run_tags(run.run_id, {tag: str(n) for tag, n in bought.items()})
 
 
 def _retries_here(context: dg.AssetExecutionContext) -> bool:
-    # Who waits at a terminal is told at once; a run on its own tries again in a minute.
+    # The command line reports a failure at once; other runs retry after a minute.
     return (
         context.retry_number < RETRIES
         and context.run.tags.get("sf_assets/launched_by") != "command line"
@@ -423,9 +438,9 @@ def _lists(
     *,
     due_only: bool,
 ) -> tuple[list[SnapshotKey], dict[SnapshotKey, str]]:
-    """The lists of these partitions; and why others are none, by keys that are only labels.
+    """The lists of these partitions, and the reasons for partitions that are no handles.
 
-    Anybody can add a partition in the UI: what is no handle must not become a path or a request.
+    Anybody can add a partition in the UI, and it must not become a path or a request unchecked.
     """
     keys: list[SnapshotKey] = []
     refused: dict[SnapshotKey, str] = {}
@@ -436,9 +451,9 @@ def _lists(
             continue
         label = ascii(handle)[1:-1][:60]
         refused |= {
-            SnapshotKey(day, label, one): f"the partition '{label}' is no handle as "
-            "handles.yaml spells it (a-z, 0-9, _ and . only), so nothing was asked for. Delete "
-            "it in the Dagster UI, and track the handle with `sf-assets track`"
-            for one in relations
+            SnapshotKey(day, label, relation): f"the partition '{label}' is not a handle as in "
+            "handles.yaml (only a-z, 0-9, _ and .), so nothing was requested. Delete it in the "
+            "Dagster UI and track the handle with `sf-assets track`"
+            for relation in relations
         }
     return keys, refused

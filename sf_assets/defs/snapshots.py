@@ -1,7 +1,7 @@
-"""`follower_snapshots` and `following_snapshots`: one relation of one handle on one UTC day.
+"""`follower_snapshots` and `following_snapshots`: one list of one handle on one UTC day.
 
-One run reads all lists of its partitions at once, loads them in batches while others are still
-being read, and materializes each handle by itself: a handle that fails does not fail the others.
+A run reads all lists of its partitions concurrently, loads finished lists in batches meanwhile, and
+materializes each handle separately: a handle that fails does not fail the others.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from sf_assets.model import ASSET_OF, RELATIONS, Relation
 
 
 def build_snapshots(audience: Audience) -> dg.AssetsDefinition:
-    """Both snapshot assets on the grid."""
+    """Build both snapshot assets, partitioned by day and handle."""
 
     @dg.multi_asset(
         name=audience.named("snapshots"),
@@ -36,8 +36,8 @@ def build_snapshots(audience: Audience) -> dg.AssetsDefinition:
                 group="snapshots",
                 kinds={"tiktok", "duckdb", "python"},
                 code=["defs/snapshot_run.py", "ingest/reader.py", "warehouse/load.py"],
-                # Of the asset as a whole: any handle of any day makes it fresh. The check `fresh`
-                # looks at each handle.
+                # For the whole asset: any handle makes it fresh. The check `fresh` looks at each
+                # handle.
                 freshness_policy=dg.FreshnessPolicy.time_window(
                     warn_window=timedelta(hours=26), fail_window=timedelta(hours=36)
                 ),
@@ -56,8 +56,8 @@ def build_snapshots(audience: Audience) -> dg.AssetsDefinition:
         selected = {
             relation: key for relation, key in keys.items() if key in context.selected_asset_keys
         }
-        # Assets downstream in this run need outputs, and those come at its end; else each list is
-        # told as soon as it is loaded.
+        # Downstream assets in this run need outputs, which come at its end. Otherwise each list is
+        # reported as soon as it is loaded.
         outputs = len(context.job_def.nodes) > 1 or len(context.partition_keys) == 1
         run = SnapshotRun(context, config, audience, selected, report_ready=outputs)
         yield from _as_outputs(context, run) if outputs else run.materialize()
@@ -68,33 +68,41 @@ def build_snapshots(audience: Audience) -> dg.AssetsDefinition:
 def _as_outputs(
     context: dg.AssetExecutionContext, run: SnapshotRun
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[None]]:
-    """The run's events as outputs of the assets of which every partition is there; those of the
-    others, and of a run that fails, as they are."""
-    said: dict[dg.AssetKey, dict[str, Metadata]] = {key: {} for key in run.asset_keys.values()}
+    """Yield outputs for assets with all partitions finished, and plain events for the others.
+
+    A run that fails logs plain events only.
+    """
+    metadata_of: dict[dg.AssetKey, dict[str, Metadata]] = {
+        key: {} for key in run.asset_keys.values()
+    }
     events = []
     try:
         for event in run.materialize():
             events.append(event)
-            said[event.asset_key][event.partition or ""] = event.metadata
+            metadata_of[event.asset_key][event.partition or ""] = event.metadata
     except BaseException:
         for event in events:
             context.log_event(event)
         raise
-    whole = {key for key, of in said.items() if of.keys() == set(context.partition_keys)}
-    yield from (event for event in events if event.asset_key not in whole)
-    for key in sorted(whole):
-        yield materialized(context, key, said[key])
+    finished = {
+        key
+        for key, of_partition in metadata_of.items()
+        if of_partition.keys() == set(context.partition_keys)
+    }
+    yield from (event for event in events if event.asset_key not in finished)
+    for key in sorted(finished):
+        yield materialized(context, key, metadata_of[key])
 
 
 _DESCRIPTION: dict[Relation, str] = {
     "followers": (
         "The follower list of one tracked handle on one UTC day, read from Social Fetch page by "
-        "page (a credit a page) and loaded into DuckDB. The accounts on it: "
-        "`followers_on(handle, day)`."
+        "page (one credit per page) and loaded into DuckDB. `followers_on(handle, day)` returns "
+        "its accounts."
     ),
     "following": (
-        "Whom one tracked handle follows on one UTC day, read from Social Fetch page by page "
-        "(a credit a page) and loaded into DuckDB. The accounts on it: "
-        "`following_on(handle, day)`."
+        "The following list of one tracked handle on one UTC day, read from Social Fetch page by "
+        "page (one credit per page) and loaded into DuckDB. `following_on(handle, day)` returns "
+        "its accounts."
     ),
 }

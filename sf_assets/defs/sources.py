@@ -1,4 +1,4 @@
-"""Where the data comes from, at the left edge of the lineage: nothing here is made by us."""
+"""The external assets at the left edge of the lineage: handles.yaml and the API."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ HANDLE_REGISTRY, SOCIAL_FETCH_API = "handle_registry", "social_fetch_api"
 
 
 def specs(audience: Audience) -> list[dg.AssetSpec]:
-    """The external assets of a home."""
+    """The specs of the external assets of a home."""
     return [
         dg.AssetSpec(
             audience.key(HANDLE_REGISTRY),
             description=(
-                "Whom we track, which of their lists, how deep: the file `handles.yaml` in "
-                "the home. The sensor `registry` turns it into partitions.\n\n"
+                "The tracked handles, their lists and how deep to read them: the file "
+                "`handles.yaml` in the home. The sensor `registry` turns it into partitions.\n\n"
                 "```sh\nsf-assets track nasa esa --relation followers\n```"
             ),
             metadata={"dagster/code_references": code_references(["handles/parse.py"])},
@@ -28,11 +28,11 @@ def specs(audience: Audience) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             audience.key(SOCIAL_FETCH_API),
             description=(
-                "The vendor answers who follows a TikTok handle now, some 20 accounts a page, a "
-                "credit a page. Yesterday cannot be asked for. See "
-                "[Social Fetch](https://www.socialfetch.dev). What it charged is in "
-                "`credit_ledger`, one row an attempt; each run notes the balance before and "
-                "after it here.\n\n"
+                "The Social Fetch API returns the current lists of a TikTok handle, about 20 "
+                "accounts per page and one credit per page. It cannot return yesterday's lists. "
+                "See [Social Fetch](https://www.socialfetch.dev). `credit_ledger` has one row per "
+                "attempt with its credits, and each run records the balance before and after it "
+                "here.\n\n"
                 "```sh\nsf-assets forecast\n```"
             ),
             metadata={

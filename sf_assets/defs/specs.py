@@ -1,4 +1,4 @@
-"""What every asset of ours says of itself: its table, the columns, who looks after it, its code."""
+"""Builds asset specs and metadata: table, columns, owners and code references."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import duckdb
 from sf_assets.defs.audience import MADE_BY_TAG, Audience
 from sf_assets.warehouse.schema import column_comments, make_empty
 
-# A placeholder: put your own team here, Dagster shows it beside each asset.
+# A placeholder: put your own team here. Dagster shows it beside each asset.
 OWNERS = ["team:audience"]
 
 Metadata = Mapping[str, dg.MetadataValue]
-# What an asset says of each of some days, all days asked at once: a day at a time is a query each.
+# Returns the metadata of some days. One call for all days saves a query per day.
 Describe = Callable[[duckdb.DuckDBPyConnection, Sequence[date]], dict[date, Metadata]]
 
 _PACKAGE = Path(__file__).parents[1]
@@ -39,10 +39,10 @@ def table_spec(
     partition_expr: Any,
     **more: Any,
 ) -> dg.AssetSpec:
-    """The spec of an asset that is the table `name` of the published file.
+    """The spec of the asset for the table `name` of the published file.
 
-    `example` is a query on it, `code` are the files of this package that make it, `made_by` is
-    the operation. `partition_expr` is the column of the partition, or one for each dimension.
+    `example` is a query on it, `code` lists the files of this package that make it, `made_by` is
+    the operation. `partition_expr` is the partition column, or a column per dimension.
     """
     return dg.AssetSpec(
         audience.key(name),
@@ -55,7 +55,7 @@ def table_spec(
         skippable=True,
         metadata={
             **table_metadata(audience, name),
-            # What DuckDB's IO managers ask for, to load the rows of a partition downstream.
+            # DuckDB's IO managers use it to load the rows of a partition downstream.
             "partition_expr": partition_expr,
             "schema": "main",
             "dagster/code_references": code_references(code),
@@ -65,20 +65,20 @@ def table_spec(
 
 
 def table_metadata(audience: Audience, name: str) -> dict[str, Any]:
-    """The name and the columns of a table of the published file, as Dagster shows them.
+    """The metadata with the name and columns of a table of the published file.
 
-    The name begins with the home's: Dagster takes assets with the same table for the same thing.
+    The name starts with the name of the home, because Dagster links assets of the same table.
     """
-    said: dict[str, Any] = {"dagster/table_name": f"{audience.name or 'sf_assets'}.main.{name}"}
+    metadata: dict[str, Any] = {"dagster/table_name": f"{audience.name or 'sf_assets'}.main.{name}"}
     if audience.shows_columns:
-        said["dagster/column_schema"] = dg.TableSchema(columns=list(_columns()[name]))
-    return said
+        metadata["dagster/column_schema"] = dg.TableSchema(columns=list(_columns()[name]))
+    return metadata
 
 
 def code_references(paths: Sequence[str]) -> dg.CodeReferencesMetadataValue:
-    """Links to files of this package."""
+    """Links to files of this package, for the UI."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # beta; it only draws a link
+        warnings.simplefilter("ignore")  # the class is beta
         return dg.CodeReferencesMetadataValue(
             code_references=[
                 dg.LocalFileCodeReference(file_path=str(_PACKAGE / path), label=path)
@@ -88,7 +88,7 @@ def code_references(paths: Sequence[str]) -> dg.CodeReferencesMetadataValue:
 
 
 def table(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> dg.MetadataValue:
-    """A table in an event; `columns` are name -> `string` or `int`. Shown as plain text."""
+    """A table in an event; `columns` maps a name to `string` or `int`. Shown as plain text."""
     return dg.MetadataValue.table(
         records=[dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
@@ -96,7 +96,7 @@ def table(columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> dg.Metad
 
 
 def row_counts(day_rows: int, all_rows: int) -> dict[str, dg.MetadataValue]:
-    """Rows of one partition, and of the whole table, under the names Dagster plots by itself."""
+    """The rows of a partition and of the table, under the names that Dagster plots."""
     return {
         "dagster/partition_row_count": dg.MetadataValue.int(day_rows),
         "dagster/row_count": dg.MetadataValue.int(all_rows),
@@ -105,7 +105,7 @@ def row_counts(day_rows: int, all_rows: int) -> dict[str, dg.MetadataValue]:
 
 @cache
 def _columns() -> dict[str, tuple[dg.TableColumn, ...]]:
-    """Table -> its columns. The types are DuckDB's own, asked of an empty warehouse."""
+    """Table -> its columns, with the types from an empty warehouse."""
     with duckdb.connect() as con:
         make_empty(con)
         types = con.execute(
@@ -113,25 +113,25 @@ def _columns() -> dict[str, tuple[dg.TableColumn, ...]]:
             "WHERE schema_name = 'main' AND NOT internal ORDER BY table_name, column_index"
         ).fetchall()
     meanings = column_comments()
-    found: dict[str, tuple[dg.TableColumn, ...]] = {}
+    columns: dict[str, tuple[dg.TableColumn, ...]] = {}
     for table, column, kind in types:
         meaning = meanings.get(table, {}).get(column)
-        found[table] = (
-            *found.get(table, ()),
+        columns[table] = (
+            *columns.get(table, ()),
             dg.TableColumn(column, type=kind.lower(), description=meaning),
         )
-    return found
+    return columns
 
 
 def materialized(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, said: Mapping[str, Metadata]
+    context: dg.AssetExecutionContext, key: dg.AssetKey, by_partition: Mapping[str, Metadata]
 ) -> dg.MaterializeResult[None]:
     """The output of an asset: its partitions of this run, each with its own metadata.
 
-    An output, not events alone: assets downstream in the same run would be skipped.
+    It is an output because events alone would skip downstream assets of the same run.
     """
-    if len(said) == 1:
-        return dg.MaterializeResult(asset_key=key, metadata=next(iter(said.values())))
-    for partition, metadata in said.items():
+    if len(by_partition) == 1:
+        return dg.MaterializeResult(asset_key=key, metadata=next(iter(by_partition.values())))
+    for partition, metadata in by_partition.items():
         context.add_asset_metadata(dict(metadata), asset_key=key, partition_key=partition)
     return dg.MaterializeResult(asset_key=key)

@@ -1,11 +1,11 @@
-"""Dagster's own SQLite storage with its files kept open, and small ones for runs.
+"""Dagster's own SQLite storage with open files and smaller run files, to make events cheaper.
 
-Dagster opens and closes a file for each event. To close the last connection to a file is to empty
-its log, and every new engine compiles its statements again: most of what an event costs. A run's
-file takes 110 kB before anything is in it, because each table and index has a page of its own.
+Dagster opens and closes a file for each event. Closing the last connection to a file empties its
+log, and every new engine compiles its statements again: that is most of the cost of an event. An
+empty run file takes 110 kB, because each table and index has a page of its own.
 
-`dagster.yaml` of the home names this class. The files stay Dagster's own: without the class, and
-with another version of it, they are read and written as ever.
+`dagster.yaml` of the home names this class. The file format is Dagster's own: Dagster reads and
+writes the files without this class and with any version of it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from dagster._core.storage.schedules import SqliteScheduleStorage  # noqa: PLC27
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage  # noqa: PLC2701
 from dagster._serdes import ConfigurableClassData
 
-#: So many files are kept open: the index, and those of the newest runs.
+#: Files to keep open: the index and the newest runs.
 OPEN_FILES = 4
-#: Of a run's file. Its 27 tables and indexes hold little or nothing.
+#: SQLite's page size in a run file. Its 27 tables and indexes hold little or nothing.
 PAGE_BYTES = 512
 _BUSY_SECONDS = 30
 
 
 class _Engines:
-    """The engines of the files that were used last, each with one connection kept open."""
+    """The engines of the files used last, each with one open connection."""
 
     def __init__(self) -> None:
         self._engines: OrderedDict[str, tuple[sa.Engine, tuple[int, int]]] = OrderedDict()
@@ -54,7 +54,7 @@ class _Engines:
         path = address.removeprefix("sqlite:///")
         with self._lock:
             engine, file = self._engines.pop(address, (None, None))
-            if engine is not None and file != _file_at(path):  # removed, or put there anew
+            if engine is not None and file != _file_at(path):  # removed or replaced
                 engine.dispose()
                 engine = None
             if engine is None:
@@ -74,27 +74,27 @@ class _Engines:
 
 
 def _changes(con: sa.Connection) -> int:
-    """How many rows a connection has changed so far."""
+    """The number of rows that a connection has changed so far."""
     driver: sqlite3.Connection = con.connection.driver_connection  # type: ignore[assignment]
     return driver.total_changes
 
 
 def _file_at(path: str) -> tuple[int, int]:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return 0, 0
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _no_wait_for_the_disk(connection: sqlite3.Connection, _: object) -> None:
-    # A loss of power may take the last events, and damages nothing: what is bought and known
-    # stands in the landing and the warehouse.
+    # A power cut may lose the last events and damages nothing: the landing and the warehouse hold
+    # what was bought.
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
 class OpenEventLog(SqliteEventLogStorage):
-    """The event log: a file for each run, and an index of all that is said of assets."""
+    """The event log: a file per run, and an index with the events of all assets."""
 
     def __init__(self, base_dir: str) -> None:
         self._engines, self._one_at_a_time = _Engines(), threading.Lock()
@@ -104,19 +104,19 @@ class OpenEventLog(SqliteEventLogStorage):
     @contextmanager
     def run_connection(self, run_id: str | None = None) -> Iterator[sa.Connection]:
         shard = run_id or ""
-        # Dagster too lets one thread at a time.
+        # Dagster's own class also allows one thread at a time.
         with self._one_at_a_time:
             if shard not in self._seen:
                 if Path(self.path_for_shard(shard)).exists() or not self._make(shard):
                     with super().run_connection(shard):
-                        pass  # where tables are missing they are made
+                        pass  # creates missing tables
                 self._seen.add(shard)
             with self._engines.transaction(self.conn_string_for_shard(shard)) as con:
                 before = _changes(con)
                 yield con
                 changed = _changes(con) > before
             if changed:
-                # Who watches a run looks at its file, and what is new stands in the log beside it.
+                # The UI watches the run file, but SQLite writes to the log beside it.
                 with suppress(FileNotFoundError):
                     os.utime(self.path_for_shard(shard))
 
@@ -124,7 +124,7 @@ class OpenEventLog(SqliteEventLogStorage):
         return self.run_connection("index")
 
     def _make(self, shard: str) -> bool:
-        """A new run's file with the tables of the index, whole or absent; whether it was made."""
+        """Create a run file with the tables of the index, atomically; returns whether it did."""
         target = Path(self.path_for_shard(shard))
         with closing(sqlite3.connect(self.path_for_shard("index"))) as index:
             tables = [
@@ -148,7 +148,7 @@ class OpenEventLog(SqliteEventLogStorage):
         try:
             os.link(partial, target)
         except OSError:
-            return False  # another process made it meanwhile, or this file system has no links
+            return False  # another process was faster, or this file system has no links
         finally:
             partial.unlink()
         return True
@@ -164,7 +164,7 @@ class OpenEventLog(SqliteEventLogStorage):
 
 
 class _OneFile:
-    """Storage in one file, whose connection stays open."""
+    """Storage in one file with a connection that stays open."""
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._address, self._engines = conn_string, _Engines()
@@ -180,15 +180,15 @@ class _OneFile:
 
 
 class OpenRuns(_OneFile, SqliteRunStorage):
-    """The runs."""
+    """The run storage."""
 
 
 class OpenSchedules(_OneFile, SqliteScheduleStorage):
-    """Schedules, sensors and their ticks."""
+    """The storage of schedules, sensors and their ticks."""
 
 
 class OpenSqliteStorage(DagsterSqliteStorage):
-    """All of Dagster's storage below `base_dir`, where Dagster's own class has it."""
+    """All of Dagster's storage below `base_dir`, in the same files as Dagster's own class."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self.base_dir = base_dir

@@ -1,4 +1,4 @@
-"""`status_changes`: a profile that turned private, hidden, missing, or came back."""
+"""`status_changes`: profiles that turned private or hidden, disappeared or came back."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SHOWN = 100
 
 
 def specs(audience: Audience) -> list[dg.AssetSpec]:
-    """What is made, for Dagster."""
+    """The asset specs of this module."""
     return [
         table_spec(
             audience,
             "status_changes",
             deps=["follower_snapshots", "following_snapshots"],
             description=(
-                "One row a change of a list's lookup status (found, hidden, private, not_found) "
-                "between two snapshots. Each becomes an alert."
+                "One row per change of a list's lookup status (found, hidden, private, not_found) "
+                "between two snapshots. Each change becomes an alert."
             ),
             example="FROM status_changes ORDER BY changed_on DESC",
             made_by="derived",
@@ -50,7 +50,7 @@ _CLOSED = dict.fromkeys(("handle", "relation", "status", "since", "was_before"),
 
 
 def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date, Metadata]:
-    """A day's changes, and whose lists are not open on it, since when."""
+    """Per day: the changes, and the lists that are not open, with their last change."""
     changes: dict[date, list[Any]] = defaultdict(list)
     counts: Counter[date] = Counter()
     all_rows = 0
@@ -76,8 +76,8 @@ def describe(con: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[date,
     }
 
 
-# One row is one list that is not open on a day, with the change that closed it. A list closed from
-# its first snapshot on has none.
+# One row is one list that is not open on a day, with the change that closed it. A list that was
+# closed on its first snapshot has no change.
 _NOT_OPEN = """
 SELECT s.snapshot_date, s.handle, s.relation, s.lookup_status,
     coalesce(CAST(max(c.changed_on) AS VARCHAR), 'its first snapshot'),

@@ -1,7 +1,7 @@
-"""The sensor that tries a day until it is over.
+"""The sensor that retries a day until it is over.
 
-While a list that was due today is unfinished, it asks again after 5, 10, 20, 40, 60, 60 … minutes,
-until midnight UTC. What was landed for earlier days and never loaded is loaded.
+While a list that is due today is unfinished, it starts another run after 5, 10, 20, 40, 60, 60 …
+minutes, until midnight UTC. It also loads pages that landed on earlier days and were not loaded.
 """
 
 from __future__ import annotations
@@ -31,26 +31,27 @@ from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import Registry
 from sf_assets.ingest import days
 from sf_assets.model import RELATIONS, SnapshotKey
+from sf_assets.text import counted
 
 SECONDS = 30
 FIRST_PAUSE = 5
 LONGEST_PAUSE = 60
-# Of what is landed and cannot be loaded: nothing is lost by waiting.
+# Minutes, for landed pages that cannot be loaded: waiting loses nothing.
 LONGEST_PAUSE_LATE = 24 * 60
 LATE = "late "
 LOOK_BACK_SECONDS = 300.0
-# So many handles apart are runs of their own. Beyond that a run goes over all that are due, and
-# reports again those that are finished.
+# A retry starts at most this many separate runs. If it needs more, a run goes over all due handles
+# and reports the finished ones again.
 SEPARATE_RUNS = 8
 
 
 def interval() -> int:
-    """Seconds between two looks of a sensor."""
+    """Seconds between two ticks of a sensor."""
     return max(1, round(shortened(SECONDS)))
 
 
 def pause_before(attempt: int, longest: int = LONGEST_PAUSE) -> timedelta:
-    """How long after the last try of a day another one follows; the first is number 1."""
+    """The pause before a retry of a day; the first retry is number 1."""
     minutes = min(longest, FIRST_PAUSE * 2 ** min(attempt - 1, 12))
     return timedelta(seconds=shortened(minutes * 60))
 
@@ -58,14 +59,14 @@ def pause_before(attempt: int, longest: int = LONGEST_PAUSE) -> timedelta:
 def due_since(cron: str, moment: datetime) -> datetime:
     """When the day's lists became due: the schedule's first time on the UTC day of `moment`.
 
-    On a day that the schedule leaves out, that is its next time on a later day.
+    On a day that the schedule skips, this is its next time on a later day.
     """
     midnight = datetime.combine(moment.date(), time(), timezone.utc)
     return next(CronSim(cron, midnight - timedelta(minutes=1)))
 
 
 def days_sensor(audience: Audience, job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """Tries again what a day lacks."""
+    """The sensor that retries what a day lacks."""
 
     look_back = timedelta(seconds=shortened(LOOK_BACK_SECONDS))
 
@@ -74,10 +75,10 @@ def days_sensor(audience: Audience, job: dg.UnresolvedAssetJobDefinition) -> dg.
         job=job,
         minimum_interval_seconds=interval(),
         default_status=audience.default_sensor_status,
-        description="Reads and loads again what a day still lacks, after growing pauses, until "
-        "midnight UTC; calls SF_ASSETS_HEARTBEAT_URL when the day is complete.",
+        description="Retries unfinished lists of the day after growing pauses until midnight UTC, "
+        "and calls SF_ASSETS_HEARTBEAT_URL when the day is complete.",
     )
-    def asks_again(
+    def retry_unfinished(
         context: dg.SensorEvaluationContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         registry, _ = registry_in_force(audience.home.registry)
@@ -93,44 +94,44 @@ def days_sensor(audience: Audience, job: dg.UnresolvedAssetJobDefinition) -> dg.
         if not requests:
             yield dg.SkipReason(why_not)
 
-    return asks_again
+    return retry_unfinished
 
 
 def _today(
     context: dg.SensorEvaluationContext, audience: Audience, registry: Registry
 ) -> tuple[list[dg.RunRequest], str]:
-    """The runs to start for today's lists, and why there are none."""
+    """The runs to start for today's lists, or the reason why there are none."""
     home, settings = audience.home, audience.settings
     day, moment = settings.day(), datetime.now(timezone.utc)
     due = due_since(settings.cron, moment)
     if moment < due:
-        return [], f"the lists of {day} are due at {due:%Y-%m-%d %H:%M} (UTC)"
+        return [], f"The lists of {day} are due at {due:%Y-%m-%d %H:%M} (UTC)."
     left = days.not_stored(home, registry, day)
     if not left:
         return [], _finished(context, audience, registry)
     if schedule_is_stopped(context.instance, audience, location_of(context)):
-        return [], "the schedule is switched off, and with it what it would ask for"
+        return [], "The daily schedule is switched off, so nothing is retried."
     records = day_runs(context.instance, day, audience, location_of(context))
     registered = audience.handles.registered(context.instance)
     cancelled = handles_cancelled(records, registered)
     left = {key: stored for key, stored in left.items() if key.handle not in cancelled}
     if not left:
-        return [], f"the last run of {day} was cancelled: its lists wait until somebody runs it"
+        return [], f"The last run of {day} was cancelled. Start it again to read its lists."
     attempt, at = _next_try(context, audience, day, records, due)
     if at is None:
-        return [], f"the lists of {day} are being read"
+        return [], f"A run is reading the lists of {day}."
     if moment < at:
         return [], (
-            f"{len(left)} lists of {day} are not stored; they are asked for again at "
-            f"{at:%H:%M:%S} (UTC)"
+            f"{counted(len(left), 'list')} of {day} not stored; the next retry is at "
+            f"{at:%H:%M:%S} (UTC)."
         )
-    # Only now: it reads what is landed of them, which may be much.
+    # Checked last, because it reads the landed pages, which may be many.
     unfinished = days.worth_a_try(home, settings, registry, left)
     if not unfinished:
         return [], _finished(context, audience, registry)
     unfinished = [key for key in unfinished if key.handle in registered]
     if not unfinished:
-        return [], "the handles with unfinished lists have no partitions yet"
+        return [], "The handles with unfinished lists have no partitions yet."
     _note_failures(context.instance, audience, registry, records, registered, unfinished)
     lists = [(key.handle, key.relation) for key in unfinished]
     requests = list(requests_for(audience, day, lists, registered, registry, again=str(attempt)))
@@ -150,15 +151,15 @@ def _finished(context: dg.SensorEvaluationContext, audience: Audience, registry:
     problem = days.tell_heartbeat(audience.home, audience.settings, registry, day)
     if problem:
         context.log.warning(
-            f"SF_ASSETS_HEARTBEAT_URL did not take the call ({problem}); it is tried again"
+            f"The call to SF_ASSETS_HEARTBEAT_URL failed ({problem}); it will be retried."
         )
-    return f"every list that is due on {day} is finished"
+    return f"All lists due on {day} are finished."
 
 
 def _late(
     context: dg.SensorEvaluationContext, audience: Audience, registry: Registry
 ) -> list[dg.RunRequest]:
-    """Runs that load what was landed for earlier days; they buy nothing."""
+    """Runs that load landed pages of earlier days. They buy nothing."""
     registered = audience.handles.registered(context.instance)
     landed: dict[date, list[SnapshotKey]] = {}
     for key in days.landed_not_loaded(audience.home, audience.settings):
@@ -171,7 +172,7 @@ def _late(
         if at is None or datetime.now(timezone.utc) < at:
             continue
         for relation in RELATIONS:
-            # Each by itself: a list that was not landed would be refused, and fail the run.
+            # One run per relation: a list without landed pages would fail the run.
             lists = [(key.handle, relation) for key in keys if key.relation == relation]
             again = f"{LATE}{attempt}"
             requests += requests_for(
@@ -183,7 +184,7 @@ def _late(
 def _note_yesterday(
     context: dg.SensorEvaluationContext, audience: Audience, registry: Registry
 ) -> None:
-    """Note the failures of runs that were killed so late that nobody looked before midnight."""
+    """Note the failures of runs that were killed shortly before midnight."""
     yesterday = audience.settings.day() - timedelta(days=1)
     left = days.not_stored(audience.home, registry, yesterday)
     if left:
@@ -199,9 +200,9 @@ def _next_try(
     records: Sequence[dg.RunRecord],
     due: datetime | None,
 ) -> tuple[int, datetime | None]:
-    """The number of the next try of a day and its time; None while a run of the day goes on.
+    """The number of the next retry of a day and its time; None while a run of the day is active.
 
-    `due` is since when today's lists are due, None for a day that is over.
+    `due` is the time since which today's lists are due, None for a day that is over.
     """
     location = location_of(context)
     if any(day_of(run) == day for run in in_progress(context.instance, audience, location)):
@@ -223,7 +224,7 @@ def _note_failures(
     registered: Sequence[str],
     unfinished: Collection[SnapshotKey],
 ) -> None:
-    """Note the failures of runs that could not do so themselves, such as those that were killed."""
+    """Note the failures of runs that could not note them, such as killed ones."""
     noted = {note.run_id for note in days.notes(audience.home)}
     for record in records:
         run = record.dagster_run
@@ -237,7 +238,7 @@ def _note_failures(
 def schedule_is_stopped(
     instance: dg.DagsterInstance, audience: Audience, location: str | None
 ) -> bool:
-    """Whether the daily schedule is switched off: by somebody, or because nobody switched it on."""
+    """Whether the daily schedule is off: switched off, or never switched on."""
     for state in instance.all_instigator_state():
         where = state.origin.repository_origin.code_location_origin.location_name
         if (state.name, where) == (audience.named(SCHEDULE), location) and (

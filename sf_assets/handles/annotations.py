@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from sf_assets.handles.settings import RegistryError, normalise_handle
+from sf_assets.storage.files import read_text
 
 
 class Annotation(BaseModel):
@@ -38,7 +39,7 @@ _LIST = TypeAdapter(list[Annotation])
 def read_annotations(path: Path) -> Sequence[Annotation]:
     """The annotations in the file, or none without a file. Raises RegistryError with the line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         root = yaml.compose(text, Loader=yaml.BaseLoader)
         content = yaml.load(text, Loader=yaml.BaseLoader)
     except FileNotFoundError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from sf_assets.handles.parse import (
     registry_to_edit,
 )
 from sf_assets.handles.settings import HandleSettings, RegistryError, normalise_handle
-from sf_assets.storage.files import write_atomically
+from sf_assets.storage.files import Changed, read_text, version_of, write_atomically
+from sf_assets.storage.object_store import is_remote
+
+TRIES = 10
 
 
 def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None) -> list[str]:
@@ -27,6 +31,12 @@ def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None
 
     Raises RegistryError before anything is written.
     """
+    return _until_alone(path, lambda version: _track(path, handles, settings, version))
+
+
+def _track(
+    path: Path, handles: list[str], settings: dict[str, Any] | None, version: str | None
+) -> list[str]:
     wanted = list(dict.fromkeys(normalise_handle(handle) for handle in handles))
     known = registry_to_edit(path).handles
     new = [handle for handle in wanted if handle not in known]
@@ -52,8 +62,16 @@ def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None
                     entries[key] = _as_text(settings)
         text = _written(document, editor)
         _check_others(text, {h: own for h, own in known.items() if h not in wanted}, path)
-        _save(path, text)
+        _save(path, text, version)
     return new
+
+
+def _until_alone(path: Path, edit: Callable[[str | None], list[str]]) -> list[str]:
+    """Edit what the file has, and again where another edit of the same object came between."""
+    for _ in range(TRIES):
+        with suppress(Changed):
+            return edit(version_of(path))
+    raise RegistryError(f"{path} is being edited by others; nothing was changed, try again")
 
 
 def untrack(path: Path, handles: list[str]) -> list[str]:
@@ -61,12 +79,16 @@ def untrack(path: Path, handles: list[str]) -> list[str]:
 
     Stored data stays. Raises RegistryError before anything is written.
     """
+    return _until_alone(path, lambda version: _untrack(path, handles, version))
+
+
+def _untrack(path: Path, handles: list[str], version: str | None) -> list[str]:
     wanted = {normalise_handle(handle) for handle in handles}
     before = registry_to_edit(path).handles
     known = [handle for handle in before if handle in wanted]
     if known:
         left = {handle: own for handle, own in before.items() if handle not in wanted}
-        text = _without_lines(path.read_text(encoding="utf-8"), wanted, path.name)
+        text = _without_lines(read_text(path), wanted, path.name)
         if text is None or not _reads_as(text, left):
             document, editor = _open_for_editing(path)
             entries = document["handles"]
@@ -77,7 +99,7 @@ def untrack(path: Path, handles: list[str]) -> list[str]:
                     entries.pop(_spelling(entries, handle), None)
             text = _written(document, editor)
             _check_others(text, left, path, gone=known)
-        _save(path, text)
+        _save(path, text, version)
     return known
 
 
@@ -151,7 +173,10 @@ def _open_for_editing(path: Path) -> tuple[Any, Any]:
     editor.Resolver = AllText
     editor.preserve_quotes = True
     editor.indent(mapping=2, sequence=4, offset=2)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        text = read_text(path)
+    except FileNotFoundError:
+        text = ""
     document = editor.load(text)
     none_is.append("null")  # the form of an empty value between braces
     if document is None:
@@ -168,10 +193,19 @@ def _written(document: Any, editor: Any) -> str:
     return buffer.getvalue()
 
 
-def _save(path: Path, text: str) -> None:
+def _save(path: Path, text: str, version: str | None) -> None:
     parse_registry(text, path.name)  # never write an invalid file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.resolve(), text)  # a symbolic link stays a link
+    try:
+        if is_remote(path):
+            write_atomically(path, text, unless_changed=version)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path.resolve(), text)  # a symbolic link stays a link
+    except OSError as error:
+        raise RegistryError(
+            f"cannot write {path} ({error}); nothing was changed. If the file is part of an image, "
+            "edit it in the source of the image, or set SF_ASSETS_HANDLES to an s3:// address"
+        ) from None
     keep_last_good(path, text)
 
 

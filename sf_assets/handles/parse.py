@@ -21,7 +21,7 @@ from sf_assets.handles.settings import (
     normalise_handle,
 )
 from sf_assets.model import RELATIONS
-from sf_assets.storage.files import write_atomically
+from sf_assets.storage.files import read_text, write_atomically
 
 # Replaces pydantic's message about each branch of a union.
 _EXPECTED = {
@@ -98,7 +98,7 @@ def registry_to_edit(path: Path) -> Registry:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
@@ -112,8 +112,8 @@ def _kept(path: Path) -> Path:
 def keep_last_good(path: Path, text: str) -> None:
     """Keep a copy of a valid file, so that an invalid one does not cost a day or a limit."""
     kept = _kept(path)
-    with contextlib.suppress(OSError):
-        if not kept.exists() or kept.read_bytes() != text.encode():
+    with contextlib.suppress(OSError, RegistryError):
+        if _text(kept) != text:
             write_atomically(kept, text)
 
 

@@ -6,7 +6,7 @@ from sf_assets.errors import SettingsError
 from sf_assets.handles.settings import Registry
 from sf_assets.storage.door import Door, note_everybody
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 
 
 class PrivacyRefused(SettingsError):
@@ -18,18 +18,18 @@ def door_of(home: Home, registry: Registry) -> Door:
 
     Raises PrivacyRefused if that setting does not fit the stored data.
     """
-    door = Door(home.root)
+    door = Door(home)
     if registry.pseudonyms and not door.everybody:
-        if any(home.archive.glob("day=*/*.parquet")) or landing_at(home.landing, home.root).days():
+        if any(home.archive.glob("day=*/*.parquet")) or landing_of(home).days():
             raise PrivacyRefused(
-                f"handles.yaml has `privacy: pseudonyms`, but {home.root} has lists with names; "
+                f"handles.yaml has `privacy: pseudonyms`, but {home} has lists with names; "
                 "run `sf-assets forget --everybody`, which replaces them (cannot be undone), or "
                 "start a new home"
             )
-        note_everybody(home.root, "privacy: pseudonyms")
+        note_everybody(home, "privacy: pseudonyms")
     elif door.everybody and not registry.pseudonyms:
         raise PrivacyRefused(
-            f"{home.root} has no names, and they cannot be restored; put `privacy: pseudonyms` "
+            f"{home} has no names, and they cannot be restored; put `privacy: pseudonyms` "
             "back into handles.yaml, or start a new home for lists with names"
         )
     return door

@@ -1,7 +1,7 @@
-"""Reading lists in a thread of its own, and handing over what is finished in batches.
+"""Reads lists in a separate thread and returns finished lists in batches.
 
-Dagster writes its events in the thread that runs the asset, tens of milliseconds each; the pages of
-other lists must not wait for that, nor for a load.
+Dagster writes events in the thread of the asset, tens of milliseconds each. The pages of other
+lists must not wait for that, nor for a load.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from sf_assets.ingest.reader import Collected
 from sf_assets.model import SnapshotKey
 from sf_assets.social_fetch import ListWalk
 
-# Finished lists are handed over when they have so many pages, or when so many seconds have passed.
+# A batch is returned when it has this many pages or after this many seconds.
 BATCH_PAGES = 2_000
 BATCH_SECONDS = 15.0
-# What is said in a run's log is a row in Dagster's event log, tens of milliseconds dear: the news
-# of so many seconds are one message.
-SAY_SECONDS = 5.0
+# The pause between progress messages: each takes tens of milliseconds in Dagster's event log.
+LOG_SECONDS = 5.0
 
 
 def read_in_batches(
     collecting: Callable[[], AsyncIterator[Collected]],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Iterator[list[Collected]]:
-    """Yields what `collecting` yields, in batches, as soon as a batch is due.
+    """Yield the results of `collecting` in batches, as soon as a batch is due.
 
-    `say` is told how far long lists are, in the thread that iterates, not oftener than every
-    SAY_SECONDS. Raises what `collecting` raises. Closing this generator cancels the reading.
+    Calls `log` with the progress of long lists, in the caller's thread, at most every LOG_SECONDS.
+    Raises what `collecting` raises. Closing the generator cancels the reading.
     """
     ended: queue.Queue[Collected | BaseException | None] = queue.Queue()
     reader, long_lists = _Reader(collecting, ended), LongLists()
@@ -45,15 +44,15 @@ def read_in_batches(
             reader.start()
             while reading:
                 with contextlib.suppress(queue.Empty):
-                    item = ended.get(timeout=min(SAY_SECONDS, max(0.1, due - time.monotonic())))
+                    item = ended.get(timeout=min(LOG_SECONDS, max(0.1, due - time.monotonic())))
                     if isinstance(item, BaseException):
                         raise item
                     if item is None:
                         reading = False
                     else:
                         batch.append(item)
-                long_lists.tell(say)
-                pages = sum(one.bought for one in batch)
+                long_lists.flush(log)
+                pages = sum(collected.bought for collected in batch)
                 if not reading or pages >= BATCH_PAGES or time.monotonic() >= due:
                     if batch:
                         yield batch
@@ -64,7 +63,7 @@ def read_in_batches(
 
 
 class LongLists:
-    """How far the long lists are, gathered in the thread that reads them, told in another one."""
+    """The progress of long lists, noted in the reading thread and logged in another one."""
 
     def __init__(self) -> None:
         self._pace = Pace()
@@ -72,24 +71,24 @@ class LongLists:
         self._due = time.monotonic()
 
     def note(self, key: SnapshotKey, walk: ListWalk) -> None:
-        """Take in a page that has landed, in the thread that reads."""
+        """Note a landed page. Called in the reading thread."""
         left = self._pace.seconds_left(key, walk)
         if is_long_way(walk):
             self._lines.put(line(key, walk, left))
 
-    def tell(self, say: Callable[[str], None]) -> None:
-        """Say in one message what was noted since the last one, where that is long enough ago."""
+    def flush(self, log: Callable[[str], None]) -> None:
+        """Log what was noted since the last message, if LOG_SECONDS have passed."""
         if self._lines.empty() or time.monotonic() < self._due:
             return
-        said = []
+        noted = []
         while not self._lines.empty():
-            said.append(self._lines.get())
-        say("\n".join(said))
-        self._due = time.monotonic() + SAY_SECONDS
+            noted.append(self._lines.get())
+        log("\n".join(noted))
+        self._due = time.monotonic() + LOG_SECONDS
 
 
 class _Reader(threading.Thread):
-    """An event loop that drains an async iterator into a queue; None, or an error, is its end."""
+    """Runs an async iterator and puts its items into a queue; None or an error marks the end."""
 
     def __init__(
         self,
@@ -106,6 +105,7 @@ class _Reader(threading.Thread):
             self._ended.put(item)
 
     def run(self) -> None:
+        """Run the iterator to its end. Called by `start`."""
         try:
             self._task = self._loop.create_task(self._drain())
             self._loop.run_until_complete(self._task)
@@ -117,8 +117,8 @@ class _Reader(threading.Thread):
             self._loop.close()
 
     def stop(self) -> None:
-        """Cancel what still runs, because the run was terminated, and wait for it."""
+        """Cancel the reading if it still runs, and wait for it."""
         if self.is_alive() and self._task is not None:
-            with contextlib.suppress(RuntimeError):  # it ended, and its loop is closed, just now
+            with contextlib.suppress(RuntimeError):  # it has just ended and closed its loop
                 self._loop.call_soon_threadsafe(self._task.cancel)
         self.join(timeout=30)

@@ -1,4 +1,4 @@
-"""The client of the vendor as the settings have it."""
+"""Creates the API client from the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sf_assets.social_fetch import SocialFetchClient
 def client_of(
     settings: Settings, *, max_tries: int = 6, max_wait: float = 60, deadline: float = 120
 ) -> SocialFetchClient:
-    """A client to be opened. Raises SettingsError where the real API would get no key."""
+    """An API client, not yet opened. Raises SettingsError without a key for the real API."""
     key = settings.key() if settings.simulated else settings.require_key()
     return SocialFetchClient(
         api_key=key or SecretStr("sfk_sim"),

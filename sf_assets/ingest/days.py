@@ -1,7 +1,7 @@
-"""A day's lists: which are unfinished and why, which days lack lists, when a day is complete.
+"""The lists of a day: which are unfinished and why, which days lack lists, when a day is complete.
 
-What is stored says what is missing. `days.jsonl` of the home says why: each run notes there which
-lists it could not finish.
+The tables show what is missing. `days.jsonl` of the home has the reasons: each run notes there
+which lists it did not finish.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import duckdb
 import httpx
 
-from sf_assets.credits.meter import DayMeter
+from sf_assets.credits.meter import meter_of
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.handles.settings import Registry
 from sf_assets.model import Relation, SnapshotKey
@@ -27,29 +27,30 @@ from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
 from sf_assets.storage.landing import Landing, spent_on
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, LandingDamaged, now
 from sf_assets.warehouse.connection import locked, reading
 from sf_assets.warehouse.statements import sql
 
-# Answers that cannot be read are charged: a list with so many of them, and fewer pages, is not
-# asked for again by itself on that day.
+# Unreadable responses are charged. A list with this many of them, and no more pages, is not retried
+# automatically on that day.
 UNREADABLE_MOST = 5
-# How long landed pages wait to be loaded, and how far back missing days are told.
+# How many days landed pages wait to be loaded, and for how many days missing lists are reported.
 DAYS_BACK = 30
 REASONS = 5
 HEARTBEAT_SECONDS = 10.0
 HEARTBEAT_PAUSE = timedelta(minutes=10)
 
-# `capped` lists got no page because our own caps were reached: that is no failure.
+# `capped` lists got no page because our own caps were reached, which is not a failure.
 Trouble = Literal["failed", "capped"]
 
 
 @dataclass(frozen=True)
 class Note:
-    """Why a run left lists of a day unfinished. `run_id` names the run.
+    """Why a run left lists of a day unfinished.
 
-    `outage` counts those of the day: once all lists of one are stored, the next failure is another.
+    `outage` is the number of the outage on that day. When all its lists are stored, the next
+    failure begins another one.
     """
 
     kind: Trouble
@@ -62,9 +63,9 @@ class Note:
 
 @dataclass(frozen=True)
 class MissingDay:
-    """A day on which some of the lists that were due are not stored.
+    """A day on which some due lists are not stored.
 
-    `capped`: our own caps left no page for any of them, so nothing went wrong.
+    `capped` means that our own caps left no page for any of them, so nothing went wrong.
     """
 
     day: date
@@ -91,7 +92,7 @@ def stored_lists(
 
 
 def not_stored(home: Home, registry: Registry, day: date) -> dict[SnapshotKey, bool]:
-    """A day's due lists that are not stored, or as a window for lack of credits (then True)."""
+    """The unfinished due lists of a day -> whether a part is stored (credits ran out)."""
     stored = _stored(home, day)
     return {key: key in stored for key in registry.lists_due(day) if not _is_whole(stored, key)}
 
@@ -103,15 +104,15 @@ def _is_whole(stored: Mapping[SnapshotKey, str | None], key: SnapshotKey) -> boo
 def worth_a_try(
     home: Home, settings: Settings, registry: Registry, left: Mapping[SnapshotKey, bool]
 ) -> list[SnapshotKey]:
-    """Those of a day's lists that are `left` which another try may finish or load.
+    """The lists in `left` that another attempt may finish or load.
 
-    A list that the vendor refused for lack of credits or for the key is one of them: a refusal is
-    free. A list that our own caps cut or left out is not, nor one whose answers keep breaking the
-    contract, for each of these costs a credit.
+    This includes lists that the API rejected for missing credits or the key, because a rejection is
+    free. It excludes lists that our own caps cut or skipped, and lists with many responses that
+    break the contract, because each of those costs a credit.
     """
     if not left:
         return []
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     spent = _Spent(settings, registry, landing, next(iter(left)).day)
     return [
         key
@@ -122,7 +123,7 @@ def worth_a_try(
 
 
 def unfinished(home: Home, settings: Settings, registry: Registry, day: date) -> list[SnapshotKey]:
-    """A day's due lists that another try may finish or load."""
+    """The due lists of a day that another attempt may finish or load."""
     return worth_a_try(home, settings, registry, not_stored(home, registry, day))
 
 
@@ -146,22 +147,22 @@ class _Spent:
         cap = settings.daily_credits
         self._whole_day = (
             cap is not None
-            and DayMeter(landing.meter(day), lambda: spent_on(landing, day)).count >= cap
+            and meter_of(landing.meter(day), lambda: spent_on(landing, day)).count >= cap
         )
 
     def on(self, handle: str) -> bool:
         cap = self._registry.settings_of(handle).daily_credits
         return self._whole_day or (
             cap is not None
-            and DayMeter(self._landing.meter(self._day, handle), lambda: 0).count >= cap
+            and meter_of(self._landing.meter(self._day, handle), lambda: 0).count >= cap
         )
 
 
 def landed_not_loaded(home: Home, settings: Settings) -> list[SnapshotKey]:
-    """Lists of earlier days that were read to an end and are not in the tables."""
+    """Lists of earlier days that were read and are not in the tables."""
     today = settings.day()
     since = today - timedelta(days=DAYS_BACK)
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     stored = _stored(home, since)
     landed = (
         key
@@ -178,7 +179,7 @@ def landed_not_loaded(home: Home, settings: Settings) -> list[SnapshotKey]:
 
 
 def _stored(home: Home, since: date) -> dict[SnapshotKey, str | None]:
-    """What is stored; nothing where it cannot be read, for a run publishes it again."""
+    """The stored lists; empty if the published file cannot be read, as a run will republish it."""
     try:
         with reading(home.readable) as con:
             return stored_lists(con, since)
@@ -193,9 +194,9 @@ def note(
     why: Mapping[SnapshotKey, str | None],
     registry: Registry,
 ) -> None:
-    """Remember which lists a run left unfinished, day by day, and the first few reasons.
+    """Record the lists that a run left unfinished, per day, and the first few reasons.
 
-    A list that is stored all the same, which a refresh could not read once more, is left out.
+    Skips lists that are stored, which a refresh could not read again.
     """
     for day in sorted({key.day for key in why}):
         stored = _stored(home, day)
@@ -218,7 +219,7 @@ def note(
 def _number_of_outage(
     home: Home, day: date, stored: Mapping[SnapshotKey, str | None], registry: Registry
 ) -> int:
-    """The outage of the day that a failure belongs to: the last one, unless that is over."""
+    """The outage of the day to which a failure belongs: the last one, unless it is over."""
     before = [one for one in notes(home) if one.day == day and one.kind == "failed"]
     last = max((one.outage for one in before), default=1)
     waiting = [
@@ -232,7 +233,7 @@ def _number_of_outage(
 
 
 def notes(home: Home) -> list[Note]:
-    """All of them, oldest first."""
+    """All recorded notes, oldest first."""
     found = []
     for line in lines(home.days):
         with suppress(KeyError, ValueError, TypeError, AttributeError):
@@ -250,9 +251,9 @@ def _key(day: date, handle: str, relation: Relation) -> SnapshotKey:
 
 
 def missing_days(home: Home, settings: Settings, registry: Registry) -> list[MissingDay]:
-    """The last days that lack lists of tracked handles, oldest first, and why.
+    """The last DAYS_BACK days that lack lists of tracked handles, oldest first, with reasons.
 
-    A list is expected from its first snapshot on, and where a run failed at it. Today's lists count
+    A list is expected after its first snapshot, and if a run failed to read it. Today's lists count
     as missing only after a run failed.
     """
     today = settings.day()
@@ -274,9 +275,9 @@ def missing_days(home: Home, settings: Settings, registry: Registry) -> list[Mis
         reasons = [reason for key in missing if key in noted for reason in noted[key].reasons]
         if any(key not in noted for key in missing):
             reasons.append(
-                "no run came to them: was the daemon running?"
+                "no run read them; was the daemon running?"
                 if len(missing) == len(expected)
-                else "the run ended before it came to them"
+                else "the run ended before it read them"
             )
         if missing:
             shown = tuple(dict.fromkeys(reasons))[:REASONS]
@@ -295,11 +296,10 @@ def _first_days(home: Home) -> dict[tuple[Relation, str], date]:
 
 
 def tell_heartbeat(home: Home, settings: Settings, registry: Registry, day: date) -> str | None:
-    """Call SF_ASSETS_HEARTBEAT_URL where all due lists of a day are finished, once a day.
+    """Call SF_ASSETS_HEARTBEAT_URL once a day, when all due lists of the day are finished.
 
-    Returns why the address did not take it, `""` where it did, None where there was nothing to
-    tell. Where it did not, a later call tries again after a pause. Raises OSError where the home
-    cannot be written.
+    Returns the reason of a failed call, `""` after a successful one, and None if no call was due.
+    After a failure, a later call tries again. Raises OSError if the home cannot be written.
     """
     url = settings.heartbeat_url
     if url is None or not registry.handles:
@@ -310,7 +310,7 @@ def tell_heartbeat(home: Home, settings: Settings, registry: Registry, day: date
             return None
         if unfinished(home, settings, registry, day):
             return None
-        with ThreadPoolExecutor(1) as thread:  # who calls may have an event loop running
+        with ThreadPoolExecutor(1) as thread:  # the caller's thread may run an event loop
             problem = thread.submit(_get, url.get_secret_value()).result()
         call = {"heartbeat": str(day), "taken": not problem, "problem": problem, "at": now()}
         append(home.days, [call])
@@ -325,24 +325,24 @@ def _long_ago(call: Mapping[str, Any]) -> bool:
 
 
 def last_heartbeat(home: Home) -> tuple[date, str] | None:
-    """The day that the last call told of, and why the address did not take it."""
+    """The day of the last heartbeat and the reason if it failed, else `""`; None before any."""
     call = None
     for line in lines(home.days):
         with suppress(KeyError, ValueError, TypeError):
-            why = "" if line["taken"] else str(line.get("problem") or "no reason is known")
+            why = "" if line["taken"] else str(line.get("problem") or "unknown reason")
             call = date.fromisoformat(line["heartbeat"]), why
     return call
 
 
 def _get(url: str) -> str:
-    """Call an address; why it did not take the call. Quotes nothing of it: it may hold tokens."""
+    """Call a URL; returns the reason of a failure, without the URL, which may hold tokens."""
     url = url.strip()
     try:
         route = route_to(httpx.URL(url))
     except SettingsError as error:
         return str(error)
     except httpx.InvalidURL:
-        return "it is no address"
+        return "it is not a URL"
 
     async def ask() -> str:
         async with (
@@ -361,23 +361,23 @@ def _get(url: str) -> str:
     try:
         return asyncio.run(asyncio.wait_for(ask(), HEARTBEAT_SECONDS))
     except asyncio.TimeoutError:
-        why = f"no answer within {HEARTBEAT_SECONDS:g} seconds"
-    except Exception as error:  # whatever it was: no run depends on it
+        why = f"no response within {HEARTBEAT_SECONDS:g} seconds"
+    except Exception as error:  # a heartbeat must not fail a run
         refused = isinstance(error, httpx.ConnectError)
         why = "no connection" if refused else type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            why = f"its certificate is not trusted, by {route.certificates}"
+            why = f"{route.certificates} does not trust its certificate"
     finally:
         log.removeFilter(has_no_address)
-    through = f", through the proxy that {route.proxy_variable} names" if route.proxy else ""
+    through = f", through the proxy in {route.proxy_variable}" if route.proxy else ""
     return why + through
 
 
 @dataclass(frozen=True)
 class Outage:
-    """Lists, by handle and relation, whose trouble began on the same day, and when it was over.
+    """Lists, by handle and relation, that began to fail on the same day, and when it was over.
 
-    `number` counts the outages of a day.
+    `number` is the number of the outage on that day. `healed_on` is None while it lasts.
     """
 
     day: date
@@ -392,7 +392,7 @@ def outages(
 ) -> list[Outage]:
     """All outages, oldest first.
 
-    A list's trouble lasts until it is stored whole again, or is not tracked any more.
+    A list fails until it is stored completely again or no longer tracked.
     """
     good: dict[tuple[str, Relation], list[date]] = {}
     for key, end_reason in stored.items():

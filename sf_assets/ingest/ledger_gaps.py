@@ -1,4 +1,4 @@
-"""What runs that were killed have paid, found in the landing and put into the ledger."""
+"""Finds what killed runs paid, for the ledger."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sf_assets.warehouse.statements import sql
 def left_behind(
     home: Home, landing: Landing, since: date, today: date
 ) -> dict[SnapshotKey, tuple[Attempt, ...]]:
-    """The attempts of days from `since` on, before `today`, that the ledger lacks.
+    """The attempts from `since` on and before `today` that the ledger lacks.
 
-    Days before the last run that noted its balances are not looked at.
+    Skips the days before the last run that recorded its balances.
     """
     ended: dict[SnapshotKey, str] = {}
-    noted: dict[tuple[SnapshotKey, int], int] = {}
+    recorded: dict[tuple[SnapshotKey, int], int] = {}
     try:
         with reading(home.readable) as con:
             ((since,),) = con.execute(sql("ledger_since"), [since, today]).fetchall()
@@ -32,11 +32,15 @@ def left_behind(
                 key = SnapshotKey(day, handle, relation)
                 if at is not None:
                     ended[key] = at
-                noted |= {(key, number): credits for number, credits in attempts or ()}
+                recorded |= {(key, number): credits for number, credits in attempts or ()}
     except (FileNotFoundError, duckdb.Error):
-        pass  # nothing is known to be noted: what is landed is noted once more, which adds nothing
+        pass  # without the tables all attempts are recorded again, which changes nothing
     return {
-        key: tuple(one for one in landed.attempts if one.spent > noted.get((key, one.number), -1))
+        key: tuple(
+            attempt
+            for attempt in landed.attempts
+            if attempt.spent > recorded.get((key, attempt.number), -1)
+        )
         for day in landing.days()
         if since <= day < today
         for key, landed in landing.read_each(landing.unsettled(day, ended))

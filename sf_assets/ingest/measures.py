@@ -1,4 +1,4 @@
-"""What a page says of the API, beside what it lists: the same each day, unless the API changes."""
+"""Measures a page of the API, to notice when the API changes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from sf_assets.storage.records import Measures
 
 
 def measures_of(answer: Answer, walk: ListWalk) -> Measures:
-    """Of the next page of a walk: its accounts, those without number or secUid, those that came
-    before, their fields that have a value, and why it was asked for again."""
+    """The measures of the next page of a walk.
+
+    They count its accounts, those without user id or secUid, repeated accounts, fields with a
+    value, and the reasons of retries.
+    """
     accounts = answer.response.data.accounts
     return Measures(
         page_size=len(accounts),
         accounts=len(accounts),
-        no_number=sum(1 for one in accounts if not one.platform_user_id),
-        no_sec_uid=sum(1 for one in accounts if not one.sec_uid),
+        no_number=sum(1 for account in accounts if not account.platform_user_id),
+        no_sec_uid=sum(1 for account in accounts if not account.sec_uid),
         repeated=walk.repeats(accounts),
-        fields=sum(filled(one) for one in accounts),
+        fields=sum(filled(account) for account in accounts),
         troubles=Counter(answer.troubles),
     )

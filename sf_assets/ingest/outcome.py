@@ -1,4 +1,4 @@
-"""What came of the lists of a run, as values: no file, no database and no Dagster."""
+"""The outcome of a run, as plain values without files, database or Dagster."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.errors import WarehouseBusy
 from sf_assets.warehouse.load import Before, LoadFailure
 
-# Lists of a batch that are named in the log; the others are counted.
+# Lists of a batch that the log names. The others are counted.
 NAMED = 20
 
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run failed, in a sentence for people and in plain values for programs."""
+    """Why a run failed: a sentence for people and metadata for programs."""
 
     sentence: str
     metadata: Mapping[str, Any]
@@ -30,13 +30,13 @@ class RunFailure:
 
 @dataclass
 class RunOutcome:
-    """What came of the lists of a run.
+    """The outcome of the lists of a run.
 
-    `unfinished` has the reason of each list that is not stored. `attempts` are those of lists that
-    no loaded snapshot stands for: the ledger needs them all the same. `not_begun` are lists that
-    our own caps left no page for, which is no failure. `pages_missing` has the lists that the
-    vendor cut short for lack of credits, with None where no page of it is known. `refused` is why
-    the vendor stopped all lists. `busy`: another process held the warehouse.
+    `unfinished` has the reason of each list that is not stored. `attempts` has those of lists
+    without a loaded snapshot, for the ledger. `not_begun` are lists for which our own caps left no
+    page, which is not a failure. `pages_missing` estimates the remaining pages of lists for which
+    credits ran out, None if no page is known. `refused` is why the API stopped all lists
+    (`unauthorized` or `credits`). `busy` means that another process held the warehouse.
     """
 
     unfinished: dict[SnapshotKey, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class RunOutcome:
     busy: bool = False
 
     def add(self, ended: Collected) -> None:
-        """Take in what became of a list that was read."""
+        """Add the result of a list that was read."""
         key, stopped = ended.key, ended.stopped
         self.attempts[key] = ended.attempts
         self.new_fields.setdefault(key.relation, Counter()).update(ended.new_fields)
@@ -69,47 +69,47 @@ class RunOutcome:
         rows: Iterable[SnapshotRow],
         failures: Iterable[LoadFailure],
     ) -> None:
-        """Take in what became of landed lists, of which each was loaded or failed by itself."""
+        """Add landed lists, each loaded or failed."""
         for row in rows:
             self.attempts.pop(row.key, None)
         for failure in failures:
             self.unfinished[failure.key] = (
-                f"{failure.key}: its landed pages cannot be loaded ({failure.reason}); they are "
-                f"kept in {landings[failure.key].path}"
+                f"{failure.key}: cannot load its landed pages ({failure.reason}); they are kept in "
+                f"{landings[failure.key].path}"
             )
 
     def add_not_loaded(self, keys: Iterable[SnapshotKey], error: Exception) -> str:
-        """Take in that none of these landed lists could be loaded; returns a line for the log."""
+        """Add landed lists of which none could be loaded; returns a line for the log."""
         why = str(error) if isinstance(error, SfAssetsError) else first_line(error)
-        reasons = dict.fromkeys(keys, f"what was landed is not loaded: {why}")
+        reasons = dict.fromkeys(keys, f"its landed pages are not loaded: {why}")
         self.unfinished |= reasons
         self.busy |= isinstance(error, WarehouseBusy)
         self.transient |= self.busy
-        return f"{counted(len(reasons), 'list is', 'lists are')} landed and not loaded: {why}"
+        return f"{counted(len(reasons), 'list')} landed and not loaded: {why}"
 
     @property
     def worth_another_try(self) -> bool:
-        """Whether the run, tried again in a minute, may finish more."""
+        """Whether a retry in a minute may finish more lists."""
         return self.transient and self.refused is None
 
     def unfinished_of(self, keys: Iterable[SnapshotKey]) -> str | None:
-        """Which of these lists are unfinished and why, for the log."""
+        """The unfinished lists among these with their reasons, for the log; None without any."""
         lines = [f"{key}: {self.unfinished[key]}" for key in keys if key in self.unfinished]
         more = [f"and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
-        return "unfinished: " + "\n".join([*lines[:NAMED], *more]) if lines else None
+        return "Unfinished: " + "\n".join([*lines[:NAMED], *more]) if lines else None
 
     def capped(self) -> str | None:
-        """Which lists our own caps left no page for, and what to do."""
+        """The lists for which our own caps left no page, for the log; None without any."""
         if not self.not_begun:
             return None
         names = named([f"{key.handle} {key.relation}" for key in self.not_begun])
         return (
-            f"nothing was left for {counted(len(self.not_begun), 'list')} ({names}): raise "
-            "SF_ASSETS_DAILY_CREDITS, or their daily_credits or priority in handles.yaml"
+            f"No credit was left for {counted(len(self.not_begun), 'list')} ({names}). Raise "
+            "SF_ASSETS_DAILY_CREDITS, or daily_credits or priority in handles.yaml."
         )
 
     def strange_fields(self) -> dict[Relation, dict[str, int]]:
-        """The fields that the contract does not have, and how often they came."""
+        """Relation -> path -> count of the fields that are not in the contract."""
         return {
             relation: {one_line(name, 60): count for name, count in counts.most_common(50)}
             for relation, counts in self.new_fields.items()
@@ -119,14 +119,14 @@ class RunOutcome:
     def failure(
         self, asked_for: int, before: Mapping[tuple[str, str], Before]
     ) -> RunFailure | None:
-        """Why the run failed; None where it did not.
+        """Why the run failed; None if it did not.
 
-        `asked_for` is how many lists it had, `before` what they were like when last stored.
+        `asked_for` is the number of its lists; `before` describes their last snapshots.
         """
         if not self.unfinished and self.refused is None:
             return None
         missing = self._credits_missing(before)
-        # Lists that money cut short would each say the same: one sentence says it for all.
+        # Lists without credits have the same reason, so one sentence covers them all.
         own = dict.fromkeys(
             why for key, why in self.unfinished.items() if key not in self.pages_missing
         )
@@ -145,7 +145,7 @@ class RunOutcome:
         )
 
     def _credits_missing(self, before: Mapping[tuple[str, str], Before]) -> int:
-        """About how many credits the lists take that money cut short."""
+        """An estimate of the credits that the lists still need."""
         missing = 0
         for key, pages in self.pages_missing.items():
             last = before.get((key.relation, key.handle))
@@ -155,15 +155,14 @@ class RunOutcome:
 
     def _out_of_credits(self, missing: int) -> str:
         return (
-            f"credits ran out: about {missing} more are missing for the rest of "
-            f"{counted(len(self.pages_missing), 'list')}, stored as far as it could be read. "
-            "Top up and run the day again: it goes on where it stopped"
+            f"Credits ran out: the rest of {counted(len(self.pages_missing), 'list')} needs about "
+            f"{counted(missing, 'more credit')}. What was read is stored. Top up and run the day "
+            "again to continue where it stopped"
         )
 
     def _did_not_finish(self, asked_for: int, reasons: Sequence[str]) -> str:
         handles = named(sorted({key.handle for key in self.unfinished}))
-        said = (
+        return (
             f"{len(self.unfinished)} of {counted(asked_for, 'list')} did not finish ({handles}); "
             f"the others are stored. {' | '.join(reasons[:5])}"
-        )
-        return said.strip()
+        ).strip()

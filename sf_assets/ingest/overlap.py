@@ -1,4 +1,4 @@
-"""What is known of a list, for a reading that stops where nothing is new."""
+"""The known part of a list, for `recent` lists, which are read only until nothing is new."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from sf_assets.social_fetch import AnyAccount
 from sf_assets.warehouse.load import wanted
 from sf_assets.warehouse.statements import sql
 
-# Accounts of a known list that a reading of its top is held against; whoever needs more is read
-# to the end.
+# Accounts of the known list to compare with. A list that needs more is read to the end.
 MOST_KNOWN = 2_000
 
 
 class KnownList:
-    """The newest part of a list as it was last known, top first.
+    """The newest part of a list at its last snapshot, top first.
 
-    `accounts` are the ids of the warehouse (a number, `sec:` and the secUid, `@` and the handle)
-    with the handles they were seen under.
+    `accounts` are pairs of an account id of the warehouse (a number, `sec:` and the secUid, or `@`
+    and the handle) and the handle it was seen with.
     """
 
     def __init__(self, accounts: Iterable[tuple[str, str | None]]) -> None:
@@ -41,22 +40,22 @@ class KnownList:
         return len(self._by_id)
 
     def rank(self, account: AnyAccount) -> int | None:
-        """The account's place, 0 is the top; None for one that is not known.
+        """The account's rank, 0 at the top; None for an unknown account.
 
-        A handle counts only where no number says that it is another person's now.
+        A handle does not count if user ids show that it belongs to another person now.
         """
         kind, name = account.key
-        known = {"id": name if name[0].isdigit() else f"id:{name}", "sec_uid": f"sec:{name}"}
-        found = self._by_id.get(known.get(kind, f"@{name}"))
-        if found is None:
-            found = self._by_handle.get(account.handle.lower())
-            if found is not None and kind == "id" and found in self._numbered:
+        ids = {"id": name if name[0].isdigit() else f"id:{name}", "sec_uid": f"sec:{name}"}
+        rank = self._by_id.get(ids.get(kind, f"@{name}"))
+        if rank is None:
+            rank = self._by_handle.get(account.handle.lower())
+            if rank is not None and kind == "id" and rank in self._numbered:
                 return None
-        return found
+        return rank
 
 
 class KnownRun:
-    """How many pages in a row were known, each account below the one before it as it was."""
+    """Counts pages in a row whose accounts are all known and in their old order."""
 
     def __init__(self, known: KnownList) -> None:
         self._known = known
@@ -64,9 +63,9 @@ class KnownRun:
         self.pages = 0
 
     def update(self, new: Sequence[AnyAccount]) -> None:
-        """Take in the accounts that a page showed for the first time in this walk."""
+        """Add the accounts that a page showed for the first time in this walk."""
         if not new:
-            return  # a page that came twice proves nothing
+            return  # a repeated page proves nothing
         ranks = [self._known.rank(account) for account in new]
         falling = [rank for rank in ranks if rank is not None]
         whole = len(falling) == len(ranks) and all(
@@ -77,25 +76,26 @@ class KnownRun:
             self._last = falling[-1]
         else:
             self.pages = 0
-            # The next page may be known again, from wherever this one ended.
+            # The next page may start anywhere in the known list.
             self._last = -1
 
     @property
     def reached(self) -> bool:
+        """Whether enough known pages were read to stop."""
         return self.pages >= PAGES_KNOWN
 
 
 def known_lists(
     con: duckdb.DuckDBPyConnection, keys: Sequence[SnapshotKey]
 ) -> dict[SnapshotKey, Callable[[], KnownList]]:
-    """Each list as it was last known, as deep as a reading of its top may need it.
+    """Each list at its last snapshot, at most MOST_KNOWN accounts.
 
-    Held as Arrow, a tenth of the memory; the list itself is made when it is read.
+    The values create the list when it is needed: until then it is Arrow, a tenth of the memory.
     """
     con.register("wanted", wanted(keys))
     rows = con.sql(sql("known_lists"), params={"most": MOST_KNOWN}).to_arrow_table()
     con.unregister("wanted")
-    place = {
+    row_of = {
         name: at
         for at, name in enumerate(
             zip(rows["relation"].to_pylist(), rows["handle"].to_pylist(), strict=True)
@@ -104,7 +104,7 @@ def known_lists(
     return {
         key: partial(_known_list, rows["account_ids"][at], rows["account_handles"][at])
         for key in keys
-        if (at := place.get((key.relation, key.handle))) is not None
+        if (at := row_of.get((key.relation, key.handle))) is not None
     }
 
 

@@ -1,4 +1,4 @@
-"""What a run has to do for each of its lists: read it, load it, or leave it as it is."""
+"""Decides for each list of a run: read it, load it, skip it or refuse it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow
 from sf_assets.warehouse.load import Before, lists_before, loaded_rows
 
-# A list begun yesterday may be read to its end after midnight; days later it would be a mixture.
+# An interrupted list may continue after midnight. Later it would mix two days.
 RESUME_SECONDS = 6 * 3600
 
 
 @dataclass
 class Plan:
-    """Lists to `read` from the API, landed ones to `load`, `ready` ones, and those `refused`.
+    """Lists to `read` from the API, landed lists to `load`, finished (`ready`) and `refused` lists.
 
-    `disordered` are `recent` ones that are read whole, because their order did not hold.
+    `disordered` has the order agreement of `recent` lists that are read completely because their
+    order did not hold.
     """
 
     read: list[ListToRead] = field(default_factory=list)
@@ -37,13 +38,13 @@ class Plan:
 
     @property
     def lists(self) -> int:
-        """How many lists it has."""
+        """The number of lists."""
         return len(self.read) + len(self.load) + len(self.ready) + len(self.refused)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A list that is neither there nor may be asked for, and why."""
+    """A list that is not stored and must not be requested, with the reason."""
 
     reason: str
 
@@ -53,10 +54,10 @@ Decision = ListToRead | Landed | SnapshotRow | Refused
 
 @dataclass(frozen=True)
 class Known:
-    """What the published database tells of a run's lists.
+    """What the published database knows about the lists of a run.
 
-    `loaded` are their rows, `before` what their last snapshots before the day were like, `costs`
-    what reading them has cost, both by (relation, handle).
+    `loaded` has their rows. By (relation, handle), `before` describes the last snapshot before the
+    day, and `costs` what reading the list cost.
     """
 
     loaded: Mapping[SnapshotKey, SnapshotRow] = field(default_factory=dict)
@@ -65,16 +66,16 @@ class Known:
 
 
 def known_of(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey], day: date) -> Known:
-    """What is known of these lists before they are read on that day."""
+    """What the published database knows about these lists before they are read on `day`."""
     loaded = {row.key: row for row in loaded_rows(con, keys)}
     return Known(loaded, lists_before(con, day), costs_before(con, day))
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a run knows and wants, and what follows from it for each of its lists.
+    """What a run knows and wants, and the decision that follows for each of its lists.
 
-    `refresh` buys anew what is finished, `untracked` buys what the registry does not name.
+    `refresh` buys finished lists again. `untracked` also buys lists that are not in the registry.
     """
 
     today: date
@@ -84,9 +85,9 @@ class Rules:
     known: Known
 
     def decide(self, key: SnapshotKey, landed: Landed | None) -> Decision:
-        """Read the list, load what is landed of it, leave the row that is there, or refuse.
+        """Read the list, load its landed pages, keep the stored row, or refuse.
 
-        What is finished for the day is neither bought nor loaded again.
+        A finished list is neither bought nor loaded again.
         """
         row = self.known.loaded.get(key)
         best = landed.to_load if landed else None
@@ -99,7 +100,7 @@ class Rules:
         return row or refusal or self._to_read(key, landed)
 
     def disorder(self, key: SnapshotKey) -> float | None:
-        """How far a `recent` list kept its order, where that is too little to go by; else None."""
+        """The order agreement of a `recent` list if it is too low to rely on, else None."""
         cost = self.known.costs.get((key.relation, key.handle))
         depth = self.registry.settings_of(key.handle).of(key.relation).depth
         return cost.order_agreement if cost and depth == "recent" and not cost.in_order else None
@@ -118,37 +119,37 @@ class Rules:
             pages_before=last.pages if last else None,
             largest=last.largest if last else 0,
             paid=landed.spent if landed and not landed.settled else 0,
-            # A refresh is for who does not trust what is there.
+            # A refresh does not trust earlier lists.
             whole=self.refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),
         )
 
     def _refusal(self, key: SnapshotKey, landed: Landed | None) -> Refused | None:
-        """Why the API may not be asked for this list now; None where it may."""
+        """Why the API must not be asked for this list now, or None."""
         begun = landed is not None and bool(landed.attempts) and not landed.settled
         if key.day > self.today:
-            return Refused(f"{key}: that day has not begun (UTC)")
+            return Refused(f"{key}: this day has not begun (UTC)")
         if key.day < self.today and not begun:
             return Refused(
-                f"{key} cannot be fetched any more: the API knows only now, and today is "
-                f"{self.today} (UTC). Nothing was asked for. Gaps are normal: the next snapshot is "
+                f"{key} can no longer be read: the API returns only the current list, and today is "
+                f"{self.today} (UTC). Nothing was requested. Gaps are normal: the next snapshot is "
                 "compared across them"
             )
         if key.day < self.today and landed and time.time() - landed.modified >= RESUME_SECONDS:
             return Refused(
-                f"{key}: its reading broke off and the day is over; the pages that were landed are "
-                f"kept in {landed.path}. The next snapshot is compared across the gap"
+                f"{key}: reading was interrupted and the day is over. The landed pages are kept in "
+                f"{landed.path}, and the next snapshot is compared across the gap"
             )
         if not self.untracked and key.handle not in self.registry.handles:
             return Refused(
-                f"{key}: handles.yaml does not name {key.handle}, so nothing was asked for. Track "
-                f"it with `sf-assets track {key.handle}`, or set `untracked: true` in the run's "
-                "config to buy it this once"
+                f"{key}: {key.handle} is not in handles.yaml, so nothing was requested. Track it "
+                f"with `sf-assets track {key.handle}`, or set `untracked: true` in the config of "
+                "the run to read it once"
             )
         return None
 
 
 def make_plan(keys: Iterable[SnapshotKey], landing: Landing, rules: Rules) -> Plan:
-    """Sort the lists of a run by what is there of them already."""
+    """Decide for each list of a run, with its landed pages."""
     plan = Plan()
     for key, landed in landing.read_each(keys):
         if isinstance(landed, LandingDamaged):

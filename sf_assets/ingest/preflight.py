@@ -1,6 +1,6 @@
-"""The look before buying: what would keep a day from being loaded is found before it is paid for.
+"""Checks before buying: finds what would prevent a load before pages are paid for.
 
-A warehouse that another process holds is no such thing: its load waits, and pages are kept.
+A warehouse that another process holds is fine: the load waits, and the pages are kept.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import LOADED, fingerprint
 
-# What a page takes on the disk, landed, archived and loaded, with room to spare: where none was
-# landed yet, and of each byte that pages had.
+# Disk space for a page, landed, archived and loaded, with a margin: if no page was landed yet, and
+# as a multiple of the size of earlier pages.
 PAGE_BYTES = 50_000
 TIMES = 2
-# What is needed besides: Dagster's events, the log of a transaction.
+# Additional space for Dagster's events and the log of a transaction.
 SPARE_BYTES = 32 << 20
 PROBE = bytes(64 << 10)
 
 
 def look(home: Home, pages: int) -> None:
-    """Find out whether about so many pages, once bought, can be landed, archived and loaded.
+    """Check that about `pages` pages can be landed, archived and loaded.
 
-    A warehouse of an older version is upgraded. Raises SettingsError for a folder that cannot be
-    written, WarehouseUnwritable for too little room, WarehouseUnreadable for a warehouse that is
-    damaged, missing or of a newer format, ArchiveTooNew.
+    Upgrades a warehouse of an older version. Raises SettingsError for a folder that cannot be
+    written, WarehouseUnwritable if the disk is too full, WarehouseUnreadable for a warehouse that
+    is damaged, missing or of a newer format, and ArchiveTooNew.
     """
     folders = [home.landing, home.archive]
     folders += [home.warehouse.parent] if home.lake is None else []
@@ -45,7 +45,7 @@ def look(home: Home, pages: int) -> None:
         _write_something(folder)
     needed = round(pages * TIMES * (page_size(home) or PAGE_BYTES / TIMES))
     here = [folder for folder in folders if not is_remote(folder)]
-    # Beside a lake elsewhere the home keeps Dagster's events alone.
+    # With a lake elsewhere, the home keeps only Dagster's events.
     _find_room(home.root, (needed if here else 0) + SPARE_BYTES)
     for folder in here:
         _find_room(folder, needed)
@@ -67,7 +67,7 @@ def _write_something(folder: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise SettingsError(
-            f"{folder} cannot be written ({error}): give permission or free some space, then run "
+            f"cannot write to {folder} ({error}); fix the permission or free some space, then run "
             "the day again"
         ) from None
 
@@ -76,14 +76,14 @@ def _find_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise WarehouseUnwritable(
-            f"{folder} has {free / 1e6:,.0f} MB of room and the day needs about "
-            f"{needed / 1e6:,.0f} MB: free some space, then run the day again"
+            f"{folder} has {free / 1e6:,.0f} MB of free space and the day needs about "
+            f"{needed / 1e6:,.0f} MB; free some space, then run the day again"
         )
 
 
 def _open_warehouse(home: Home) -> None:
     if home.lake is None and not home.warehouse.exists() and not home.published.is_symlink():
-        return  # the first day makes it
+        return  # the first day creates it
     try:
         with writing(home.writable, wait_seconds=0) as con:
             if home.lake is None:
@@ -92,7 +92,6 @@ def _open_warehouse(home: Home) -> None:
     except WarehouseBusy:
         return
     except (OSError, duckdb.Error) as error:
-        said = first_line(error)
         raise WarehouseUnreadable(
-            f"{home.writable} cannot be opened for writing ({said})"
+            f"{home.writable} cannot be opened for writing ({first_line(error)})"
         ) from None

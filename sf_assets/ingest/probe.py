@@ -1,7 +1,7 @@
-"""The API held against what this product assumes of it, with a few pages of one handle.
+"""Checks our assumptions about the API with a few pages of one handle.
 
-Pages are landed: a snapshot of the day goes on from them. What is asked for a second time is landed
-as evidence and cost, and is no page of the list.
+The pages are landed, and a snapshot of the day continues from them. Pages that are requested a
+second time are landed as evidence and cost only.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from sf_assets.ingest.reader import (
 from sf_assets.model import RELATIONS, Relation, SnapshotKey
 from sf_assets.social_fetch import Answer, FollowersResponse, FollowingResponse, SocialFetchError
 from sf_assets.social_fetch.pages import parse_page
-from sf_assets.storage.files import write_atomically
+from sf_assets.storage.files import read_text, write_atomically
 from sf_assets.storage.home import Home
 from sf_assets.storage.records import Page, stamp
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT, longest_chain
 
-# One more may be charged for an answer that cannot be read.
+# An unreadable response may cost one more credit.
 FOLLOWER_PAGES, FOLLOWING_PAGES, AGAIN = 4, 1, 2
 MOST_CREDITS = FOLLOWER_PAGES + FOLLOWING_PAGES + AGAIN + 1
-# So long after its page a cursor is used again.
+# The pause before a cursor is used again.
 PAUSE_SECONDS = 60.0
 FACTS_FORMAT = 1
 
@@ -46,7 +46,7 @@ _Response = FollowersResponse | FollowingResponse
 
 @dataclass(frozen=True)
 class Fact:
-    """What is assumed of the API, what was found, and what follows from it."""
+    """An assumption about the API, what was found, and what follows from it."""
 
     fact: str
     assumed: str
@@ -57,7 +57,7 @@ class Fact:
 
 @dataclass
 class Probed:
-    """What was bought of a handle, and how long it took."""
+    """The pages that were bought, and how long they took."""
 
     handle: str
     day: date
@@ -75,9 +75,9 @@ class Probed:
 
 
 async def probe(handle: str, day: date, run: RunContext, pause: float) -> Probed:
-    """Ask for at most MOST_CREDITS pages, and after `pause` seconds for one of them again.
+    """Request at most MOST_CREDITS pages, one of them again after `pause` seconds.
 
-    Raises SocialFetchError where not even one comes.
+    Raises SocialFetchError if no page can be read.
     """
     made = Probed(handle, day)
     made.balance_before = (await run.client.balance()).balance
@@ -121,7 +121,7 @@ async def _read(made: Probed, run: RunContext, relation: Relation, pages: int) -
 async def _again(
     made: Probed, run: RunContext, key: SnapshotKey, number: int, cursor: str | None
 ) -> Answer | None:
-    """A page that is landed already; None where a cap leaves nothing, or the cursor is refused."""
+    """Request a landed page again; None if a cap leaves no credit or the cursor is rejected."""
     if not run.budget.take(key):
         return None
     spent = pages = 0
@@ -149,15 +149,15 @@ async def _again(
             if log.last is not None and log.last.end is None:
                 log.add_page(page, doubted=True)
                 spent = 0
-    made.not_landed += spent  # a list that is finished takes no more
+    made.not_landed += spent  # a finished list takes no more pages
     return answer
 
 
 def facts_of(made: Probed) -> list[Fact]:
-    """What the pages say, one assumption after the other."""
+    """The facts that the pages show, one per assumption."""
     everything = [page for relation in RELATIONS for page in made.pages.get(relation, ())]
     followers = made.pages.get("followers", [])
-    accounts = [one for page in everything for one in page.data.accounts]
+    accounts = [account for page in everything for account in page.data.accounts]
     facts: list[Fact] = []
 
     def note(
@@ -166,59 +166,63 @@ def facts_of(made: Probed) -> list[Fact]:
         facts.append(Fact(fact, assumed, found, so if fine else otherwise or so, fine))
 
     statuses = {name: pages[-1].data.lookup_status.value for name, pages in made.pages.items()}
-    said = ", ".join(f"{name} {status}" for name, status in statuses.items())
+    result = ", ".join(f"{name} {status}" for name, status in statuses.items())
     is_open = set(statuses.values()) == {"found"}
-    note("profile", "open", said, is_open, otherwise="Probe an open one: less could be measured.")
+    note("profile", "open", result, is_open, otherwise="Probe an open profile to measure more.")
     if accounts:
         size = page_size_of(made)
         if size is not None:
             by_list = [[str(len(p.data.accounts)) for p in pages] for pages in made.pages.values()]
             cost = f"1,000 accounts cost {-(-1000 // size)} credits; forecasts use {size}."
-            said = "; ".join(map(", ".join, by_list))
-            note("accounts on a page", "20", said, size == 20, cost)
-        keys = [[one.key for one in page.data.accounts] for page in followers]
+            result = "; ".join(map(", ".join, by_list))
+            note("accounts on a page", "20", result, size == 20, cost)
+        keys = [[account.key for account in page.data.accounts] for page in followers]
         within = sum(len(page) - len(set(page)) for page in keys)
         flat = [key for page in keys for key in page]
         twice = len(flat) - len(set(flat)) - within
-        said = f"{twice} on two pages, {within} twice on one"
-        counted_once = "Each is counted once; such pages cost credits for nothing."
-        note("pages overlap", "no", said, not twice and not within, counted_once)
+        result = f"{twice} on two pages, {within} twice on one"
+        counted_once = "Each account is counted once; repeated accounts waste credits."
+        note("pages overlap", "no", result, not twice and not within, counted_once)
         for name, ids in (
-            ("number", [one.platform_user_id for one in accounts]),
-            ("secUid", [one.sec_uid for one in accounts]),
+            ("user id", [account.platform_user_id for account in accounts]),
+            ("secUid", [account.sec_uid for account in accounts]),
         ):
             having = sum(map(bool, ids))
-            less = "Accounts without it are known by what is left; fewer changes can be proved."
-            followed = "Renames are followed by it."
-            said = f"{having} of {len(ids)}"
-            note(f"accounts with {name}", "all", said, having == len(ids), followed, less)
+            less = "Without it, other ids are used, and fewer changes can be proved."
+            followed = "It identifies accounts across renames."
+            result = f"{having} of {len(ids)}"
+            note(f"accounts with {name}", "all", result, having == len(ids), followed, less)
         cursors = [page.cursor for page in made.landed.get("followers", []) if page.cursor]
         if len(cursors) > 1:
-            fall = all(one.isascii() and one.isdigit() and len(one) < 100 for one in cursors)
+            fall = all(c.isascii() and c.isdigit() and len(c) < 100 for c in cursors)
             fall = fall and all(int(a) > int(b) for a, b in itertools.pairwise(cursors))
-            said = "they fall, as times would" if fall else "they tell nothing"
-            likely = "Newest first is likely; each comparison measures it."
-            measured = "Each comparison measures order."
-            note("cursors", "fall page by page", said, fall, likely, measured)
+            result = "fall like times" if fall else "show no order"
+            likely = "Newest first is likely. Each comparison measures it."
+            measured = "Each comparison measures the order."
+            note("cursors", "fall page by page", result, fall, likely, measured)
     _note_second_look(made, note)
-    # By the contract a list that cannot be seen has none.
+    # By the contract, a list that is not open has no total.
     totals = [p.data.total for p in followers if p.data.lookup_status.value == "found"]
     if totals:
         note(
             "total on each page", "given",
             ", ".join("null" if total is None else f"{total:,}" for total in totals),
             None not in totals,
-            "A list that is not below its total shows everyone.",
-            "Without a total no list shows everyone: losses rest on the order alone.",
+            "A list as long as its total shows everyone.",
+            "Without a total no list shows everyone; only the order proves losses.",
         )  # fmt: skip
     gone = made.balance_before - made.balance_after
-    said = f"{made.credits} said, {gone} gone from the balance"
-    as_said = gone == made.credits
-    paid = "The ledger is what is paid."
-    note("credits", "as each answer says", said, as_said, paid, "See credit_balances.")
-    strange = {name for page in everything for name in new_fields(page)}
+    result = f"{made.credits} reported, {gone} less in the balance"
+    as_reported = gone == made.credits
+    paid = "The ledger shows the true cost."
+    note("credits", "as reported", result, as_reported, paid, "See credit_balances.")
+    unknown_fields = {name for page in everything for name in new_fields(page)}
     note(
-        "fields new to us", "none", _some(strange), not strange, otherwise="The archive keeps them."
+        "new fields",
+        "none",
+        _some(unknown_fields),
+        not unknown_fields,
+        otherwise="The archive keeps them.",
     )
     absent = {
         str(field.alias)
@@ -227,50 +231,50 @@ def facts_of(made: Probed) -> list[Fact]:
         if name not in one.model_fields_set
     }
     damaged = any(page.damaged for pages in made.landed.values() for page in pages)
-    null = "They are NULL where they are missing." if absent else "-"
-    note("fields that some lack", "optional ones", _some(absent), not damaged, null)
+    null = "Missing fields are NULL." if absent else "-"
+    note("missing fields", "only optional", _some(absent), not damaged, null)
     if made.seconds:
         usual, most = sorted(made.seconds)[len(made.seconds) // 2], max(made.seconds)
-        said = f"{usual:.1f} s, at most {most:.1f} s"
-        note("seconds a page", "under 5", said, usual < 5, otherwise="A day takes longer.")
+        result = f"{usual:.1f} s, at most {most:.1f} s"
+        note("seconds per page", "under 5", result, usual < 5, otherwise="A day takes longer.")
     if made.stopped:
         note("errors", "none", made.stopped, False, otherwise="Probe again later.")
     return facts
 
 
 def page_size_of(made: Probed) -> int | None:
-    """How many accounts a page holds: the largest that is not a list's last, which may be short."""
+    """The accounts on a full page: the largest page that is not the last one of its list."""
     everything = [page.data for pages in made.pages.values() for page in pages]
-    return max((len(one.accounts) for one in everything if one.page.has_more), default=0) or None
+    return max((len(data.accounts) for data in everything if data.page.has_more), default=0) or None
 
 
 def _note_second_look(made: Probed, note: Callable[..., None]) -> None:
-    """What the pages that were asked for twice say of order, cache and cursors."""
+    """Add the facts about order, cache and cursors, from the pages that were requested twice."""
     first, second = made.first_again, made.second_again
     if first is not None:
-        known = {one.key: -n for n, one in enumerate(made.pages["followers"][0].data.accounts)}
-        now = [known[one.key] for one in first.response.data.accounts if one.key in known]
+        before = {acc.key: -n for n, acc in enumerate(made.pages["followers"][0].data.accounts)}
+        now = [before[acc.key] for acc in first.response.data.accounts if acc.key in before]
         kept_order = float(longest_chain(np.array(now, dtype=np.float64)).mean()) if now else 0.0
         note(
-            "order of a list", "stays", f"{kept_order:.0%} of page 1 at a second look",
-            kept_order >= MIN_ORDER_AGREEMENT, "Order may prove who came and left.",
-            "Order proves nothing: only lists that show everyone prove who came and left.",
+            "order of a list", "stable", f"{kept_order:.0%} of page 1 when requested again",
+            kept_order >= MIN_ORDER_AGREEMENT, "The order can prove gains and losses.",
+            "Only lists that show everyone prove gains and losses.",
         )  # fmt: skip
-        again = [one for one in (first, second) if one is not None]
-        cached = sum(one.cached for one in again)
-        ages = "".join(f", Age {one.age} s" for one in again if one.age is not None)
-        said = f"{cached} of {counted(len(again), 'page')} asked for twice{ages}"
-        twice = "A refresh soon after a reading would pay for the same pages."
-        note("from the vendor's cache", "no", said, not cached, otherwise=twice)
+        again = [answer for answer in (first, second) if answer is not None]
+        cached = sum(answer.cached for answer in again)
+        ages = "".join(f", Age {answer.age} s" for answer in again if answer.age is not None)
+        result = f"{cached} of {counted(len(again), 'page')} requested twice{ages}"
+        twice = "A refresh soon after a snapshot would buy the same pages."
+        note("from the API's cache", "no", result, not cached, otherwise=twice)
     if made.cursor_refused is not None:
-        lost = "A list that breaks off for long ends there, as a window."
-        note("a cursor kept", "works", made.cursor_refused, False, otherwise=lost)
+        lost = "A list that is interrupted for long ends there, as a window."
+        note("saved cursor", "works", made.cursor_refused, False, otherwise=lost)
     elif second is not None:
-        then = {one.key for one in made.pages["followers"][1].data.accounts}
-        now_shown = {one.key for one in second.response.data.accounts}
+        then = {account.key for account in made.pages["followers"][1].data.accounts}
+        now_shown = {account.key for account in second.response.data.accounts}
         share = len(then & now_shown) / max(1, len(then))
-        said = f"works, {share:.0%} of the page as before"
-        note("a cursor kept", "works", said, share > 0.5, "A list that broke off goes on.")
+        result = f"works, {share:.0%} of the page unchanged"
+        note("saved cursor", "works", result, share > 0.5, "An interrupted list continues.")
 
 
 def _some(names: Collection[str]) -> str:
@@ -280,7 +284,7 @@ def _some(names: Collection[str]) -> str:
 
 def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:
     """Store the facts in the home; returns what was stored."""
-    told = {
+    stored = {
         "format": FACTS_FORMAT,
         "day": made.day.isoformat(),
         "handle": made.handle,
@@ -288,14 +292,14 @@ def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:
         "page_size": page_size_of(made),
         "facts": [asdict(fact) for fact in facts],
     }
-    write_atomically(home.vendor_facts, json.dumps(told, indent=2) + "\n")
-    return told
+    write_atomically(home.vendor_facts, json.dumps(stored, indent=2) + "\n")
+    return stored
 
 
 def kept(home: Home) -> dict[str, Any] | None:
-    """What the last probe found; None where none was made, or its file is damaged."""
+    """The facts of the last probe; None if there is none or its file is damaged."""
     try:
-        told = json.loads(home.vendor_facts.read_text(encoding="utf-8"))
-        return told if told["format"] == FACTS_FORMAT and told["facts"] else None
+        stored: dict[str, Any] = json.loads(read_text(home.vendor_facts))
+        return stored if stored["format"] == FACTS_FORMAT and stored["facts"] else None
     except (OSError, ValueError, LookupError, TypeError):
         return None

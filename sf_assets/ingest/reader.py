@@ -1,7 +1,7 @@
-"""Reading one list: every page landed before the next one is asked for.
+"""Reads one list. Every page is landed before the next one is requested.
 
-Touches the vendor and the landing, no database and no Dagster. A list ends as finished (its landing
-has an end) or unfinished (its pages stay landed, and the next attempt goes on from there).
+Uses the API and the landing, not the database or Dagster. A list ends as finished (its landing has
+an end) or unfinished (its pages stay landed, and the next attempt continues from there).
 """
 
 from __future__ import annotations
@@ -56,45 +56,45 @@ _Result = TypeVar("_Result")
 _log = logging.getLogger("sf_assets.reading")
 
 
-# A lookup that fails so many times, a run each, after so many accounts, is the end of what TikTok
-# shows: no smaller cap was ever seen.
+# If the lookup of a page fails in this many runs, after this many accounts, the list has reached
+# TikTok's cap. No smaller cap was ever reported (docs/proof.md).
 REFUSALS, LEAST_CAP = 3, 1_000
 
 
 class AnswerUnusable(SfAssetsError):
-    """A page that was most likely paid for and breaks the contract; it is in quarantine."""
+    """A response breaks the contract. It was most likely charged and is kept in quarantine."""
 
 
 class BudgetSpent(SfAssetsError):
-    """Our own caps leave nothing for a page."""
+    """Our own caps leave no credit for a page."""
 
 
 class Outcome(Enum):
-    """What became of a list. The names of the last three are those of run metadata."""
+    """How the reading of a list ended. Run metadata uses the values of the last three."""
 
     FINISHED = "finished"
     PEEKED = "peeked"
-    """Only its first page was wanted so far."""
+    """Only its first page was requested so far."""
     BROKEN_OFF = "broken off"
     """Another attempt may finish it."""
     FAILED = "failed"
     """Another attempt would not help."""
     BUDGET = "budget"
-    """Our own caps left nothing for its first page."""
+    """Our own caps left no credit for its first page."""
     CREDITS = "credits"
-    """The vendor asks for credits; where pages came before, they are landed as a window."""
+    """Credits ran out. Pages that were read before are landed as a window."""
     UNAUTHORIZED = "unauthorized"
-    """The vendor refused the key."""
+    """The API rejected the key."""
 
 
 @dataclass(frozen=True)
 class ListToRead:
-    """One list of the day's plan.
+    """A list to read.
 
-    `status_before` is its lookup status when last seen, `pages_before` how many pages it had then.
-    `paid` is what the day's walk that goes on has cost already, `largest` how many accounts the
-    list has shown at most so far. Where it is not `whole`, `known`
-    gives the list as it was, and what is as it was there is read no further.
+    `status_before` and `pages_before` are its lookup status and number of pages in the last
+    snapshot. `paid` are the credits that the attempt to continue has cost already, `largest` is the
+    largest number of accounts that the list ever showed. If the list is not read as a `whole`,
+    reading stops at the part that `known` returns.
     """
 
     key: SnapshotKey
@@ -113,8 +113,8 @@ class ListToRead:
 class RunContext:
     """What the lists of a run share.
 
-    `door` is that of the home; `refresh` names a new intent, see `collect`; `progress` is called
-    after each landed page; `today` tells the day, where a list must not be begun on a later one.
+    `refresh` is the name of a refresh (see `collect`), `progress` is called after each landed page,
+    and `today` returns the day, so that no list is begun after its day.
     """
 
     client: SocialFetchClient
@@ -129,13 +129,12 @@ class RunContext:
 
 @dataclass(frozen=True)
 class Collected:
-    """What became of one list.
+    """The result of reading one list.
 
-    `landed` is what can be loaded, None where nothing can; `reason` says why it is not all.
-    `bought` and `credits` are what this run alone bought and spent. `attempts` are all that are
-    landed of the list. `pages_missing` is how many pages the rest of a list that was cut short has
-    by its reported total, None where no page of it is known. `new_fields` counts what the contract
-    does not have.
+    `landed` is what can be loaded, or None; `reason` says why the list is unfinished. `bought`
+    (pages) and `credits` are what this run bought and spent. `attempts` are all landed attempts at
+    the list. `pages_missing` estimates the remaining pages of a list that was cut, by its total;
+    None if no page of it is known. `new_fields` counts fields that are not in the contract.
     """
 
     key: SnapshotKey
@@ -150,22 +149,23 @@ class Collected:
 
     @property
     def finished(self) -> bool:
+        """Whether the list can be loaded."""
         return self.landed is not None
 
     @property
     def permanent(self) -> bool:
-        """Whether it is unfinished, and another attempt would not help."""
+        """Whether the list is unfinished and another attempt would not help."""
         return not self.finished and self.outcome not in (Outcome.BROKEN_OFF, Outcome.PEEKED)
 
     @property
     def stopped(self) -> str | None:
-        """What stopped it: `unauthorized` and `credits` stop all lists, `budget` this one."""
+        """What stopped it: `unauthorized` and `credits` stop all lists, `budget` only this one."""
         stops = (Outcome.UNAUTHORIZED, Outcome.CREDITS, Outcome.BUDGET)
         return self.outcome.value if self.outcome in stops else None
 
     @property
     def cut(self) -> bool:
-        """Whether a larger budget would have bought more of it."""
+        """Whether a larger budget would have bought more pages."""
         if self.landed is not None and self.landed.attempts:
             end = self.landed.attempts[-1].end
             return end is not None and end.end_reason == EndReason.BUDGET.value
@@ -173,10 +173,10 @@ class Collected:
 
 
 async def first_page(wanted: ListToRead, run: RunContext, pages: int = 1) -> ListWalk:
-    """Buy and land the first page of a list, or so many, unless landed already; the walk so far.
+    """Buy and land the first `pages` pages of a list, unless they are landed already.
 
-    A snapshot of the same day goes on from there. Raises SocialFetchError, LandingDamaged,
-    BudgetSpent where a cap leaves nothing for it, and AnswerUnusable.
+    Returns the walk over the landed pages. A snapshot of the same day continues from there. Raises
+    SocialFetchError, LandingDamaged, AnswerUnusable, and BudgetSpent if a cap leaves no credit.
     """
     reader = Reader(wanted, run)
     with await reader._open() as log:
@@ -187,18 +187,18 @@ async def first_page(wanted: ListToRead, run: RunContext, pages: int = 1) -> Lis
             walk.update(parse_page(wanted.key.relation, page.body))
         while walk.pages < pages and walk.has_next_page and not log.settled:
             if not run.budget.take(wanted.key):
-                raise BudgetSpent(f"{wanted.key}: the credits of this day are spent")
+                raise BudgetSpent(f"{wanted.key}: the credits of this day are used up")
             try:
                 answer = await reader._ask(walk, log)
             except ContractViolation as error:
-                raise AnswerUnusable(reader._kept(error, walk.pages + 1)) from None
+                raise AnswerUnusable(reader._quarantine(error, walk.pages + 1)) from None
             if answer is not None:
                 walk.update(answer.response)
     return walk
 
 
 class Reader:
-    """Reads one list to its end, to the error that stops it, or (`peek`) to its first page."""
+    """Reads one list to its end or to an error; with `peek` only its first page."""
 
     def __init__(self, wanted: ListToRead, run: RunContext, *, peek: bool = False) -> None:
         self.wanted, self.key, self.context, self.peek = wanted, wanted.key, run, peek
@@ -207,45 +207,46 @@ class Reader:
         self.new_fields: Counter[str] = Counter()
 
     async def run(self) -> Collected:
+        """Read the list. Every error becomes part of the result; nothing is raised."""
         try:
             while True:
                 try:
                     with await self._open() as log:
-                        if await self._landing_does(partial(self._needs_reading, log)):
+                        if await self._in_landing(partial(self._needs_reading, log)):
                             ended = await self._read(log)
                         else:
                             ended = self._ended(Outcome.FINISHED, landed=log.landed())
                         return replace(ended, attempts=tuple(log.attempts))
                 except LandingTaken:
-                    continue  # its pages are waited for, like those of one who came first
+                    continue  # another run reads this list; wait for its pages
         except LandingDamaged as error:
             return self._ended(Outcome.FAILED, str(error))
         except OSError as error:
             return self._ended(
                 Outcome.BROKEN_OFF,
-                f"{self.key}: pages cannot be landed ({first_line(error)}); free some space or "
-                "mend the disk, then run the day again",
+                f"{self.key}: cannot land pages ({first_line(error)}); free some space or repair "
+                "the disk, then run the day again",
             )
-        except Exception as error:  # whatever it is, it is this list's trouble and no other's
+        except Exception as error:  # an error in one list must not stop the others
             _log.debug("%s cannot be read", self.key, exc_info=True)
             return self._ended(
                 Outcome.BROKEN_OFF,
                 f"{self.key} cannot be read ({type(error).__name__}: "
-                f"{one_line(first_line(error))}). What was landed is kept; the next attempt goes "
-                "on from there",
+                f"{one_line(first_line(error))}). Landed pages are kept, and the next attempt "
+                "continues with the next page",
             )
 
     async def _open(self) -> SnapshotLog:
         attempt = 0
         landing = self.context.landing
-        # Another run reads this list just now: wait for its pages instead of buying them twice.
-        while (log := await self._landing_does(lambda: landing.open(self.key))) is None:
+        # Another run reads this list: wait for its pages instead of buying them twice.
+        while (log := await self._in_landing(lambda: landing.open(self.key))) is None:
             await asyncio.sleep(min(2.0, 0.05 * 2 ** min(attempt, 6)) * random.uniform(0.5, 1.0))
             attempt += 1
         return log
 
-    async def _landing_does(self, work: Callable[[], _Result]) -> _Result:
-        """Where the landing is far away, the other lists are read on meanwhile."""
+    async def _in_landing(self, work: Callable[[], _Result]) -> _Result:
+        """Run `work` on the landing; if it is remote, in a thread, so that other lists continue."""
         return await asyncio.to_thread(work) if self.context.landing.far else work()
 
     def _needs_reading(self, log: SnapshotLog) -> bool:
@@ -256,7 +257,7 @@ class Reader:
         if refresh is None:
             return not log.settled
         if not last.settled and last.token != refresh:
-            log.adopt(refresh)  # else a retry of this run would walk the list once more
+            log.adopt(refresh)  # otherwise a retry of this run would read the list once more
         return not last.settled
 
     async def _read(self, log: SnapshotLog) -> Collected:
@@ -265,8 +266,8 @@ class Reader:
         if walk.pages == 0 and today is not None and today() != self.key.day:
             return self._ended(
                 Outcome.FAILED,
-                f"{self.key}: the day was over (UTC) before its first page was asked for; nothing "
-                "was bought. The next snapshot is compared across the gap",
+                f"{self.key}: the day was over (UTC) before the first page was requested. Nothing "
+                "was bought, and the next snapshot is compared across the gap",
             )
         try:
             await self._buy_pages(walk, log)
@@ -275,20 +276,20 @@ class Reader:
         if walk.has_next_page:
             return self._ended(
                 Outcome.PEEKED,
-                f"{self.key}: its other pages were not asked for yet; the next attempt goes on "
-                "from there",
+                f"{self.key}: only the first page is landed so far; the next attempt continues "
+                "with the next page",
                 pages_missing=pages_missing(walk),
             )
         if walk.lookup_status is None:
             return self._ended(
                 Outcome.BUDGET,
-                f"{self.key}: the day's credits were spent before its first page; raise "
-                "SF_ASSETS_DAILY_CREDITS, or the handle's daily_credits or priority",
+                f"{self.key}: the credits of the day were used up before its first page; raise "
+                "SF_ASSETS_DAILY_CREDITS, or daily_credits or priority of the handle",
             )
         return self._ended(Outcome.FINISHED, landed=await self._finish(walk, log))
 
     def _walk_so_far(self, log: SnapshotLog) -> ListWalk:
-        """The walk after the pages that are landed."""
+        """The walk over the landed pages."""
         wanted, relation = self.wanted, self.key.relation
         known = wanted.known() if wanted.known and not wanted.whole else None
         walk = ListWalk(
@@ -300,13 +301,13 @@ class Reader:
         )
         for page in log.pages():
             if walk.end_reason is EndReason.STALLED:
-                break  # an older version read on
+                break  # an older version continued here
             walk.update(parse_page(relation, page.body))
         walk.reopen()
         return walk
 
     async def _buy_pages(self, walk: ListWalk, log: SnapshotLog) -> None:
-        """Buy and land pages until the list ends, the budget stops it, or there is one to peek."""
+        """Buy and land pages until the list or the budget ends; with `peek` only the first page."""
         while walk.has_next_page and not (self.peek and walk.pages):
             if not self.context.budget.take(self.key):
                 walk.stop(EndReason.BUDGET)
@@ -320,7 +321,7 @@ class Reader:
     async def _refused(
         self, error: SocialFetchError, walk: ListWalk, log: SnapshotLog
     ) -> Collected:
-        """What becomes of the list after an error of the vendor's."""
+        """The result of the list after an error of the API."""
         if isinstance(error, InsufficientCredits):
             if not walk.pages:
                 return self._ended(Outcome.CREDITS, str(error))
@@ -328,35 +329,33 @@ class Reader:
             missing, landed = pages_missing(walk), await self._finish(walk, log)
             return self._ended(Outcome.CREDITS, str(error), landed=landed, pages_missing=missing)
         if isinstance(error, ContractViolation):
-            return self._ended(Outcome.FAILED, self._kept(error, walk.pages + 1))
-        if await self._goes_no_further(error, walk, log):
+            return self._ended(Outcome.FAILED, self._quarantine(error, walk.pages + 1))
+        if await self._reached_cap(error, walk, log):
             walk.stop(EndReason.STALLED)
             return self._ended(Outcome.FINISHED, landed=await self._finish(walk, log))
         if isinstance(error, AccountError):
             return self._ended(Outcome.UNAUTHORIZED, str(error))
         return self._ended(
             Outcome.BROKEN_OFF,
-            f"{error} {counted(walk.pages, 'page is', 'pages are')} landed; the next attempt goes "
-            "on from there",
+            f"{error} {counted(walk.pages, 'page is', 'pages are')} landed; the next attempt "
+            "continues from there",
         )
 
-    async def _goes_no_further(
-        self, error: SocialFetchError, walk: ListWalk, log: SnapshotLog
-    ) -> bool:
-        """Whether no later attempt would get the next page either: its cursor is refused, or, where
-        caps of lists are, its lookup fails in one run after the other."""
+    async def _reached_cap(self, error: SocialFetchError, walk: ListWalk, log: SnapshotLog) -> bool:
+        """Whether later attempts cannot get the next page: the API rejects a saved cursor, or the
+        lookup fails in REFUSALS runs at a depth where caps of lists are."""
         if not walk.pages:
             return False
         if isinstance(error, BadRequest):
-            return self.bought == 0  # the cursor is from an earlier run
+            return self.bought == 0  # then the cursor is from an earlier run
         if not isinstance(error, LookupFailed) or walk.listed < LEAST_CAP:
             return False
         page = walk.pages + 1
-        await self._landing_does(lambda: log.add_refused(page))
+        await self._in_landing(lambda: log.add_refused(page))
         return bool(log.last and log.last.refused[1] >= REFUSALS)
 
     async def _ask(self, walk: ListWalk, log: SnapshotLog) -> Answer | None:
-        """Buy and land the next page; None where its status is doubted and is to be asked again."""
+        """Buy and land the next page; None if its status must be requested again first."""
         params = walk.request_params()
         spent = pages = 0
         try:
@@ -366,7 +365,7 @@ class Reader:
                 user_id=self.wanted.user_id if self.key.relation == "followers" else None,
                 **params,
             )
-            # A 200 is most likely charged, whatever is in it.
+            # A response with status 200 is most likely charged, whatever it contains.
             spent, pages = answer.credits_charged + answer.unread, 1
             await self._note_unread(log, params["page"], answer.unread, 1)
         except SocialFetchError as error:
@@ -376,14 +375,14 @@ class Reader:
         finally:
             self.context.budget.settle(spent, self.key, pages)
         crash_point("answered")
-        # What is landed, and what the walk knows, is what the door lets in.
+        # The door removes forgotten people before anything is landed or used.
         body = self.context.door.page(self.key.relation, self.key.day, answer.body)
         if body != answer.body:
             answer = replace(answer, body=body, response=parse_page(self.key.relation, body))
-        doubted = self._doubtful(walk, log, answer)
-        strange = new_fields(answer.response)
-        if not doubted:
-            self.new_fields.update(strange)
+        doubtful = self._doubtful(walk, log, answer)
+        unknown_fields = new_fields(answer.response)
+        if not doubtful:
+            self.new_fields.update(unknown_fields)
         page = Page(
             number=params["page"],
             cursor=params["cursor"],
@@ -394,31 +393,31 @@ class Reader:
             tries=answer.tries,
             body=answer.body,
             damaged=answer.damaged,
-            new_fields=sum(strange.values()),
+            new_fields=sum(unknown_fields.values()),
             measures=measures_of(answer, walk),
         )
-        await self._landing_does(lambda: log.add_page(page, doubted=doubted))
+        await self._in_landing(lambda: log.add_page(page, doubted=doubtful))
         crash_point("landed")
         self.bought += 1
         self.credits += answer.credits_charged
-        return None if doubted else answer
+        return None if doubtful else answer
 
-    def _kept(self, error: ContractViolation, page: int) -> str:
-        """Put the answer to a page beside the landing; says why, and where it is."""
+    def _quarantine(self, error: ContractViolation, page: int) -> str:
+        """Keep an unusable response beside the landing; returns the reason and its path."""
         reason = _new_status(error.body) or error.reason
         body = self.context.door.unusable(error.body)
-        place = self.context.landing.quarantine(self.key, page, reason, body)
-        return f"{str(error).replace(error.reason, reason)} The answer is kept in {place}"
+        path = self.context.landing.quarantine(self.key, page, reason, body)
+        return f"{str(error).replace(error.reason, reason)} The response is kept in {path}"
 
     async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:
         if answers:
-            await self._landing_does(lambda: log.add_unread(page, answers, tries))
+            await self._in_landing(lambda: log.add_unread(page, answers, tries))
             self.credits += answers
 
     def _doubtful(self, walk: ListWalk, log: SnapshotLog, answer: Answer) -> bool:
-        """A list that turns private, hidden or missing is asked once more before it is believed.
+        """Whether to request a list again because it turned private, hidden or missing.
 
-        The way back needs no second question: a list that came is its own proof.
+        A list that is open again needs no second request: its accounts are the proof.
         """
         status = answer.response.data.lookup_status
         last = log.last
@@ -429,10 +428,10 @@ class Reader:
 
     async def _finish(self, walk: ListWalk, log: SnapshotLog) -> Landed:
         if walk.lookup_status is None:
-            raise ValueError("a walk without pages has no outcome")
+            raise ValueError("a walk without pages has no lookup status")
         status = walk.lookup_status.value
         ended = walk.end_reason.value if walk.end_reason else None
-        await self._landing_does(lambda: log.finish(status, ended, self.context.run_id))
+        await self._in_landing(lambda: log.finish(status, ended, self.context.run_id))
         await asyncio.to_thread(log.make_durable)
         crash_point("ended")
         return log.landed()
@@ -458,7 +457,7 @@ class Reader:
 
 
 def pages_missing(walk: ListWalk) -> int | None:
-    """About how many more pages a walk would take, by its reported total and its pages so far."""
+    """An estimate of the remaining pages of a walk, by its reported total; None if unknown."""
     if walk.reported_total is None or not walk.listed:
         return None
     rest = max(1.0, (walk.reported_total - walk.listed) * walk.pages / walk.listed)
@@ -467,35 +466,35 @@ def pages_missing(walk: ListWalk) -> int | None:
 
 
 def new_fields(response: AnyPage) -> dict[str, int]:
-    """Where an answer has fields that the contract does not have, and how often.
+    """Path -> count of the fields that are not in the contract.
 
-    The landing keeps the answer as it came. `avatarUrls` and `details` are the vendor's to fill.
+    The landing keeps the response unchanged. `avatarUrls` and `details` may have any field.
     """
     data = response.data
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     if response.model_extra is None:
-        return found
-    for place, model in (("", response), ("data.", data), ("data.page.", data.page)):
-        found.update(f"{place}{name}" for name in model.model_extra or ())
-    found.update(f"meta.{name}" for name in response.meta.model_extra or ())
+        return counts
+    for path, model in (("", response), ("data.", data), ("data.page.", data.page)):
+        counts.update(f"{path}{name}" for name in model.model_extra or ())
+    counts.update(f"meta.{name}" for name in response.meta.model_extra or ())
     for account in data.accounts:
         if account.model_extra:
-            found.update(f"account.{name}" for name in account.model_extra)
+            counts.update(f"account.{name}" for name in account.model_extra)
         if account.metrics is not None and account.metrics.model_extra:
-            found.update(f"account.metrics.{name}" for name in account.metrics.model_extra)
-    return found
+            counts.update(f"account.metrics.{name}" for name in account.metrics.model_extra)
+    return counts
 
 
 def _new_status(body: bytes) -> str | None:
-    """What is wrong with an answer of an unknown status; None where it has none."""
+    """The problem of a response with an unknown lookup status; None otherwise."""
     try:
         status = json.loads(body)["data"]["lookupStatus"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    known = [one.value for one in LookupStatus]
+    known = [status.value for status in LookupStatus]
     if not isinstance(status, str) or status in known:
         return None
     return (
         f"lookupStatus is {status[:40]!a}, which this version does not know (it knows "
-        f"{', '.join(known)}); an update of sf_assets may, and the day can then be run again"
+        f"{', '.join(known)}); look for a newer version of sf_assets, then run the day again"
     )

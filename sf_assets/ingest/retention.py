@@ -1,5 +1,7 @@
-"""Raw pages are compressed once they are archived and go some days later; what only they know of
-their cost is kept."""
+"""Compresses raw pages when they are archived, and removes them some days later.
+
+The cost of an attempt that is only in the landing goes into the ledger first.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,16 @@ from sf_assets.warehouse.load import loaded_rows
 def maintain_landing(
     home: Home, landing: Landing, today: date, raw_days: int, connect: Connect
 ) -> tuple[int, int]:
-    """Compress the raw pages of archived lists, and drop those of more than `raw_days` ago.
+    """Compress the raw pages of archived lists, and remove those older than `raw_days` days.
 
-    Returns how many lists were dropped and compressed. Raises where the ledger cannot be kept or a
-    file cannot be written; all pages stay then.
+    Returns the numbers of removed and of compressed lists. Raises OSError or DuckDB's errors if the
+    ledger or a file cannot be written; no page is removed then.
     """
     dropped = _drop_old_pages(home, landing, today - timedelta(days=raw_days), today, connect)
     plain = [key for day in landing.days() for key in landing.not_packed(day)]
     packed = 0
     for row in _archived(home, plain):
-        with suppress(LandingDamaged):  # stays as it is; `verify` names it
+        with suppress(LandingDamaged):  # kept unchanged; `verify` reports it
             packed += landing.pack(row.key, row.version)
     return dropped, packed
 
@@ -52,23 +54,23 @@ def _drop_old_pages(
 
 
 def _archived(home: Home, keys: Sequence[SnapshotKey]) -> list[SnapshotRow]:
-    """Those that are loaded and archived; none where that cannot be told."""
+    """The rows of these lists that are loaded and archived; empty if the tables are unreadable."""
     if not keys:
         return []
     try:
         with reading(home.readable) as con:
-            there = {name_of(path) for path in archive_files(home.archive)}
-            return [row for row in loaded_rows(con, keys) if row.archive_file in there]
+            names = {name_of(path) for path in archive_files(home.archive)}
+            return [row for row in loaded_rows(con, keys) if row.archive_file in names]
     except (FileNotFoundError, duckdb.Error):
         return []
 
 
 def _paid_only_here(landing: Landing, keys: Iterable[SnapshotKey]) -> list[Paid]:
-    """What only the landing of these lists knows: a refresh that broke off after the day was
-    loaded, and was never gone on with."""
+    """Costs that only the landing has: of a refresh that was interrupted after the day was loaded
+    and never continued."""
     return [
-        one
+        paid
         for key, landed in landing.read_each(sorted(keys))
         if isinstance(landed, Landed) and landed.attempts and landed.attempts[-1].end is None
-        for one in paid_for(key, landed.attempts)
+        for paid in paid_for(key, landed.attempts)
     ]

@@ -1,4 +1,4 @@
-"""Reading the lists of a day: how many at once, which first, what goes to those cut short."""
+"""Reads the lists of a run: how many at once, in which order, and what cut lists still get."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ from sf_assets.model import SnapshotKey
 async def collect(
     lists: Sequence[ListToRead], run: RunContext, *, concurrency: int
 ) -> AsyncIterator[Collected]:
-    """Read lists, `concurrency` at a time, high priority first; yields each as it ends.
+    """Read lists, `concurrency` at a time, high priority first; yields each list when it ends.
 
-    Of equal priority the longest begins first: a day lasts as long as its longest list, if that
-    does not have to wait for others. Where lists have to take turns, of those whose length nobody
-    knows all first pages are read before any second one: they tell the total.
+    Among lists of equal priority the longest begins first, because a day takes as long as its
+    longest list. If lists must wait for each other, the first pages of lists of unknown length are
+    read before any second page, because they show the total.
 
-    What is finished for the day is not read again, unless `refresh` names a new intent: then it is
-    walked anew once, however often the run is retried. A snapshot belongs to the day its first page
-    is asked for: where `today` has moved on by then, the list is not begun. One that is begun is
-    read to its end. Lists that the budget cut go on when all others have ended, with what those
-    did not need.
+    A finished list is not read again, unless `refresh` names a new refresh: then it is read once
+    more, however often the run is retried. A snapshot belongs to the day of its first request: if
+    `today` has changed by then, the list is not begun. A list that is begun is read to its end.
+    Lists that the budget cut continue at the end, with what the other lists did not need.
     """
 
     async def read(wanted: ListToRead, peek: bool) -> Collected:
@@ -38,22 +37,22 @@ async def collect(
     while waiting:
         cut: dict[SnapshotKey, Collected] = {}
         async with contextlib.aclosing(_in_turns(waiting, concurrency, read)) as ended:
-            async for found in ended:
-                one = _added(before.get(found.key), found)
-                if one.cut:
-                    cut[one.key] = one
+            async for collected in ended:
+                whole = _added(before.get(collected.key), collected)
+                if whole.cut:
+                    cut[whole.key] = whole
                 else:
-                    yield one
+                    yield whole
         again = set(run.budget.share_again([wanted.key for wanted in waiting if wanted.key in cut]))
-        for key, one in cut.items():
+        for key, collected in cut.items():
             if key not in again:
-                yield one
+                yield collected
         before = {key: cut[key] for key in again}
         waiting = [wanted for wanted in waiting if wanted.key in again]
 
 
 def _rank(wanted: ListToRead, peeked: Collected | None) -> tuple[int, float, SnapshotKey]:
-    """Who comes first: the least rank. `peeked` is what the list's first page told."""
+    """The rank of a list; the lowest is read first. `peeked` is the result of its first page."""
     pages = wanted.pages_before if peeked is None else peeked.pages_missing
     return -wanted.priority, -math.inf if pages is None else -pages, wanted.key
 
@@ -63,7 +62,7 @@ async def _in_turns(
     concurrency: int,
     read: Callable[[ListToRead, bool], Awaitable[Collected]],
 ) -> AsyncGenerator[Collected, None]:
-    """Read lists, `concurrency` at a time; yields each as it ends."""
+    """Read lists, `concurrency` at a time, in turns; yields each list when it ends."""
     crowded = len(lists) > concurrency
     turns: asyncio.PriorityQueue[tuple[Any, ListToRead, Collected | None]] = asyncio.PriorityQueue()
     for wanted in lists:
@@ -71,27 +70,27 @@ async def _in_turns(
     ended: asyncio.Queue[Collected | Exception] = asyncio.Queue()
 
     async def work() -> None:
-        # Who ends here leaves a list in the hands of each of the others, and none that waits.
+        # When a worker ends, no list waits and each other worker holds one.
         while not turns.empty():
             _, wanted, peeked = turns.get_nowait()
             peek = crowded and peeked is None and wanted.pages_before is None
             try:
-                found = _added(peeked, await read(wanted, peek))
+                collected = _added(peeked, await read(wanted, peek))
             except Exception as error:
                 ended.put_nowait(error)
                 return
-            if found.outcome is Outcome.PEEKED:
-                turns.put_nowait((_rank(wanted, found), wanted, found))
+            if collected.outcome is Outcome.PEEKED:
+                turns.put_nowait((_rank(wanted, collected), wanted, collected))
             else:
-                ended.put_nowait(found)
+                ended.put_nowait(collected)
 
     workers = [asyncio.ensure_future(work()) for _ in range(min(concurrency, len(lists)))]
     try:
         for _ in lists:
-            found = await ended.get()
-            if isinstance(found, Exception):
-                raise found
-            yield found
+            collected = await ended.get()
+            if isinstance(collected, Exception):
+                raise collected
+            yield collected
     finally:
         for worker in workers:
             worker.cancel()
@@ -99,7 +98,7 @@ async def _in_turns(
 
 
 def _added(before: Collected | None, now: Collected) -> Collected:
-    """What was bought in two turns, as one."""
+    """The result of a list that was read in two turns."""
     if before is None:
         return now
     return replace(

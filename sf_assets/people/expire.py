@@ -64,7 +64,7 @@ def expire_profiles(home: Home, con: duckdb.DuckDBPyConnection, today: date, day
     accounts = _expired(con, today, days)
     if not accounts:
         return 0
-    pseudonyms = pseudonyms_of(home.root)
+    pseudonyms = pseudonyms_of(home)
     strip_archive(home.archive, home.rewriting, accounts, pseudonyms)
     committed(con, "derive", lambda: _strip_tables(con, accounts, pseudonyms))
     return len(accounts)

@@ -19,7 +19,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import lines
 from sf_assets.storage.landing import Landing
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Records, now
 from sf_assets.storage.tombstone import valid_id
 from sf_assets.warehouse.archive_names import archive_files, is_packed, name_of
@@ -111,7 +111,7 @@ def everything_about(con: duckdb.DuckDBPyConnection, home: Home, person: Person)
     if any(row["matched_by"] == "number" for row, _ in archived):
         # A secUid in a later row may match an earlier row.
         archived = list(_archived(home, person, unreadable))
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     landed = list(_landed(landing, person, unreadable))
     tables = {
         name.removeprefix("main."): _rows(

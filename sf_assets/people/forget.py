@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from sf_assets.errors import SfAssetsError
-from sf_assets.fault_injection import crash_point
+from sf_assets.fault_injection import crash_point, shortened
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.handles.settings import RegistryError, normalise_handle
 from sf_assets.people.errors import ForgetRefused
 from sf_assets.people.forget_files import JOURNAL, LONG, Hit, drop_names, scrub, search
 from sf_assets.people.forget_rows import Person, change_of, change_of_all, gather
-from sf_assets.storage.door import ALWAYS, Door, note_everybody, note_forgotten
-from sf_assets.storage.files import Locked, open_locked, write_atomically
+from sf_assets.storage.door import ALWAYS, LOOK_SECONDS, Door, note_everybody, note_forgotten
+from sf_assets.storage.files import Locked, open_locked, read_text, write_atomically
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import LandingBusy
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landing_objects import BATCH_SECONDS
+from sf_assets.storage.landings import landing_of
+from sf_assets.storage.shared import Shared
 from sf_assets.storage.tombstone import PREFIX, is_pseudonym, pseudonyms_of, valid_id
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import remove
@@ -157,9 +159,9 @@ class Journal:
     @classmethod
     def of(cls, home: Home) -> Journal | None:
         """The journal of an interrupted run, or None. Raises ForgetRefused if it is damaged."""
-        path = home.root / JOURNAL
+        path = home.document(JOURNAL)
         try:
-            raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            raw: dict[str, Any] = json.loads(read_text(path))
             people = [Person.of_json(person) for person in raw["people"]]
             return cls(path, people, raw["reason"], raw["everybody"], raw["done"])
         except FileNotFoundError:
@@ -192,7 +194,8 @@ class Journal:
 def alone(home: Home) -> Iterator[None]:
     """Hold the lock of `forget`. Raises ForgetRefused while another process holds it."""
     try:
-        with open_locked(home.root / ".forgetting.lock", wait=False):
+        lock = home.log(".forgetting.lock")
+        with lock.locked(0) if isinstance(lock, Shared) else open_locked(lock, wait=False):
             yield
     except Locked:
         raise ForgetRefused("another sf-assets forget is running in this home") from None
@@ -214,11 +217,14 @@ class _Steps:
     def __init__(self, home: Home, journal: Journal, tell: Tell, wait_seconds: float) -> None:
         self.home, self.journal, self.tell, self.wait = home, journal, tell, wait_seconds
         self.people, self.result = journal.people, Forgotten()
-        self.ids = pseudonyms_of(home.root)
+        self.ids = pseudonyms_of(home)
 
     def run(self) -> Forgotten:
         self.journal.write()
         self.journal.step("door", self._door)
+        if self.home.far:
+            self.tell("waiting until all workers know, and have put what they were reading")
+            time.sleep(shortened(LOOK_SECONDS + BATCH_SECONDS))
         for turn in range(1, ROUNDS + 1):
             for name, work in (
                 ("landing", self._landing), ("archive", self._archive), ("tables", self._tables),
@@ -236,16 +242,16 @@ class _Steps:
 
     def _door(self) -> None:
         if self.journal.everybody:
-            note_everybody(self.home.root, self.journal.reason)
+            note_everybody(self.home, self.journal.reason)
         for person in self.people:
             note_forgotten(
-                self.home.root, person.numbers, person.sec_uids, person.handles, self.journal.reason
+                self.home, person.numbers, person.sec_uids, person.handles, self.journal.reason
             )
 
     def _landing(self) -> None:
         self.tell("landed pages")
-        landing = landing_at(self.home.landing, self.home.root)
-        door = Door(self.home.root)
+        landing = landing_of(self.home)
+        door = Door(self.home)
         deadline = time.monotonic() + self.wait
         # Their own lists that no table has, as `probe` leaves them.
         own = {handle for person in self.people for handle in person.handles.keys() & person.terms}
@@ -278,7 +284,7 @@ class _Steps:
                 self.tell(f"archive: {done} of {counted(files, 'file')}")
                 last = time.monotonic()
 
-        with locked(self.home.warehouse, self.wait):
+        with locked(self.home.writer, self.wait):
             rewritten = rewrite(self.home.archive, self.home.rewriting, change, tell)
             # From killed processes.
             for path in self.home.archive.glob("day=*/.*.partial"):
@@ -334,6 +340,8 @@ def out_of_reach(home: Home, people: Sequence[Person]) -> list[str]:
     ]
     if home.lake is not None or home.storage is not None:
         lines.append("old versions of objects in a versioned bucket, and backups of Postgres")
+        lines.append("Dagster's own tables in Postgres, and logs of pods")
+    if home.lake is not None and not home.far:
         lines.append("other workers with their own home: copy forgotten.jsonl and "
                     "pseudonyms.key to each, and run sf-assets forget there too")  # fmt: skip
     if home.lake is not None:

@@ -17,7 +17,7 @@ import sqlite3
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -28,11 +28,13 @@ import pyarrow.parquet as pq
 from sf_assets.model import RELATIONS
 from sf_assets.people.errors import ForgetRefused
 from sf_assets.people.forget_rows import Person, accounts_of
-from sf_assets.storage.home import Home
+from sf_assets.storage.files import read_text, write_atomically
+from sf_assets.storage.home import DOCUMENTS, LOGS, Home
 from sf_assets.storage.landing import quarantined
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.object_store import is_remote, place
 from sf_assets.storage.records import Landed
+from sf_assets.storage.shared import Shared
 from sf_assets.storage.tombstone import KEY_NAME, PREFIX, IdKind, Pseudonyms
 from sf_assets.text import first_line
 from sf_assets.warehouse.archive_names import all_files
@@ -147,7 +149,16 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
 
     Returns the changed files. Raises ForgetRefused while another process uses one.
     """
-    terms, changed = Terms(people, ids), []
+    terms = Terms(people, ids)
+    changed: list[str] = []
+    for log in _shared_logs(home):
+        changed += _scrub_lines(log, terms.scrubbed)
+    if home.far:
+        with suppress(FileNotFoundError):
+            facts = read_text(home.vendor_facts)
+            if terms.scrubbed(facts) != facts:
+                write_atomically(home.vendor_facts, terms.scrubbed(facts))
+                changed.append(home.vendor_facts.name)
     for path in files_of(home):
         name = path.relative_to(home.root)
         if (
@@ -171,6 +182,15 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
     return changed
 
 
+def _scrub_lines(log: Shared, scrubbed: Callable[[str], str]) -> list[str]:
+    lines = log.lines()
+    made = [scrubbed(line) for line in lines]
+    if made == lines:
+        return []
+    log.replace(made)
+    return [log.name]
+
+
 def is_evidence(home: Home, path: Path) -> bool:
     """Whether archive or landing read and rewrite this file themselves."""
     if path.is_relative_to(home.archive):
@@ -186,13 +206,20 @@ def drop_names(home: Home, ids: Pseudonyms) -> list[str]:
 
     Returns the changed files. Raises OSError.
     """
-    changed = []
-    if home.deliveries.exists():
-        text = home.deliveries.read_text(encoding="utf-8")
-        made = _AN_ID.sub(lambda match: _pseudonym_in(match[0], ids), text)
+    changed: list[str] = []
+    deliveries = home.deliveries
+
+    def anonymous(text: str) -> str:
+        return _AN_ID.sub(lambda match: _pseudonym_in(match[0], ids), text)
+
+    if isinstance(deliveries, Shared):
+        changed += _scrub_lines(deliveries, anonymous)
+    elif deliveries.exists():
+        text = deliveries.read_text(encoding="utf-8")
+        made = anonymous(text)
         if made != text:
-            _overwrite(home.deliveries, made.encode())
-            changed.append(home.deliveries.name)
+            _overwrite(deliveries, made.encode())
+            changed.append(deliveries.name)
     for path in home.dagster.iterdir() if home.dagster.is_dir() else ():
         if path.name != "dagster.yaml":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -283,6 +310,14 @@ def search(home: Home, people: Sequence[Person], tell: Callable[[str], None]) ->
         if is_remote(data) or home.root not in data.parents:
             for path in data.rglob("*.parquet"):
                 hits += _parquet_hits(path, f"the lake: {path.name}", terms)
+    for log in _shared_logs(home):
+        times = terms.times_in("\n".join(log.lines()))
+        hits += [Hit(log.name, times)] if times else []
+    for name in DOCUMENTS if home.far else ():
+        if name not in (KEY_NAME, JOURNAL):
+            with suppress(FileNotFoundError):
+                times = terms.times_in(read_text(home.document(name)))
+                hits += [Hit(name, times)] if times else []
     for path in files_of(home):
         if path.name in (KEY_NAME, JOURNAL) or is_evidence(home, path):
             continue
@@ -315,6 +350,10 @@ def _file_hits(path: Path, name: str, terms: Terms, *, tables: bool) -> list[Hit
         return _parquet_hits(path, name, terms)
     times = _raw_hits(path, terms, short=not tables)
     return [*hits, *([Hit(name, times)] if times else [])]
+
+
+def _shared_logs(home: Home) -> list[Shared]:
+    return [log for log in map(home.log, LOGS) if isinstance(log, Shared)]
 
 
 def files_of(home: Home) -> Iterator[Path]:
@@ -403,7 +442,7 @@ def _archive_hits(home: Home, terms: Terms) -> Iterator[Hit]:
 
 
 def _landing_hits(home: Home, terms: Terms) -> Iterator[Hit]:
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     for day in landing.days():
         for key, landed in landing.read_each(landing.keys(day)):
             exact = int(key.handle in terms.exact)

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from sf_assets.storage.door import ALWAYS, Door, Span, within
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, LandingDamaged, Records
 from sf_assets.storage.tombstone import IdKind, Ids, Pseudonyms, is_pseudonym, is_same, valid_id
 from sf_assets.warehouse.archive_reader import ArchiveReader
@@ -214,7 +214,7 @@ def _all_lists(home: Home) -> Iterator[tuple[pa.Table, Whole, list[ListOf], bool
 
 def _landed(home: Home) -> Iterator[tuple[pa.Table, ListOf]]:
     """The accounts on all pages of each landed list."""
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     names = {
         "platformUserId": "platform_user_id", "secUid": "sec_uid", "handle": "account_handle",
         "displayName": "display_name",

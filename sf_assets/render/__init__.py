@@ -1,1 +1,1 @@
-"""Charts, and how they look everywhere."""
+"""Charts and sparklines, in one style."""

@@ -1,7 +1,7 @@
-"""Words and pictures for people: names of strangers made harmless, sparklines, charts.
+"""Sparklines and SVG charts.
 
-Charts come from pygal: pure Python, about 130 kB, drawn in milliseconds, where matplotlib would
-bring 60 MB. It is imported only when a chart is drawn.
+pygal draws the charts: pure Python, about 130 kB, a few milliseconds per chart (matplotlib is 60
+MB). It is imported only when a chart is drawn.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """Values as a line of blocks, a dot where there is none."""
-    known = [value for value in values if value is not None]
-    if not known:
+    """Values as a line of block characters, with a dot for None."""
+    figures = [value for value in values if value is not None]
+    if not figures:
         return ""
-    low, high = min(known), max(known)
+    low, high = min(figures), max(figures)
     step = (high - low) / (len(BLOCKS) - 1)
     return "".join(
         "·" if value is None else BLOCKS[round((value - low) / step) if step else 3]
@@ -30,7 +30,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     )
 
 
-# Colours that differ in lightness too, readable on white and on near black.
+# Colours that also differ in lightness, readable on white and on near black.
 COLOURS = ("#3987e5", "#d95926", "#199e70", "#c98500", "#d55181", "#9085e9")
 
 _SHAPE = """
@@ -54,7 +54,7 @@ _NOT_OURS = re.compile(
 
 
 def chart_css(ink: str, grid: str, colours: Sequence[str]) -> str:
-    """How every chart looks; `ink`, `grid` and `colours` may be CSS variables."""
+    """The CSS of every chart; `ink`, `grid` and `colours` may be CSS variables."""
     return _SHAPE.replace("INK", ink).replace("GRID", grid) + "".join(
         f".color-{number} {{ stroke: {colour}; fill: {colour}; }}\n"
         for number, colour in enumerate(colours)
@@ -74,11 +74,11 @@ def draw(
     lighter: Mapping[str, Collection[date]] | None = None,
     marks: Sequence[int] = (),
 ) -> str:
-    """A chart as SVG text: `kind` is a class of pygal, `labels` are days, one value a day.
+    """A chart as SVG text: `kind` is a class of pygal, `labels` are days, one value per day.
 
-    Without `css` it is to be styled by the page it stands in, with `chart_css`. `lighter` names
-    the days whose values are drawn lighter, and so are the lines that lead there. `marks` are
-    places of labels that get a line from top to bottom.
+    Without `css`, the page around it must include `chart_css`. `lighter` has the days, per series,
+    whose values and adjacent lines are drawn lighter. `marks` are indexes of labels that get a
+    vertical line.
     """
     pygal = _pygal()
     every = max(1, -(-len(labels) // max(3, width // 110)))
@@ -95,7 +95,7 @@ def draw(
         legend_at_bottom_columns=min(len(series), 3 if width > 500 else 2),
         legend_box_size=10,
         truncate_legend=24,
-        # A day between days without a figure would be a line of no length.
+        # A single day between days without a figure would be a line of no length.
         show_dots=any(map(_stands_alone, series.values())),
         dots_size=3,
         show_minor_x_labels=False,
@@ -117,14 +117,16 @@ def draw(
         days = [day in (lighter or {}).get(name, ()) for day in labels]
         chart.add(name, [None if light else v for v, light in zip(values, days, strict=True)])
         if any(days):
-            near = [any(days[max(0, at - 1) : at + 2]) for at in range(len(days))]
-            pale.append((number, [v if one else None for v, one in zip(values, near, strict=True)]))
+            adjacent = [any(days[max(0, at - 1) : at + 2]) for at in range(len(days))]
+            pale.append(
+                (number, [v if light else None for v, light in zip(values, adjacent, strict=True)])
+            )
     for _, values in pale:
-        chart.add(None, values)  # without a name it is not in the legend
+        chart.add(None, values)  # a series without a name is not in the legend
     svg = str(chart.render(is_unicode=True))
     for at, (number, _) in enumerate(pale, start=len(series)):
         svg = svg.replace(f"serie-{at} color-{at}", f"serie-{at} color-{number} lighter")
-    # pygal's own styles, scripts, tooltips and links to its pages are no part of our pictures.
+    # Remove pygal's own styles, scripts, tooltips and links.
     svg = _NOT_OURS.sub("", svg).replace(' id=""', "", 1)
     if marks and len(labels) > 1:
         svg = _PLOT.sub(lambda plot: plot[0] + _marks(plot, marks, len(labels) - 1), svg, count=1)
@@ -138,14 +140,14 @@ _PLOT = re.compile(
 
 
 def _marks(plot: re.Match[str], marks: Sequence[int], last: int) -> str:
-    """Lines at these places of a line chart, which has a fiftieth of its width on either side."""
+    """Vertical lines at these labels of a line chart, which has 2 % of its width on each side."""
     width, height = float(plot[1]), float(plot[2])
-    places = (width * (at / last + 0.02) / 1.04 for at in marks)
-    return "".join(f'<path class="mark" d="M{x:.1f} 0V{height:.1f}"/>' for x in places)
+    positions = (width * (at / last + 0.02) / 1.04 for at in marks)
+    return "".join(f'<path class="mark" d="M{x:.1f} 0V{height:.1f}"/>' for x in positions)
 
 
 def _stands_alone(values: Sequence[float | None]) -> bool:
-    """Whether a value has no neighbour to draw a line to: of a list that is read once a week."""
+    """Whether a value has no neighbour to draw a line to, as in a list that is read weekly."""
     around = [None, *values, None]
     return any(
         value is not None and around[at] is None and around[at + 2] is None
@@ -154,8 +156,10 @@ def _stands_alone(values: Sequence[float | None]) -> bool:
 
 
 def _pygal() -> Any:
-    """pygal, without the finder it hangs into Python's imports for its map plugins: a finder of an
-    old make, on which every later import of anything warns."""
+    """Import pygal and remove the import finder of its map plugins.
+
+    The finder uses an old protocol, so every later import of anything would warn.
+    """
     import pygal
 
     sys.meta_path[:] = [
@@ -165,27 +169,27 @@ def _pygal() -> Any:
 
 
 def _whole_numbers(kind: str, series: Mapping[str, Sequence[float | None]]) -> list[int] | None:
-    """Labels of an axis that counts: nobody gains 0.8 accounts."""
+    """Whole-number labels for the y axis: accounts are whole."""
     columns = [[value or 0 for value in column] for column in zip(*series.values(), strict=True)]
     if kind.startswith("Stacked"):
         low = min((sum(v for v in column if v < 0) for column in columns), default=0)
         high = max((sum(v for v in column if v > 0) for column in columns), default=0)
     else:
-        known = [value for values in series.values() for value in values if value is not None]
-        if not known:
+        figures = [value for values in series.values() for value in values if value is not None]
+        if not figures:
             return None
-        low, high = min(known), max(known)
+        low, high = min(figures), max(figures)
     steps = (first * 10**power for power in range(12) for first in (1, 2, 5))
     step = next(step for step in steps if (high - low) / step <= 6)
     return list(range(math.floor(low / step) * step, math.ceil(high / step) * step + 1, step))
 
 
 def as_markdown_image(svg: str, meaning: str) -> str:
-    """A picture inside a Markdown text. As an image its scripts would not run, had it any.
+    """An SVG as an image inside Markdown. Scripts in an image do not run.
 
-    `meaning` is ours and holds no Markdown.
+    `meaning` is the alternative text, without Markdown.
     """
-    # Without a size of its own it would be as wide as the words above it.
+    # Without a size, the image would be as wide as the text above it.
     view = re.search(r'viewBox="0 0 (\d+) (\d+)"', svg)
     if view:
         svg = svg.replace("<svg ", f'<svg width="{view[1]}" height="{view[2]}" ', 1)

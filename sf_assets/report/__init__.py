@@ -1,6 +1,6 @@
-"""A report to pass on: one HTML file that needs no network and no other file.
+"""A report to share: one HTML file that needs no network and no other file.
 
-It has no script either, unless people can be searched in it.
+It has a script only if it lists people, for the search.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sf_assets.storage.sizes import Sizes, megabytes
 from sf_assets.text import clean, named
 from sf_assets.warehouse.statements import sql
 
-# Handles that get charts of their own; with more of them, those that moved most do.
+# Handles with charts of their own: all, or those that moved most.
 DETAILED = 20
 # Lines in the chart of all handles, rows in the table of accounts, rows of status history.
 DRAWN = 6
@@ -32,17 +32,17 @@ NAMED = 40
 CHANGES = 200
 # Handles in the matrix of shared followers, accounts in the table of people.
 COMPARED = 20
-# Events and notes that are said below a chart.
+# Events and notes listed below a chart.
 MARKS = 20
 PEOPLE = 3000
 
-# Wide charts for a desk, narrow ones for a phone: letters must not shrink with the picture.
+# Wide charts for a desktop, narrow ones for a phone, so that the text does not shrink.
 WIDE, NARROW = (960, 300), (370, 250)
 
 
 @dataclass(frozen=True)
 class Day:
-    """One handle on one day, as in `follower_growth`; None where there is no figure."""
+    """One handle on one day, as in `follower_growth`; None without a figure."""
 
     total: int | None = None
     net: int | None = None
@@ -64,41 +64,48 @@ class Handle:
     status: str
     since: date | None
 
-    def series(self, what: str) -> list[Any]:
-        return [getattr(self.by_day.get(day, Day()), what) for day in self.days]
+    def series(self, field: str) -> list[Any]:
+        """A field of `Day`, one value per day."""
+        return [getattr(self.by_day.get(day, Day()), field) for day in self.days]
 
-    def sum(self, what: str) -> int | None:
-        return _sum(self.series(what))
+    def sum(self, field: str) -> int | None:
+        """The sum of a field of `Day`; None without any figure."""
+        return _sum(self.series(field))
 
     @cached_property
     def totals(self) -> list[int]:
+        """The totals of the days that have one."""
         return [value for value in self.series("total") if value is not None]
 
     @property
     def total(self) -> int | None:
+        """The newest total."""
         return self.totals[-1] if self.totals else None
 
     @property
     def net(self) -> int | None:
+        """The newest total minus the first one."""
         return self.totals[-1] - self.totals[0] if len(self.totals) > 1 else None
 
     @property
     def percent(self) -> float | None:
+        """`net` in percent of the first total."""
         return 100 * self.net / self.totals[0] if self.net is not None and self.totals[0] else None
 
     @property
     def completeness(self) -> dict[str, int]:
-        seen = self.series("completeness")
+        """Completeness -> number of days."""
+        by_day = self.series("completeness")
         kinds = ("complete", "window", "none", "counts", "missing")
-        return {kind: seen.count(kind) for kind in kinds}
+        return {kind: by_day.count(kind) for kind in kinds}
 
     @property
     def counted(self) -> list[date]:
-        """Days of which only the total is known; charts show them lighter."""
-        return [day for day, one in self.by_day.items() if one.completeness == "counts"]
+        """Days with a total and no list. Charts show them lighter."""
+        return [day for day, figures in self.by_day.items() if figures.completeness == "counts"]
 
     def sparkline(self, width: int = 110, height: int = 24) -> list[str]:
-        """Points of the totals, one text an unbroken stretch of days; a day alone is a dot."""
+        """SVG points of the totals: one text per stretch of days, and a dot for a single day."""
         if not self.totals:
             return []
         low, high = min(self.totals), max(self.totals)
@@ -118,7 +125,7 @@ class Handle:
 
 @dataclass(frozen=True)
 class Letterhead:
-    """What the one who passes the report on puts on it: a title, a picture as a data URI, texts."""
+    """The sender's own title, logo (a data URI) and introduction."""
 
     title: str | None = None
     logo: str | None = None
@@ -127,7 +134,7 @@ class Letterhead:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is on the page."""
+    """The content of the page."""
 
     days: Sequence[date]
     handles: Sequence[Handle]
@@ -146,72 +153,82 @@ class Report:
     people: Sequence[Mapping[str, Any]] = ()
     letterhead: Letterhead = Letterhead()
 
-    def group_series(self, tag: str, what: str) -> list[Any]:
-        """A figure of a group by day; a total only where as many handles as ever had one."""
+    def group_series(self, tag: str, column: str) -> list[Any]:
+        """A column of `group_growth`, one value per day.
+
+        A total is None on days on which fewer handles had one than on other days.
+        """
         days = self.group_days.get(tag, {})
-        most = max((one["handles_with_total"] for one in days.values()), default=0)
+        most = max((figures["handles_with_total"] for figures in days.values()), default=0)
         return [
             None
             if day not in days
-            or (what == "followers_total" and days[day]["handles_with_total"] < most)
-            else days[day][what]
+            or (column == "followers_total" and days[day]["handles_with_total"] < most)
+            else days[day][column]
             for day in self.days
         ]
 
     def group_marks(self, tag: str) -> list[dict[str, Any]]:
-        """What happened to handles of a group and was noted of them, each once; `of` names those
-        it happened to."""
-        found: dict[tuple[Any, ...], list[str]] = {}
-        for one in self.marks:
-            if tag in (one["tags"] or ()):
-                key = tuple(value for name, value in one.items() if name not in ("handle", "tags"))
-                found.setdefault(key, []).append(one["handle"])
+        """The events and notes of the handles of a group, each once; `of` names the handles."""
+        handles_of: dict[tuple[Any, ...], list[str]] = {}
+        for mark in self.marks:
+            if tag in (mark["tags"] or ()):
+                key = tuple(value for name, value in mark.items() if name not in ("handle", "tags"))
+                handles_of.setdefault(key, []).append(mark["handle"])
         names = [name for name in (self.marks or ({},))[0] if name not in ("handle", "tags")]
         return [
             {
                 **dict(zip(names, key, strict=True)),
-                # A note about several is about the group.
-                "of": "" if one_of[1:] and key[names.index("kind")] == "note" else named(one_of, 3),
+                # A note about several handles is about the group.
+                "of": ""
+                if handles[1:] and key[names.index("kind")] == "note"
+                else named(handles, 3),
             }
-            for key, one_of in found.items()
+            for key, handles in handles_of.items()
         ]
 
     @property
     def compared(self) -> list[Handle]:
-        """The handles of the matrix of shared followers: of those with any, the largest."""
-        with_some = {name for pair in self.shared for name in pair}
-        large = sorted(self.handles, key=lambda one: -(one.total or 0))
-        chosen = [one for one in large if one.name in with_some][:COMPARED]
-        return [one for one in self.handles if one in chosen]
+        """The handles in the matrix of shared followers: the largest that share any."""
+        sharing = {name for pair in self.shared for name in pair}
+        by_size = sorted(self.handles, key=lambda handle: -(handle.total or 0))
+        chosen = [handle for handle in by_size if handle.name in sharing][:COMPARED]
+        return [handle for handle in self.handles if handle in chosen]
 
     @property
     def detailed(self) -> list[Handle]:
-        """Handles with charts of their own, in the order of the page."""
-        movers = sorted(self.handles, key=lambda one: -abs(one.net or 0))[:DETAILED]
+        """The handles with charts of their own, in the order of the page."""
+        movers = sorted(self.handles, key=lambda handle: -abs(handle.net or 0))[:DETAILED]
         return [handle for handle in self.handles if handle in movers]
 
     @property
     def movers(self) -> list[Handle]:
+        """The handles whose totals moved most, for the chart of all handles."""
         drawable = [handle for handle in self.handles if handle.percent is not None]
-        return sorted(drawable, key=lambda one: -abs(one.net or 0))[:DRAWN]
+        return sorted(drawable, key=lambda handle: -abs(handle.net or 0))[:DRAWN]
 
-    def sum(self, what: str) -> int | None:
-        return _sum(handle.sum(what) for handle in self.handles)
+    def sum(self, field: str) -> int | None:
+        """The sum of a field of `Day` over all handles and days; None without any figure."""
+        return _sum(handle.sum(field) for handle in self.handles)
 
     @property
     def total(self) -> int | None:
+        """The sum of the newest totals."""
         return _sum(handle.total for handle in self.handles)
 
     @property
     def net(self) -> int | None:
+        """The sum of the net changes."""
         return _sum(handle.net for handle in self.handles)
 
     @property
     def not_open(self) -> list[Handle]:
+        """The handles whose follower list is private, hidden or not found."""
         return [handle for handle in self.handles if handle.status != "found"]
 
     @property
     def credits(self) -> int:
+        """The credits spent in the days of the report."""
         return sum(sum(of_day.values()) for of_day in self.spend.values())
 
 
@@ -220,9 +237,9 @@ def _dot(x: float, y: float) -> list[tuple[float, float]]:
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
-    """None where there is no figure: nothing known is not nothing."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    """The sum of the figures; None without any, because unknown is not 0."""
+    figures = [value for value in values if value is not None]
+    return sum(figures) if figures else None
 
 
 def gather(
@@ -233,9 +250,10 @@ def gather(
     tags: Sequence[str] = (),
     people: bool = False,
 ) -> Report:
-    """Ask the published file for the last `days` days of `handles`, of all where None.
+    """Query the published file for the last `days` days of `handles` (None: all handles).
 
-    `tags`: the groups to show; without, all that have two handles, where the report is of all.
+    `tags` are the groups to show. Without them, a report on all handles shows the groups of two
+    handles or more.
     """
     newest: date | None = con.execute("SELECT max(snapshot_date) FROM main.snapshots").fetchall()[
         0
@@ -280,7 +298,7 @@ def gather(
         con,
         "SELECT changed_on, handle, relation, from_status, to_status, previous_date "
         "FROM main.status_changes WHERE changed_on >= $first AND list_contains($names, handle) "
-        "UNION ALL SELECT snapshot_date, handle, relation, 'found', 'may be somebody else''s', "
+        "UNION ALL SELECT snapshot_date, handle, relation, 'found', 'maybe another person', "
         "previous_date FROM main.comparisons WHERE losses = 'break' AND snapshot_date >= $first "
         "AND list_contains($names, handle) ORDER BY changed_on DESC, handle, relation",
         {"first": span[0], "names": names},
@@ -296,14 +314,14 @@ def gather(
     groups: list[dict[str, Any]] = []
     if tags or handles is None:
         groups = _dicts(con, sql("report_groups"), {"first": span[0], "tags": list(tags) or None})
-    shown = [one["tag"] for one in groups]
+    shown = [group["tag"] for group in groups]
     group_days: dict[str, dict[date, dict[str, Any]]] = {tag: {} for tag in shown}
-    for one in _dicts(
+    for group_day in _dicts(
         con,
         "FROM main.group_growth WHERE snapshot_date >= ? AND list_contains(?, tag)",
         [span[0], shown],
     ):
-        group_days[one["tag"]][one["snapshot_date"]] = one
+        group_days[group_day["tag"]][group_day["snapshot_date"]] = group_day
     shared = _dicts(
         con,
         "FROM main.audience_overlap WHERE list_contains($names, handle) "
@@ -316,7 +334,7 @@ def gather(
         groups=groups,
         members=_dicts(con, sql("report_members"), {"tags": shown, "first": span[0]}),
         group_days=group_days,
-        shared={(one["handle"], one["other_handle"]): one for one in shared},
+        shared={(pair["handle"], pair["other_handle"]): pair for pair in shared},
         marks=_dicts(con, sql("report_marks"), {"first": span[0], "handles": names}),
         audience=_dicts(con, sql("report_audience"), {"first": span[0], "handles": names}),
         people=_dicts(con, sql("report_people"), persons) if people else (),
@@ -332,7 +350,7 @@ def gather(
 
 
 def render(report: Report) -> str:
-    """The page as text. Everything that came from outside is escaped."""
+    """The page as HTML text. All data is escaped."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -345,9 +363,9 @@ def render(report: Report) -> str:
         more["marks"] = [
             at
             for at, day in enumerate(report.days)
-            if any(one["first_day"] <= day <= one["last_day"] for one in marks)
+            if any(mark["first_day"] <= day <= mark["last_day"] for mark in marks)
         ]
-        # What pygal writes is escaped already; it gets figures and normalised handles only.
+        # pygal escapes its output, and it gets only figures and normalised handles.
         wide, narrow = (
             draw(kind, report.days, series, width=width, height=height, **more)
             for width, height in (WIDE, NARROW)
@@ -374,7 +392,7 @@ def render(report: Report) -> str:
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.from_string(page).render(
-        # The only script that the page's policy lets run, by its digest.
+        # The policy of the page allows only this script, by its digest.
         script=Markup(script),
         script_policy=f"; script-src 'sha256-{digest}'" if report.people else "",
         report=report,
@@ -393,6 +411,6 @@ def render(report: Report) -> str:
 def _dicts(
     con: duckdb.DuckDBPyConnection, query: str, parameters: list[Any] | dict[str, Any]
 ) -> list[dict[str, Any]]:
-    found = con.execute(query, parameters)
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    result = con.execute(query, parameters)
+    names = [column[0] for column in result.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -6,7 +6,7 @@ async with SocialFetchClient(api_key=SecretStr("sfk_...")) as client:
 """
 
 from . import client, errors, models, pages, pagination, quick
-from .client import *  # noqa: F403 - each module says what of it is public
+from .client import *  # noqa: F403 - `__all__` of each module has its public names
 from .errors import *  # noqa: F403
 from .models import *  # noqa: F403
 from .pages import *  # noqa: F403

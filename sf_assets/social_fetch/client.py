@@ -1,4 +1,4 @@
-"""The HTTP side of Social Fetch: one client, many lists at once."""
+"""The HTTP client for the Social Fetch API."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from sf_assets import __version__
 from sf_assets.text import first_line
 
 from .errors import (
-    NOWHERE,
+    NO_TARGET,
     AccountError,
     ContractViolation,
     InsufficientCredits,
-    Place,
     SchemaViolation,
     SocialFetchError,
+    Target,
     TemporarilyUnavailable,
     TransientError,
     TransportFailed,
@@ -61,7 +61,7 @@ __all__ = ["DEFAULT_BASE_URL", "DEFAULT_TIMEOUT", "Answer", "SocialFetchClient"]
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
-# No pool timeout: a list that waits for its turn has not failed. Turns are the semaphore's matter.
+# No pool timeout: a semaphore limits concurrency, and a list that waits has not failed.
 DEFAULT_TIMEOUT = httpx.Timeout(connect=10, read=60, write=10, pool=None)
 
 MAX_ERROR_BODY = 64 * 1024
@@ -72,6 +72,8 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class _Raw:
+    """A response: `whole` is False if the body was cut at the size limit."""
+
     status: int
     headers: httpx.Headers
     body: bytes
@@ -79,28 +81,28 @@ class _Raw:
 
 
 @dataclass
-class _Question(Generic[_Value]):
-    """What is asked, how an answer is read, and what it took so far.
+class _Request(Generic[_Value]):
+    """A request, the function that parses its response, and the attempts so far.
 
-    `unread` counts the tries whose answer was a 200 that broke the contract, and so most likely
-    charged.
+    `unread` counts responses with status 200 that broke the contract, which were most likely
+    charged. `troubles` has the reason of each failed attempt.
     """
 
     path: str
     read: Callable[[bytes], _Value]
     params: Mapping[str, str] = field(default_factory=dict)
-    place: Place = NOWHERE
+    target: Target = NO_TARGET
     tries: int = 0
     unread: int = 0
     troubles: list[str] = field(default_factory=list)
 
     @property
     def is_metered(self) -> bool:
-        return self.place.handle is not None
+        return self.target.handle is not None
 
     def is_worth_another_try(self, error: TransientError) -> bool:
         if isinstance(error, UnreadableBody):
-            return self.unread <= 1  # it costs a credit: see once whether it heals
+            return self.unread <= 1  # each try costs a credit, so only one retry
         return not isinstance(error, UntrustedCertificate)
 
 
@@ -113,61 +115,66 @@ class _Got(Generic[_Value]):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One page as it came, and as it was read."""
+    """The response to one page request: its body and the parsed page."""
 
     response: AnyPage
     body: bytes
-    """Exactly what came, after content decoding and without a byte order mark."""
+    """The body after content decoding, without a byte order mark, otherwise unchanged."""
     received_at: datetime
-    """UTC."""
+    """When the response was received, in UTC."""
     tries: int
-    """Requests sent until this answer came; the failed ones may have been charged too."""
+    """Requests sent, including failed ones, which may have been charged too."""
     unread: int
-    """How many of them got a 200 that could not be read, and so most likely were charged."""
+    """Unreadable responses with status 200 among them, which were most likely charged."""
     damaged: int = 0
-    """Fields of the page that were not what the contract says; they are None."""
+    """Number of fields that break the contract; they are None."""
     troubles: tuple[str, ...] = ()
-    """Why each try before this answer failed: its status, `transport` or `unreadable`."""
+    """The reason of each failed request: its status, `transport` or `unreadable`."""
     age: int | None = None
-    """Seconds that the answer lay in the vendor's cache, where a header says so."""
+    """Seconds in the API's cache, from the header `Age`; None without it."""
 
     @property
     def request_id(self) -> str:
+        """The id of the request in the API's logs."""
         return self.response.meta.request_id or ""
 
     @property
     def credits_charged(self) -> int:
+        """Credits that the API charged for this response."""
         return self.response.meta.credits_charged
 
     @property
     def cached(self) -> bool:
+        """Whether the API's cache answered."""
         return bool(self.response.meta.cached)
 
 
 class _OneRequestATry(AiohttpTransport):
-    """aiohttp sends a GET once more by itself when a connection breaks off before the answer.
+    """A transport that sends each request once.
 
-    Here a request may cost a credit, so every one is ours to count, and none follows a stop.
+    aiohttp repeats a GET by itself when the connection breaks before the response. A request may
+    cost a credit, so the client must count every one and send none after a stop.
     """
 
     def get_client(self) -> Any:
+        """The aiohttp session, without its own retries."""
         session = super().get_client()
-        # There is no public switch. Should this one go, the tests that count requests will tell.
+        # There is no public switch. The tests that count requests notice if this one disappears.
         session._retry_connection = False
         return session
 
 
 class SocialFetchClient:
-    """Asks Social Fetch, waits where it is busy, and stops where asking on is of no use.
+    """A client for the Social Fetch API. Use it as an async context manager.
 
-    Use it as an async context manager. `concurrency` requests are under way at most; the vendor
-    suggests to stay under 500. What is transient is tried `max_tries` times in all, with pauses of
-    up to `max_wait` seconds. An answer must be whole within `deadline` seconds and
-    `max_body_bytes`. After a refused key or spent credits no list is asked for again, by no task.
+    At most `concurrency` requests run at once; the vendor suggests fewer than 500. Transient errors
+    are retried, with `max_tries` requests in all and pauses of up to `max_wait` seconds. A response
+    must be complete within `deadline` seconds and `max_body_bytes`. After the API rejected the key
+    or ran out of credits, no task requests another list.
 
-    The key travels in the header `x-api-key` only. A proxy named in the environment is used,
-    except towards this machine itself. Opening the client raises SettingsError where a variable
-    that names a proxy or certificates is wrong.
+    The key is sent in the header `x-api-key` only. A proxy in the environment is used, except for
+    this machine. Opening the client raises SettingsError if a variable for a proxy or certificates
+    is invalid.
     """
 
     def __init__(
@@ -245,125 +252,126 @@ class SocialFetchClient:
         trim: bool = False,
         page: int = 1,
     ) -> Answer:
-        """Buy one page of a list: 1 credit, also when it is private, hidden, missing or empty.
+        """Buy one page of a list for 1 credit, also if it is private, hidden, missing or empty.
 
-        `cursor` is the page before's `next_cursor`, None for the first page. `page` only serves
-        error messages. `trim` drops the stable ids of followers. Raises `SocialFetchError`.
+        `cursor` is the `next_cursor` of the page before, None for the first page. `page` is used in
+        error messages only. `trim` drops the stable ids of followers (OpenAPI, 2026-09-16). Raises
+        `SocialFetchError`.
         """
         if relation not in ("followers", "following"):
             raise ValueError(f"relation must be 'followers' or 'following', not {relation!r}")
         if handle.strip(".") == "":
-            # "." and ".." would climb up the URL's path.
-            raise ValueError("handle must not be empty or made of periods")
+            # "." and ".." would change the path of the URL.
+            raise ValueError("handle must not be empty or consist of periods")
         if cursor == "" or user_id == "":
-            raise ValueError("leave cursor and user_id out instead of passing an empty text")
+            raise ValueError("cursor and user_id must not be empty; pass None instead")
         params = {"cursor": cursor, "userId": user_id, "trim": "true" if trim else None}
         if relation == "following" and user_id is not None:
-            raise ValueError("the API takes no userId for a following list")
-        question = _Question(
+            raise ValueError("the API has no parameter userId for a following list")
+        request = _Request(
             f"/v1/tiktok/profiles/{quote(handle, safe='')}/{relation}",
             lambda body: _page(relation, body),
             {name: value for name, value in params.items() if value is not None},
-            Place(handle, relation, page),
+            Target(handle, relation, page),
         )
-        got = await self._get(question)
+        got = await self._get(request)
         response, damaged = got.value
         return Answer(
-            response, got.raw.body, got.received_at, question.tries, question.unread, damaged,
-            tuple(question.troubles), _age(got.raw.headers),
+            response, got.raw.body, got.received_at, request.tries, request.unread, damaged,
+            tuple(request.troubles), _age(got.raw.headers),
         )  # fmt: skip
 
     async def balance(self) -> Balance:
-        """Credits left. Free, and still possible after the credits are spent."""
+        """The balance of the account. Free, also without credits. Raises `SocialFetchError`."""
         return (await self._free("/v1/balance", BalanceResponse)).data
 
     async def whoami(self) -> User:
-        """Whose key this is. Free."""
+        """The user of the key. Free. Raises `SocialFetchError`."""
         return (await self._free("/v1/whoami", WhoamiResponse)).data.user
 
     async def clock(self) -> datetime | None:
-        """The API's time, None where it does not say it. Free, and needs no key."""
-        got = await self._get(_Question("/health", lambda body: None))
+        """The API's clock, or None. Free, needs no key. Raises `SocialFetchError`."""
+        got = await self._get(_Request("/health", lambda body: None))
         return _date(got.raw.headers.get("date", ""))
 
     async def _free(self, path: str, model: type[_Model]) -> _Model:
-        return (await self._get(_Question(path, lambda body: parse(model, body)))).value
+        return (await self._get(_Request(path, lambda body: parse(model, body)))).value
 
-    async def _get(self, question: _Question[_Value]) -> _Got[_Value]:
-        """Ask until there is an answer, or an error that no further try mends."""
+    async def _get(self, request: _Request[_Value]) -> _Got[_Value]:
+        """Send the request until it succeeds or a retry cannot help."""
         while True:
             try:
-                return await self._try(question)
+                return await self._try(request)
             except TransientError as error:
-                last = question.tries >= self._max_tries
-                if last or not question.is_worth_another_try(error):
+                last = request.tries >= self._max_tries
+                if last or not request.is_worth_another_try(error):
                     raise
-                seconds = self._wait(error, question.tries)
-            # A free question is not stopped by spent credits, and does not wake up for them.
-            await (self._pause(seconds) if question.is_metered else self._sleep(seconds))
-            self._refuse_if_stopped(question)
+                seconds = self._wait(error, request.tries)
+            # Free requests continue without credits, so they need not wake up early.
+            await (self._pause(seconds) if request.is_metered else self._sleep(seconds))
+            self._refuse_if_stopped(request)
 
-    async def _try(self, question: _Question[_Value]) -> _Got[_Value]:
+    async def _try(self, request: _Request[_Value]) -> _Got[_Value]:
         async with self._turns:
-            self._refuse_if_stopped(question)
-            question.tries += 1
+            self._refuse_if_stopped(request)
+            request.tries += 1
             try:
-                raw = await self._send(question)
+                raw = await self._send(request)
                 received_at = datetime.now(timezone.utc)
-                value = self._value(raw, question)
+                value = self._value(raw, request)
             except SocialFetchError as error:
                 unread = isinstance(error, ContractViolation)
-                question.unread += unread
-                question.troubles.append(
+                request.unread += unread
+                request.troubles.append(
                     "unreadable" if unread else str(error.status or "transport")
                 )
-                error.tries, error.unread = question.tries, question.unread
+                error.tries, error.unread = request.tries, request.unread
                 if isinstance(error, AccountError) and self._stop_error is None:
                     self._stop_error = error
                     self._stopped.set()
                 raise
         return _Got(raw, value, received_at)
 
-    async def _send(self, question: _Question[Any]) -> _Raw:
+    async def _send(self, request: _Request[Any]) -> _Raw:
         if self._http is None:
             raise RuntimeError("open the client first: async with SocialFetchClient(...) as client")
-        # Built outside the try: what is wrong with our own arguments is not the network's fault.
-        # A request needs nothing of what an httpx.AsyncClient does around a transport (redirects,
-        # cookies, auth, hooks), which takes a third of a page's processor time.
-        query = f"?{urlencode(question.params)}" if question.params else ""
-        place = question.place
-        request = httpx.Request(
+        # Built outside the try block, because a wrong argument is not a network error.
+        # Uses the transport directly: an httpx.AsyncClient adds redirects, cookies, auth and hooks,
+        # which nobody needs here and which take a third of the processor time per page.
+        query = f"?{urlencode(request.params)}" if request.params else ""
+        target = request.target
+        http_request = httpx.Request(
             "GET",
-            self._base_url + question.path + query,
+            self._base_url + request.path + query,
             headers=self._headers,
             extensions={"timeout": self._timeout.as_dict()},
         )
         try:
             async with timeout(self._deadline):
-                return await self._receive(self._http, request)
+                return await self._receive(self._http, http_request)
         except _Undecodable as error:
-            failure: SocialFetchError = UnreadableBody(str(error), status=200, place=place)
+            failure: SocialFetchError = UnreadableBody(str(error), status=200, target=target)
         except asyncio.TimeoutError:
-            failure = self._no_answer(f"no whole answer within {self._deadline:g} seconds", place)
+            failure = self._no_response(f"not complete within {self._deadline:g} seconds", target)
         except Exception as error:
-            # Wide, because httpx_aiohttp lets some of aiohttp's own exceptions through.
+            # Broad, because httpx_aiohttp lets some of aiohttp's own exceptions through.
             text = f"{type(error).__name__}: {error}".encode(errors="replace")
             untrusted = isinstance(error.__cause__ or error, ssl.SSLCertVerificationError)
-            failure = self._no_answer(
-                self._without_key(text).decode().rstrip(": "), place, untrusted=untrusted
+            failure = self._no_response(
+                self._without_key(text).decode().rstrip(": "), target, untrusted=untrusted
             )
-        # Raised outside the except blocks and so without a context: aiohttp's exceptions hold
-        # the request with its headers, the key among them.
+        # Raised outside the except blocks, so without a context: aiohttp's exceptions hold the
+        # request headers with the key.
         raise failure
 
-    def _no_answer(self, why: str, place: Place, *, untrusted: bool = False) -> TransportFailed:
+    def _no_response(self, why: str, target: Target, *, untrusted: bool = False) -> TransportFailed:
         route = self._route
         if untrusted and route is not None:
-            return UntrustedCertificate(f"{why}, by {route.certificates}", place=place)
+            return UntrustedCertificate(f"{why}, checked with {route.certificates}", target=target)
         if route is not None and route.proxy is not None:
             host = route.proxy.url.netloc.decode("ascii", "replace")
-            why = f"{why}, through the proxy {host} that {route.proxy_variable} names"
-        return TransportFailed(why, place=place)
+            why = f"{why}, through the proxy {host} in {route.proxy_variable}"
+        return TransportFailed(why, target=target)
 
     async def _receive(self, http: httpx.AsyncBaseTransport, request: httpx.Request) -> _Raw:
         response = await http.handle_async_request(request)
@@ -378,7 +386,7 @@ class SocialFetchClient:
                 async with contextlib.aclosing(chunks):
                     async for chunk in chunks:
                         received += len(chunk)
-                        # One byte more than is allowed tells that it is too large.
+                        # One byte more than the limit shows that the body is too large.
                         body += unpack(chunk, limit + 1 - len(body))
                         if max(len(body), received) > limit:
                             break
@@ -389,42 +397,42 @@ class SocialFetchClient:
         finally:
             await response.aclose()
         whole = max(len(body), received) <= limit
-        # Blotted out here, an echo of the key reaches neither the landing nor an error.
-        known = self._without_key(bytes(body[:limit]).removeprefix(_BYTE_ORDER_MARK))
-        return _Raw(response.status_code, response.headers, known, whole)
+        # Removed here, an echo of the key reaches neither the landing nor an error.
+        clean = self._without_key(bytes(body[:limit]).removeprefix(_BYTE_ORDER_MARK))
+        return _Raw(response.status_code, response.headers, clean, whole)
 
-    def _value(self, raw: _Raw, question: _Question[_Value]) -> _Value:
+    def _value(self, raw: _Raw, request: _Request[_Value]) -> _Value:
         if raw.status != 200:
             raise error_for(
                 raw.status,
                 self._without_key(raw.body),
                 retry_after=_retry_after(raw.headers),
-                place=question.place,
+                target=request.target,
             )
         kind: type[ContractViolation] = UnreadableBody
         reason = f"the body is larger than {self._max_body_bytes:,} bytes"
         if raw.whole:
             try:
-                return question.read(raw.body)
+                return request.read(raw.body)
             except ValidationError as error:
                 kind, reason = _explained(error)
         violation = kind(
             self._without_key(reason.encode()).decode(),
             status=raw.status,
             request_id=_request_id(raw.body) if kind is SchemaViolation else None,
-            place=question.place,
+            target=request.target,
         )
         violation.keep(self._without_key(raw.body))
         raise violation
 
-    def _refuse_if_stopped(self, question: _Question[Any]) -> None:
+    def _refuse_if_stopped(self, request: _Request[Any]) -> None:
         error = self._stop_error
-        # The balance is free, and of interest exactly when the credits are spent.
-        if error and (question.is_metered or not isinstance(error, InsufficientCredits)):
-            raise error.at(question.place, tries=question.tries)
+        # The balance is free and most useful when the credits are used up.
+        if error and (request.is_metered or not isinstance(error, InsufficientCredits)):
+            raise error.at(request.target, tries=request.tries)
 
     async def _pause(self, seconds: float) -> None:
-        """Sleep, but wake up when another task learns that asking on is of no use."""
+        """Sleep, but wake up when another task finds that no request can succeed."""
         tasks = [
             asyncio.ensure_future(self._sleep(seconds)),
             asyncio.ensure_future(self._stopped.wait()),
@@ -437,9 +445,9 @@ class SocialFetchClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _wait(self, error: TransientError, tries: int) -> float:
-        """Seconds until the next try: growing, and spread, for many lists fail alike."""
+        """Seconds until the next try: growing and random, because many lists fail at once."""
         if isinstance(error, TemporarilyUnavailable) and error.retry_after is not None:
-            # The same second is told to every list: spread them over the one after it.
+            # All lists get the same value, so spread them over one second.
             return min(self._max_wait, error.retry_after + random.random())
         return random.uniform(0, min(self._max_wait, 2.0 ** min(tries - 1, 30)))
 
@@ -447,7 +455,7 @@ class SocialFetchClient:
         return text.replace(self._key.encode(), b"***") if self._key else text
 
     def _default_transport(self) -> httpx.AsyncBaseTransport:
-        """A third of the processor time a page that httpx's own transport takes."""
+        """aiohttp as transport: a third of the processor time per page of httpx's own."""
         self._route = route_to(httpx.URL(self._base_url))
         return _OneRequestATry(
             verify=self._route.context,
@@ -466,8 +474,8 @@ def _checked(api_key: SecretStr | None) -> str | None:
         return None
     key = api_key.get_secret_value()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        # Found here, because the libraries below would quote the key in their errors.
-        raise ValueError("the API key is empty or has characters that no key has")
+        # Checked here, because the libraries below would quote the key in their errors.
+        raise ValueError("the API key is empty or contains invalid characters")
     return key
 
 
@@ -475,18 +483,20 @@ def _explained(error: ValidationError) -> tuple[type[ContractViolation], str]:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         return UnreadableBody, f"not JSON: {faults[0]['msg']}"
-    told = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:3]]
+    lines = [
+        f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:3]
+    ]
     more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-    return SchemaViolation, "; ".join(told) + more
+    return SchemaViolation, "; ".join(lines) + more
 
 
 def _request_id(body: bytes) -> str | None:
-    """The id of an answer that is JSON, though not the JSON it should be."""
+    """The request id in a JSON body that breaks the contract, or None."""
     try:
-        found = json.loads(body)["meta"]["requestId"]
+        request_id = json.loads(body)["meta"]["requestId"]
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    return found if isinstance(found, str) else None
+    return request_id if isinstance(request_id, str) else None
 
 
 def _age(headers: httpx.Headers) -> int | None:
@@ -495,7 +505,7 @@ def _age(headers: httpx.Headers) -> int | None:
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds to wait. The vendor does not say which of the two forms it uses."""
+    """Seconds to wait. The header may hold seconds or a date; the API does not document which."""
     text = headers.get("retry-after", "").strip()
     try:
         seconds = float(text)
@@ -516,26 +526,26 @@ def _date(text: str) -> datetime | None:
 
 
 class _Undecodable(Exception):
-    """The content encoding is broken, or one that is not read."""
+    """The content encoding is broken or not supported."""
 
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def _unpacking(encodings: list[str]) -> Callable[[bytes, int], bytes]:
-    """Decodes a body chunk by chunk; gives at most so many bytes a chunk and drops the rest."""
-    layers = [name for one in encodings if (name := one.strip().lower()) not in ("", "identity")]
+    """A function that decodes a chunk of the body to at most the given number of bytes."""
+    layers = [name for raw in encodings if (name := raw.strip().lower()) not in ("", "identity")]
     if len(layers) > 1:
-        # A few kilobytes packed twice can be gigabytes, and no one asked for that.
-        raise _Undecodable("the body is packed more than once")
+        # A few kilobytes compressed twice can be gigabytes, and we do not request that.
+        raise _Undecodable("the body is compressed more than once")
     if layers and layers[0] in ("gzip", "x-gzip", "deflate"):
         return _Unpacker(zlib.MAX_WBITS if layers[0] == "deflate" else zlib.MAX_WBITS | 16)
-    # Anything else was not asked for; a body that is packed all the same turns out to be no JSON.
+    # We do not request other encodings. A body with one of them is not JSON.
     return lambda chunk, most: chunk[:most]
 
 
 class _Unpacker:
-    """gzip, in one part or several, or deflate, with or without its header."""
+    """Decodes gzip in one or more parts, or deflate with or without its header."""
 
     def __init__(self, window: int) -> None:
         self._window, self._begun = window, False

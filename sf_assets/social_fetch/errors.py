@@ -1,28 +1,28 @@
-r"""What can go wrong between us and Social Fetch.
+r"""The errors of the Social Fetch API.
 
     SocialFetchError
-     |- PermanentError                asking again would give the same answer
-     |   |- AccountError            nobody may ask anything more with this key
+     |- PermanentError                a retry would give the same response
+     |   |- AccountError              no further request can succeed with this key
      |   |   |- Unauthorized          401
      |   |   \- InsufficientCredits   402 (and a 403 that is about payment)
      |   |- BadRequest                400
      |   |- Forbidden                 403
-     |   |- UnknownRoute              404; an account that is missing is a 200
-     |   |- UnexpectedStatus          any other answer under 500 that is no 200, redirects too
-     |   \- SchemaViolation           200, JSON, but not what the contract says (*)
-     \- TransientError                worth asking again after a pause
+     |   |- UnknownRoute              404; a missing account is a 200
+     |   |- UnexpectedStatus          any other status under 500 except 200, redirects included
+     |   \- SchemaViolation           200 and JSON that breaks the contract (*)
+     \- TransientError                a retry after a pause may succeed
          |- InternalError             500
          |- LookupFailed              502
          |- TemporarilyUnavailable    503 and 429
          |- ServerFault               any other 5xx
-         |- UnreadableBody            200, but no JSON; asked again once at most (*)
-         \- TransportFailed           no answer: connection, timeout, reset
-             \- UntrustedCertificate  not asked for again at once
+         |- UnreadableBody            200 without JSON; retried at most once (*)
+         \- TransportFailed           no response: connection, timeout, reset
+             \- UntrustedCertificate  not retried
 
-    (*) both are a ContractViolation, which carries the body as it came
+    (*) both are a ContractViolation, which holds the body
 
-Statuses and codes: Social Fetch OpenAPI, 2026-09-16, and the vendor's error pages. The vendor asks
-to branch on status and code, never on the message.
+Statuses and codes come from Social Fetch's OpenAPI description of 2026-09-16 and its error pages.
+They ask clients to branch on status and code, never on the message.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ __all__ = [
     "InternalError",
     "LookupFailed",
     "PermanentError",
-    "Place",
     "SchemaViolation",
     "ServerFault",
     "SocialFetchError",
+    "Target",
     "TemporarilyUnavailable",
     "TransientError",
     "TransportFailed",
@@ -72,26 +72,26 @@ _Error = TypeVar("_Error", bound="SocialFetchError")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which list and page, from 1, a request is for; all None for the free routes."""
+class Target:
+    """The list and the page (from 1) of a request; all None for the free routes."""
 
     handle: str | None = None
     relation: Relation | None = None
     page: int | None = None
 
 
-NOWHERE = Place()
+NO_TARGET = Target()
 
 
 class SocialFetchError(Exception):
-    """Base of all errors here; `str()` says what happened, to which list, and what to do.
+    """The base class. `str()` says what happened, to which list, and what to do.
 
-    `status` and `code` are None where no such answer came. `tries` is how many requests were sent
-    in all, 0 when another list's error stopped this one before any; `unread` how many of them got
-    a 200 that could not be read.
+    `status` and `code` are None without such a response. `tries` is the number of requests sent, 0
+    if the error of another list stopped this one first. `unread` counts responses with status 200
+    that could not be read.
     """
 
-    what = "Social Fetch gave an error"
+    what = "Social Fetch returned an error"
     advice = "report it with the request id"
 
     def __init__(
@@ -101,23 +101,23 @@ class SocialFetchError(Exception):
         status: int | None = None,
         code: str | None = None,
         request_id: str | None = None,
-        place: Place = NOWHERE,
+        target: Target = NO_TARGET,
     ) -> None:
-        # Much of it is the vendor's text, and goes to terminals.
+        # The message is text from the API and is printed to terminals.
         message = one_line(message, MAX_MESSAGE)
         super().__init__(message)
         self.message = message
         self.status = status
         self.code = code and one_line(code, MAX_CODE)
         self.request_id = request_id and one_line(request_id, MAX_CODE)
-        self.place = place
+        self.target = target
         self.tries = 1
         self.unread = 0
 
     def __str__(self) -> str:
         where = ""
-        if self.place.handle is not None:
-            where = f" for {self.place.relation} of @{self.place.handle}, page {self.place.page}"
+        if self.target.handle is not None:
+            where = f" for {self.target.relation} of @{self.target.handle}, page {self.target.page}"
         facts = []
         if self.status is not None:
             facts.append(f"HTTP {self.status}")
@@ -136,156 +136,158 @@ class SocialFetchError(Exception):
         )
 
     def remedy(self) -> str:
-        """What to do about it."""
+        """What to do about the error, as the end of its message."""
         return self.advice
 
-    def at(self: _Error, place: Place, *, tries: int) -> _Error:
-        """A copy that names another list, which this error stopped too."""
+    def at(self: _Error, target: Target, *, tries: int) -> _Error:
+        """A copy for another list that this error stopped as well."""
         other = copy.copy(self)
-        other.place, other.tries, other.unread = place, tries, 0
+        other.target, other.tries, other.unread = target, tries, 0
         return other
 
 
 class PermanentError(SocialFetchError):
-    """Asking again would give the same answer."""
+    """A retry would give the same response."""
 
 
 class TransientError(SocialFetchError):
-    """Worth asking again after a pause."""
+    """A retry after a pause may succeed."""
 
     advice = "try again later"
 
 
 class AccountError(PermanentError):
-    """No other request may be made: each would fail alike."""
+    """No further request can succeed with this key."""
 
 
 class Unauthorized(AccountError):
-    """401: the key is missing, wrong or withdrawn."""
+    """401: the key is missing, wrong or revoked."""
 
-    what = "Social Fetch refused the API key"
-    advice = "check the key, then run again; what was read before is kept"
+    what = "Social Fetch rejected the API key"
+    advice = "check the key, then run again; landed pages are kept"
 
 
 class InsufficientCredits(AccountError):
-    """402: no credits left, or no key was sent and payment per call is asked for."""
+    """402: no credits are left, or no key was sent and the API asks for payment per call."""
 
     what = "Social Fetch asks for credits"
     checkout_url: str | None = None
 
     def remedy(self) -> str:
-        place = f" at {self.checkout_url}" if self.checkout_url else ""
-        return f"top up{place} (or set a key, if none is set), then run again; nothing is lost"
+        """The advice, with the checkout URL if the API sent one."""
+        where = f" at {self.checkout_url}" if self.checkout_url else ""
+        return f"top up{where} (or set a key if none is set), then run again; nothing is lost"
 
 
 class BadRequest(PermanentError):
     """400: the handle or a parameter is not valid."""
 
-    what = "Social Fetch did not accept the request"
+    what = "Social Fetch rejected the request"
     advice = "check the handle"
 
 
 class Forbidden(PermanentError):
-    """403: the key may not do this."""
+    """403: the key is not allowed to make this request."""
 
     what = "Social Fetch forbids this request"
-    advice = "check what the key's account is allowed to read"
+    advice = "check the permissions of the key"
 
 
 class UnknownRoute(PermanentError):
-    """404: no such route (a missing account is a 200 with `not_found`)."""
+    """404: the route does not exist (a missing account is a 200 with `not_found`)."""
 
     what = "Social Fetch does not know this route"
     advice = "check the base URL"
 
 
 class UnexpectedStatus(PermanentError):
-    """A status the contract does not name. Redirects are not followed, so they end here too."""
+    """A status that is not in the contract. Redirects are not followed, so they end here too."""
 
-    what = "Social Fetch gave an answer that its contract does not name"
+    what = "Social Fetch returned a status that is not in its contract"
     advice = "check the base URL"
 
 
 class InternalError(TransientError):
-    """500: a fault of the vendor's, billing included."""
+    """500: an internal error of the API, including its billing."""
 
-    what = "Social Fetch had an internal fault"
+    what = "Social Fetch had an internal error"
 
 
 class LookupFailed(TransientError):
-    """502: TikTok's answer could not be used."""
+    """502: the API could not read the list from TikTok."""
 
     what = "Social Fetch could not read the list"
 
 
 class TemporarilyUnavailable(TransientError):
-    """503 and 429: too much at once. `retry_after` is in seconds, None when not given."""
+    """503 and 429: too many requests. `retry_after` is in seconds, or None."""
 
     what = "Social Fetch is busy"
     retry_after: float | None = None
 
 
 class ServerFault(TransientError):
-    """A 5xx the contract does not name, such as a gateway's 504."""
+    """A 5xx that is not in the contract, such as 504 from a gateway."""
 
     what = "Social Fetch or a gateway before it failed"
 
 
 class TransportFailed(TransientError):
-    """No whole answer came."""
+    """No complete response was received."""
 
-    what = "No whole answer came from Social Fetch"
+    what = "No complete response from Social Fetch"
     advice = "check the network and try again"
 
 
 class UntrustedCertificate(TransportFailed):
-    """The API's certificate, or that of a proxy before it, is not signed by anybody we trust.
+    """No trusted authority signed the certificate of the API or of a proxy in between.
 
-    Not asked for again at once, because a pause does not change it.
+    It is not retried, because a pause does not change it.
     """
 
-    what = "The certificate that came for Social Fetch is not trusted"
+    what = "The certificate for Social Fetch is not trusted"
     advice = (
-        "set SSL_CERT_FILE to the certificates of the authority that your network's proxy uses, "
-        "or unset it where there is none"
+        "set SSL_CERT_FILE to the certificate authority of your network's proxy, or unset it if "
+        "there is no proxy"
     )
 
 
 class ContractViolation(SocialFetchError):
-    """A 200 whose body is not the contract. It was most likely charged.
+    """A response with status 200 whose body breaks the contract. It was most likely charged.
 
-    `reason` names the path and what was expected there; `body` is what came, as it came (up to
-    64 KiB, the API key blotted out should it be echoed).
+    `reason` has the path and what was expected there. `body` is the body unchanged, except that an
+    echo of the API key is removed and only 64 KiB are kept.
     """
 
     body: bytes = b""
 
     def keep(self, body: bytes) -> None:
-        """Remember what came, up to `MAX_KEPT_BODY` bytes."""
+        """Keep the body, up to `MAX_KEPT_BODY` bytes."""
         self.body = body[:MAX_KEPT_BODY]
 
     @property
     def reason(self) -> str:
+        """The path and what was expected there."""
         return self.message
 
 
 class SchemaViolation(ContractViolation, PermanentError):
-    """JSON, but not what the contract says. Not asked for again: each answer costs a credit."""
+    """JSON that breaks the contract. It is not retried, because each response costs a credit."""
 
     what = "Social Fetch broke its contract"
-    advice = "its API may have changed, look for a newer version of sf_assets"
+    advice = "the API may have changed, so look for a newer version of sf_assets"
 
 
 class UnreadableBody(ContractViolation, TransientError):
-    """No JSON: cut short, a gateway's HTML page, wrong encoding, or without end."""
+    """Not JSON: cut short, an HTML page of a gateway, a wrong encoding, or endless."""
 
-    what = "Social Fetch's answer could not be read"
+    what = "The response of Social Fetch could not be read"
 
 
 def error_for(
-    status: int, body: bytes, *, retry_after: float | None, place: Place
+    status: int, body: bytes, *, retry_after: float | None, target: Target
 ) -> SocialFetchError:
-    """The error that an answer other than 200 stands for."""
+    """The error for a response with a status other than 200. `retry_after` is in seconds."""
     detail = _detail(body)
     code = detail.code if detail else None
     error = _class_for(status, code)(
@@ -293,7 +295,7 @@ def error_for(
         status=status,
         code=code,
         request_id=detail.request_id if detail else None,
-        place=place,
+        target=target,
     )
     if isinstance(error, TemporarilyUnavailable):
         error.retry_after = retry_after
@@ -323,7 +325,7 @@ def _class_for(status: int, code: str | None) -> type[SocialFetchError]:
 
 
 def _detail(body: bytes) -> ErrorDetail | None:
-    """Gateways answer in HTML, or not at all: then the status alone decides."""
+    """The error in the body; None if there is none, as in a gateway's HTML page."""
     try:
         return ErrorBody.model_validate_json(body).error
     except ValidationError:

@@ -1,17 +1,17 @@
-"""What Social Fetch answers, as typed values.
+"""Models of the responses of the Social Fetch API.
 
-Names and types follow the vendor's OpenAPI description of 2026-09-16; Python names are the
-snake_case of the API's camelCase. Three rules hold for every model:
+Names and types follow the vendor's OpenAPI description of 2026-09-16. Python names are the
+snake_case of the API's camelCase. Three rules apply to every model:
 
-* A required field must be there, and may be null only where the API says so.
-* The API never declares an optional field nullable, but JSON writers are seldom that strict: a
-  null in an *optional* field is read as "absent". Absent is `None` here.
-* Unknown fields break nothing and are kept in `model_extra`.
+* A required field must be present. It may be null only if the API declares it nullable.
+* The API declares no optional field nullable, but JSON writers are seldom that strict: null in an
+  *optional* field means absent, which is `None` here.
+* Unknown fields are accepted and kept in `model_extra`.
 
-Wrong types are errors: `true` is no integer, `5` is no string. Integers are 0 to 2**63 - 1, so
-that they fit a database's BIGINT. What becomes of a list with a wrong field is in `pages`. Text
-that people see (names, codes, messages, ids of requests) is made one short line without control
-characters; text of accounts stays as it came.
+Wrong types are errors: `true` is not an integer, `5` is not a string. Integers are 0 to 2**63 - 1,
+so that they fit into BIGINT. `pages` handles lists with wrong fields. Text that people see (names,
+codes, messages, request ids) is shortened to one line without control characters. Text of accounts
+is unchanged.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ __all__ = [
 Relation: TypeAlias = Literal["followers", "following"]
 
 AccountKey: TypeAlias = tuple[Literal["id", "sec_uid", "handle"], str]
-"""What tells one account from another, and which of its three names that is."""
+"""The strongest identifier of an account: its kind and its value."""
 
 Count = Annotated[StrictInt, Field(ge=0, le=2**63 - 1)]
 Text = Annotated[StrictStr, Field(min_length=1)]
-# Text of the vendor's that is shown to people and written to logs.
+# Text from the API that is shown to people and logged.
 Line = Annotated[StrictStr, AfterValidator(one_line)]
-# A page costs 1: a price that would use up a day's cap is none.
+# A page costs 1. A price that would use up a day's cap is an error.
 Price = Annotated[StrictInt, Field(ge=0, le=1000)]
 
-# A page has about 20.
+# A page has about 20 accounts.
 MAX_ACCOUNTS = 10_000
 
 # 9999-12-31T23:59:59Z, the last second a Python datetime can hold.
@@ -81,7 +81,7 @@ _LAST_SECOND = 253_402_300_799
 
 
 def _seconds_or_iso(value: object) -> object:
-    """Older pages of the vendor give Unix seconds, the present description an ISO date-time."""
+    """Accept ISO date-times (OpenAPI, 2026-09-16) and Unix seconds (older pages of the vendor)."""
     if isinstance(value, bool):
         raise ValueError("expected a date-time or Unix seconds, found a boolean")
     if isinstance(value, int):
@@ -89,7 +89,7 @@ def _seconds_or_iso(value: object) -> object:
             raise ValueError("expected Unix seconds, found a number out of their range")
         return datetime.fromtimestamp(value, tz=timezone.utc)
     if isinstance(value, str) and not re.match(r"\d{4}-\d\d-\d\d[Tt ]", value):
-        # Left to itself pydantic would read "1612325106" and "2021-02-03" as date-times too.
+        # By default pydantic accepts "1612325106" and "2021-02-03" as date-times too.
         raise ValueError("expected an ISO 8601 date-time such as 2021-02-03T04:05:06Z")
     if not isinstance(value, (str, datetime)):
         raise ValueError("expected a date-time or Unix seconds")
@@ -114,7 +114,7 @@ class _Model(BaseModel):
         populate_by_name=True,
         extra="allow",
         frozen=True,
-        hide_input_in_errors=True,  # they go to logs, and names and bios do not belong there
+        hide_input_in_errors=True,  # errors are logged, and logs must not hold names and bios
     )
 
 
@@ -122,7 +122,7 @@ _AnyModel = TypeVar("_AnyModel", bound=BaseModel)
 
 
 class LookupStatus(str, Enum):
-    """Whether the list could be read. All four come with HTTP 200, and all four cost a credit."""
+    """Whether the list is open. All four come with HTTP 200 and cost a credit."""
 
     FOUND = "found"
     HIDDEN = "hidden"
@@ -131,25 +131,25 @@ class LookupStatus(str, Enum):
 
 
 class Meta(_Model):
-    """Request and billing facts of one successful answer."""
+    """Request id and billing of a successful response."""
 
     request_id: Annotated[Line, Field(min_length=1)]
     credits_charged: Price
     version: Literal["v1"]
     cached: StrictBool | None = None
-    """True when a shared cache answered; billed like a fresh answer."""
+    """True if a shared cache answered; billed like a fresh response."""
 
 
 class Page(_Model):
-    """Paging state: go on only while `has_more` is true and `next_cursor` is not empty."""
+    """Paging state: continue only while `has_more` is true and `next_cursor` is not empty."""
 
     next_cursor: StrictStr | None
-    """Opaque. Pass it back as it is."""
+    """Opaque. Pass it back unchanged."""
     has_more: StrictBool
 
 
 class AvatarUrls(_Model):
-    """Signed anew every day, so of no use in comparisons."""
+    """Picture URLs. Their signatures change every day, so they are useless in comparisons."""
 
     large: StrictStr | None = None
     medium: StrictStr | None = None
@@ -172,12 +172,12 @@ class FollowedAccountMetrics(_Model):
 
 
 def key_of(user_id: str | None, sec_uid: str | None, handle: str | None) -> AccountKey:
-    """The steadiest of an account's names."""
+    """The strongest identifier of an account: user id, else secUid, else handle."""
     if user_id:
         return ("id", user_id)
     if sec_uid:
         return ("sec_uid", sec_uid)
-    # A damaged handle is None: an account without any name has an empty one.
+    # A damaged handle is None. An account without any identifier has an empty one.
     return ("handle", (handle or "").lower())
 
 
@@ -194,12 +194,12 @@ class _Account(_Model):
 
     @property
     def key(self) -> AccountKey:
-        """The steadiest name the account came with: user id, else secUid, else handle."""
+        """The strongest identifier of the account: user id, else secUid, else handle."""
         return key_of(self.platform_user_id, self.sec_uid, self.handle)
 
 
 class Follower(_Account):
-    """One account in a follower list. The API does not say when it followed."""
+    """One account in a follower list. The API does not return when it began to follow."""
 
     avatar_urls: AvatarUrls | None = None
     private_account: StrictBool
@@ -215,7 +215,7 @@ class FollowedAccount(_Account):
     language: StrictStr | None = None
     account_created_at: UtcDatetime | None = None
     details: dict[str, Any] | None = None
-    """Whatever else the source had; any content."""
+    """More fields from the source, with any content."""
     metrics: FollowedAccountMetrics
 
 
@@ -226,7 +226,7 @@ class FollowersData(_Model):
     accounts: list[Follower] = Field(alias="followers", max_length=MAX_ACCOUNTS)
     page: Page
     total: Count | None = Field(alias="totalFollowers")
-    """Live count, which also counts accounts that are not listed; null where there is no list."""
+    """Live count, including accounts that are not listed; null if the list is not open."""
 
 
 class FollowingData(_Model):
@@ -236,7 +236,7 @@ class FollowingData(_Model):
     accounts: list[FollowedAccount] = Field(max_length=MAX_ACCOUNTS)
     page: Page
     total: Count | None = Field(alias="totalAccounts")
-    """Live count, which also counts accounts that are not listed; null where there is no list."""
+    """Live count, including accounts that are not listed; null if the list is not open."""
 
 
 class FollowersResponse(_Model):
@@ -254,7 +254,7 @@ class FollowingResponse(_Model):
 
 
 class Subscription(_Model):
-    """The plan; pay-as-you-go accounts have none."""
+    """The subscription; pay-as-you-go accounts have none."""
 
     tier: Line
     status: Line
@@ -262,10 +262,10 @@ class Subscription(_Model):
 
 
 class Balance(_Model):
-    """Credits left.
+    """The balance of the account, in credits.
 
     Older pages of the vendor have only `balance`, so only that is required. The states are plain
-    text here: a new one must not keep anybody from seeing the balance.
+    text, so that a new state does not hide the balance.
     """
 
     balance: Count
@@ -292,7 +292,7 @@ class BalanceResponse(_Model):
 
 
 class User(_Model):
-    """Whose key this is."""
+    """The user of the key."""
 
     id: Line
     name: Line | None
@@ -300,7 +300,7 @@ class User(_Model):
 
 
 class WhoamiData(_Model):
-    """The envelope's content on `/v1/whoami`."""
+    """The data of `/v1/whoami`."""
 
     user: User
 
@@ -328,14 +328,14 @@ class ErrorDetail(_Model):
 
 
 class ErrorBody(_Model):
-    """The body of every answer that is not a success. It has no `meta`, so no charge either."""
+    """The body of every error response. It has no `meta`, so it does not show a charge."""
 
     error: ErrorDetail
 
 
 def parse(model: type[_AnyModel], body: bytes) -> _AnyModel:
-    """Read a body; raises `pydantic.ValidationError` when it is not what the contract says."""
-    # by_name=False: the API's names only, or `accounts` would pass for `followers`.
+    """Parse a body. Raises `pydantic.ValidationError` if it breaks the contract."""
+    # by_name=False accepts only the API's names. Otherwise `accounts` would pass as `followers`.
     return model.model_validate_json(mend_surrogates(body), by_alias=True, by_name=False)
 
 
@@ -346,10 +346,10 @@ _SURROGATES = re.compile(
 
 
 def mend_surrogates(body: bytes) -> bytes:
-    r"""Put U+FFFD in place of half an emoji.
+    r"""Replace lone surrogates with U+FFFD.
 
-    A name cut in the middle of an emoji leaves a lone surrogate, which JavaScript writes as
-    `\ud83d`. It is no Unicode text, and one such name must not cost a whole list.
+    A name that is cut inside an emoji has a lone surrogate, which JavaScript writes as `\ud83d`. It
+    is not valid Unicode, and one such name must not lose a whole list.
     """
     if b"\\u" not in body or (b"\\ud" not in body and b"\\uD" not in body):
         return body

@@ -1,13 +1,13 @@
-"""Reading a page of a list, also one with damaged fields.
+"""Parses a page of a list and tolerates damaged fields.
 
-One damaged field must not lose a list that can never be fetched again. A field of a wrong type or
-range, one that is missing although it is required, and one that is nested too deep are damaged:
-they are None in Python and absent from the JSON that is loaded, and they are counted. Only a page
-without its envelope, status, list or page object breaks the contract.
+A damaged field must not lose a list that can never be read again. A field is damaged if its type or
+range is wrong, if it is required and missing, or if it is nested too deep. Damaged fields are None
+in Python, absent from the JSON that is loaded, and counted. Only a page without its envelope,
+status, list or page object breaks the contract.
 
-An account without a handle and without an id cannot be identified. It counts as a damaged field
-and is not listed, because whoever is missing may be that account: such a list is a window and
-proves no loss. The archive's positions leave its number out, so its place stays empty.
+An account without a handle and without an id cannot be identified. It counts as a damaged field and
+is not listed. Any missing account may be that one, so the list is a window and proves no loss. Its
+position in the archive stays empty.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ _LISTS: dict[Relation, str] = {"followers": "followers", "following": "accounts"
 # Pydantic's JSON parser stops at about 200. The values of an account's fields are at depth 5.
 MAX_DEPTH = 190
 FIELD_DEPTH = 5
-# Damaged in a field of any type.
-_NOTHING_VALID = b"-1"
-# An answer that does not say its price is counted as the usual one.
+# A value that is invalid in a field of any type.
+_INVALID_VALUE = b"-1"
+# The price of a response without a price.
 _PAGE_PRICE = 1
 
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]+|[\]}]+', re.DOTALL)
 
 
 def parse_page(relation: Relation, body: bytes) -> FollowersResponse | FollowingResponse:
-    """Read the body of one list answer, fresh or stored.
+    """Parse the body of a list response, fresh or stored.
 
-    Fields that are damaged are None, whatever their type says. Raises `pydantic.ValidationError`
-    where the envelope, the status, the list or the page object is not what the contract says.
+    Damaged fields are None, whatever their type. Raises `pydantic.ValidationError` if the envelope,
+    the status, the list or the page object breaks the contract.
     """
     return read_page(relation, body)[0]
 
 
 def read_page(relation: Relation, body: bytes) -> tuple[FollowersResponse | FollowingResponse, int]:
-    """The same, with the number of damaged fields."""
+    """Parse the body of a list response; returns it with the number of damaged fields."""
     model = _MODELS[relation]
     try:
         return parse(model, body), 0
@@ -67,7 +67,7 @@ def read_page(relation: Relation, body: bytes) -> tuple[FollowersResponse | Foll
 
 
 def mended_page(relation: Relation, body: bytes) -> bytes:
-    """The JSON of a page without its damaged fields; `body` itself where it cannot be read."""
+    """The JSON of a page without its damaged fields; `body` itself if it cannot be parsed."""
     try:
         document, _ = _without_damage(relation, body, None)
     except (ValidationError, ValueError, RecursionError):
@@ -76,17 +76,18 @@ def mended_page(relation: Relation, body: bytes) -> bytes:
 
 
 def with_accounts(relation: Relation, body: bytes, change: Callable[[list[Any]], bool]) -> bytes:
-    """The JSON of a page whose list of accounts `change` has changed; `body` where it says no.
+    """The JSON of a page after `change` edited its list of accounts in place.
 
-    What else is damaged stays so. Raises ValueError where the body has no such list.
+    `change` returns whether it changed anything; if not, `body` is returned. Damaged fields stay.
+    Raises ValueError if the body has no list of accounts.
     """
     try:
         document = _read(body)
         accounts = document["data"][_LISTS[relation]]
     except (RecursionError, LookupError, TypeError):
-        raise ValueError("there is no list of accounts in it") from None
+        raise ValueError("the body has no list of accounts") from None
     if not isinstance(accounts, list):
-        raise ValueError("there is no list of accounts in it")
+        raise ValueError("the body has no list of accounts")
     return json.dumps(document).encode() if change(accounts) else body
 
 
@@ -100,9 +101,9 @@ def _read(body: bytes) -> dict[str, Any]:
 def _without_damage(
     relation: Relation, body: bytes, error: ValidationError | None
 ) -> tuple[dict[str, Any], int]:
-    """What the body says without its damaged fields, and how many those are.
+    """The document without its damaged fields, and their number.
 
-    Raises `error`, or what it finds, where the body breaks the contract.
+    Raises `error`, or the ValidationError found, if the body breaks the contract.
     """
     try:
         document = _read(body)
@@ -112,75 +113,75 @@ def _without_damage(
         raise
     try:
         parse(_MODELS[relation], json.dumps(document).encode())
-    except ValidationError as found:
-        faults = found.errors(include_url=False, include_context=False, include_input=False)
+    except ValidationError as invalid:
+        faults = invalid.errors(include_url=False, include_context=False, include_input=False)
         if any(_breaks_contract(relation, fault["loc"], document) for fault in faults):
             raise
     else:
         return document, 0
     for fault in faults:
-        _take_out(document, fault["loc"])
+        _remove(document, fault["loc"])
     return document, len(faults)
 
 
 def _breaks_contract(
-    relation: Relation, place: tuple[int | str, ...], document: dict[str, Any]
+    relation: Relation, path: tuple[int | str, ...], document: dict[str, Any]
 ) -> bool:
-    if place == ("meta", "version"):
-        # With another version every field may mean something else.
+    if path == ("meta", "version"):
+        # In another version any field may have another meaning.
         return isinstance(document["meta"].get("version"), str)
-    return len(place) < 2 or place in (
+    return len(path) < 2 or path in (
         ("data", _LISTS[relation]),
         ("data", "page"),
         ("data", "lookupStatus"),
     )
 
 
-def _take_out(document: dict[str, Any], place: tuple[int | str, ...]) -> None:
+def _remove(document: dict[str, Any], path: tuple[int | str, ...]) -> None:
     holder: Any = document
-    for name in place[:-1]:
+    for name in path[:-1]:
         holder = holder[name]
-    name = place[-1]
+    name = path[-1]
     if isinstance(holder, list):
-        holder[int(name)] = {}  # no object: an account of which nothing is known
+        holder[int(name)] = {}  # not an object: an account without any known field
         return
     value = holder.pop(name, None)
-    if place == ("data", "page", "nextCursor") and type(value) is int:
-        holder[name] = str(value)  # in the next question it is text anyway
-    elif place == ("meta", "creditsCharged"):
+    if path == ("data", "page", "nextCursor") and type(value) is int:
+        holder[name] = str(value)  # the next request sends it as text anyway
+    elif path == ("meta", "creditsCharged"):
         holder[name] = _PAGE_PRICE
 
 
 def _whole(digits: str) -> int | float:
-    # Python refuses thousands of digits, which no field may have.
+    # Python raises for thousands of digits, which no field may have.
     return int(digits) if len(digits) <= 20 else float("inf")
 
 
 def _cut_at_depth(body: bytes) -> bytes:
-    """Damage, visibly, each field whose value is nested deeper than MAX_DEPTH."""
+    """Replace each field value that is nested deeper than MAX_DEPTH with an invalid value."""
     depth = deepest = begin = copied = 0
-    kept = bytearray()
-    for found in _BRACKETS.finditer(body):
-        kind = body[found.start()]
+    cut = bytearray()
+    for match in _BRACKETS.finditer(body):
+        kind = body[match.start()]
         if kind == ord('"'):
             continue
-        count = found.end() - found.start()
+        count = match.end() - match.start()
         if kind in b"[{":
             if depth < FIELD_DEPTH <= depth + count:
-                begin, deepest = found.start() + FIELD_DEPTH - depth - 1, 0
+                begin, deepest = match.start() + FIELD_DEPTH - depth - 1, 0
             depth += count
             deepest = max(deepest, depth)
         else:
             if depth >= FIELD_DEPTH > depth - count and deepest > MAX_DEPTH:
-                kept += body[copied:begin] + _NOTHING_VALID
-                copied = found.start() + depth - FIELD_DEPTH + 1
+                cut += body[copied:begin] + _INVALID_VALUE
+                copied = match.start() + depth - FIELD_DEPTH + 1
             depth -= count
-    return bytes(kept + body[copied:]) if copied else body
+    return bytes(cut + body[copied:]) if copied else body
 
 
 @cache
 def _tolerant(model: type[Any]) -> Any:
-    """The same model with every field optional."""
+    """A copy of the model in which every field is optional."""
     fields: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind: Any = field.annotation

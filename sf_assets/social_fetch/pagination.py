@@ -1,12 +1,12 @@
-"""How one list is read, page by page, and when to stop. No I/O happens here.
+"""Follows the pages of one list and decides when to stop. Does no I/O.
 
     walk = ListWalk("followers", "nasa")
     while walk.has_next_page:
         answer = await client.list_page("followers", "nasa", **walk.request_params())
         walk.update(answer.response)
 
-Replaying stored pages through `update`, in their order, gives the state they were read in, so a
-walk can go on in another process.
+Replaying stored pages through `update`, in order, restores the state, so another process can
+continue the walk.
 """
 
 from __future__ import annotations
@@ -26,68 +26,68 @@ __all__ = ["EndReason", "ListWalk", "PageParams"]
 
 MAX_BARREN_PAGES = 3
 
-# A list has an end: at twice its total, or without a total at twice its largest size so far, and
-# so many accounts more.
+# Limits against endless lists: twice the total, or without a total twice the largest size so far,
+# plus this many accounts.
 MORE_THAN_TOTAL = 1_000
 MORE_THAN_LARGEST = 10_000
-# More accounts than there are people: such a total bounds nothing.
+# More than all people: such a total is not a limit.
 MAX_TOTAL = 10**10
 
 
 class EndReason(str, Enum):
-    """Why a list that could be read was read no further."""
+    """Why the reading of an open list ended."""
 
     EXHAUSTED = "exhausted"
-    """The API said there is no more."""
+    """The API reported the end of the list."""
     PAGE_LIMIT = "page_limit"
-    """`max_pages` was reached, and there was more."""
+    """`max_pages` was reached before the end."""
     BUDGET = "budget"
     """Our own cap on credits was reached."""
     OUT_OF_CREDITS = "out_of_credits"
     """The API asked for payment."""
     KNOWN = "known"
-    """What came was known already, as `known` judged."""
+    """The pages showed only known accounts (see `KnownAccounts`)."""
     STALLED = "stalled"
-    """The API said that there is more, but did not bring it, or brought more than there can be."""
+    """The API reported more pages and repeated itself, or returned too many accounts."""
 
 
-# These are our doing, or our purse's: the list itself goes on.
+# The list has more pages, but our limits or credits ended the walk.
 _RESUMABLE = frozenset(
     {EndReason.PAGE_LIMIT, EndReason.KNOWN, EndReason.BUDGET, EndReason.OUT_OF_CREDITS}
 )
 
-# Other vendors of the same lists give these where TikTok's cap is reached. They are no positions.
+# Other vendors of the same lists return these at TikTok's cap. They are not positions.
 _NO_CURSORS = frozenset({"-1", "0"})
 
 
 class PageParams(TypedDict):
-    """What `SocialFetchClient.list_page` needs to know about the next page."""
+    """The arguments of `SocialFetchClient.list_page` for the next page."""
 
     cursor: str | None
     page: int
 
 
-class Judge(Protocol):
-    """Tells from the accounts of each page whether what comes below is known."""
+class KnownAccounts(Protocol):
+    """Decides from the accounts of each page whether the rest of the list is known."""
 
     def update(self, new: Sequence[AnyAccount]) -> None:
-        """Take in the accounts that a page showed for the first time."""
+        """Add the accounts that a page showed for the first time."""
 
     @property
     def reached(self) -> bool:
-        """Whether to read no further."""
+        """Whether to stop reading."""
 
 
 class ListWalk:
-    """The state of one walk through one list.
+    """The state of a walk through one list.
 
-    `lookup_status` is None before the first page. `end_reason` is None while there is more to
-    read, and stays None where the list turned out hidden, private or missing, at whichever page.
-    `pages` counts pages, `listed` distinct accounts. `reported_total` is what the last page that
-    gave a total said, `first_total` what the first one did: totals move while a list is read.
-    `last_cursor` is where the next page starts. `max_pages` may be changed before `reopen`. `known`
-    ends the walk where nothing is new. `largest` is how many accounts the list has shown at most
-    so far. An account without a name is not listed.
+    `lookup_status` is None before the first page. `end_reason` is None while there are more pages,
+    and stays None if any page shows that the list is hidden, private or missing. `pages` counts
+    pages, `listed` distinct accounts. `first_total` and `reported_total` are the first and the last
+    total that a page had, because totals change during a walk. `last_cursor` is the cursor of the
+    next page. `max_pages` may be changed before `reopen`. `known` ends the walk when nothing is
+    new. `largest` is the largest number of accounts that the list ever showed. An account without
+    a handle and an id is not listed.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ListWalk:
         handle: str,
         *,
         max_pages: int | None = None,
-        known: Judge | None = None,
+        known: KnownAccounts | None = None,
         largest: int = 0,
     ) -> None:
         if max_pages is not None and max_pages < 1:
@@ -119,30 +119,32 @@ class ListWalk:
 
     @property
     def listed(self) -> int:
+        """The number of distinct accounts so far."""
         return len(self._accounts)
 
     @property
     def most_accounts(self) -> int:
-        """How many accounts are read at most, by the first total that was given."""
+        """The limit on accounts, from the first total or the largest size so far."""
         if self.first_total is None or self.first_total > MAX_TOTAL:
             return 2 * self._largest + MORE_THAN_LARGEST
         return 2 * self.first_total + MORE_THAN_TOTAL
 
     @property
     def has_next_page(self) -> bool:
+        """Whether the walk has another page to request."""
         return self.end_reason is None and self.lookup_status in (None, LookupStatus.FOUND)
 
     def request_params(self) -> PageParams:
-        """What to ask for next."""
+        """The parameters of the next request. Raises ValueError after the end."""
         if not self.has_next_page:
             raise ValueError(f"the walk through {self.relation} of @{self.handle} has ended")
         return PageParams(cursor=self.last_cursor, page=self.pages + 1)
 
     def update(self, response: AnyPage) -> None:
-        """Take in the next page.
+        """Add the next page. Raises ValueError after the end of the list.
 
-        A walk that only our own limits ended takes further pages, and goes on with them: a replay
-        may hold more pages than a limit that was lowered since.
+        A walk that our own limits ended accepts more pages, because a replay may have more pages
+        than a limit that was lowered later.
         """
         if self.end_reason in _RESUMABLE:
             self.end_reason = None
@@ -178,34 +180,34 @@ class ListWalk:
             self._apply_limits()
 
     def repeats(self, accounts: Sequence[AnyAccount]) -> int:
-        """How many accounts of the next page were listed already, or are on it twice."""
+        """The number of accounts of the next page that are listed already or on it twice."""
         seen = {_compact(account.key) for account in accounts if account.key[1]}
         named = sum(1 for account in accounts if account.key[1])
         return named - len(seen - self._accounts)
 
     def stop(self, reason: EndReason) -> None:
-        """End the walk: `budget`, `out_of_credits` or `stalled`; an ended one stays so."""
+        """End the walk with `budget`, `out_of_credits` or `stalled`, unless it has ended."""
         if reason not in (EndReason.BUDGET, EndReason.OUT_OF_CREDITS, EndReason.STALLED):
-            raise ValueError(f"{reason.value} is for the walk itself to find")
+            raise ValueError(f"only the walk itself can end with {reason.value}")
         if self.has_next_page:
             self.end_reason = reason
 
     def reopen(self) -> None:
-        """Go on after `budget`, `out_of_credits` or, where those do not hold any more, `page_limit`
-        and `known`."""
+        """Continue after `budget`, `out_of_credits`, `page_limit` or `known`, if these no longer
+        apply."""
         if self.end_reason in _RESUMABLE:
             self.end_reason = None
             self._apply_limits()
 
     def _end(self, has_more: bool | None, cursor: str | None) -> EndReason | None:
-        # A damaged `hasMore` is None: the cursor decides, and without one nobody knows the end.
+        # A damaged `hasMore` is None. Then the cursor decides, and without one the end is unknown.
         if has_more is False or cursor in _NO_CURSORS:
             return EndReason.EXHAUSTED
         if not cursor or cursor in self._cursors:
             return EndReason.STALLED
         if self.listed > self.most_accounts:
             return EndReason.STALLED
-        # One page without anybody new is legal: pages may be empty, overlap, or come twice.
+        # A page without a new account is normal: pages may be empty, overlap or repeat.
         if self._barren_pages >= MAX_BARREN_PAGES:
             return EndReason.STALLED
         return None
@@ -218,7 +220,7 @@ class ListWalk:
 
 
 def _compact(key: AccountKey) -> int | AccountKey:
-    """A number takes a third of the memory, and lists have 10,000 accounts and more."""
+    """The key as a number if possible, which takes a third of the memory."""
     kind, value = key
     if kind == "id" and value.isascii() and value.isdigit() and value[0] != "0":
         return int(value) if len(value) <= 20 else key

@@ -1,4 +1,4 @@
-"""The way to the API: the proxy and the certificates that the environment names."""
+"""The proxy and the certificates for a URL, from the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Route", "route_to"]
 
 @dataclass(frozen=True)
 class Route:
-    """`proxy_variable` and `certificates` name in messages where proxy and trust come from."""
+    """The proxy and TLS context of a URL. The text fields name their sources in messages."""
 
     proxy: httpx.Proxy | None
     proxy_variable: str | None
@@ -28,10 +28,10 @@ class Route:
 
 
 def route_to(url: httpx.URL) -> Route:
-    """The route to an origin. Raises SettingsError, which names the variable that is wrong.
+    """The route to a URL. Raises SettingsError with the name of an invalid variable.
 
-    `https_proxy`, `all_proxy` (or in capitals), `no_proxy`, `SSL_CERT_FILE` and `SSL_CERT_DIR`
-    count as they do for curl. No proxy stands between us and this machine.
+    `https_proxy`, `all_proxy` (or in capitals), `no_proxy`, `SSL_CERT_FILE` and `SSL_CERT_DIR` have
+    the same meaning as for curl. No proxy is used for this machine.
     """
     variable = None if is_loopback(str(url)) or _goes_direct(url) else _proxy_variable(url.scheme)
     proxy = _proxy(variable) if variable else None
@@ -47,27 +47,26 @@ def _proxy(variable: str) -> httpx.Proxy:
     address = os.environ[variable].strip()
     if "://" not in address:
         address = f"http://{address}"
-    # What is quoted has no password in it.
-    scheme, _, place = address.partition("://")
-    shown = one_line(f"{scheme}://{place.rpartition('@')[2]}")
+    # Messages must not quote the password.
+    scheme, _, location = address.partition("://")
+    shown = one_line(f"{scheme}://{location.rpartition('@')[2]}")
     if scheme.lower() not in ("http", "https"):
         raise SettingsError(
-            f"{variable}: {shown} cannot be used: the proxy must be one for HTTP, such as "
-            "http://127.0.0.1:3128"
+            f"{variable}: {shown} is not an HTTP proxy; it must look like http://127.0.0.1:3128"
         )
     try:
         url = httpx.URL(address)
         if not url.host or (url.port or 0) > 65535:
-            raise ValueError("it names no host, or no port")
+            raise ValueError("no host or a wrong port")
         return httpx.Proxy(url)
     except (httpx.InvalidURL, ValueError):
         raise SettingsError(
-            f"{variable}: {shown} is no address of a proxy; it must look like http://127.0.0.1:3128"
+            f"{variable}: {shown} is not a proxy URL; it must look like http://127.0.0.1:3128"
         ) from None
 
 
 def _goes_direct(url: httpx.URL) -> bool:
-    """Whether NO_PROXY names the host: itself, its domain, or a network that it is in."""
+    """Whether NO_PROXY has the host, its domain or its network."""
     text = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     host = url.host.lower().rstrip(".")
     address = _address(host)
@@ -89,7 +88,7 @@ def _goes_direct(url: httpx.URL) -> bool:
             if address in ipaddress.ip_network(entry, strict=False):
                 return True
         except ValueError:
-            continue  # a name
+            continue  # a host name
     return False
 
 
@@ -107,14 +106,14 @@ def _context(encrypted: bool) -> tuple[ssl.SSLContext, str]:
             continue
         try:
             if variable == "SSL_CERT_DIR":
-                next(Path(path).iterdir(), None)  # OpenSSL would not mind a folder that is missing
+                next(Path(path).iterdir(), None)  # OpenSSL accepts a missing folder
                 context = ssl.create_default_context(capath=path)
             else:
                 context = ssl.create_default_context(cafile=path)
         except OSError as error:
             raise SettingsError(
-                f"{variable}: {one_line(path)} cannot be used as certificates to trust "
-                f"({error.strerror or first_line(error)}); mend it, or unset it"
+                f"{variable}: cannot read trusted certificates from {one_line(path)} "
+                f"({error.strerror or first_line(error)}); correct it or unset it"
             ) from None
         return context, f"{variable} ({one_line(path)})"
     return httpx.create_ssl_context(verify=encrypted, trust_env=False), "certifi"

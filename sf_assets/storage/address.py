@@ -1,4 +1,4 @@
-"""Where a lake is: an address without its password wherever it is shown."""
+"""The address of a lake, shown without its password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PASSWORD = re.compile(
 
 
 def without_password(text: str) -> str:
-    """The text with what follows `password=`, or stands before `@` in a URL, blotted out."""
+    """The text with `***` for a password after `password=` or before `@` in a URL."""
 
     def blot(found: re.Match[str]) -> str:
         return f"{found['key'] or found['user']}***"
@@ -23,9 +23,9 @@ def without_password(text: str) -> str:
 
 @dataclass(frozen=True)
 class Lake:
-    """Tables kept by DuckLake: an address DuckDB attaches, and its Parquet's folder.
+    """Tables in a DuckLake: the address that DuckDB attaches, and the folder of its Parquet files.
 
-    `str` and `repr` leave out the password of the address.
+    `str` and `repr` do not show the password of the address.
     """
 
     address: str = field(repr=False)
@@ -36,11 +36,12 @@ class Lake:
 
     @property
     def on_postgres(self) -> bool:
+        """Whether the catalog is a Postgres database."""
         return self.address.startswith("ducklake:postgres:")
 
     @property
     def catalog_file(self) -> Path | None:
-        """The DuckDB file of a lake whose catalog is one; None where it is Postgres."""
+        """The DuckDB file that is the catalog; None if it is Postgres."""
         if self.on_postgres:
             return None
         return Path(self.address.removeprefix("ducklake:"))

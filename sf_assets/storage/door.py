@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,9 @@ from typing import Any, get_args
 
 from sf_assets.model import Relation
 from sf_assets.social_fetch import with_accounts
+from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
+from sf_assets.storage.shared import Shared
 from sf_assets.storage.tombstone import (
     IdKind,
     Ids,
@@ -32,6 +35,8 @@ from sf_assets.storage.tombstone import (
 )
 
 FILE_NAME = "forgotten.jsonl"
+# So old may what a worker of a far home knows of them be.
+LOOK_SECONDS = 5.0
 _KINDS: tuple[IdKind, ...] = get_args(IdKind)
 # What the API calls them.
 _FIELDS: dict[IdKind, str] = {
@@ -65,9 +70,11 @@ class Door:
     Safe for one event loop or thread.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._file = root, root / FILE_NAME
+    def __init__(self, home: Home | Path) -> None:
+        self._home = home if isinstance(home, Home) else Home(home)
+        self.file = self._home.log(FILE_NAME)
         self._read: tuple[int, int] | None = None
+        self._looked = -LOOK_SECONDS
         self._pseudonyms: Pseudonyms | None = None
         self._forget_all()
 
@@ -75,7 +82,7 @@ class Door:
     def pseudonyms(self) -> Pseudonyms:
         """Those of the home. Raises OSError."""
         if self._pseudonyms is None:
-            self._pseudonyms = pseudonyms_of(self._root)
+            self._pseudonyms = pseudonyms_of(self._home)
         return self._pseudonyms
 
     @property
@@ -229,7 +236,7 @@ class Door:
 
     def _note(self, name: str, what: Mapping[str, Any]) -> None:
         line = {"person": name, "on": date.today().isoformat(), **what}
-        append(self._file, [line])
+        append(self.file, [line])
         self._add(line)
 
     def _names(self, body: bytes) -> bool:
@@ -246,16 +253,22 @@ class Door:
 
     def _look(self) -> None:
         try:
-            stat = self._file.stat()
+            if isinstance(self.file, Shared):
+                # Not with every page: it is a question over the network.
+                if time.monotonic() - self._looked < LOOK_SECONDS:
+                    return
+                self._looked, now = time.monotonic(), (self.file.size(), 0)
+            else:
+                stat = self.file.stat()
+                now = (stat.st_size, stat.st_mtime_ns)
         except FileNotFoundError:
             if self._read is not None:
                 self._forget_all()
             return
-        now = (stat.st_size, stat.st_mtime_ns)
         if now != self._read:
             self._forget_all()
             self._read = now
-            for line in lines(self._file):
+            for line in lines(self.file):
                 self._add(line)
 
     def _forget_all(self) -> None:
@@ -280,7 +293,7 @@ class Door:
 
 
 def note_forgotten(
-    root: Path,
+    home: Home | Path,
     numbers: Iterable[str],
     sec_uids: Iterable[str],
     handles: Mapping[str, Span],
@@ -290,7 +303,7 @@ def note_forgotten(
 
     Adds to somebody who is forgotten already under one of the ids.
     """
-    ids = pseudonyms_of(root)
+    ids = pseudonyms_of(home)
     marks: dict[str, list[Any]] = {
         "number": sorted(ids.mark("number", one) for one in numbers),
         "sec_uid": sorted(ids.mark("sec_uid", one) for one in sec_uids),
@@ -298,21 +311,21 @@ def note_forgotten(
     }
     (first, *_), *_ = (some for some in marks.values() if some)
     name = (first if isinstance(first, str) else first[0])[:16]
-    door = Door(root)
+    door = Door(home)
     known = door.known_as(marks["number"], marks["sec_uid"], [mark for mark, *_ in marks["handle"]])
     if known is not None:
         name, spans = known
         # Its days are known better than now, when the person's rows show it no more.
         marks["handle"] = [one for one in marks["handle"] if one[0] not in spans]
     line = {"person": name, "on": date.today().isoformat(), "reason": reason, **marks}
-    append(root / FILE_NAME, [line])
+    append(door.file, [line])
 
 
-def note_everybody(root: Path, reason: str) -> None:
+def note_everybody(home: Home | Path, reason: str) -> None:
     """Note that no name of anybody is kept from now on. Raises OSError."""
-    pseudonyms_of(root)
+    pseudonyms_of(home)
     line = {"everybody": True, "on": date.today().isoformat(), "reason": reason}
-    append(root / FILE_NAME, [line])
+    append(Door(home).file, [line])
 
 
 def _strong(ids: Ids) -> list[tuple[IdKind, str]]:

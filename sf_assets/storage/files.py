@@ -12,9 +12,15 @@ from typing import IO, Any
 
 import portalocker
 
+from sf_assets.storage.object_store import Store, is_remote, put_bytes
+
 
 class Locked(Exception):
     """Another process holds the lock."""
+
+
+class Changed(Exception):
+    """The file is not what it was when it was read."""
 
 
 def lock(file: IO[Any] | int, path: Path, *, wait: bool) -> None:
@@ -59,8 +65,42 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader or a crash sees the old one or the new one."""
+def read_text(path: Path) -> str:
+    """A small text file, of this machine or an object. Raises FileNotFoundError, OSError,
+    UnicodeDecodeError."""
+    if not is_remote(path):
+        return path.read_text(encoding="utf-8")
+    body: bytes = Store(path).cat_file(path.path)  # type: ignore[attr-defined]
+    return body.decode("utf-8")
+
+
+def version_of(path: Path) -> str | None:
+    """What an object has to be still when it is replaced; None where there is none, "" on disk."""
+    if not is_remote(path):
+        return ""
+    try:
+        return str(Store(path).info(path.path)["ETag"])  # type: ignore[attr-defined]
+    except FileNotFoundError:
+        return None
+
+
+def write_atomically(path: Path, text: str, *, unless_changed: str | None = "") -> None:
+    """Replace a small text file so that a reader or a crash sees the old one or the new one.
+
+    An object may be given its `version_of`. Raises Changed where it has another by now.
+    """
+    if is_remote(path):
+        if unless_changed is None:
+            mode, condition = "create", {}
+        else:
+            mode, condition = "overwrite", {"IfMatch": unless_changed} if unless_changed else {}
+        try:
+            put_bytes(text.encode(), path, mode, **condition)
+        except OSError as error:
+            if isinstance(error, FileExistsError) or "PreconditionFailed" in str(error.__cause__):
+                raise Changed from None
+            raise
+        return
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,10 +13,18 @@ from sf_assets import __version__
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.address import Lake
-from sf_assets.storage.files import write_atomically
+from sf_assets.storage.files import Changed, read_text, write_atomically
 from sf_assets.storage.object_store import is_remote, place
+from sf_assets.storage.shared import Shared
 
 HOME_FORMAT = 1
+# Small files that all workers have in common. Of a far home the first ones are objects, and the
+# lines of the others are in its lake's Postgres.
+DOCUMENTS = (
+    "handles.yaml", ".handles.yaml.last-good", "annotations.yaml", "vendor_facts.json",
+    "pseudonyms.key", "forgetting.json", "home.json",
+)  # fmt: skip
+LOGS = ("alerts.jsonl", "days.jsonl", "forgotten.jsonl")
 
 
 @dataclass(frozen=True)
@@ -23,31 +32,50 @@ class Home:
     """Paths below SF_ASSETS_HOME. Building one touches no disk; `ensure` does.
 
     `address` is SF_ASSETS_WAREHOUSE, `storage` SF_ASSETS_STORAGE: where tables and files are kept
-    instead. With `group_read` the home's group may read what is published, and nothing else.
+    instead, `handles` SF_ASSETS_HANDLES. With `group_read` the home's group may read what is
+    published, and nothing else.
     """
 
     root: Path
     address: str | None = field(default=None, repr=False)
     storage: str | None = None
     group_read: bool = False
+    handles: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Home:
         """The home that the settings name."""
         address = settings.warehouse.get_secret_value() if settings.warehouse else None
-        return cls(settings.home, address, settings.storage, settings.group_read)
+        return cls(settings.home, address, settings.storage, settings.group_read, settings.handles)
+
+    def __str__(self) -> str:
+        """By what messages and tags name it."""
+        return str(self.storage if self.far else self.root)
+
+    @property
+    def far(self) -> bool:
+        """Whether nothing that counts is in the folder: it may be empty for each process."""
+        return self.lake is not None and self.lake.on_postgres and is_remote(self.storage or "")
+
+    def document(self, name: str) -> Path:
+        """One of DOCUMENTS."""
+        return place(self.storage or "", "home", name) if self.far else self.root / name
+
+    def log(self, name: str) -> Path | Shared:
+        """One of LOGS, or what is locked or counted by that name."""
+        return Shared(self.lake, name) if self.far and self.lake else self.root / name
 
     @property
     def marker(self) -> Path:
-        return self.root / "home.json"
+        return self.document("home.json")
 
     @property
     def registry(self) -> Path:
-        return self.root / "handles.yaml"
+        return place(self.handles) if self.handles else self.document("handles.yaml")
 
     @property
     def annotations(self) -> Path:
-        return self.root / "annotations.yaml"
+        return self.document("annotations.yaml")
 
     @property
     def landing(self) -> Path:
@@ -93,21 +121,31 @@ class Home:
     @property
     def rewriting(self) -> Path:
         """Where files of the archive are made anew, before they take the place of the old ones."""
-        return self.root / "rewriting"
+        return place(self.storage or "", "rewriting") if self.far else self.root / "rewriting"
 
     @property
-    def deliveries(self) -> Path:
-        return self.root / "alerts.jsonl"
+    def writer(self) -> Path | Shared:
+        """What is locked by who derives, packs or rewrites."""
+        return self.log("writer") if self.far else self.warehouse
 
     @property
-    def days(self) -> Path:
+    def counts(self) -> Path | Shared:
+        """Below it credits are counted, beside a landing that keeps none."""
+        return self.log("") if self.far else self.root
+
+    @property
+    def deliveries(self) -> Path | Shared:
+        return self.log("alerts.jsonl")
+
+    @property
+    def days(self) -> Path | Shared:
         """Why lists failed on which day, and whether the heartbeat of a day was sent."""
-        return self.root / "days.jsonl"
+        return self.log("days.jsonl")
 
     @property
     def vendor_facts(self) -> Path:
         """What `sf-assets probe` found."""
-        return self.root / "vendor_facts.json"
+        return self.document("vendor_facts.json")
 
     def start_date(self, settings: Settings) -> date:
         """First day of the grid: the setting, else the day of first use, else today.
@@ -116,6 +154,8 @@ class Home:
         Raises SettingsError where the home was made by a newer version.
         """
         marker = self._read_marker()
+        if marker is None and self.far and (self.root / "handles.yaml").exists():
+            marker = self.ensure(settings)._read_marker()  # it was not far before
         start = settings.start_date
         if start is None:
             start = date.fromisoformat(marker["start_date"]) if marker else settings.day()
@@ -142,19 +182,15 @@ class Home:
 
         Raises SettingsError where it cannot be written or was made by a newer version.
         """
-        if self._read_marker() is None:
-            start = settings.start_date or settings.day()
+        known = self._read_marker() is not None
+        if not known or (self.far and not self.root.exists()):
             try:
                 self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
                 os.chmod(self.root, 0o700)  # lists of people: for this user's eyes only
-                marker = {
-                    "format": HOME_FORMAT,
-                    "start_date": start.isoformat(),
-                    "created_by": __version__,
-                }
-                write_atomically(self.marker, json.dumps(marker) + "\n")
             except OSError as error:
                 raise self._unwritable(error) from None
+        if not known:
+            self._begin(settings.start_date or settings.day())
         if self.group_read:
             # Where the group may pass the root, whatever the umask is.
             for folder in (self.landing, self.archive, self.warehouse.parent, self.dagster):
@@ -167,6 +203,34 @@ class Home:
             raise self._unwritable("no permission to write there")
         return self
 
+    def _begin(self, start: date) -> None:
+        marker = {
+            "format": HOME_FORMAT,
+            "start_date": start.isoformat(),
+            "created_by": __version__,
+        }
+        try:
+            if self.far:
+                self._move_in()
+            write_atomically(
+                self.marker, json.dumps(marker) + "\n", unless_changed=None if self.far else ""
+            )
+        except Changed:
+            return  # by another worker, or there was one in the folder
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _move_in(self) -> None:
+        """Take over what the folder has of a home that was not far: once, for all workers."""
+        for name in LOGS:
+            log = self.log(name)
+            if isinstance(log, Shared) and (self.root / name).exists() and not log.size():
+                log.append(read_text(self.root / name).splitlines())
+        for name in DOCUMENTS:  # the marker last: until it is there all of it is done again
+            with suppress(FileNotFoundError, Changed):
+                text = read_text(self.root / name)
+                write_atomically(self.document(name), text, unless_changed=None)
+
     def _unwritable(self, why: object) -> SettingsError:
         return SettingsError(
             f"SF_ASSETS_HOME: {self.root} cannot be written ({why}); nothing was fetched. "
@@ -175,11 +239,13 @@ class Home:
 
     def _read_marker(self) -> dict[str, str] | None:
         try:
-            text = self.marker.read_text(encoding="utf-8", errors="replace")
+            text = read_text(self.marker)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise SettingsError(f"SF_ASSETS_HOME: {self.marker} cannot be read ({error})") from None
+        except UnicodeDecodeError:
+            text = ""
         try:
             marker = json.loads(text)
             made_as = int(marker["format"])

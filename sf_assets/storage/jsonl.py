@@ -8,11 +8,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sf_assets.storage.shared import Shared
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
+
+def lines(path: Path | Shared) -> Iterator[dict[str, Any]]:
     """The objects of a file, oldest first; none where it is not there. A torn line is skipped."""
     try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        texts = (
+            path.lines()
+            if isinstance(path, Shared)
+            else path.read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except FileNotFoundError:
         return
     for text in texts:
@@ -24,9 +30,12 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def append(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+def append(path: Path | Shared, entries: Sequence[dict[str, Any]]) -> None:
     """Add objects at the end, and wait until the disk has them."""
     if not entries:
+        return
+    if isinstance(path, Shared):
+        path.append([json.dumps(entry) for entry in entries])
         return
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b") as file:
         if file.tell() > 0:

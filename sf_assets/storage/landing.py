@@ -1,13 +1,14 @@
-"""Pages exactly as they came, landed before anything else is asked for.
+"""The landing: pages as received, stored before the next one is requested.
 
-A landing is a folder (`landing_disk`) or a place in an object store (`landing_objects`). A snapshot
-is `landing/<day>/<relation>/<handle>.jsonl`, one JSON object a line, which only grows; once it is
-archived it is compressed to `<handle>.jsonl.zst` (`packed`).
-`start` opens an attempt, `adopt` names a later intent that goes on with it, each `page` carries the
-request and the untouched body, `unread` notes an answer that was paid for and is in quarantine,
-`end` says how the walk ended. Every line begins with a CRC of the
-rest, because a page is paid for once and a day cannot be fetched again: a torn last line is cut off
-and its page asked for again, a damaged line in the middle is an error that names file and line.
+A landing is a folder (`landing_disk`) or a prefix in an object store (`landing_objects`). A
+snapshot is `landing/<day>/<relation>/<handle>.jsonl`, one JSON object per line, which only grows.
+After archiving it is compressed to `<handle>.jsonl.zst` (`packed`).
+
+`start` begins an attempt, `adopt` names a later refresh that continues it, each `page` has the
+request and the unchanged body, `unread` records a response that was charged and is in quarantine,
+and `end` is the end of the walk. Every line begins with a CRC of its rest, because pages are paid
+for and a past day cannot be read again. An incomplete last line is removed and its page requested
+again; a damaged line in the middle is an error that names file and line.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import IO, Any
@@ -39,61 +41,65 @@ from sf_assets.storage.records import (
     record_line,
     with_checksum,
 )
+from sf_assets.storage.shared import Shared
 from sf_assets.text import first_line
 
 QUARANTINE = ".quarantine"
+SPENT = ".spent-"
 Bytes = Callable[[bytes], bytes]
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class LandingBusy(SfAssetsError):
-    """Another process writes a list just now."""
+    """Another process is writing the list."""
 
 
 class Landing(ABC):
-    """Where pages land. `root` is its place, which messages name; in `counts`, a folder, the
-    credits of a day are counted."""
+    """Where pages land. `root` is its place, which messages name; in `counts` the credits of a day
+    are counted."""
 
-    # Is every record a question over the network? Then it is not asked in an event loop.
+    # Whether the landing is remote. Then it must not be used in an event loop.
     far: bool
 
-    def __init__(self, root: Path, counts: Path) -> None:
+    def __init__(self, root: Path, counts: Path | Shared) -> None:
         self.root, self.counts = root, counts
 
     @abstractmethod
     def names(self, *folders: str) -> Iterable[str]:
-        """The names in a folder below the root; none where it is not there."""
+        """The names in a folder below the root; empty if the folder is missing."""
 
     @abstractmethod
     def read(self, key: SnapshotKey) -> Landed | None:
-        """What is landed of a snapshot, None for nothing. Raises LandingDamaged."""
+        """The landed records of a snapshot, or None. Raises LandingDamaged."""
 
     @abstractmethod
     def read_each(
         self, keys: Iterable[SnapshotKey]
     ) -> Iterator[tuple[SnapshotKey, Landed | LandingDamaged | None]]:
-        """What is landed of each list, in their order, or why that cannot be told."""
+        """The landed records of each list, in order, or the error that prevents reading them."""
 
     @abstractmethod
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
-        """Lists of a day of which more may be landed than is loaded. `ended` has the moments at
-        which the readings that are loaded ended; no list is read whole for it."""
+        """Lists of a day that may have more landed than loaded pages.
+
+        `ended` has the end times of the loaded walks. No list is read completely for this.
+        """
 
     @abstractmethod
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
-        """Hold a snapshot for writing; None while another process does.
+        """Open and lock a snapshot for writing; None while another process holds it.
 
-        Two runs of one day so never read the same list twice. Raises LandingDamaged.
+        So two runs never read the same list of a day. Raises LandingDamaged.
         """
 
     @abstractmethod
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
-        """Keep a body that breaks the contract beside the landing, with the reason."""
+        """Keep a body that breaks the contract, with the reason; returns its path."""
 
     @abstractmethod
     def modified(self, key: SnapshotKey) -> float | None:
-        """When a list was last written to, in seconds since 1970; None where nothing is landed."""
+        """When a list was last written (Unix seconds); None if nothing is landed."""
 
     @abstractmethod
     def not_packed(self, day: date) -> list[SnapshotKey]:
@@ -101,58 +107,63 @@ class Landing(ABC):
 
     @abstractmethod
     def pack(self, key: SnapshotKey, archived: tuple[int, int]) -> bool:
-        """Compress a list of which the archive has this version: its attempt and pages.
+        """Compress a list if the archive has this version (attempt and pages) of it.
 
-        False for one that is held, that goes on, or of which more is landed; it stays as it is.
-        Raises LandingDamaged, OSError.
+        False if the list is locked, continues, or has more pages; it is then unchanged. Raises
+        LandingDamaged, OSError.
         """
 
     @abstractmethod
     def drop(self, key: SnapshotKey) -> None:
-        """Delete what is landed of a list, what is in quarantine, and folders without files."""
+        """Delete the pages of a list, its quarantine, and empty folders."""
 
     def drop_all(self, keys: Iterable[SnapshotKey]) -> None:
-        """The same for many lists."""
+        """Delete many lists, as `drop`."""
         for key in keys:
             self.drop(key)
 
-    def send_spooled(self) -> int:
+    def send_spooled(self, change: Callable[[SnapshotKey], Bytes] | None = None) -> int:
         """Land for good what processes of this machine left half landed; the number of lists.
 
-        What another process holds is left to it. Raises OSError, LandingDamaged.
+        Bodies of each list go through `change`. What another process holds is left to it. Raises
+        OSError, LandingDamaged.
         """
         return 0
 
     def tidy(self) -> None:
-        """End what is done in the background, at the end of a run. Raises OSError."""
+        """Finish background work at the end of a run. Raises OSError."""
         return
 
     @abstractmethod
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
-        """Put what `page` makes of each landed body in its place, and what `unusable` makes of
-        each in quarantine; says whether anything changed.
+        """Replace each landed body by `page(body)` and each one in quarantine by `unusable(body)`.
 
-        Raises LandingBusy while another process holds the list, LandingDamaged, OSError.
+        Returns whether anything changed. Raises LandingBusy while another process holds the list,
+        LandingDamaged, OSError.
         """
 
-    def meter(self, day: date, handle: str | None = None) -> Path:
-        """The file that counts the credits of a day, or those of one handle."""
+    def meter(self, day: date, handle: str | None = None) -> Path | Shared:
+        """What counts the credits of a day, or those of one handle."""
         of = f".{checked(handle)}" if handle else ""
-        return self.counts / f".spent-{day.isoformat()}{of}"
+        name = f"{SPENT}{day.isoformat()}{of}"
+        if isinstance(self.counts, Shared):
+            return replace(self.counts, name=name)
+        return self.counts / name
 
     def path(self, key: SnapshotKey) -> Path:
+        """The path of a list before compression."""
         return self.root / key.day.isoformat() / key.relation / f"{checked(key.handle)}.jsonl"
 
     def read_or_why(self, key: SnapshotKey) -> Landed | LandingDamaged | None:
-        """What is landed of a snapshot, or why that cannot be told."""
+        """The landed records of a snapshot, or the error that prevents reading them."""
         try:
             return self.read(key)
         except LandingDamaged as error:
             return error
-        except Exception as error:  # a file without permission, a record nobody wrote like that
+        except Exception as error:  # for example no permission, or an unexpected record
             return LandingDamaged(
-                f"{self.path(key)} cannot be read ({first_line(error)}); mend it, or move it away "
-                "and snapshot again"
+                f"cannot read {self.path(key)} ({first_line(error)}); repair it, or move it away "
+                "and read the list again"
             )
 
     def days(self) -> list[date]:
@@ -166,11 +177,11 @@ class Landing(ABC):
         return sorted(found)
 
     def keys(self, day: date) -> list[SnapshotKey]:
-        """Snapshots of a day of which something is landed."""
+        """The snapshots of a day with landed pages."""
         return self._keys(day, SUFFIX)
 
     def quarantined(self, day: date) -> list[SnapshotKey]:
-        """Snapshots of a day with answers in quarantine."""
+        """The snapshots of a day with responses in quarantine."""
         return [
             key
             for key in self._keys(day, QUARANTINE)
@@ -190,14 +201,14 @@ class Landing(ABC):
 
 
 class SnapshotLog(ABC):
-    """A snapshot held for writing. Use it as a context manager; leaving it lets go of it."""
+    """A snapshot that is locked for writing. Use it as a context manager."""
 
     def __init__(self, key: SnapshotKey, path: Path, attempts: Iterable[Attempt]) -> None:
         self.key, self.path, self.attempts = key, path, list(attempts)
 
     @abstractmethod
     def write(self, line: bytes) -> None:
-        """Add a line. Raises LandingTaken where another worker goes on with the list."""
+        """Add a line. Raises LandingTaken if another worker continues the list."""
 
     @abstractmethod
     def reading(self) -> IO[bytes]:
@@ -205,15 +216,15 @@ class SnapshotLog(ABC):
 
     @abstractmethod
     def make_durable(self) -> None:
-        """Wait until it is all kept for good. Takes its time, so not in an event loop."""
+        """Wait until all lines are stored durably. Slow, so not for an event loop."""
 
     @abstractmethod
     def landed(self) -> Landed:
-        """What is landed by now."""
+        """The records landed so far."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it."""
+        """Unlock the snapshot."""
 
     def __enter__(self) -> SnapshotLog:
         return self
@@ -223,14 +234,16 @@ class SnapshotLog(ABC):
 
     @property
     def last(self) -> Attempt | None:
+        """The newest attempt."""
         return self.attempts[-1] if self.attempts else None
 
     @property
     def settled(self) -> bool:
+        """Whether the list is finished for its day."""
         return any(attempt.settled for attempt in self.attempts)
 
     def begin(self, token: str, run_id: str) -> Attempt:
-        """Open a new attempt. `token` names the intent: retries of one run share it."""
+        """Begin a new attempt. `token` is the name of a refresh, which retries of a run share."""
         attempt = Attempt(len(self.attempts) + 1, token, run_id, now())
         self._append(
             {
@@ -249,13 +262,13 @@ class SnapshotLog(ABC):
         return attempt
 
     def adopt(self, token: str) -> None:
-        """Make the open attempt this intent's: what it buys from here on is bought for it."""
+        """Continue the open attempt for the refresh `token`."""
         attempt = self.attempts[-1]
         self._append({"kind": "adopt", "attempt": attempt.number, "token": token, "at": now()})
         attempt.token = token
 
     def add_page(self, page: Page, *, doubted: bool = False) -> None:
-        """Land one answer. A `doubted` one is evidence and cost, but not a page of the list."""
+        """Land a response. If `doubted`, it is evidence and cost, but not a page of the list."""
         self._add(
             {
                 "kind": "doubted" if doubted else "page",
@@ -275,12 +288,12 @@ class SnapshotLog(ABC):
         )
 
     def add_unread(self, page: int, answers: int, tries: int) -> None:
-        """Note answers to one question that broke the contract, and so did not say their price."""
-        told = {"at": now(), "request_id": "", "credits": 0, "cached": False, "tries": tries}
-        self._add({"kind": "unread", **self._of, "page": page, **told, "answers": answers})
+        """Record responses to a request that broke the contract, so that their cost is unknown."""
+        cost = {"at": now(), "request_id": "", "credits": 0, "cached": False, "tries": tries}
+        self._add({"kind": "unread", **self._of, "page": page, **cost, "answers": answers})
 
     def add_refused(self, page: int) -> None:
-        """Note that a page could not be had in this run, however often it was asked for."""
+        """Record that the lookup of a page failed in this run, after all retries."""
         self._append({"kind": "refused", **self._of, "page": page, "at": now()})
         count_refused(self.attempts[-1], page)
 
@@ -290,12 +303,12 @@ class SnapshotLog(ABC):
         return {"relation": self.key.relation, "handle": self.key.handle, "attempt": attempt}
 
     def _add(self, head: dict[str, Any], body: bytes | None = None) -> None:
-        """Add what came for the last attempt, and count it."""
+        """Add a record to the last attempt and count it."""
         self._append(head, body)
         count_record(self.attempts[-1], head)
 
     def finish(self, lookup_status: str, end_reason: str | None, run_id: str) -> End:
-        """Write the end of the last attempt. `make_durable` is to follow."""
+        """Write the end of the last attempt. Call `make_durable` afterwards."""
         attempt = self.attempts[-1]
         end = End(lookup_status, end_reason, now(), run_id)
         self._append(
@@ -312,7 +325,7 @@ class SnapshotLog(ABC):
         return end
 
     def pages(self) -> Iterator[Page]:
-        """The landed pages of the last attempt, in order, for going on with it."""
+        """The landed pages of the last attempt, in order, to continue it."""
         number = self.attempts[-1].number if self.attempts else 0
         with self.reading() as file:
             for head, body in Records(self.path, file):
@@ -334,14 +347,14 @@ class SnapshotLog(ABC):
 
 
 def checked(handle: str) -> str:
-    """The handle, which becomes part of a path. Raises ValueError for what is none."""
+    """The handle, as part of a path. Raises ValueError if it is not a valid handle."""
     if not is_handle(handle):
-        raise ValueError(f"{handle[:60]!a} is no handle: nothing was read or written")
+        raise ValueError(f"{handle[:60]!a} is not a handle; nothing was read or written")
     return handle
 
 
 def quarantine_record(page: int, reason: str, body: bytes) -> bytes:
-    """A line that keeps a body which breaks the contract."""
+    """A quarantine line for a body that breaks the contract."""
     record = {
         "received_at": now(),
         "page": page,
@@ -352,7 +365,7 @@ def quarantine_record(page: int, reason: str, body: bytes) -> bytes:
 
 
 def with_pages(lines: Iterable[bytes], change: Bytes) -> bytes:
-    """Sound lines of a landing file with what `change` makes of each body."""
+    """Sound lines of a landing file with `change(body)` for each body."""
     made = []
     for line in lines:
         rest = line[CRC_HEAD:-1]
@@ -366,7 +379,7 @@ def with_pages(lines: Iterable[bytes], change: Bytes) -> bytes:
 
 
 def with_quarantine(lines: Iterable[bytes], change: Bytes) -> bytes:
-    """Lines of quarantine with what `change` makes of each body."""
+    """Quarantine lines with `change(body)` for each body."""
     made = []
     for line in lines:
         record = json.loads(line)
@@ -380,9 +393,9 @@ def with_quarantine(lines: Iterable[bytes], change: Bytes) -> bytes:
 
 
 def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int:
-    """Delete raw pages of days before `day`, except the snapshots in `keep`; returns files removed.
+    """Delete raw pages of days before `day`, with their quarantine; returns the number of lists.
 
-    Callers pass what is not archived yet as `keep`. Quarantined bodies go with their day.
+    `keep` has the snapshots that are not archived yet.
     """
     removed = 0
     for old in (known for known in landing.days() if known < day):
@@ -390,27 +403,30 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
         landing.drop_all(dropped)
         removed += len(dropped)
     meter = landing.meter(day)
-    for older in meter.parent.glob(".spent-????-??-??*"):
+    if isinstance(meter, Shared):
+        meter.forget_older(SPENT)
+        return removed
+    for older in meter.parent.glob(f"{SPENT}????-??-??*"):
         if older.name[: len(meter.name)] < meter.name:
             older.unlink(missing_ok=True)
     return removed
 
 
 def quarantined(path: Path) -> Path:
-    """Where bodies that break the contract are kept, beside the landing of their list."""
-    # No handle's own file ends so; `bob.quarantine` is a handle like any other.
+    """The path of bodies that break the contract, beside the landing of their list."""
+    # The file of no handle has this name: `bob.quarantine` is a valid handle.
     return path.with_name(f"{path.name}{QUARANTINE}")
 
 
-def with_body(line: bytes, mended: Callable[[bytes], bytes], *, every: bool) -> bytes:
-    """A line with what `mended` makes of its page; unless `every`, only of one with damage."""
+def with_body(line: bytes, repair: Callable[[bytes], bytes], *, every: bool) -> bytes:
+    """A line with `repair(body)`; unless `every`, only if the page has damaged fields."""
     head, mark, body = line.partition(b',"body":')
     if not mark or not (every or b'"damaged":' in head[:80]):
         return line
-    return head + mark + mended(body.removesuffix(b"\n").removesuffix(b"}")) + b"}\n"
+    return head + mark + repair(body.removesuffix(b"\n").removesuffix(b"}")) + b"}\n"
 
 
 def spent_on(landing: Landing, day: date, keys: Iterable[SnapshotKey] | None = None) -> int:
-    """Credits charged for all answers of a day, or of some of its lists; quarantine is counted."""
+    """Credits charged on a day, for all or some lists, including responses in quarantine."""
     each = landing.read_each(landing.keys(day) if keys is None else keys)
     return sum(landed.spent for _, landed in each if isinstance(landed, Landed))

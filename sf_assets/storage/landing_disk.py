@@ -1,4 +1,4 @@
-"""The landing in a folder of this machine: a file a snapshot, locked while it is written."""
+"""The landing in a folder of this machine: a file per snapshot, locked while it is written."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _LONGEST_END = 2048
 class DiskLanding(Landing):
     """The `landing/` folder.
 
-    Where a list has a compressed file and a plain one, one is being made of the other, and the one
-    with more in it counts. So a process may be killed at any step.
+    If a list has a compressed and a plain file, one is being made from the other, and the one with
+    more records counts. So a process may be killed at any step.
     """
 
     far = False
@@ -49,14 +49,14 @@ class DiskLanding(Landing):
         return ()
 
     def read(self, key: SnapshotKey) -> Landed | None:
-        for _ in range(2):  # it may be compressed between the two looks
+        for _ in range(2):  # another process may compress it between the two reads
             packed = self._read_packed(key)
             try:
                 plain = self._read_plain(key)
             except LandingDamaged:
                 if packed is None:
                     raise
-                plain = None  # of a power cut: it was not complete yet
+                plain = None  # incomplete after a power cut
             if packed is None or (plain and plain.sound_bytes > packed.sound_bytes):
                 packed = plain
             if packed is not None:
@@ -81,7 +81,7 @@ class DiskLanding(Landing):
         return ((key, self.read_or_why(key)) for key in keys)
 
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
-        # What is compressed is loaded as it is.
+        # A compressed list is loaded completely.
         plain = set(self.not_packed(day))
         return [
             key
@@ -90,11 +90,11 @@ class DiskLanding(Landing):
         ]
 
     def _last_end(self, key: SnapshotKey) -> str | None:
-        """When the walk ended, where its end is the last line."""
+        """When the walk ended, if its end is the last line; else None."""
         with self.path(key).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_END))
             lines = file.read().split(b"\n")
-        # The last one is whole, and so is followed by nothing and has a line break before it.
+        # A complete last line ends with a line break.
         if len(lines) < 3 or lines[-1]:
             return None
         try:
@@ -124,20 +124,20 @@ class DiskLanding(Landing):
             raise
 
     def _held(self, path: Path) -> IO[bytes] | None:
-        """The plain file, made where there is none and locked; None while another holds it."""
+        """The plain file, created if missing and locked; None while another process holds it."""
         while True:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             except FileNotFoundError:
-                continue  # the last list of the folder was dropped just now
+                continue  # another process has just removed the empty folder
             file = os.fdopen(descriptor, "r+b", buffering=0)
             try:
                 lock(file, path, wait=False)
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                         return file
-                file.close()  # of a list that was compressed while it was opened
+                file.close()  # another process compressed the list meanwhile
             except Locked:
                 file.close()
                 return None
@@ -146,7 +146,7 @@ class DiskLanding(Landing):
                 raise
 
     def _is_packed(self, key: SnapshotKey) -> bool:
-        """Whether the compressed file is the one that counts."""
+        """Whether the compressed file counts."""
         return isinstance(self.read(key), PackedFile)
 
     def not_packed(self, day: date) -> list[SnapshotKey]:
@@ -186,9 +186,9 @@ class DiskLanding(Landing):
             copy.flush()
             os.fsync(copy.fileno())
         with partial.open("rb") as copied:
-            # It was paid for, and is about to be all that there is.
+            # Verified, because the plain file is removed next and the pages were paid for.
             if read_packed(key, partial, copied).attempts != landed.attempts:
-                raise LandingDamaged(f"{partial} is not what {landed.path} is; that one is kept")
+                raise LandingDamaged(f"{partial} differs from {landed.path}, which is kept")
         os.utime(partial, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         crash_point("landing_packing")
         os.replace(partial, packed)
@@ -204,20 +204,20 @@ class DiskLanding(Landing):
 
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
         changed = False
-        kept = quarantined(self.path(key))
-        _partial(kept).unlink(missing_ok=True)
+        quarantine = quarantined(self.path(key))
+        _partial(quarantine).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
-            body = kept.read_bytes()
+            body = quarantine.read_bytes()
             made = with_quarantine(body.splitlines(keepends=True), unusable)
             if made != body:
-                _replace(kept, [made])
+                _replace(quarantine, [made])
                 changed = True
         if key not in self.keys(key.day):
             return changed
         path, packed = self.path(key), packed_path(self.path(key))
         file = self._held(path)
         if file is None:
-            raise LandingBusy(f"{path} is being written; try again when the run is over")
+            raise LandingBusy(f"another process is writing {path}; try again after its run")
         try:
             found = self.read(key)
             is_packed = isinstance(found, PackedFile)
@@ -229,7 +229,7 @@ class DiskLanding(Landing):
                 parts = pack(io.BytesIO(made), len(made)) if is_packed else [made]
                 _replace(packed if is_packed else path, parts)
                 changed = True
-            # Of two forms the one that does not count holds the same.
+            # The file that does not count holds the same records.
             other = path if is_packed else packed
             for left in (other, _partial(path), _partial(packed)):
                 left.unlink(missing_ok=True)
@@ -239,11 +239,11 @@ class DiskLanding(Landing):
             file.close()
 
     def modified(self, key: SnapshotKey) -> float | None:
-        path, found = self.path(key), []
+        path, times = self.path(key), []
         for form in (path, packed_path(path)):
             with suppress(FileNotFoundError):
-                found.append(form.stat().st_mtime)
-        return max(found, default=None)
+                times.append(form.stat().st_mtime)
+        return max(times, default=None)
 
     def drop(self, key: SnapshotKey) -> None:
         path = self.path(key)
@@ -257,7 +257,7 @@ class DiskLanding(Landing):
 
 
 class DiskLog(SnapshotLog):
-    """A locked file; leaving it unlocks."""
+    """A locked file; closing it unlocks it."""
 
     def __init__(self, key: SnapshotKey, path: Path, file: IO[bytes]) -> None:
         landed = read_records(key, path, file)
@@ -285,19 +285,19 @@ class DiskLog(SnapshotLog):
         _write(self._file, line)
 
     def start_over(self, lines: bytes) -> None:
-        """Have these lines and no others."""
+        """Replace the content with these lines."""
         self._file.seek(0)
         self._file.truncate(0)
         _write(self._file, lines)
 
 
 def _partial(path: Path) -> Path:
-    """Where a file is written before it takes its place."""
+    """The path of a file while it is written, before it replaces the old one."""
     return path.with_name(f".{path.name}.partial")
 
 
 def _replace(path: Path, parts: Iterable[bytes]) -> None:
-    """Another content for a file, which keeps its time."""
+    """Replace the content of a file and keep its modification time."""
     stat, partial = path.stat(), _partial(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with os.fdopen(os.open(partial, flags, 0o600), "wb") as copy:
@@ -310,5 +310,5 @@ def _replace(path: Path, parts: Iterable[bytes]) -> None:
 
 def _write(file: IO[bytes], lines: bytes) -> None:
     view = memoryview(lines)
-    while view:  # an unbuffered write may be short, on a full disk above all
+    while view:  # an unbuffered write may be short, for example on a full disk
         view = view[file.write(view) :]

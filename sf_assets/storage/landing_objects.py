@@ -1,18 +1,18 @@
-"""Pages in an object store, exactly as they came; on this machine's disk before anything else.
+"""The landing in an object store. Pages are written to the disk of this machine first.
 
-An object is whole or absent. Records become objects `<handle>.jsonl.open/00000001`, each named by
-the number of its first record and put only where that number is not taken. When the walk has ended
-they become one object `<handle>.jsonl.zst`, line by line what the file on disk would be, and are
-then removed. (Older versions put `<handle>.jsonl`, which is read as well.)
+An object is complete or absent. Records become objects `<handle>.jsonl.open/00000001`, named by the
+number of their first record and created only if that name is free. When the walk has ended, they
+become one object `<handle>.jsonl.zst` with the lines of the file on disk, and are then removed.
+(Older versions wrote `<handle>.jsonl`, which is read as well.)
 
-Each record is first written to the spool, a landing in a folder of this machine. `page` puts it
-before the next page is asked for; `batch` puts so many records together. What a killed process, or
-an S3 that was away, left in the spool is put by the next one on this machine.
+Each record is first written to the spool, a landing in a folder of this machine. With `page` it is
+uploaded before the next page is requested; with `batch` many records are uploaded together. The
+next process on this machine uploads what a killed process or an unreachable S3 left in the spool.
 
-There are no locks in the store. Who finds a list that another wrote to within the lease waits for
-him; who finds one left alone longer goes on with it, by taking the next number first. Was the other
-one only slow, his next object finds its number taken: he stops and waits in turn. At most the pages
-he had not put by then are bought twice.
+The store has no locks. A worker that finds a list which another one wrote to within the lease waits
+for it. After the lease it continues the list by taking the next number first. If the other worker
+was only slow, its next upload finds the number taken, so it stops and waits in turn. At most the
+pages that it had not uploaded by then are bought twice.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from functools import partial
@@ -56,17 +57,18 @@ from sf_assets.storage.records import (
     LandingTaken,
     read_records,
 )
+from sf_assets.storage.shared import Shared
 
-# A page, its retries and their pauses take less; a worker that was killed is not waited for longer.
+# Longer than a page with its retries and pauses. A killed worker is waited for no longer.
 LEASE_SECONDS = 60.0
-# `batch` puts records when there are so many, or when the first of them is so old.
+# `batch` uploads at this many records or this age of the first one.
 BATCH_RECORDS = 50
 BATCH_SECONDS = 20.0
-# Objects that are removed with one question.
+# Objects to remove with one request.
 REMOVED_TOGETHER = 500
-# Records that were listed may be one object by the time they are read.
+# Attempts at reading a list, because its records may become one object meanwhile.
 LOOKS = 5
-# Lists that are looked up together.
+# Lists to look up concurrently.
 AT_ONCE = 16
 
 _log = logging.getLogger("sf_assets.reading")
@@ -74,7 +76,7 @@ _log = logging.getLogger("sf_assets.reading")
 
 @dataclass(frozen=True)
 class LandedObjects(Landed):
-    """What is landed of a snapshot in an object store; `fetch` gives what a file would have."""
+    """The landed records of a snapshot in an object store. `fetch` returns the file's bytes."""
 
     fetch: Callable[[], bytes] = bytes
     touched: float = 0.0
@@ -91,9 +93,9 @@ class LandedObjects(Landed):
 
 @dataclass(frozen=True)
 class _Found:
-    """What there is of one list: the whole object, or None, and the records beyond it.
+    """The objects of a list: the complete one, or None, and the records beyond it.
 
-    `plain` is the object that an older version put.
+    `plain` is the object of an older version.
     """
 
     whole: str | None
@@ -103,7 +105,7 @@ class _Found:
 
 
 class ObjectLanding(Landing):
-    """The landing below an address."""
+    """The landing below an `s3://` address."""
 
     far = True
 
@@ -113,19 +115,20 @@ class ObjectLanding(Landing):
         shared: Path | None = None,
         lease_seconds: float | None = None,
         *,
+        counts: Path | Shared | None = None,
         batch: bool = False,
     ) -> None:
         if shared is None:  # of nobody else's
             shared = Path(tempfile.mkdtemp(prefix="sf_assets_landing_"))
             weakref.finalize(self, shutil.rmtree, shared, ignore_errors=True)
-        super().__init__(root, shared)
+        super().__init__(root, counts or shared)
         lease = LEASE_SECONDS + (BATCH_SECONDS if batch else 0)
         self.lease_seconds = lease if lease_seconds is None else lease_seconds
         self.batch = batch
         self._left: dict[SnapshotKey, int] = {}
         self.fs = Store(root)
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
-        # What another store has not got is not put into this one.
+        # Each store has a spool of its own.
         name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
         self.spool = DiskLanding(shared / "spool" / name)
         self._sending: dict[SnapshotKey, Future[None]] = {}
@@ -143,7 +146,7 @@ class ObjectLanding(Landing):
     def read_each(
         self, keys: Iterable[SnapshotKey]
     ) -> Iterator[tuple[SnapshotKey, Landed | LandingDamaged | None]]:
-        # A day's names are a question or two, and of most lists there is nothing in the morning.
+        # The names of a day take one or two requests, and in the morning most lists have none.
         asked = list(keys)
         there = {key for day in {key.day for key in asked} for key in self.keys(day)}
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -154,7 +157,7 @@ class ObjectLanding(Landing):
             )
 
     def unsettled(self, day: date, ended: Mapping[SnapshotKey, str]) -> list[SnapshotKey]:
-        # A walk that has ended is one object, without records beside it.
+        # A finished walk is one object without records beside it.
         opened = {
             SnapshotKey(day, name.rsplit("/", 1)[-1].removesuffix(".jsonl.open"), relation)
             for relation in RELATIONS
@@ -182,17 +185,17 @@ class ObjectLanding(Landing):
         found, landed, lines = self._look(key)
         with near.reading() as file:
             spooled = file.read()
-        # Whoever wrote last was a process of this machine, and holds the list no more.
+        # The last writer was a process of this machine that no longer holds the list.
         died = bool(spooled) and spooled.startswith(lines)
         if died:
             landed = self._landed_of(key, spooled, found)
         elif spooled != lines:
             if not lines.startswith(spooled):
-                _log.warning("%s: another machine went on; what was not put is dropped", key)
+                _log.warning("%s: another machine continued; local pages are dropped", key)
             near.start_over(lines)
         begun = bool(landed.attempts) and landed.attempts[-1].end is None
         fresh = datetime.now(timezone.utc).timestamp() - found.touched < self.lease_seconds
-        # Left here a moment ago, and nobody came by since: who wrote last is not waited for.
+        # This process closed the list and nobody wrote since, so there is nobody to wait for.
         ours = self._left.pop(key, None) == lines.count(b"\n")
         if begun and fresh and not (ours or died):
             self.spool.drop(key)
@@ -200,17 +203,20 @@ class ObjectLanding(Landing):
         log = ObjectLog(self, near, landed, spooled if died else lines, found, sent=len(lines))
         try:
             if begun and not ours:
-                # Before anything is asked for: who was slow and not dead must notice.
+                # Before any request, so that a slow worker notices.
                 log.adopt(landed.attempts[-1].token)
             log.send()
         except LandingTaken:
             return None
         return log
 
-    def send_spooled(self) -> int:
+    def send_spooled(self, change: Callable[[SnapshotKey], Bytes] | None = None) -> int:
         sent = 0
         for day in self.spool.days():
             for key in self.spool.keys(day):
+                if change is not None:
+                    with suppress(LandingBusy):
+                        self.spool.rewrite(key, change(key), bytes)
                 log = self.open(key)
                 if log is not None:
                     log.close()
@@ -229,13 +235,13 @@ class ObjectLanding(Landing):
             self.fs.rm(names)
 
     def remove(self, names: list[str]) -> None:
-        """The same for some, now or, in batches, with others."""
+        """Remove objects, now or, with `batch`, later with others."""
         self._to_remove += names
         if not self.batch or len(self._to_remove) >= REMOVED_TOGETHER:
             self._remove_all()
 
     def let_go(self, log: ObjectLog, unsent: bool) -> None:
-        """Take back a list; what is not put yet is put while others are read."""
+        """Close a list. Unsent records are uploaded while other lists are read."""
         if unsent:
             self._sending[log.key] = self._sender.submit(log.send_and_close)
         else:
@@ -248,10 +254,12 @@ class ObjectLanding(Landing):
 
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
         if key in self.spool.keys(key.day):
-            # What is landed nowhere else must be put before it can be made anew.
+            # Upload local records first, then rewrite them.
             log = self.open(key)
             if log is None:
-                raise LandingBusy(f"{self.path(key)} is being written; try again after the run")
+                raise LandingBusy(
+                    f"another process is writing {self.path(key)}; try again after its run"
+                )
             log.close()
         found = self._find(key)
         names = {name: True for name in (found.whole, found.plain, *found.opened.values()) if name}
@@ -271,7 +279,7 @@ class ObjectLanding(Landing):
         return self._find(key).touched or None
 
     def not_packed(self, day: date) -> list[SnapshotKey]:
-        return []  # what has ended was put compressed
+        return []  # finished lists are uploaded compressed
 
     def pack(self, key: SnapshotKey, archived: tuple[int, int]) -> bool:
         return False
@@ -288,7 +296,7 @@ class ObjectLanding(Landing):
             self._drop(some, self._names(f"{self.base}/{day.isoformat()}"))
 
     def _drop(self, keys: list[SnapshotKey], names: Iterable[str]) -> None:
-        """Delete lists, all whose objects are among these names."""
+        """Delete lists; all their objects are among these names."""
         paths = [self._path(key) for key in keys]
         whole = {form for path in paths for form in (path, path + SUFFIX)}
         folders = {f"{path}{of}" for path in paths for of in (".open", QUARANTINE)}
@@ -311,7 +319,7 @@ class ObjectLanding(Landing):
         path = self._path(key)
         plain, packed, opened, touched = None, None, {}, 0.0
         folder, _, begins = path.rpartition("/")
-        # One question for both: what begins with the name.
+        # One request for all forms, which share a prefix.
         for name, info in self.fs.find(folder, prefix=begins, detail=True).items():
             if name == path:
                 plain = name
@@ -325,14 +333,14 @@ class ObjectLanding(Landing):
         return _Found(packed or plain, opened, touched, plain)
 
     def _look(self, key: SnapshotKey) -> tuple[_Found, LandedObjects, bytes]:
-        """What there is, and what it says."""
+        """The objects of a list, its records and its lines."""
         for _ in range(LOOKS):
             found = self._find(key)
             try:
                 return found, *self._landed(key, found)
             except FileNotFoundError:
-                continue  # another worker has just put the records together
-        raise OSError(f"{self.path(key)}: what is listed there cannot be read")
+                continue  # another worker has just joined the records
+        raise OSError(f"{self.path(key)}: listed objects cannot be read")
 
     def _landed(self, key: SnapshotKey, found: _Found) -> tuple[LandedObjects, bytes]:
         names = [found.whole] if found.whole else []
@@ -342,17 +350,17 @@ class ObjectLanding(Landing):
             lines = self._lines(found.whole, held) if found.whole else b""
         except OSError as error:
             raise LandingDamaged(
-                f"s3://{found.whole}: it is damaged ({error}); nothing of it was used. Restore it, "
-                "or move the list away and snapshot again"
+                f"s3://{found.whole}: the object is damaged ({error}) and not used. Restore it, "
+                "or move the list away and read it again"
             ) from None
         known = lines.count(b"\n")
         for number in sorted(found.opened):
-            # What is in the whole object already was to be removed when somebody was killed.
+            # Records in the complete object remain if a process was killed before it removed them.
             if number > known:
                 if number != known + 1:
                     raise LandingDamaged(
-                        f"{self.path(key)}: record {known + 1} is missing; what is there of the "
-                        "list is kept. Restore it, or move it away and snapshot again"
+                        f"{self.path(key)}: record {known + 1} is missing; the other records are "
+                        "kept. Restore it, or move the list away and read it again"
                     )
                 lines += held[found.opened[number]]
                 known = lines.count(b"\n")
@@ -364,33 +372,33 @@ class ObjectLanding(Landing):
         landed = read_records(key, path, io.BytesIO(lines))
         if landed.sound_bytes != len(lines):
             raise LandingDamaged(
-                f"{path}: its last record is damaged; nothing of it was used. Restore it, or move "
-                "the list away and snapshot again"
+                f"{path}: the last record is damaged and nothing was used. Restore it, or move the "
+                "list away and read it again"
             )
         only = found.whole if not found.opened else None
         whole = self._whole(only) if only else lambda: lines
         return LandedObjects(key, path, landed.attempts, len(lines), whole, found.touched)
 
     def _whole(self, name: str) -> Callable[[], bytes]:
-        """Asks for it when it is wanted: a run holds hundreds of finished lists."""
+        """A function that downloads the lines on demand: a run holds hundreds of finished lists."""
         return lambda: self._lines(name, self._bytes([name]))
 
     @staticmethod
     def _lines(name: str, held: Mapping[str, bytes]) -> bytes:
-        """The lines of a whole object. Raises OSError where it cannot be decompressed."""
+        """The lines of a complete object. Raises OSError if it cannot be decompressed."""
         body = held[name]
         return b"".join(unpack(io.BytesIO(body))) if name.endswith(SUFFIX) else body
 
     def _bytes(self, names: list[str]) -> dict[str, bytes]:
-        """What is in the objects, a request each: in parts it would ask for every size first."""
+        """The content of the objects, with one request each. In parts, s3fs would ask for sizes."""
         held = self.fs.cat(names, max_concurrency=1)
         return dict(held)
 
 
 class ObjectLog(SnapshotLog):
-    """A list being written, in the spool and in the store. `sent` bytes of `lines` are put.
+    """A list that is written to the spool and the store. `sent` bytes of `lines` are uploaded.
 
-    Raises LandingTaken where another goes on with it.
+    Raises LandingTaken if another worker continues the list.
     """
 
     def __init__(
@@ -415,7 +423,7 @@ class ObjectLog(SnapshotLog):
 
     def begin(self, token: str, run_id: str) -> Attempt:
         attempt = super().begin(token, run_id)
-        self.send()  # of two who begin at once one is told, before a page is asked for
+        self.send()  # of two workers that begin at once, one fails here, before any request
         return attempt
 
     def adopt(self, token: str) -> None:
@@ -433,7 +441,7 @@ class ObjectLog(SnapshotLog):
             self.send()
 
     def send(self) -> None:
-        """Put what is not put yet, as one object. Raises LandingTaken, OSError."""
+        """Upload the unsent records as one object. Raises LandingTaken, OSError."""
         fs = self._landing.fs
         while self._sent < len(self._lines):
             part = bytes(self._lines[self._sent :])
@@ -442,7 +450,7 @@ class ObjectLog(SnapshotLog):
                 fs.pipe_file(name, part, mode="create")
                 put = part
             except FileExistsError:
-                # Ours, or its beginning, where the answer to an earlier try was lost on the way.
+                # Our own records, if the response to an earlier upload was lost.
                 put = self._landing._bytes([name])[name]
                 if not part.startswith(put):
                     self._taken()
@@ -454,16 +462,16 @@ class ObjectLog(SnapshotLog):
     def _taken(self) -> None:
         self._sent, self._unsent = len(self._lines), False
         self.close()
-        raise LandingTaken(f"{self.key}: another worker goes on with this list") from None
+        raise LandingTaken(f"{self.key}: another worker continues this list") from None
 
     def close(self) -> None:
-        """Nothing is held; who goes on with it in this process need not wait for himself."""
+        """Close the list. This process may continue it without waiting for the lease."""
         if not self._closed:
             self._closed = True
             self._landing.let_go(self, self._unsent)
 
     def send_and_close(self) -> None:
-        """Put the rest, leave it in the spool where that cannot be, and let go of the list."""
+        """Upload the rest, or leave it in the spool, and close the list."""
         try:
             self.send()
         except (OSError, LandingTaken) as error:
@@ -475,11 +483,11 @@ class ObjectLog(SnapshotLog):
             self._near.close()
 
     def make_durable(self) -> None:
-        """Put the ended walk together as one object, and remove the records it was landed as."""
+        """Upload the finished walk as one object and remove its records."""
         fs = self._landing.fs
         body = b"".join(pack(io.BytesIO(self._lines), len(self._lines)))
         try:
-            # Who was slow does not put his over that of another one.
+            # A slow worker must not overwrite the object of another one.
             fs.pipe_file(self._packed, body, mode="overwrite" if self._whole else "create")
         except FileExistsError:
             if self._landing._bytes([self._packed])[self._packed] != body:
@@ -499,7 +507,7 @@ class ObjectLog(SnapshotLog):
         if self._opened:
             whole: Callable[[], bytes] = partial(bytes, bytes(self._lines))
         elif self._body is not None:
-            # Kept compressed until it is loaded: no need to ask for it again.
+            # Kept compressed until it is loaded, to avoid a download.
             whole = partial(self._landing._lines, name, {name: self._body})
         else:
             whole = self._landing._whole(name)

@@ -1,7 +1,4 @@
-"""Where things are kept that may be beyond this machine: a lake for the tables, S3 for the files.
-
-`SF_ASSETS_WAREHOUSE` and `SF_ASSETS_STORAGE` name them; unset, everything is in the home.
-"""
+"""Remote storage: S3 for the files (`SF_ASSETS_STORAGE`). Unset, all files are in the home."""
 
 from __future__ import annotations
 
@@ -18,26 +15,26 @@ if TYPE_CHECKING:
 
 
 SCALE_MISSING = (
-    "the packages for it are missing: install sf_assets with the extra `scale` "
+    "required packages are missing; install sf_assets with the extra `scale` "
     "(pip install 'sf_assets[scale]')"
 )
 
 
-# How long an object store is waited for: TRIES x AWS_MAX_ATTEMPTS (5) answers and their pauses.
+# Timeouts for an object store: TRIES x AWS_MAX_ATTEMPTS (5) responses and their pauses.
 CONNECT_SECONDS, ANSWER_SECONDS, TRIES = 5, 10, 2
-# Others write the same name just now; S3 asks to try again.
+# S3 asks for a retry when another process writes the same name.
 _MEANWHILE, MEANWHILE_TRIES = "ConditionalRequestConflict", 20
 
 
 def is_remote(storage: str | Path) -> bool:
-    """True for an address, False for a folder of a file system."""
+    """True for an `s3://` address, False for a folder."""
     return str(storage).startswith("s3://")
 
 
 def place(storage: str, *parts: str) -> Path:
-    """A folder below `storage`: a Path, or for `s3://…` a UPath, which looks the same to callers.
+    """A folder below `storage`: a Path, or for `s3://…` a UPath, which has the same methods.
 
-    Raises SettingsError where the packages for S3 are not installed.
+    Raises SettingsError if the packages for S3 are not installed.
     """
     if not is_remote(storage):
         return Path(storage).joinpath(*parts)
@@ -45,18 +42,18 @@ def place(storage: str, *parts: str) -> Path:
         from upath import UPath
     except ImportError:
         raise SettingsError(f"SF_ASSETS_STORAGE: {SCALE_MISSING}") from None
-    # What another worker wrote a moment ago must be seen: nothing of a listing is remembered.
+    # No cache of listings, so that new files of other workers are seen.
     times = {"connect_timeout": CONNECT_SECONDS, "read_timeout": ANSWER_SECONDS}
     root: UPath = UPath(
         storage, use_listings_cache=False, skip_instance_cache=False, config_kwargs=times
     )
-    # Beside botocore's own tries (AWS_MAX_ATTEMPTS, 5), each of these as often as that.
+    # In addition to botocore's own retries (AWS_MAX_ATTEMPTS, 5) within each of these.
     root.fs.retries = TRIES
     return cast(Path, root.joinpath(*parts))
 
 
 class Store:
-    """The object store a place is in, as fsspec has it; where it cannot be reached: OSError."""
+    """The fsspec file system of an address. Raises OSError if it cannot be reached."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -72,8 +69,8 @@ class Store:
                 try:
                     return ask(*values, **named)
                 except BotoCoreError as error:
-                    # No answer at all, or no credentials; what it answers s3fs makes an OSError.
-                    raise OSError(f"{self._root} cannot be reached ({error})") from None
+                    # No response or no credentials. s3fs turns error responses into OSError.
+                    raise OSError(f"cannot reach {self._root} ({error})") from None
                 except OSError as error:
                     if not left or _MEANWHILE not in str(error.__cause__):
                         raise
@@ -84,13 +81,13 @@ class Store:
 
 
 def pattern_of(path: str | Path) -> str:
-    """The pattern by which DuckDB reads this one file, whatever its folders are called.
+    """The pattern with which DuckDB reads exactly this file.
 
-    Its readers take `*`, `?` and `[` for wildcards: below `a[b]` they read what is below `ab`.
+    DuckDB's readers treat `*`, `?` and `[` as wildcards: `a[b]` would read `ab`.
     """
     if is_remote(path):
         return str(path)
-    # Nothing escapes a backslash there; `?` stands for it.
+    # A backslash cannot be escaped, so `?` matches it.
     return "/".join(
         _WILDCARD.sub(r"[\g<0>]", part).replace("\\", "?") if _WILDCARD.search(part) else part
         for part in str(path).split("/")
@@ -101,29 +98,27 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 
 def put(file: Path, target: Path) -> None:
-    """Copy a file of this machine to a place of an object store: whole, or not at all.
-
-    Raises OSError.
-    """
+    """Upload a file to an object store, completely or not at all. Raises OSError."""
     Store(target).put_file(str(file), target.path)  # type: ignore[attr-defined]
 
 
-def put_bytes(body: bytes, target: Path, mode: str = "overwrite") -> None:
+def put_bytes(body: bytes, target: Path, mode: str = "overwrite", **condition: str) -> None:
     """The same with what is in memory; mode "create" raises FileExistsError where it is there."""
-    Store(target).pipe_file(target.path, body, mode=mode)  # type: ignore[attr-defined]
+    name: str = target.path  # type: ignore[attr-defined]
+    Store(target).pipe_file(name, body, mode=mode, **condition)
 
 
 def names_below(root: Path, pattern: str) -> set[str]:
-    """Names below a place that match a pattern, relative to it; asked all at once."""
+    """The paths below `root` that match a pattern, relative to it, from one listing."""
     base = f"{root}/"
     return {str(path).removeprefix(base) for path in root.glob(pattern)}
 
 
 def s3_secret() -> dict[str, Any]:
-    """What DuckDB has to know to reach S3, by the names of its secret's parameters.
+    """The parameters of DuckDB's secret for S3.
 
-    From where every tool of AWS takes it: environment, profile, or the role of the machine or pod.
-    Raises SettingsError where there is nothing.
+    They come from AWS's usual sources: the environment, a profile, or the role of the machine or
+    pod. Raises SettingsError without credentials.
     """
     try:
         from botocore.session import Session
@@ -133,8 +128,8 @@ def s3_secret() -> dict[str, Any]:
     found = session.get_credentials()
     if found is None:
         raise SettingsError(
-            "SF_ASSETS_STORAGE: there are no credentials for S3; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, a profile, or give the machine a role"
+            "SF_ASSETS_STORAGE: no credentials for S3; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY or a profile, or give the machine a role"
         )
     frozen = found.get_frozen_credentials()
     secret: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Landed pages compressed: zstd, as `zstdcat` and DuckDB's `read_json` read it."""
+"""Compressed landing files: zstd, which `zstdcat` and DuckDB's `read_json` can read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sf_assets.model import SnapshotKey
 from sf_assets.storage.records import Landed, LandingDamaged, read_records
 
 SUFFIX = ".zst"
-# Signed addresses and secUids are random: higher levels take longer and save little.
+# Signed URLs and secUids are random, so higher levels take longer and save little.
 _LEVEL = 1
 _CHUNK = 4 << 20
 
 
 @dataclass(frozen=True)
 class PackedFile(Landed):
-    """What a compressed landing file holds."""
+    """The content of a compressed landing file."""
 
     def on_disk(self, folder: Path) -> Path:
         copy = folder / f"{uuid.uuid4().hex}.jsonl"
@@ -31,13 +31,13 @@ class PackedFile(Landed):
 
 
 def packed_path(path: Path) -> Path:
-    """Where a landing file is kept once it is compressed."""
+    """The path of a landing file after compression."""
     return path.with_name(path.name + SUFFIX)
 
 
 def pack(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """The first `size` bytes, compressed, in parts that belong one after the other."""
-    # Here, because commands that read no landing begin quicker without it.
+    """Compress the first `size` bytes of a file; yields the parts in order."""
+    # Imported here, so that commands without it start faster.
     import pyarrow as pa
 
     codec = pa.Codec("zstd", compression_level=_LEVEL)
@@ -47,16 +47,16 @@ def pack(file: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def unpack(file: IO[bytes]) -> Iterator[bytes]:
-    """The bytes that were compressed. Raises OSError for a file that is cut or damaged."""
+    """Decompress a file in chunks. Raises OSError for a file that is cut or damaged."""
     reader = _reader(file)
     while chunk := reader.read(_CHUNK):
         yield chunk
 
 
 def read_packed(key: SnapshotKey, path: Path, file: IO[bytes]) -> PackedFile:
-    """What a compressed file holds. Raises LandingDamaged.
+    """Read a compressed landing file. Raises LandingDamaged.
 
-    Only what has ended is compressed, so one without an end is not whole.
+    Only finished lists are compressed, so a file without an end is incomplete.
     """
     try:
         landed = read_records(key, path, _reader(file))
@@ -65,7 +65,7 @@ def read_packed(key: SnapshotKey, path: Path, file: IO[bytes]) -> PackedFile:
         landed, why = None, str(error)
     if landed is None or not landed.attempts or landed.attempts[-1].end is None:
         raise LandingDamaged(
-            f"{path}: it is damaged ({why}); nothing of it was used. Restore it from a backup, or "
+            f"{path}: the file is damaged ({why}) and was not used. Restore it from a backup, or "
             "move it away"
         )
     return PackedFile(key, path, landed.attempts, landed.sound_bytes)

@@ -1,4 +1,4 @@
-"""What stands in a landing file: checked line by line, read into attempts."""
+"""The records of a landing file: lines with checksums, which are read into attempts."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ LANDING_FORMAT = 1
 
 CRC_HEAD = len(b'{"crc":"00000000",')
 
-# Our own caps and an empty purse end a walk early; with new credits it goes on where it stopped.
+# A walk that our caps or missing credits ended continues later where it stopped.
 RESUMABLE_ENDS = ("budget", "out_of_credits")
 
 
 class LandingDamaged(SfAssetsError):
-    """A line of a landing file is not what was written. Nothing of the file was used."""
+    """A line of a landing file is damaged. Nothing of the file was used."""
 
 
 class LandingTaken(SfAssetsError):
-    """Another worker goes on with this list: nothing was written, wait for what he lands."""
+    """Another worker continues this list. Nothing was written; wait for its pages."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What pages say of the API: accounts on the largest, accounts on all, of these without number,
-    without secUid, and listed before; their fields; why answers were asked for again."""
+    """Measures of pages: accounts on the largest page; accounts on all pages, of these without user
+    id, without secUid and repeated; fields with a value; new fields; reasons of retries."""
 
     page_size: int = 0
     accounts: int = 0
@@ -55,14 +55,14 @@ class Measures:
         return Measures(max(self.page_size, other.page_size), **summed, troubles=dict(troubles))
 
     def to_json(self) -> dict[str, Any]:
-        """Without what is 0."""
+        """The fields that are not 0."""
         return {name: value for name, value in vars(self).items() if value}
 
 
 @dataclass(frozen=True)
 class Page:
-    """One landed answer; `body` is the response body, bytes of one JSON object. `damaged` of its
-    fields are not what the contract says, and so many of them (`new_fields`) it does not have."""
+    """A landed response. `body` is one JSON object as bytes, `damaged` and `new_fields` count its
+    fields that break the contract or are not in it."""
 
     number: int
     cursor: str | None
@@ -79,7 +79,7 @@ class Page:
 
 @dataclass(frozen=True)
 class End:
-    """How a walk ended: `lookup_status`, and for `found` the `end_reason`."""
+    """The end of a walk: its `lookup_status`, and for `found` the `end_reason`."""
 
     lookup_status: str
     end_reason: str | None
@@ -89,13 +89,13 @@ class End:
 
 @dataclass
 class Attempt:
-    """One walk of a list: its pages so far and, once it ended, its end.
+    """A walk through a list: its pages so far and, once it has ended, its end.
 
-    `credits` are what the API said it charged, `damaged` the fields of its pages that are not what
-    the contract says. `doubted` answers were not believed; `doubted_at` is
-    the page the last of them was for. `unread` answers broke the contract, the last one of a
-    question is in quarantine: they are no pages, and did not say what they cost. `refused` is the
-    page that could not be had, and in how many runs one after the other.
+    `credits` is what the API reported as charged, `damaged` the number of damaged fields. `doubted`
+    counts responses that were requested again before they counted, `doubted_at` is the page of the
+    last one. `unread` counts responses that broke the contract, so that their cost is unknown; the
+    last one of a request is in quarantine. `refused` is a page whose lookup failed, and in how many
+    consecutive runs.
     """
 
     number: int
@@ -117,18 +117,18 @@ class Attempt:
 
     @property
     def spent(self) -> int:
-        """What the API said it charged, and a credit for each answer that could not say it."""
+        """The credits that the API reported, plus one per unreadable response."""
         return self.credits + self.unread
 
     @property
     def settled(self) -> bool:
-        """Ended, and nothing more is to be bought for it."""
+        """Whether the walk has ended and needs no more pages."""
         return self.end is not None and self.end.end_reason not in RESUMABLE_ENDS
 
 
 @dataclass(frozen=True)
 class Landed:
-    """What a landing file holds."""
+    """The content of a landing file. `sound_bytes` is the length of its sound lines."""
 
     key: SnapshotKey
     path: Path
@@ -137,14 +137,14 @@ class Landed:
 
     @property
     def settled(self) -> bool:
-        """True where the day is finished for this list."""
+        """Whether the list is finished for its day."""
         return any(attempt.settled for attempt in self.attempts)
 
     @property
     def to_load(self) -> Attempt | None:
-        """The attempt that stands for the day: the latest that ended.
+        """The attempt to load: the latest finished one, else the latest one that has ended.
 
-        A refresh that was cut short by credits does not replace a fuller reading.
+        So a refresh that ran out of credits does not replace a complete list.
         """
         ended = [attempt for attempt in self.attempts if attempt.end is not None]
         settled = [attempt for attempt in ended if attempt.settled]
@@ -152,41 +152,42 @@ class Landed:
 
     @property
     def credits(self) -> int:
-        """Credits the API said it charged, over all attempts."""
+        """The credits that the API reported, over all attempts."""
         return sum(attempt.credits for attempt in self.attempts)
 
     @property
     def spent(self) -> int:
-        """The same with a credit for each answer that broke the contract: most likely charged."""
+        """These credits plus one per response that broke the contract, which was likely charged."""
         return sum(attempt.spent for attempt in self.attempts)
 
     @property
     def modified(self) -> float:
-        """When it was last written to, in seconds since 1970."""
+        """When it was last written (Unix seconds)."""
         return self.path.stat().st_mtime
 
     def on_disk(self, folder: Path) -> Path:
-        """A file of this machine that holds it; made in `folder` where it is kept elsewhere."""
+        """A plain file on this machine with the records; created in `folder` if necessary."""
         return self.path
 
 
 def now() -> str:
-    """This moment as ISO 8601 in UTC, to the millisecond."""
+    """The current time as ISO 8601 in UTC, in milliseconds."""
     return stamp(datetime.now(timezone.utc))
 
 
 def stamp(moment: datetime) -> str:
-    """A moment of UTC as ISO 8601, to the millisecond."""
+    """A UTC time as ISO 8601, in milliseconds."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def count_record(attempt: Attempt, head: dict[str, Any]) -> None:
+    """Add a `page`, `unread` or `doubted` record to the counts of an attempt."""
     attempt.credits += head["credits"]
     attempt.cached += bool(head["cached"])
     attempt.retries += head["tries"] - 1
     if head["request_id"]:
         attempt.request_ids.append(head["request_id"])
-    attempt.end = None  # a page after an end: the walk went on
+    attempt.end = None  # a page after an end: the walk continued
     if head["kind"] == "page":
         attempt.pages += 1
         attempt.damaged += head.get("damaged", 0)
@@ -204,24 +205,25 @@ def record_line(head: dict[str, Any], body: bytes | None = None) -> bytes:
     """A line of a landing file, with its checksum."""
     rest = json.dumps(head, separators=(",", ":")).encode()[1:]
     if body is not None:
-        # A raw line break in valid JSON is white space between tokens, never inside a string.
+        # In valid JSON, a raw line break is whitespace between tokens, never inside a string.
         flat = body.replace(b"\n", b" ").replace(b"\r", b" ").strip()
         rest = rest[:-1] + b',"body":' + flat + b"}"
     return with_checksum(rest)
 
 
 def with_checksum(rest: bytes) -> bytes:
-    """A line of a landing file: its checksum, and everything behind that."""
+    """A line of a landing file from its content after the checksum."""
     return b'{"crc":"%08x",' % zlib.crc32(rest) + rest + b"\n"
 
 
 def count_refused(attempt: Attempt, page: int) -> None:
+    """Count another run in which the lookup of a page failed."""
     last, times = attempt.refused
     attempt.refused = (page, times + 1 if page == last else 1)
 
 
 def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
-    """What records say, from the first to the last sound one. Raises LandingDamaged."""
+    """Read the records up to the last sound one. Raises LandingDamaged."""
     attempts: list[Attempt] = []
     sound = 0
     records = Records(path, file)
@@ -230,7 +232,7 @@ def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
         if kind == "start":
             if head["format"] > LANDING_FORMAT:
                 raise LandingDamaged(
-                    f"{path}: landed by a newer sf_assets (format {head['format']}); upgrade it"
+                    f"{path}: landed by a newer sf_assets (format {head['format']}); upgrade"
                 )
             attempts.append(Attempt(head["attempt"], head["token"], head["run_id"], head["at"]))
         elif kind == "adopt":
@@ -248,7 +250,7 @@ def read_records(key: SnapshotKey, path: Path, file: IO[bytes]) -> Landed:
 
 
 class Records:
-    """Iterates over (head, body) of a landing file; `sound_bytes` ends with the last sound line."""
+    """Iterates over (head, body) of a landing file. `sound_bytes` is the length of sound lines."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path, self._file, self.sound_bytes = path, file, 0
@@ -256,23 +258,23 @@ class Records:
     def __iter__(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         reader = self._file
         if isinstance(reader, io.FileIO):
-            # Buffered on top of a raw descriptor; closing the reader must not close the descriptor.
+            # A buffered reader on a copy of the descriptor, because closing it closes its own.
             reader = os.fdopen(os.dup(reader.fileno()), "rb")
         with reader:
-            if reader.seekable():  # what is decompressed is read once, from its beginning
+            if reader.seekable():  # a decompressing stream is not
                 reader.seek(0)
             bad_line: int | None = None
             for number, line in enumerate(reader, start=1):
                 if bad_line is not None:
                     raise LandingDamaged(
                         f"{self._path}:{bad_line}: damaged line; the pages before and after it are "
-                        "kept. Restore the file from a backup, or move it away and snapshot again"
+                        "kept. Restore the file, or move it away and read the list again"
                     )
                 rest = line[CRC_HEAD:-1]
                 if not line.endswith(b"\n") or line[:CRC_HEAD] != b'{"crc":"%08x",' % zlib.crc32(
                     rest
                 ):
-                    bad_line = number  # torn while it was written, if nothing follows
+                    bad_line = number  # the last line may be incomplete after a crash
                     continue
                 head, mark, body = rest.partition(b',"body":')
                 self.sound_bytes += len(line)

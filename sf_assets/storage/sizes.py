@@ -1,6 +1,7 @@
-"""How large a home is, by part, how fast it grows, and when its disk is full at that pace.
+"""The size of a home by part, its growth, and when its disk will be full.
 
-Each day's first run, and each that buys, notes a line in `sizes.jsonl`; growth is told from those.
+The first run of a day, and each run that buys pages, writes a line to `sizes.jsonl`. The growth is
+computed from these lines.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from sf_assets.storage.object_store import is_remote
 from sf_assets.text import counted
 
 PARTS = ("landing", "archive", "warehouse", "published", "dagster", "lake")
-#: Growth is that of so many days at most.
+#: The growth is measured over this many days at most.
 SPAN = 14
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes that a home takes on this machine, by part; `free` is what its disk has left.
+    """Bytes that a home uses on this machine, by part, and free bytes on its disk.
 
-    `growth` is in bytes a day, over the last `days`; None before there are two days to compare.
+    `growth` is in bytes per day over the last `days` days; None before the second day.
     """
 
     parts: dict[str, int]
@@ -38,37 +39,38 @@ class Sizes:
 
     @property
     def total(self) -> int:
+        """The bytes of all parts."""
         return sum(self.parts.values())
 
     @property
     def days_left(self) -> int | None:
-        """In how many days the disk is full at this pace; None where it does not grow."""
+        """The days until the disk is full at this growth; None if the home does not grow."""
         return int(self.free / self.growth) if self.growth and self.growth > 0 else None
 
     @property
     def pace(self) -> str:
-        """In a sentence."""
+        """The growth in words."""
         if self.growth is None:
-            return "its growth shows from the second day on"
+            return "its growth is known from the second day on"
         over = f"over the last {counted(self.days, 'day')}"
         if self.days_left is None:
             return f"it did not grow {over}"
         left = self.days_left
         when = f"{left / 365:,.0f} years" if left > 730 else counted(left, "day")
-        return f"it grows by {megabytes(self.growth)} a day ({over}): the disk is full in {when}"
+        return f"it grows by {megabytes(self.growth)} per day ({over}); the disk is full in {when}"
 
     def __str__(self) -> str:
         parts = ", ".join(f"{part} {megabytes(size)}" for part, size in self.parts.items())
-        return f"the home takes {megabytes(self.total)} ({parts}); {self.pace}"
+        return f"the home uses {megabytes(self.total)} ({parts}); {self.pace}"
 
 
 def megabytes(size: float) -> str:
-    """`1,234 MB`; `1.2 MB` where that is little."""
+    """A number of bytes as `1,234 MB`, or `1.2 MB` below 10 MB."""
     return f"{size / 1e6:,.{0 if size >= 10e6 else 1}f} MB"
 
 
 def sizes(home: Home, today: date) -> Sizes:
-    """The sizes as they are now. What is in an object store is not counted."""
+    """The current sizes. Files in an object store are not counted."""
     parts = _measured(home)
     noted = {
         day: sum(line["parts"].values())
@@ -85,7 +87,7 @@ def sizes(home: Home, today: date) -> Sizes:
 
 
 def note_size(home: Home, day: date, pages: int, size: int) -> None:
-    """Note the sizes of a day, and of how many raw pages a run took in and their bytes.
+    """Record the sizes of a day, and the number and bytes of the raw pages of a run.
 
     Raises OSError.
     """
@@ -96,7 +98,7 @@ def note_size(home: Home, day: date, pages: int, size: int) -> None:
 
 
 def page_size(home: Home) -> float | None:
-    """The most bytes that a raw page had, on average of a run, lately; None where none was read."""
+    """The largest mean size of a raw page among recent runs, in bytes; None without any."""
     found = [line["bytes"] / line["pages"] for _, line in _noted(home) if line["pages"]]
     return max(found[-SPAN:], default=None)
 
@@ -109,7 +111,7 @@ def _noted(home: Home) -> Iterator[tuple[date, dict[str, Any]]]:
 
 
 def _measured(home: Home) -> dict[str, int]:
-    """Bytes on the disk by part, what several names share once."""
+    """Bytes on the disk by part. A file with several names counts once."""
     parts: dict[str, int] = {}
     seen: set[tuple[int, int]] = set()
     inside = home.root.resolve()
@@ -121,7 +123,7 @@ def _measured(home: Home) -> dict[str, int]:
             part = folder.name if folder != home.root else below[0] if below else ""
             part = part if part in PARTS else "other"
             for name in names:
-                with suppress(OSError):  # gone meanwhile
+                with suppress(OSError):  # removed meanwhile
                     stat = os.lstat(os.path.join(parent, name))
                     if (stat.st_dev, stat.st_ino) not in seen:
                         seen.add((stat.st_dev, stat.st_ino))

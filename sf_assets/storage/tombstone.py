@@ -15,6 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from sf_assets.storage.files import read_text
+from sf_assets.storage.home import Home
+from sf_assets.storage.object_store import is_remote, put_bytes
+
 IdKind = Literal["number", "sec_uid", "handle"]
 
 PREFIX = "anon-"
@@ -101,16 +105,23 @@ def is_same(shown: Ids, known: Ids, has: frozenset[IdKind]) -> bool | None:
     return True if known.handle is not None else None
 
 
-def pseudonyms_of(root: Path) -> Pseudonyms:
-    """Those of the home in this folder; its key is made on first use. Raises OSError."""
-    path = root / KEY_NAME
+def pseudonyms_of(home: Home | Path) -> Pseudonyms:
+    """Those of the home, or of the one in this folder; its key is made on first use.
+
+    Raises OSError.
+    """
+    path = (home if isinstance(home, Home) else Home(home)).document(KEY_NAME)
+    new = os.urandom(32).hex().encode() + b"\n"
     with suppress(FileExistsError):
-        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(made, "wb") as file:
-            file.write(os.urandom(32).hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    key = path.read_bytes().strip()
+        if is_remote(path):
+            put_bytes(new, path, "create")
+        else:
+            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(made, "wb") as file:
+                file.write(new)
+                file.flush()
+                os.fsync(file.fileno())
+    key = read_text(path).strip().encode()
     if len(key) < 64:
         raise OSError(f"{path} is not whole; restore it from a backup")
     return Pseudonyms(key)

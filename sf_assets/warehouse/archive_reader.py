@@ -276,13 +276,6 @@ class ArchiveReader:
         now[name_of(packed.path), number] = rows
         self._kept[series] = now
 
-    def keeps(self, file: str, numbers: Sequence[int]) -> bool:
-        """Whether the rows of these lists are remembered."""
-        packed = self.packed(file)
-        return packed is not None and all(
-            (file, number) in self._kept.get(self._series(packed, number), {}) for number in numbers
-        )
-
     def kept_bytes(self) -> int:
         """The bytes of all rows that are remembered."""
         return sum(rows.nbytes for kept in self._kept.values() for rows in kept.values())

@@ -21,6 +21,7 @@ import duckdb
 
 from sf_assets.storage.address import Lake, without_password
 from sf_assets.storage.files import Locked, open_locked
+from sf_assets.storage.shared import Shared
 from sf_assets.text import first_line
 from sf_assets.warehouse.errors import WarehouseBusy, WarehouseUnreadable, WarehouseUnwritable
 from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, format_of, prepare
@@ -113,8 +114,19 @@ def _keep_copy(path: Path, made_as: int) -> None:
 
 
 @contextmanager
-def locked(path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[None]:
+def locked(path: Path | Shared, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[None]:
     """Hold the lock our writers and the publisher queue on."""
+    if isinstance(path, Shared):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(path.locked(wait_seconds))
+            except Locked:
+                raise WarehouseBusy(
+                    f"{path} is held by another worker for more than {wait_seconds:.0f} s; landed "
+                    "pages are kept, run the day again later"
+                ) from None
+            yield
+        return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock_path = path.with_suffix(".lock")
     deadline = time.monotonic() + wait_seconds

@@ -7,9 +7,10 @@ move that breaks off leaves a target without tables, which the next one fills.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,28 +18,18 @@ import duckdb
 
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.storage.address import Lake
-from sf_assets.storage.door import FILE_NAME as FORGOTTEN
-from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.files import read_text
+from sf_assets.storage.home import DOCUMENTS, LOGS, Home
+from sf_assets.storage.jsonl import lines
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.object_store import is_remote, names_below
-from sf_assets.storage.tombstone import KEY_NAME
+from sf_assets.storage.shared import Shared
 from sf_assets.text import counted
 from sf_assets.warehouse.compact import compact
 from sf_assets.warehouse.connection import locked, reading, writing
 from sf_assets.warehouse.schema import TABLES, WAREHOUSE_FORMAT, fingerprint
 from sf_assets.warehouse.statements import quoted, transaction
 
-# What a home has beside tables and lists.
-_SMALL_FILES = (
-    "home.json",
-    "handles.yaml",
-    ".handles.yaml.last-good",
-    "alerts.jsonl",
-    "days.jsonl",
-    "vendor_facts.json",
-    FORGOTTEN,
-    KEY_NAME,
-)
 OLD = "moved_from"
 
 
@@ -118,7 +109,7 @@ def _copy_landing(source: Home, target: Home) -> int:
         return 0
     from tempfile import TemporaryDirectory
 
-    of, to = landing_at(source.landing, source.root), landing_at(target.landing, target.root)
+    of, to = landing_of(source), landing_of(target)
     copied = 0
     with TemporaryDirectory() as scratch:
         for day in of.days():
@@ -139,12 +130,19 @@ def _copy_landing(source: Home, target: Home) -> int:
 
 
 def _copy_small_files(source: Home, target: Home) -> None:
-    if source.root == target.root:
-        return
-    for name in _SMALL_FILES:
-        path = source.root / name
-        if path.exists():
-            _write(target.root / name, path.read_bytes())
+    for name in DOCUMENTS:
+        path, copy = source.document(name), target.document(name)
+        if str(path) != str(copy):
+            with suppress(FileNotFoundError):
+                _write(copy, read_text(path).encode())
+    for name in LOGS:
+        log, to = source.log(name), target.log(name)
+        if log != to:
+            entries = list(lines(log))
+            if isinstance(to, Shared):
+                to.replace([json.dumps(entry) for entry in entries])
+            elif entries:
+                _write(to, "".join(f"{json.dumps(entry)}\n" for entry in entries).encode())
 
 
 def _write(path: Path, body: bytes) -> None:

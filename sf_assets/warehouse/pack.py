@@ -7,13 +7,13 @@ a killed process left is done again. A home of an older version is converted by 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from sf_assets.fault_injection import crash_point
 from sf_assets.storage.files import sha256_of
 from sf_assets.storage.object_store import is_remote, pattern_of, put_bytes
+from sf_assets.warehouse.archive import ROW_GROUP
 from sf_assets.warehouse.archive_names import all_files, is_packed, name_of, packed_path
 from sf_assets.warehouse.archive_reader import (
     ARCHIVE_FORMAT,
@@ -39,15 +40,18 @@ from sf_assets.warehouse.archive_reader import (
     read_packed,
     together,
 )
+from sf_assets.warehouse.full_file import FullFile
 from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.packing import (
     COLUMNS,
+    KEYS,
     PACKED,
     ListPlan,
     Unfit,
     Whole,
     begins_of,
     differ,
+    keys_of,
     matches,
     pack_rows,
     unpack_rows,
@@ -59,12 +63,13 @@ LIST_COPY_DAYS = 30
 WHOLE_COPY_DAYS = 180
 # Of lists that are read several times a day: so many readings build on each other at most.
 MOST_READINGS = 250
-# So much of what was read last is held, to build on.
+# So much of what was unpacked is held, to build on.
 KEPT_BYTES = 64_000_000
-ROWS_AT_A_TIME = 20_000
+ROWS_AT_A_TIME = 2 * ROW_GROUP
+# Packed rows of a long list are written, and compressed, so many bytes at a time.
+ROW_GROUP_BYTES = 16_000_000
 # Below this share of known accounts a list is stored as it is.
 KNOWN_SHARE = 0.5
-_LABELS = {"relation", "handle", "snapshot_date", "attempt", "position"}
 
 
 @dataclass
@@ -140,6 +145,14 @@ def pack(
     return made
 
 
+class Source(NamedTuple):
+    """Rows of a list as COLUMNS, from one number to another, and what tells their accounts apart."""
+
+    size: int
+    rows: Callable[[int, int], pa.Table]
+    keys: Callable[[], Whole]
+
+
 class _Packer:
     def __init__(self, archive: Path, files: Sequence[Path]) -> None:
         self.archive = archive
@@ -148,6 +161,8 @@ class _Packer:
         self._folders = {path.parent.name for path in self._packed}
         # Day -> list -> its packed readings of that day.
         self._readings: dict[str, dict[tuple[str, str], list[_Reading]]] = {}
+        # Of the file that is packed now: what it builds on, where that is still there in full.
+        self._full: dict[str, FullFile | None] = {}
 
     def is_same(self, path: Path) -> bool:
         """Whether a full file is the one that the packed file beside it was made of."""
@@ -157,68 +172,58 @@ class _Packer:
     def pack(self, full: Described, made: Packed) -> None:
         """Pack one file, and compare what is read back. Raises Unfit where it cannot be packed."""
         path = full.path
-        rows, sizes, gaps = _rows_of(self.reader.con, path, full)
-        digests = self._digests(path, full)
-        plain = _without_digests(rows, sizes, digests)
+        rows = FullFile(self.reader.con, full)
+        digests = self._digests(full, rows.columns)
+        rows.leave_out(digests)
+        self._full.clear()
         lists = [
             self._planned(raw, size, own_gaps, digest)
             for raw, size, own_gaps, digest in zip(
-                full.snapshots, sizes, gaps, digests, strict=True
+                full.snapshots, rows.sizes, rows.gaps, digests, strict=True
             )
         ]
-        begins = begins_of(sizes)
-        parts = []
-        for some in _groups(sizes):
-            part = plain.slice(begins[some.start], begins[some.stop] - begins[some.start])
-            lists[some], packed = self._packed_part(full, some, lists[some], part)
-            parts.append(
-                packed.set_column(
-                    0, "list", pc.add(packed["list"], pa.scalar(some.start, pa.int32()))
-                )
-            )
-        packed = pa.concat_tables(parts) if parts else pa.schema(list(PACKED.items())).empty_table()
-        bases = {own.base_file for own in lists if own.base_file is not None}
-        checksums = {file: self.reader.sha256(file) for file in sorted(bases)}
-        body = packed_file(
-            replace(full, bases=checksums, full_sha256=sha256_of(path)), lists, packed
-        )
-        self._write(packed_path(self.archive, name_of(path)), body)
+        target = packed_path(self.archive, name_of(path))
+        with _place_for(target) as partial:
+            with spooled(self._parts(full, rows, lists), partial.parent) as packed:
+                bases = {own.base_file for own in lists if own.base_file is not None}
+                checksums = {file: self.reader.sha256(file) for file in sorted(bases)}
+                about = replace(full, bases=checksums, full_sha256=sha256_of(path))
+                write_packed(about, lists, packed, partial)
+            made.bytes_after += partial.stat().st_size
         made.packed += 1
         made.bytes_before += path.stat().st_size
-        made.bytes_after += len(body)
-        self._note(path, full, lists, plain)
-
-    def _packed_part(
-        self, full: Described, some: slice, lists: list[PackedList], rows: pa.Table
-    ) -> tuple[list[PackedList], pa.Table]:
-        """Some lists of a file, packed, unpacked and compared; raises Unfit where they differ."""
-        tables = self._bases(lists)
-        plans, begin = [], 0
-        for own, under in zip(lists, tables, strict=True):
-            size = 0 if under is None else len(under)
-            plans.append(ListPlan(own.rows, None if under is None else begin, size, own.copied))
-            begin += size
-        base = together([one for one in tables if one is not None])
-        found = matches(rows, plans, base)
-        _settle(full.snapshots[some], lists, plans, found)
-        return lists, packed_rows(self.reader.con, rows, plans, base, found)
-
-    def _note(
-        self, path: Path, full: Described, lists: Sequence[PackedList], rows: pa.Table
-    ) -> None:
-        """Have later files build on this one."""
+        # Later files build on this one.
         self.reader.forget(name_of(path))
         self._folders.add(path.parent.name)
         _add(self._of_day(path.parent.name), name_of(path), full.snapshots, lists)
-        self._keep(name_of(path), rows)
 
-    def _keep(self, file: str, rows: pa.Table) -> None:
-        packed = self.reader.opened(file)
-        if self.reader.kept_bytes() > KEPT_BYTES:
-            self.reader.drop()
-        begins = begins_of([own.rows for own in packed.lists])
-        for number, own in enumerate(packed.lists):
-            self.reader.keep(packed, number, rows.slice(begins[number], own.rows))
+    def _parts(
+        self, full: Described, rows: FullFile, lists: list[PackedList]
+    ) -> Iterator[pa.Table]:
+        """The packed rows of a file, unpacked and compared; raises Unfit where they differ."""
+        begins = begins_of(rows.sizes)
+        con = self.reader.con
+        for some in _groups(rows.sizes):
+            own = lists[some]
+            bases = self._bases(own)
+            plans, begin = [], 0
+            for one, base in zip(own, bases, strict=True):
+                size = 0 if base is None else base.size
+                plans.append(ListPlan(one.rows, None if base is None else begin, size, one.copied))
+                begin += size
+            there = [base for base in bases if base is not None]
+            first, last = int(begins[some.start]), int(begins[some.stop])
+            wanted = _part_of(rows, first, last - first)
+            if len(own) > 1:
+                wanted = held(con, wanted.rows(0, wanted.size))
+            if len(own) > 1 or not there:
+                there = [held(con, together([base.rows(0, base.size) for base in there]))]
+            found = matches(wanted.keys(), plans, there[0].keys())
+            _settle(full.snapshots[some], own, plans, found)
+            lists[some] = own
+            number = pa.scalar(some.start, pa.int32())
+            for packed in packed_rows(con, wanted, plans, there[0], found):
+                yield packed.set_column(0, "list", pc.add(packed["list"], number))
 
     def _planned(
         self, raw: dict[str, Any], rows: int, gaps: tuple[int, ...], digest: str
@@ -274,84 +279,164 @@ class _Packer:
                     _add(found, name_of(path), packed.snapshots, packed.lists)
         return found
 
-    def _bases(self, lists: Sequence[PackedList]) -> list[pa.Table | None]:
+    def _bases(self, lists: Sequence[PackedList]) -> list[Source | None]:
         """The rows that lists build on: from the full file, where it is still there."""
-        found: list[pa.Table | None] = [None] * len(lists)
+        found: list[Source | None] = [None] * len(lists)
         by_file: dict[str, list[int]] = {}
         for at, own in enumerate(lists):
             if own.base_file is not None:
                 by_file.setdefault(own.base_file, []).append(at)
         for file, ats in by_file.items():
             numbers = [lists[at].base_list or 0 for at in ats]
-            full = self.archive / file
-            if not self.reader.keeps(file, numbers) and full.exists() and self.is_same(full):
-                packed = self.reader.opened(file)
-                rows, sizes, _ = _rows_of(self.reader.con, full, packed)
-                self._keep(file, _without_digests(rows, sizes, [o.digest for o in packed.lists]))
+            full = self._full_base(file)
+            if full is not None:
+                begins = begins_of(full.sizes)
+                for at, number in zip(ats, numbers, strict=True):
+                    found[at] = _part_of(full, int(begins[number]), full.sizes[number])
+                continue
+            if self.reader.kept_bytes() > KEPT_BYTES:
+                self.reader.drop()
             for at, rows in zip(ats, self.reader.rows(file, numbers), strict=True):
-                found[at] = rows
+                found[at] = held(self.reader.con, rows.select(list(COLUMNS)))
         return found
 
-    def _digests(self, path: Path, full: Described) -> list[str]:
+    def _full_base(self, file: str) -> FullFile | None:
+        if file not in self._full:
+            path, packed = self.archive / file, self.reader.opened(file)
+            full = None
+            if path.exists() and self.is_same(path):
+                full = FullFile(self.reader.con, replace(packed, path=path))
+                full.leave_out([own.digest for own in packed.lists])
+            self._full[file] = full
+        return self._full[file]
+
+    def _digests(self, full: Described, columns: Sequence[str]) -> list[str]:
         """For each list whether its digests are what its rows give, or none are there."""
-        if "profile_digest" not in _names(path):
+        if "profile_digest" not in columns:
             return ["none"] * len(full.snapshots)
         if full.format > 1:
             return ["computed"] * len(full.snapshots)
         found = {
             (relation, handle): "computed" if same else "none" if none else "stored"
             for relation, handle, same, none in self.reader.con.execute(
-                sql("digests_in").replace("{digest}", sql("profile_digest")), [[pattern_of(path)]]
+                sql("digests_in").replace("{digest}", sql("profile_digest")),
+                [[pattern_of(full.path)]],
             ).fetchall()
         }
         return [found.get((raw["relation"], raw["handle"]), "computed") for raw in full.snapshots]
 
-    def _write(self, path: Path, body: bytes) -> None:
-        if is_remote(path):
+
+@contextmanager
+def _place_for(path: Path) -> Iterator[Path]:
+    """Where to write a new file, which is put in its place at the end, whole or not at all."""
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as scratch:
+            partial = Path(scratch) / path.name
+            yield partial
             with suppress(FileExistsError):  # another worker was quicker
-                put_bytes(body, path, mode="create")
-            self.reader.forget(name_of(path))
-            return
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            made = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(made, "wb") as file:
-                file.write(body)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+                put_bytes(partial.read_bytes(), path, mode="create")
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def held(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Source:
+    """Rows that are in memory."""
+    return Source(
+        len(table), lambda a, b: table.slice(a, b - a), lambda: keys_of(con, table)
+    )  # fmt: skip
+
+
+def _part_of(full: FullFile, begin: int, size: int) -> Source:
+    return Source(
+        size,
+        lambda a, b: full.rows(begin + a, begin + b),
+        lambda: full.keys(begin, begin + size),
+    )
 
 
 def packed_rows(
     con: duckdb.DuckDBPyConnection,
-    rows: pa.Table,
+    rows: Source,
     plans: Sequence[ListPlan],
-    base: pa.Table,
+    base: Source,
     found: Whole,
-) -> pa.Table:
-    """The packed rows of lists, unpacked and compared; raises Unfit where they differ."""
-    parts = []
-    # Of a long list some rows at a time: each step copies what it works on.
-    step = ROWS_AT_A_TIME if len(plans) == 1 else max(1, len(rows))
-    for first in range(0, max(1, len(rows)), step):
-        part = rows.slice(first, step)
-        of_part = [replace(plans[0], rows=len(part))] if len(plans) == 1 else plans
-        packed = pack_rows(con, part, of_part, base, found[first : first + len(part)])
-        again = unpack_rows(con, packed, of_part, base)
+) -> Iterator[pa.Table]:
+    """The packed rows of lists, unpacked and compared; raises Unfit where they differ.
+
+    Of a long list some rows at a time, with the rows of its base from the first to the last one
+    that they are about.
+    """
+    step = ROWS_AT_A_TIME if len(plans) == 1 else max(1, rows.size)
+    for first in range(0, max(1, rows.size), step):
+        own = found[first : first + step]
+        low, high, of_part = 0, base.size, plans
+        if len(plans) == 1:
+            there = own[own >= 0]
+            low, high = (int(there.min()), int(there.max()) + 1) if len(there) else (0, 0)
+            own = np.where(own >= 0, own - low, -1)
+            of_part = [replace(plans[0], rows=len(own), base_rows=high - low)]
+        part, under = rows.rows(first, first + len(own)), base.rows(low, high)
+        packed = pack_rows(con, part, of_part, under, own)
+        again = unpack_rows(con, packed, of_part, under)
         if any(differ(again[name], part[name]).any() for name in COLUMNS):
             raise Unfit("packed it would not be the same")
-        row = pc.add(packed["row"], pa.scalar(first, pa.int32()))
-        parts.append(packed.set_column(1, "row", row))
-    return pa.concat_tables(parts)
+        for name, before in (("row", first), ("base", low)):
+            at = packed.column_names.index(name)
+            packed = packed.set_column(
+                at, name, pc.add(packed[name], pa.scalar(before, pa.int32()))
+            )
+        yield packed
 
 
-def packed_file(about: Described, lists: Sequence[PackedList], packed: pa.Table) -> bytes:
-    """The bytes of a packed file, which says of itself what `about` and `lists` say.
+class Spooled:
+    """Packed rows in a file, until all columns that they need are known."""
 
-    Raises Unfit where it would not be read back as it is.
+    def __init__(self, file: Any, parts: Iterable[pa.Table]) -> None:
+        self._file = file
+        self.names, self.nbytes = ["list", "row"], 0
+        with pa.ipc.new_stream(file, pa.schema(list(PACKED.items()))) as out:
+            for part in parts:
+                out.write_table(part)
+                self.nbytes += part.nbytes
+                self.names += [
+                    name for name in PACKED
+                    if name not in self.names and part[name].null_count < len(part)
+                ]  # fmt: skip
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Them all again, of a long list some at a time."""
+        self._file.seek(0)
+        some: list[pa.RecordBatch] = []
+        with pa.ipc.open_stream(self._file) as batches:
+            for batch in batches:
+                if some and sum(one.nbytes for one in (*some, batch)) > ROW_GROUP_BYTES:
+                    yield pa.Table.from_batches(some)
+                    some = []
+                some.append(batch)
+            yield pa.Table.from_batches(some, batches.schema)
+
+
+@contextmanager
+def spooled(parts: Iterable[pa.Table], folder: Path) -> Iterator[Spooled]:
+    """Packed rows of a file, in a file of this folder that has no name."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield Spooled(file, parts)
+
+
+def write_packed(
+    about: Described, lists: Sequence[PackedList], packed: Spooled, path: Path
+) -> None:
+    """Write a packed file, which says of itself what `about` and `lists` say.
+
+    Raises Unfit where it is not read back as it is.
     """
     empty = PackedList(0, "", "", "")
     said = {
@@ -371,33 +456,32 @@ def packed_file(about: Described, lists: Sequence[PackedList], packed: pa.Table)
         **({"page_fields": about.page_fields} if about.page_fields else {}),
     }  # fmt: skip
     # A column that nothing is in costs as much as a hundred names.
-    names = [name for name in packed.column_names if packed[name].null_count < len(packed)]
-    names = names or ["list", "row"]
-    table = packed.select(names)
-    sink = io.BytesIO()
+    names = [name for name in PACKED if name in packed.names]
     steady = {"list", "row", "base", "length"}
-    with pq.ParquetWriter(
-        sink, table.schema, compression="zstd", compression_level=9, write_statistics=False,
+    # A dictionary of what is hardly ever there twice only takes room, again in every row group.
+    lone = steady | ({*KEYS, "avatar_url"} if packed.nbytes > ROW_GROUP_BYTES else set())
+    made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(made, "wb") as file, pq.ParquetWriter(
+        file, pa.schema([(name, PACKED[name]) for name in names]),
+        compression="zstd", compression_level=9, write_statistics=False,
         store_schema=False, data_page_version="2.0",
-        use_dictionary=[name for name in names if name not in steady],
+        use_dictionary=[name for name in names if name not in lone],
         column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in steady},
     ) as writer:  # fmt: skip
-        writer.write_table(table)
+        for table in packed.tables():
+            writer.write_table(table.select(names))
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(said)})
-    body = sink.getvalue()
-    there = pq.ParquetFile(io.BytesIO(body))
-    for name in PACKED:
-        own = [name] if name in there.schema_arrow.names else ["list"]
-        if not read_packed(there.read(own, use_threads=False))[name].equals(packed[name]):
-            raise Unfit("read back it is not the same")
-    return body
+    with pq.ParquetFile(path) as there:
+        for number, table in enumerate(packed.tables()):
+            if not read_packed(there.read_row_group(number, use_threads=False)).equals(table):
+                raise Unfit("read back it is not the same")
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[slice]:
     """Lists that are packed together: about ROWS_AT_A_TIME rows, which bounds the memory."""
     first = rows = 0
     for number, size in enumerate(sizes):
-        if rows and rows + size > ROWS_AT_A_TIME:
+        if number > first and rows + size > ROWS_AT_A_TIME:
             yield slice(first, number)
             first, rows = number, 0
         rows += size
@@ -434,85 +518,5 @@ def _add(
         )
 
 
-def _rows_of(
-    con: duckdb.DuckDBPyConnection, path: Path, full: Described
-) -> tuple[pa.Table, list[int], list[tuple[int, ...]]]:
-    """The rows of a full file, list after list, each top first; how many each has, and its gaps.
-
-    Raises Unfit where they are not what the file says of itself.
-    """
-    with path.open("rb") as file:
-        table = pq.read_table(file, use_threads=False)
-    unknown = set(table.column_names) - set(COLUMNS) - _LABELS - {"avatar_urls"}
-    series = [f"{raw['relation']}/{raw['handle']}" for raw in full.snapshots]
-    days = {(raw["snapshot_date"], raw["attempt"]) for raw in full.snapshots}
-    if unknown or len(set(series)) < len(series) or len({day for day, _ in days}) != 1:
-        raise Unfit(f"it is of a kind that is not packed ({', '.join(sorted(unknown))})")
-    listed = pc.index_in(
-        pc.binary_join_element_wise(table["relation"], table["handle"], "/"), pa.array(series)
-    )
-    positions = pc.fill_null(table["position"], 0).to_numpy()
-    if listed.null_count or (len(table) and positions.min() < 1):
-        raise Unfit("it has rows of lists that it does not name")
-    numbers = listed.to_numpy().astype(np.int64)
-    attempts = np.array([raw["attempt"] for raw in full.snapshots], dtype=np.int64)
-    day = date.fromisoformat(full.snapshots[0]["snapshot_date"]) if full.snapshots else None
-    if (table["attempt"].to_numpy() != attempts[numbers]).any() or (
-        len(table) and pc.unique(table["snapshot_date"]).to_pylist() != [day]
-    ):
-        raise Unfit("it has rows of other readings than it names")
-    order = np.lexsort((positions, numbers))
-    sizes = np.bincount(numbers, minlength=len(series)).tolist()
-    gaps = []
-    for begin, size in zip(begins_of(sizes), sizes, strict=False):
-        own = positions[order[begin : begin + size]]
-        if size and (np.diff(own) < 1).any():
-            raise Unfit("two of its rows have one position")
-        last = int(own[-1]) if size else 0
-        gaps.append(
-            tuple(np.setdiff1d(np.arange(1, last + 1), own).tolist()) if last > size else ()
-        )
-    at = None if (np.diff(order) == 1).all() else pa.array(order)
-    if "avatar_urls" in table.column_names:  # of the first format
-        table = _with_rests(con, table)
-    columns, rows = {}, len(table)
-    for name, kind in COLUMNS.items():
-        if name in table.column_names:
-            column = table[name] if at is None else table[name].take(at)
-            table = table.drop_columns([name])  # it is not held twice
-            columns[name] = column.cast(kind).combine_chunks()
-        else:
-            columns[name] = pa.nulls(rows, kind)
-    return pa.table(columns), sizes, gaps
-
-
-def _with_rests(con: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
-    """The table with what its pictures' addresses add to the first one, in the place of them."""
-    con.register("rows_in", table.select(["avatar_url", "avatar_urls"]))
-    try:
-        rests = con.sql(sql("avatar_rests")).to_arrow_table()
-    finally:
-        con.unregister("rows_in")
-    if len(rests) and not pc.all(rests["same"]).as_py():
-        raise Unfit("addresses of pictures in it cannot be shortened")
-    return table.append_column("avatar_rests", rests["avatar_rests"])
-
-
-def _without_digests(rows: pa.Table, sizes: Sequence[int], digests: Sequence[str]) -> pa.Table:
-    """The rows without the digests that they give themselves."""
-    computed = np.repeat(np.array([one == "computed" for one in digests], dtype=bool), sizes)
-    if not computed.any():
-        return rows
-    at = rows.column_names.index("profile_digest")
-    empty = pa.scalar(None, COLUMNS["profile_digest"])
-    own = pc.if_else(pa.array(computed), empty, rows["profile_digest"])
-    return rows.set_column(at, "profile_digest", own)
-
-
 def _days(day: str, other: date) -> int:
     return abs((other - date.fromisoformat(day)).days)
-
-
-def _names(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        return list(pq.read_schema(file).names)

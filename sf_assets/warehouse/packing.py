@@ -43,6 +43,10 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 
 
+# The first of them that an account shows tells it from others.
+KEYS = ("platform_user_id", "sec_uid", "account_handle")
+
+
 class Group(NamedTuple):
     """Columns that are stored together, and whether a copy of a list leaves them where they are."""
 
@@ -108,25 +112,30 @@ def begins_of(sizes: Sequence[int]) -> Whole:
     return np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))]).astype(np.int64)
 
 
-def matches(rows: pa.Table, plans: Sequence[ListPlan], base: pa.Table) -> Whole:
-    """For each row the row of `base` that is of the same account, -1 where there is none."""
-    if not len(base) or not len(rows):
-        return np.full(len(rows), -1, dtype=np.int64)
-    keys = [
-        pc.coalesce(*(table[name] for name in ("platform_user_id", "sec_uid", "account_handle")))
-        for table in (base, rows)
-    ]
-    both = pa.chunked_array([chunk for key in keys for chunk in key.chunks], pa.string())
-    codes = np.asarray(pc.fill_null(both, "").combine_chunks().dictionary_encode().indices)
-    listed = np.full(len(base), -1, dtype=np.int64)
-    for number, plan in enumerate(plans):
-        if plan.base_begins is not None:
-            listed[plan.base_begins : plan.base_begins + plan.base_rows] = number
-    of_row = np.repeat(np.arange(len(plans)), [plan.rows for plan in plans])
-    there = listed * (len(both) + 1) + codes[: len(base)]
-    wanted = of_row * (len(both) + 1) + codes[len(base) :]
+def keys_of(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> Whole:
+    """A number for each row, the same for the same account."""
+    columns = [rows[name] for name in KEYS if name in rows.column_names]
+    con.register("rows_in", pa.table({"key": pc.coalesce(*columns)}))
+    try:
+        found = con.sql("SELECT hash(key) AS key FROM rows_in").to_arrow_table()["key"]
+    finally:
+        con.unregister("rows_in")
+    return found.to_numpy().view(np.int64)
+
+
+def matches(keys: Whole, plans: Sequence[ListPlan], base_keys: Whole) -> Whole:
+    """For each row of lists the base's row that is of the same account, -1 where there is none.
+
+    That two accounts have one key makes the packed rows larger and not wrong.
+    """
+    if not len(base_keys) or not len(keys):
+        return np.full(len(keys), -1, dtype=np.int64)
+    mark = np.arange(len(plans), dtype=np.int64) * 0x5851F42D4C957F2D
+    bases = [plan.base_rows if plan.base_begins is not None else 0 for plan in plans]
+    there = base_keys ^ np.repeat(mark, bases)
+    wanted = keys ^ np.repeat(mark, [plan.rows for plan in plans])
     order = np.argsort(there, kind="stable")
-    at = np.minimum(np.searchsorted(there[order], wanted), len(base) - 1)
+    at = np.minimum(np.searchsorted(there, wanted, sorter=order), len(there) - 1)
     found = order[at]
     return np.where(there[found] == wanted, found, -1)
 

@@ -16,7 +16,7 @@ import duckdb
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.warehouse.archive import SnapshotRow, readable
 from sf_assets.warehouse.archive_reader import ArchiveDamaged
@@ -66,7 +66,7 @@ def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
         remove(new)  # of a rebuild that was killed
         with connect() as con, transaction(con):
             rows, landings = _replay(con, home, made.problems)
-        landing = landing_at(home.landing, home.root)
+        landing = landing_of(home)
         loaded, failures = load(connect, home.archive, landings, landing)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         with connect() as con:
@@ -98,7 +98,7 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
             return rows, landings
 
         rows, landings = committed(con, "derive", replay)
-        landing = landing_at(home.landing, home.root)
+        landing = landing_of(home)
         loaded, failures = load(lambda: nullcontext(con), home.archive, landings, landing)
         made.problems += [f"{failure.key}: {failure.reason}" for failure in failures]
         if loaded:
@@ -176,7 +176,7 @@ def _landed(
     home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
 ) -> tuple[list[Paid], list[Landed]]:
     """What was paid for all that is landed, and of that what is to be loaded, not archived yet."""
-    landing = landing_at(home.landing, home.root)
+    landing = landing_of(home)
     paid: list[Paid] = []
     to_load: list[Landed] = []
     for day in landing.days():

@@ -7,7 +7,6 @@ put in the place of the old ones, which can be done again from wherever it was b
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sf_assets.fault_injection import crash_point
-from sf_assets.storage.files import sync_folder
+from sf_assets.storage.files import sha256_of, sync_folder
 from sf_assets.storage.home import Home
-from sf_assets.storage.object_store import is_remote, put
+from sf_assets.storage.object_store import Store, is_remote, names_below, put, put_bytes
 from sf_assets.warehouse.archive import ROW_GROUP
 from sf_assets.warehouse.archive_names import all_files, archive_files, is_packed, name_of
 from sf_assets.warehouse.archive_reader import (
@@ -40,7 +39,7 @@ from sf_assets.warehouse.archive_reader import (
 )
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.ledger import METADATA_KEY
-from sf_assets.warehouse.pack import KEPT_BYTES, packed_file, packed_rows
+from sf_assets.warehouse.pack import KEPT_BYTES, held, packed_rows, spooled, write_packed
 from sf_assets.warehouse.packing import (
     COLUMNS,
     ListPlan,
@@ -102,10 +101,12 @@ def rewrite(
     whole (mend that first; nothing was changed), OSError.
     """
     finish(archive, staging)
-    staging.mkdir(parents=True, mode=0o700)
+    if not is_remote(staging):
+        staging.mkdir(parents=True, mode=0o700)
     made = _Stage(archive, staging, change).run(tell)
-    (staging / _READY).touch()
-    sync_folder(staging)
+    _write(staging / _READY, b"")
+    if not is_remote(staging):
+        sync_folder(staging)
     crash_point("staged")
     finish(archive, staging)
     return made
@@ -114,15 +115,18 @@ def rewrite(
 def finish(archive: Path, staging: Path) -> None:
     """Put what a killed `rewrite` made in its place, or away where it was not complete."""
     if (staging / _READY).exists():
-        for path in sorted(staging.glob("day=*/*.parquet")):
-            _put(path, archive / path.relative_to(staging).as_posix())
+        for name in sorted(names_below(staging, "day=*/*.parquet")):
+            path = staging / name
+            _put(path, archive / name)
             path.unlink()
             crash_point("rewritten")
     if staging.exists():
         # The mark goes last of all: without it what is left would be taken for incomplete.
-        for folder in staging.glob("day=*"):
-            shutil.rmtree(folder)
-        shutil.rmtree(staging)
+        for folder in (*staging.glob("day=*"), staging):
+            if is_remote(folder):
+                Store(folder).rm(folder.path, recursive=True)  # type: ignore[attr-defined]
+            else:
+                shutil.rmtree(folder)
 
 
 def finish_broken_off(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
@@ -131,11 +135,23 @@ def finish_broken_off(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) ->
     Raises WarehouseBusy.
     """
     if home.rewriting.exists():
-        with locked(home.warehouse, wait_seconds):
+        with locked(home.writer, wait_seconds):
             finish(home.archive, home.rewriting)
 
 
+def _write(target: Path, body: bytes) -> None:
+    if is_remote(target):
+        put_bytes(body, target)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        file.write(body)
+
+
 def _put(path: Path, target: Path) -> None:
+    if is_remote(path):
+        put_bytes(path.read_bytes(), target)
+        return
     if is_remote(target):
         put(path, target)
         return
@@ -171,15 +187,14 @@ class _Stage:
         ordered = _in_order(self.reader, files)
         for done, about in enumerate(ordered, start=1):
             try:
-                body = self._packed(about) if is_packed(about.path) else self._full(about)
-            except (Unfit, pa.ArrowException, duckdb.Error) as error:
-                raise damaged(about.path, error) from None
-            if body is not None:
                 target = self.staging / about.path.parent.name / about.path.name
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                    file.write(body)
-                name, checksum = name_of(about.path), hashlib.sha256(body).hexdigest()
+                anew = self._packed if is_packed(about.path) else self._full
+                written = anew(about, target)
+            except (Unfit, pa.ArrowException, duckdb.Error) as error:
+                raise damaged(about.path, error) from None
+            if written:
+                name, checksum = name_of(about.path), sha256_of(target)
                 (self._sha256 if is_packed(about.path) else self._full_sha256)[name] = checksum
                 self.made.files += 1
             if self.reader.kept_bytes() > KEPT_BYTES:
@@ -197,11 +212,11 @@ class _Stage:
         self.made.lists += len(np.unique(numbers[changed.mask]))
         return rows, numbers, changed
 
-    def _full(self, about: Described) -> bytes | None:
-        """A full file as it is to be; None where it stays."""
+    def _full(self, about: Described, target: Path) -> bool:
+        """Write a full file as it is to be; False where it stays."""
         rows, _, changed = self._changed(about)
         if changed is None:
-            return None
+            return False
         table = changed.rows
         if "profile_digest" in table.column_names:
             digests = pa.nulls(len(table), pa.uint32())
@@ -216,15 +231,15 @@ class _Stage:
             table = table.set_column(at, "profile_digest", digests)
         with about.path.open("rb") as file:
             metadata = pq.read_metadata(file).metadata[METADATA_KEY.encode()]
-        sink = pa.BufferOutputStream()
-        with pq.ParquetWriter(sink, table.schema, compression="zstd", store_schema=False) as writer:
+        with pq.ParquetWriter(
+            target, table.schema, compression="zstd", store_schema=False
+        ) as writer:
             writer.write_table(table, row_group_size=ROW_GROUP)
             writer.add_key_value_metadata({METADATA_KEY: metadata.decode()})
-        body: bytes = sink.getvalue().to_pybytes()
-        again = pq.read_table(pa.BufferReader(body))
+        again = pq.read_table(target, partitioning=None)
         if any(differ(again[name], table[name]).any() for name in table.column_names):
             raise Unfit("read back it is not the same")
-        return body
+        return True
 
     def _digests(self, rows: pa.Table) -> pa.Array:
         con = self.reader.con
@@ -235,8 +250,8 @@ class _Stage:
         finally:
             con.unregister("rows_in")
 
-    def _packed(self, about: Described) -> bytes | None:
-        """A packed file as it is to be; None where it stays."""
+    def _packed(self, about: Described, target: Path) -> bool:
+        """Write a packed file as it is to be; False where it stays."""
         name = name_of(about.path)
         rows, numbers, changed = self._changed(about)
         of_lists = set(np.unique(numbers[changed.mask]).tolist()) if changed else set()
@@ -249,16 +264,17 @@ class _Stage:
         bases = {file: self._sha256.get(file, old) for file, old in about.bases.items()}
         full_sha256 = self._full_sha256.get(name, about.full_sha256)
         if not anew and bases == about.bases and full_sha256 == about.full_sha256:
-            return None
+            return False
         with about.path.open("rb") as file:
             packed = read_packed(pq.read_table(file))
         if anew:
             again = self._packed_anew(about, changed.rows if changed else rows, sorted(anew))
             stays = ~np.isin(np.asarray(packed["list"]), sorted(anew))
             packed = pa.concat_tables([packed.filter(pa.array(stays)), again])
-        return packed_file(
-            replace(about, bases=bases, full_sha256=full_sha256), about.lists, packed
-        )
+        about = replace(about, bases=bases, full_sha256=full_sha256)
+        with spooled([packed], target.parent) as spool:
+            write_packed(about, about.lists, spool, target)
+        return True
 
     def _packed_anew(self, about: Described, rows: pa.Table, anew: Sequence[int]) -> pa.Table:
         """The packed rows of some lists of a file, from all rows of the file as they are to be."""
@@ -275,7 +291,10 @@ class _Stage:
             begin += size
         parts = [rows.slice(begins[number], about.lists[number].rows) for number in anew]
         some, base = together(parts), together(under)
-        packed = packed_rows(self.reader.con, some, plans, base, matches(some, plans, base))
+        con = self.reader.con
+        wanted, there = held(con, some), held(con, base)
+        found = matches(wanted.keys(), plans, there.keys())
+        packed = pa.concat_tables(packed_rows(con, wanted, plans, there, found))
         to = pa.array(np.array(anew, dtype=np.int32))
         return packed.set_column(0, "list", to.take(packed["list"].combine_chunks()))
 

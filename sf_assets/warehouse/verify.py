@@ -19,7 +19,7 @@ import duckdb
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.model import SnapshotKey
 from sf_assets.storage.home import Home
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed, LandingDamaged
 from sf_assets.text import first_line
 from sf_assets.warehouse.archive import SnapshotRow, accounts_in, snapshots_in, write_batch
@@ -64,7 +64,7 @@ def verify(
     WarehouseBusy where the warehouse stays held.
     """
     if not home.marker.exists():
-        raise SettingsError(f"{home.root} is not a home: there is nothing to verify")
+        raise SettingsError(f"{home} is not a home: there is nothing to verify")
     findings: list[Finding] = []
 
     def say(finding: Finding) -> None:
@@ -174,7 +174,7 @@ class _Look:
     def landing(self) -> Finding:
         """Every line has its checksum; a sample of lists is what the archive has of them."""
         found = Finding("landing", "")
-        landing = landing_at(self.home.landing, self.home.root)
+        landing = landing_of(self.home)
         for day in landing.days():
             for key, landed in landing.read_each(landing.keys(day)):
                 if isinstance(landed, LandingDamaged):

@@ -28,7 +28,7 @@ from sf_assets.alerts import (
     title,
     undelivered,
 )
-from sf_assets.alerts.kinds import CreditsLow, DayFailed, Look
+from sf_assets.alerts.kinds import AlertContext, CreditsLow, DayFailed
 from sf_assets.errors import SettingsError
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
@@ -81,7 +81,7 @@ def alerts_of(
             )  # fmt: skip
     with duckdb.connect(str(home.warehouse), read_only=True) as con:
         first = since or date.min
-        return StatusChange.find(Look(con, home, WEDNESDAY, first, first))
+        return StatusChange.find(AlertContext(con, home, WEDNESDAY, first, first))
 
 
 def addressed(*urls: str) -> Settings:
@@ -184,7 +184,7 @@ def test_one_list_alone_is_named() -> None:
 def test_the_text_says_since_when_and_what_it_means_for_the_figures() -> None:
     assert body(ALERT) == (
         "found → private on 2026-03-03 (UTC), last seen found on 2026-03-02. Its lists cannot be "
-        "read until it opens; no one is counted as gained or lost."
+        "read while it is private, so no gain or loss is counted."
     )
 
 
@@ -313,7 +313,7 @@ def test_an_address_that_refuses_is_told_without_showing_it(
     with pytest.raises(DeliveryFailed) as caught:
         deliver(home, [ALERT], addressed(*urls))
     assert str(caught.value) == (
-        "1 of 2 alert addresses did not take the message about @nasa; it is tried again"
+        "1 of 2 alert addresses did not accept the message about @nasa; it will be sent again"
     )
     shown = str(caught.value) + caplog.text
     assert "hushhush" not in shown
@@ -364,7 +364,7 @@ def test_certificates_and_proxies_that_the_environment_names_count_for_alerts(
         assert deliver(home, [ALERT], settings) == 1
         assert len(server.requests) == 1
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
-    with pytest.raises(SettingsError, match=r"^SSL_CERT_FILE: /nowhere"):
+    with pytest.raises(SettingsError, match=r"^SSL_CERT_FILE: .* /nowhere"):
         services(settings)
     monkeypatch.delenv("SSL_CERT_FILE")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:9")

@@ -83,14 +83,14 @@ def _without_bios(data: dict[str, Any]) -> None:
 
 DRIFTS: dict[str, tuple[Api, str]] = {
     "page_size": (Api(page_size=30), "accounts on a page: 30 instead of 20"),
-    "without_number": (Api(change=_without_ids), "share of accounts without a number"),
+    "without_number": (Api(change=_without_ids), "share of accounts without a user id"),
     "order_agreement": (Api(change=_shuffled), "share of accounts that kept their order"),
     "new_fields": (Api(change=_with_mood), "new fields on a page: 1.0 instead of 0.0"),
     "fields": (Api(change=_without_bios), "fields of an account"),
-    "cached": (Api(cached=lambda n: n % 2 == 0), "share of pages from the vendor's cache"),
-    "retries": (Api(troubles=lambda n: ("502", "502")), "tries that failed, a page: 2.00"),
-    "seconds": (Api(seconds=20), "seconds a page: 20.0 instead of 0.5"),
-    "total_change": (Api(total_factor=10), "change of the totals in a day"),
+    "cached": (Api(cached=lambda n: n % 2 == 0), "share of pages from the API's cache"),
+    "retries": (Api(troubles=lambda n: ("502", "502")), "failed requests per page: 2.00"),
+    "seconds": (Api(seconds=20), "seconds per page: 20.0 instead of 0.5"),
+    "total_change": (Api(total_factor=10), "change of the totals per day"),
 }
 
 
@@ -104,10 +104,10 @@ def test_a_drifted_world_raises_exactly_one_alert(days: Days, measure: str) -> N
     (alert,) = days.found(FIRST, FIRST + timedelta(days=40))
     assert alert.day in (since, since + timedelta(days=1))
     assert measure in alert.measures
-    assert said in alert.words.said
-    assert title(alert) == "The API does not answer as it did"
+    assert said in alert.words.summary
+    assert title(alert) == "The API's responses have changed"
     # Told on its first day, it is not told again for what the days after add to it.
-    assert alert.untold({alert.id}) is None
+    assert alert.undelivered_part({alert.id}) is None
 
 
 @pytest.mark.parametrize(

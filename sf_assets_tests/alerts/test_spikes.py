@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sf_assets.alerts.kinds import ChurnSpike, Look
+from sf_assets.alerts.kinds import AlertContext, ChurnSpike
 from sf_assets.alerts.kinds.churn import SPIKE_ACCOUNTS
 from sf_assets.storage.home import Home
 from sf_assets_tests.lists import Listed, Lists, Told, on
@@ -55,7 +55,7 @@ class Flow:
         self.settle()
         self.look()
         first = on(since)
-        look = Look(self.lists.con, Home(Path()), on(self.today), first, first)
+        look = AlertContext(self.lists.con, Home(Path()), on(self.today), first, first)
         return [
             ((one.day - on(1)).days + 1, one.change, one.accounts) for one in ChurnSpike.find(look)
         ]

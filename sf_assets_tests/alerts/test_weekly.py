@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from sf_assets.alerts import deliver, messages
-from sf_assets.alerts.kinds import Look, Weekly
+from sf_assets.alerts.kinds import AlertContext, Weekly
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets_tests.alerts.test_words import MailServer
@@ -39,7 +39,7 @@ def digests(tmp_path: Path) -> Iterator[list[Weekly]]:
         "alerts: {addresses: {acme: 'json://127.0.0.1:9'}}\n"
         "handles: {nova: {tags: [acme]}, twin: {}, shy: {}}\n"
     )
-    look = Look(lists.con, Home(tmp_path), on(10), on(1), on(1), MONDAY)
+    look = AlertContext(lists.con, Home(tmp_path), on(10), on(1), on(1), MONDAY)
     yield Weekly.find(look)
     lists.close()
 
@@ -58,7 +58,7 @@ def test_the_week_is_what_the_lists_were(digests: list[Weekly]) -> None:
     assert message.title == "The week from 2026-11-02 to 2026-11-08"
     assert "2 handles of 3 with a total, followers: 40, net: 13, came: 14, left: 1." in message.body
     assert "@twin: 13 followers, +7; 7 came, 0 left (2 days of 7 with a total)" in message.body
-    assert "@shy: no figure in these days" in message.body
+    assert "@shy: no total this week" in message.body
     assert "Since:" not in message.html
     ((name, svg),) = message.charts
     assert name == "followers.svg"
@@ -69,7 +69,7 @@ def test_the_week_is_what_the_lists_were(digests: list[Weekly]) -> None:
 def test_a_week_without_any_figure_is_not_one_of_zeros(digests: list[Weekly]) -> None:
     nothing = replace(digests[0], weeks=digests[0].weeks[-1:], totals=())
     (message,) = messages([nothing])
-    assert "followers: not known, net: not known, came: not known, left: not known" in message.body
+    assert "followers: unknown, net: unknown, came: unknown, left: unknown" in message.body
     assert not message.charts
 
 

@@ -92,30 +92,31 @@ def test_each_kind_says_who_what_since_when_and_what_it_means() -> None:
         "status": (
             "@nasa: profile turned private",
             "found → private on 2026-03-03 (UTC), last seen found on 2026-03-02. Its lists cannot "
-            "be read until it opens; no one is counted as gained or lost.",
+            "be read while it is private, so no gain or loss is counted.",
         ),
         "churn": (
             "@nasa: 180 followers lost in a day",
-            "180 lost between 2026-03-02 and 2026-03-03 (UTC); in the 28 days before it was 2 a "
-            "day and never more than 5. Now 1,720 in all. Later lists confirm that they are gone. "
-            "So many at once are most often a purge by TikTok or bots that leave together.",
+            "180 lost between 2026-03-02 and 2026-03-03 (UTC). In the 28 days before, the median "
+            "was 2 a day and the maximum 5. The total is 1,720. Later lists confirm these losses. "
+            "Many losses on one day are most often a purge by TikTok or bots that leave together.",
         ),
         "notable": (
             "@nasa: notable follower @\u200bbigone came",
             "Between 2026-03-02 and 2026-03-03 (UTC): @\u200bbigone (Big One, verified, 20,000 "
-            "followers). The lists confirm it; the view notable_changes has them all.",
+            "followers). The lists confirm it. The view notable_changes has all notable accounts.",
         ),
         "stale": (
             "@nasa: no usable followers for 4 days",
-            "The last one is of 2026-03-02 (UTC); the newest snapshot, of 2026-03-05, says hidden. "
-            "No one is counted as gained or lost since; the next usable list is compared across "
-            "the gap. See its failed partitions and sf-assets doctor, or stop tracking it.",
+            "The last usable list is of 2026-03-02 (UTC). The newest snapshot, of 2026-03-05, is "
+            "hidden. No gain or loss is counted since then. The next usable list is compared "
+            "across the gap. Look at its failed partitions and run sf-assets doctor, or untrack "
+            "it.",
         ),
         "credits": (
             "Credits are low: 1,234 left",
-            "1,234 left on 2026-03-03 (UTC); the days before took 500 each, so it is enough for "
-            "2.5 days. When they are spent, lists are cut short, and a day that was missed cannot "
-            "be bought later. Top up, or read less: sf-assets track HANDLE --pages N.",
+            "1,234 credits left on 2026-03-03 (UTC); the days before cost 500 each, so they last "
+            "for 2.5 days. Without credits, lists are cut short, and a missed day cannot be read "
+            "later. Top up, or read less: sf-assets track HANDLE --pages N.",
         ),
     }
 
@@ -133,20 +134,19 @@ def test_events_say_how_many_how_unusual_and_what_they_have_in_common() -> None:
     assert [(one.title, one.body) for one in messages([purge, hundred, wave])] == [
         (
             "@nasa: purge: 180 followers left",
-            "180 left between 2026-03-02 and 2026-03-03 (UTC), and the total changed by -178; "
-            "usual were 2 a day. Later lists confirm that they are gone. What they have in common "
-            "most: following per follower: 10 and more, 91 % of them and 20 % of all who are "
-            "listed.",
+            "180 left between 2026-03-02 and 2026-03-03 (UTC), and the total changed by -178. The "
+            "median before was 2 a day. Later lists confirm these losses. Most common property: "
+            "following per follower 10 and more, 91 % of them against 20 % of all listed accounts.",
         ),
         (
             "@nasa: 1,000 followers",
-            "1,002 followers on 2026-03-03 (UTC), the first time that it is 1,000 or more. It "
-            "is the total that the API reports, banned and private accounts included.",
+            "1,002 followers on 2026-03-03 (UTC), for the first time at least 1,000. This is the "
+            "total that the API reports. It includes banned and private accounts.",
         ),
         (
             "@nasa: wave: 40 followers came",
-            "40 came between 2026-03-02 and 2026-03-03 (UTC); usual were 1 a day. Whether they "
-            "stay is in the view weekly_retention.",
+            "40 came between 2026-03-02 and 2026-03-03 (UTC). The median before was 1 a day. The "
+            "view weekly_retention shows later how many of them stay.",
         ),
     ]
 
@@ -159,7 +159,7 @@ def test_the_followed_accounts_are_told_apart_from_followers() -> None:
         ].title
         for change in ("came", "left")
     ]
-    assert titles == ["@nasa: follows @\u200bbigone now", "@nasa: no longer follows @\u200bbigone"]
+    assert titles == ["@nasa: now follows @\u200bbigone", "@nasa: no longer follows @\u200bbigone"]
 
 
 def test_many_accounts_are_named_up_to_ten() -> None:
@@ -208,7 +208,7 @@ def test_the_fields_for_machines_are_these() -> None:
         "was": "found",
         "now": "private",
         "previous_date": "2026-03-02",
-        "means": "Its lists cannot be read until it opens; no one is counted as gained or lost.",
+        "means": "Its lists cannot be read while it is private, so no gain or loss is counted.",
         "level": "warning",
         "links": {"ui": None, "profile": "https://www.tiktok.com/@nasa"},
         "details": {"from_status": "found", "to_status": "private"},
@@ -349,7 +349,7 @@ def test_a_mail_has_a_title_a_page_and_a_text(tmp_path: Path, post: MailServer) 
     assert text is not None
     (message,) = messages([CHANGED], UI)
     assert page.get_content().split() == message.html.split()
-    assert "It means: Its lists cannot be read" in " ".join(text.get_content().split())
+    assert "Meaning: Its lists cannot be read" in " ".join(text.get_content().split())
 
 
 def test_webhooks_carry_the_fields_beside_title_and_text(
@@ -426,7 +426,7 @@ def test_a_sample_is_marked_and_says_where_it_arrived(
     arrivals = send_sample(addressed(*urls))
     assert [(one.service, one.arrived, one.why) for one in arrivals] == [
         ("JSON", True, ""),
-        ("JSON", False, "it answered 401"),
+        ("JSON", False, "HTTP 401"),
         ("E-Mail", True, ""),
         ("JSON", False, "no connection"),
     ]

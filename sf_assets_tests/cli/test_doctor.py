@@ -60,7 +60,7 @@ def test_the_size_of_the_home_and_when_the_disk_is_full(
     os.link(home / "archive" / "one", home / "archive" / "two")
     said = run("doctor").out
     assert re.search(
-        r"free; the home takes 12 MB \(archive 12 MB, other 0\.0 MB\); its growth sh", said
+        r"free; the home uses 12 MB \(archive 12 MB, other 0\.0 MB\); its growth is", said
     )
     noted: dict[str, object] = {
         "day": "2026-11-12",
@@ -77,7 +77,7 @@ def test_the_size_of_the_home_and_when_the_disk_is_full(
     (home / "sizes.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     said = run("doctor").out
     assert re.search(
-        r"grows by 1\.0 MB a day \(over the last 10 days\): the disk is full in [\d,]+ ", said
+        r"grows by 1\.0 MB per day \(over the last 10 days\); the disk is full in [\d,]+ ", said
     )
     monkeypatch.setattr(doctor, "MIN_DAYS_LEFT", 10**9)
     assert "Free some space, or set `retention:` in handles.yaml" in bad(run("doctor"))["disk"]
@@ -252,5 +252,7 @@ def test_what_is_no_address_for_alerts_is_told_without_showing_it(home: Path) ->
     os.environ["SF_ASSETS_ALERT_URLS"] += ",nothing://hush"
     wrong = run("doctor")
     assert wrong.code == 2
-    assert bad(wrong)["alerts"].startswith("address 2 of SF_ASSETS_ALERT_URLS is no Apprise URL")
+    assert bad(wrong)["alerts"].startswith(
+        "address 2 of SF_ASSETS_ALERT_URLS is not an Apprise URL"
+    )
     assert "hush" not in said.out + said.err + wrong.out + wrong.err

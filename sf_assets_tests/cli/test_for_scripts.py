@@ -285,11 +285,11 @@ def test_a_sample_goes_to_every_address_and_says_where_it_arrived(
     assert said.code == 1
     assert said.out.splitlines() == [
         "address 1 (JSON): delivered",
-        "address 2 (JSON): not delivered, it answered 500; check this URL",
+        "address 2 (JSON): not delivered, HTTP 500; check this URL",
     ]
     assert answer(run("alerts", "test", "--json")) == [
         {"address": 1, "service": "JSON", "arrived": True, "why": None},
-        {"address": 2, "service": "JSON", "arrived": False, "why": "it answered 500"},
+        {"address": 2, "service": "JSON", "arrived": False, "why": "HTTP 500"},
     ]
     assert "hush" not in said.out + said.err
     assert not home.exists()  # nothing is noted: it was no news
@@ -301,5 +301,5 @@ def test_without_an_address_or_with_a_wrong_one_no_sample_is_sent(home: Path) ->
     os.environ["SF_ASSETS_ALERT_URLS"] = "nothing://hushhush"
     said = run("alerts", "test")
     assert said.code == 1
-    assert "address 1 of SF_ASSETS_ALERT_URLS is no Apprise URL" in said.complaint
+    assert "address 1 of SF_ASSETS_ALERT_URLS is not an Apprise URL" in said.complaint
     assert "hushhush" not in said.out + said.err

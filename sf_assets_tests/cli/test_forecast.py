@@ -118,7 +118,7 @@ def test_the_day_s_cap_holds_for_a_forecast_too(home: Path, server: ListServer) 
     os.environ["SF_ASSETS_DAILY_CREDITS"] = "0"
     said = run("forecast", "--handle", "nasa", "--yes")
     assert said.code == 1
-    assert "credits of this day are spent" in said.complaint
+    assert "credits of this day are used up" in said.complaint
     assert server.asked == []
 
 

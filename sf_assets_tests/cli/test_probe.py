@@ -64,10 +64,10 @@ def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dic
 OTHERWISE: dict[str, set[str]] = {
     "pages-of-30": {"accounts on a page"},
     "overlap": {"pages overlap"},
-    "few-ids": {"accounts with number", "accounts with secUid"},
-    "cached": {"from the vendor's cache"},
+    "few-ids": {"accounts with user id", "accounts with secUid"},
+    "cached": {"from the API's cache"},
     "stale": set(),
-    "cursors-expire": {"a cursor kept"},
+    "cursors-expire": {"saved cursor"},
     "billed-failures": {"credits"},
     "end-error": set(),
     "end-minus-one": set(),

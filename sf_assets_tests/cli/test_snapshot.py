@@ -115,9 +115,9 @@ def test_a_refused_key_is_exit_3_and_told_once(home: Path, server: ListServer) -
     run("track", "nasa", "esa", "--relation", "followers")
     said = run("snapshot")
     assert said.code == 3
-    assert "refused the API key" in said.err
+    assert "rejected the API key" in said.err
     assert "sfk_wrong_key" not in said.err + said.out
-    assert len([line for line in said.err.splitlines() if "refused the API key" in line]) == 1
+    assert len([line for line in said.err.splitlines() if "rejected the API key" in line]) == 1
     assert "0 of 2 lists stored; 0 pages bought, 0 credits" in said.out
 
 

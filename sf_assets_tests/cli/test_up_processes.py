@@ -248,7 +248,7 @@ def test_an_outage_that_outlasts_the_retries_costs_neither_the_day_nor_a_page_tw
         titles = [alert["title"] for alert in told]
         assert titles[0] == f"4 lists could not be read on {TODAY}"
         assert sorted(titles[1:]) == [
-            f"4 lists that failed since {TODAY} can be read again",
+            f"4 lists stored again after failing since {TODAY}",
             "@shy: profile turned private",
         ]
         with reading(tmp_path / "home" / "sf_assets.duckdb") as con:

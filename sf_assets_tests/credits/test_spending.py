@@ -163,14 +163,14 @@ def test_the_plan_is_one_line_of_the_log(pipeline: Pipeline, server: ListServer)
     lists = [ListToRead(SnapshotKey(DAY2, handle, "followers")) for handle in (*SIZES, "new")]
     budget = spending.prepare(lists, costs)
     assert spending.plan == (
-        "about 28 credits and 1 list never read before; 0 of 20 spent today; balance 5,000: "
-        "handed out in rounds, first pages first (new followers 6 of ?, giant followers 6 of 20)"
+        "about 28 credits and 1 list of unknown length; 0 of 20 spent today; balance 5,000: "
+        "not sufficient, shared page by page (new followers 6 of ?, giant followers 6 of 20)"
     )
     assert sum(credits or 0 for credits in budget.allowances.values()) == 20
     del os.environ["SF_ASSETS_DAILY_CREDITS"]
     spending = Spending(load_settings(), spending.registry, spending.landing, "run")
     assert not spending.prepare(lists[:4], costs).allowances
-    assert spending.plan == "about 28 credits; balance 5,000: enough"
+    assert spending.plan == "about 28 credits; balance 5,000: sufficient"
 
 
 def test_a_run_of_the_schedule_leaves_out_what_is_not_due(

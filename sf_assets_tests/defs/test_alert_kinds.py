@@ -127,7 +127,7 @@ def test_a_purge_is_an_event_too_and_its_total_tells(everything: Location) -> No
     assert (purge.handle, purge.day, purge.accounts) == ("sim.purged", PURGED, spike.accounts)
     total = WORLD.truth("sim.purged", "followers", PURGED).total
     assert purge.followers_total == total
-    assert f"the total changed by {purge.net:+,}" in purge.words.said
+    assert f"the total changed by {purge.net:+,}" in purge.words.summary
     assert purge.net <= -0.8 * purge.accounts + 20
 
 

@@ -67,7 +67,7 @@ def deliver(location: Location, request: dg.RunRequest) -> bool:
 
 def test_without_a_change_nothing_is_told(location: Location) -> None:
     reason = location.tick("alerts").skip_reason
-    assert reason == dg.SkipReason("everything is told")
+    assert reason == dg.SkipReason("No undelivered alerts.")
 
 
 def test_changes_are_told_oldest_first_under_their_ids(changed: Location) -> None:

@@ -102,7 +102,7 @@ def test_lists_that_the_days_cap_leaves_no_page_are_no_failure(
     assert days.outages([note], {}, read_registry(pipeline.home.registry)) == []
     (line,) = (line for line in run("doctor").out.splitlines() if " days " in line[:15])
     assert line == (
-        f"ok   days      missing {DAY}: 1 of 4 lists (the credits of the day were spent: raise "
+        f"ok   days      missing {DAY}: 1 of 4 lists (the credit cap of the day was reached: raise "
         "SF_ASSETS_DAILY_CREDITS or daily_credits). The next snapshot is compared across the gap"
     )
     monkeypatch.setenv("SF_ASSETS_DAILY_CREDITS", "30")
@@ -295,8 +295,8 @@ def test_the_first_day_of_all_may_fail_and_is_told_then_its_recovery(
         ("failed", f"{DAY}/healed", "failed", "stored"),
     ]
     assert told[0]["title"] == f"@down: 1 list could not be read on {DAY}"
-    assert told[1]["title"] == f"@down: 1 list that failed since {DAY} can be read again"
-    assert told[1]["means"] == "Nothing was missed: the day was not over."
+    assert told[1]["title"] == f"@down: 1 list stored again after failing since {DAY}"
+    assert told[1]["means"] == "No day was missed."
     assert (told[0]["level"], told[1]["level"]) == ("warning", "success")
     details = told[0]["details"]
     assert isinstance(details, dict)
@@ -377,14 +377,14 @@ def test_a_heartbeat_that_does_not_come_through_fails_no_run(
         ({"http_proxy": "{proxy}", "no_proxy": "beat.test"}, "no connection"),
         (
             {"http_proxy": "socks5://127.0.0.1:9"},
-            "http_proxy: socks5://127.0.0.1:9 cannot be used: the proxy must be one for HTTP, such "
-            "as http://127.0.0.1:3128",
+            "http_proxy: socks5://127.0.0.1:9 is not an HTTP proxy; it must look like "
+            "http://127.0.0.1:3128",
         ),
-        ({"http_proxy": "127.0.0.1:9"}, "no connection, through the proxy that http_proxy names"),
+        ({"http_proxy": "127.0.0.1:9"}, "no connection, through the proxy in http_proxy"),
         (
             {"SSL_CERT_FILE": "/nowhere.pem"},
-            "SSL_CERT_FILE: /nowhere.pem cannot be used as certificates to trust (No such file or "
-            "directory); mend it, or unset it",
+            "SSL_CERT_FILE: cannot read trusted certificates from /nowhere.pem (No such file or "
+            "directory); correct it or unset it",
         ),
     ],
 )
@@ -433,7 +433,7 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
     # Nothing ran for a day, then all is well again.
     pipeline_day = NEXT + timedelta(days=2)
     assert doctor().startswith(
-        f"BAD  days      missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run came to them: "
+        f"BAD  days      missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run read them; "
         f"was the daemon running?); {NEXT}: 1 of 2 lists (Social Fetch"
     )
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
@@ -445,4 +445,4 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
     text = page.read_text()
     assert "Missing days" in text
     assert f"<td>{NEXT}</td>" in text
-    assert "no run came to them" in text
+    assert "no run read them" in text

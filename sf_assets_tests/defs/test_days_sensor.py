@@ -99,7 +99,7 @@ def test_after_each_failure_it_asks_again_a_little_later(location: Location, clo
     keys = {scheduled.run_key}
     for pause in (5, 10, 20, 40, 60, 60, 60):
         clock.minutes_later = pause - 0.5
-        assert "are not stored; they are asked for again at" in why_not(location)
+        assert "not stored; the next retry is at" in why_not(location)
         clock.minutes_later = pause + 0.1
         (request,) = asked(location)
         assert (request.tags["sf_assets/day"], request.tags["sf_assets/again"]) == (
@@ -132,7 +132,7 @@ def test_a_day_begins_with_the_schedule_and_ends_at_midnight(
         else:
             assert due in why_not(location)
     clock.at = datetime(2026, 11, 3, 0, 0, tzinfo=timezone.utc)
-    assert why_not(location) == "the lists of 2026-11-03 are due at 2026-11-03 06:00 (UTC)"
+    assert why_not(location) == "The lists of 2026-11-03 are due at 2026-11-03 06:00 (UTC)."
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_nothing_is_asked_while_a_run_of_the_day_is_in_progress(
     # Started in the UI for one handle: it bears the partition, and what we tag is not there.
     tags = {"dagster/partition": f"{DAY}|esa", "sf_assets/home": str(location.home.root)}
     location.note_run(dg.RunRequest(tags=tags), status, "__ASSET_JOB")
-    assert why_not(location) == f"the lists of {DAY} are being read"
+    assert why_not(location) == f"A run is reading the lists of {DAY}."
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,9 @@ def test_only_tracked_lists_that_are_due_and_have_partitions_are_asked_for(
     assert request.tags["dagster/asset_partition_range_end"] == f"{DAY}|nasa"
     assert [key.path[-1] for key in request.asset_selection or []] == ["follower_snapshots"]
     track(location.home.registry, ["nasa"], {"weekdays": [other]})
-    assert why_not(location) == "the handles with unfinished lists have no partitions yet"
+    assert why_not(location) == "The handles with unfinished lists have no partitions yet."
     untrack(location.home.registry, ["new.one"])
-    assert why_not(location) == f"every list that is due on {DAY} is finished"
+    assert why_not(location) == f"All lists due on {DAY} are finished."
 
 
 @pytest.mark.parametrize(("apart", "runs"), [(8, 8), (9, 1)])
@@ -306,7 +306,7 @@ def test_a_run_that_could_not_say_why_it_failed_is_noted_with_what_dagster_knows
         (SettingsError("SOCIALFETCH_API_KEY is not set"), "SOCIALFETCH_API_KEY is not set"),
         (dg.Failure("2 of 3 lists did not finish"), "2 of 3 lists did not finish"),
         (ValueError("no\n  wonder"), "ValueError: no wonder"),
-        (DagsterExecutionInterruptedError(), "the run was stopped before everything was read"),
+        (DagsterExecutionInterruptedError(), "the run was stopped before all lists were read"),
     ],
 )
 def test_why_a_run_failed_is_a_sentence(

@@ -41,7 +41,7 @@ def burst(two_days: Path, location: Location) -> Location:
 
 
 def test_nothing_loaded_asks_for_nothing(location: Location) -> None:
-    assert location.tick("derivation").skip_reason == dg.SkipReason("nothing is loaded yet")
+    assert location.tick("derivation").skip_reason == dg.SkipReason("Nothing is loaded yet.")
 
 
 def test_what_is_derived_is_not_asked_for_again(burst: Location) -> None:
@@ -49,7 +49,7 @@ def test_what_is_derived_is_not_asked_for_again(burst: Location) -> None:
         derive(con, burst.home.archive)
     publish(burst.home)
     reason = burst.tick("derivation").skip_reason
-    assert reason == dg.SkipReason("everything that is loaded is derived")
+    assert reason == dg.SkipReason("All loaded snapshots are derived.")
 
 
 def test_a_burst_is_asked_for_once(burst: Location) -> None:

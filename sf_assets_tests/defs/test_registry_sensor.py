@@ -25,7 +25,7 @@ def test_an_unchanged_file_asks_for_nothing(location: Location) -> None:
     write(location, "nasa")
     cursor = location.tick("registry").cursor
     again = location.tick("registry", cursor)
-    assert again.skip_reason == dg.SkipReason("1 handle, unchanged")
+    assert again.skip_reason == dg.SkipReason("No change: 1 handle.")
     assert again.cursor == cursor
 
 

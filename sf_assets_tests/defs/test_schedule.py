@@ -25,7 +25,7 @@ def names(request: dg.RunRequest) -> list[str]:
 
 
 def test_without_tracked_handles_the_next_step_is_told(today: date, location: Location) -> None:
-    assert location.schedule_tick() == ([], "no handle is tracked yet: `sf-assets track HANDLE`")
+    assert location.schedule_tick() == ([], "No handle is tracked: run `sf-assets track HANDLE`.")
 
 
 def test_runs_cover_chunks_of_neighbours_each_under_a_key_of_its_own(
@@ -118,7 +118,7 @@ def test_lists_that_are_not_due_on_the_weekday_are_left_out(
     for handle in ("now", "also"):
         track(location.home.registry, [handle], {"weekdays": [other]})
     _, why = location.schedule_tick()
-    assert why == f"no list is due on {DAY:%A}s, says handles.yaml"
+    assert why == f"handles.yaml has no list that is due on {DAY:%A}s."
 
 
 def ranges(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
@@ -163,7 +163,7 @@ def test_a_list_of_nobody_reads_nobody(today: date, location: Location) -> None:
     track(location.home.registry, ["nasa"])
     location.schedule_tick()
     location.home.registry.write_text("handles: {}\n")
-    assert location.schedule_tick() == ([], "no handle is tracked yet: `sf-assets track HANDLE`")
+    assert location.schedule_tick() == ([], "No handle is tracked: run `sf-assets track HANDLE`.")
 
 
 def test_a_list_that_was_never_good_is_told(today: date, location: Location) -> None:

@@ -91,7 +91,7 @@ def test_partitions_that_are_no_handle_are_refused_and_the_others_are_stored(
     said = failure_of(result)[0]
     assert said.startswith(f"{len(NOT_HANDLES)} of {len(NOT_HANDLES) + 2} lists did not finish")
     reasons = reasons_of(failure_of(result))
-    assert reasons[0].startswith("the partition 'ALICE' is no handle as handles.yaml spells it")
+    assert reasons[0].startswith("the partition 'ALICE' is not a handle as in handles.yaml")
     assert (said + "".join(reasons)).isprintable()
 
 
@@ -107,12 +107,12 @@ def test_what_is_no_handle_becomes_no_path(tmp_path: Path, handle: str) -> None:
     landing = DiskLanding(tmp_path / "landing")
     key = SnapshotKey(DAY, handle, "followers")
     for use in (landing.read, landing.open, landing.path, landing.drop, landing.modified):
-        with pytest.raises(ValueError, match="is no handle"):
+        with pytest.raises(ValueError, match="is not a handle"):
             use(key)
-    with pytest.raises(ValueError, match="is no handle"):
+    with pytest.raises(ValueError, match="is not a handle"):
         landing.quarantine(key, 1, "why", b"body")
     if handle:
-        with pytest.raises(ValueError, match="is no handle"):
+        with pytest.raises(ValueError, match="is not a handle"):
             landing.meter(DAY, handle)
     assert list(tmp_path.iterdir()) == []
 
@@ -135,7 +135,7 @@ def test_what_is_no_handle_becomes_no_object(store: ObjectStore) -> None:
     landing = landing_at(place(store.bucket(), "landing"))
     assert isinstance(landing, ObjectLanding)
     for use in (landing.read, landing.open, landing.drop):
-        with pytest.raises(ValueError, match="is no handle"):
+        with pytest.raises(ValueError, match="is not a handle"):
             use(SnapshotKey(DAY, "../../evil", "followers"))
 
 
@@ -150,7 +150,7 @@ def test_a_handle_that_is_not_tracked_is_refused_unless_the_run_asks_for_it(
     assert not result.success
     assert stored(pipeline) == [("alice", 2, "page_limit")]
     (reason,) = reasons_of(failure_of(result))
-    assert "handles.yaml does not name bob, so nothing was asked for" in reason
+    assert "bob is not in handles.yaml, so nothing was requested" in reason
     assert "sf-assets track bob" in reason
     assert "untracked: true" in reason
     # Who asks gets it, as deep as the file says of everybody.

@@ -92,7 +92,7 @@ def test_credits_that_ran_out_are_one_sentence_for_all_lists(
     assert failure is not None
     assert failure.metadata["credits_missing"] == missing
     (reason,) = failure.metadata["reasons"]
-    assert reason.startswith(f"credits ran out: about {missing} more are missing for the rest of 2")
+    assert reason.startswith(f"Credits ran out: the rest of 2 lists needs about {missing} more")
     assert failure.sentence == (
         f"{reason}. 1 of 2 lists did not finish (bob); the others are stored."
     )
@@ -104,7 +104,7 @@ def test_what_cannot_be_loaded_is_tried_again_where_only_another_process_is_in_t
 ) -> None:
     outcome = outcome_of(Collected(ALICE, Outcome.FINISHED, LANDED, attempts=LANDED.attempts))
     assert outcome.add_not_loaded([ALICE], error) == f"1 list is landed and not loaded: {error}"
-    assert outcome.unfinished == {ALICE: f"what was landed is not loaded: {error}"}
+    assert outcome.unfinished == {ALICE: f"its landed pages are not loaded: {error}"}
     busy = isinstance(error, WarehouseBusy)
     assert (outcome.busy, outcome.worth_another_try) == (busy, busy)
     assert outcome.attempts == {ALICE: LANDED.attempts}

@@ -396,7 +396,7 @@ def test_after_a_failure_in_the_middle_only_the_missing_pages_are_bought(
     ended = read([to_read("nasa"), to_read("bob")], server, landing)
     broken = ended[key_of("nasa")]
     assert (broken.finished, broken.permanent, broken.bought) == (False, False, 2)
-    assert "2 pages are landed; the next attempt goes on from there" in str(broken.reason)
+    assert "2 pages are landed; the next attempt continues from there" in str(broken.reason)
     assert ended[key_of("bob")].finished
     assert end_of(landing, key_of("nasa")) is None
 
@@ -460,7 +460,7 @@ def test_a_landing_that_cannot_be_written_fails_its_own_list_and_buys_nothing(
 ) -> None:
     landing.path(key_of("nasa")).mkdir(parents=True)
     ended = read([to_read("nasa"), to_read("bob")], server, landing)
-    assert "pages cannot be landed" in str(ended[key_of("nasa")].reason)
+    assert "cannot land pages" in str(ended[key_of("nasa")].reason)
     assert not ended[key_of("nasa")].finished
     assert ended[key_of("bob")].finished
     assert asked(server) == ["bob followers 0"]

@@ -111,8 +111,8 @@ def test_a_list_that_broke_off_is_an_error_once_nobody_reads_it(tmp_path: Path) 
     an_hour_ago = time.time() - 3600
     os.utime(path, (an_hour_ago, an_hour_ago))
     later = verdicts(pipeline, DAY1)
-    said = later["follower_snapshots.landing_finished"].said
-    assert said == "1 list broke off, 0 are being read"
+    summary = later["follower_snapshots.landing_finished"].summary
+    assert summary == "1 interrupted list, 0 in progress."
     for name in ("finished_today", "landing_finished"):
         verdict = later[f"follower_snapshots.{name}"]
         assert verdict.severity is ERROR
@@ -166,7 +166,7 @@ def test_a_cap_that_cut_lists_short_is_named(tmp_path: Path) -> None:
         found = verdicts(pipeline, DAY1)
     spent = found["social_fetch_api.credits_within_budget"]
     assert (spent.severity, spent.notable) == (WARN, [("open", "followers", "budget")])
-    assert "2 credits on 2026-11-01" in spent.said
+    assert "2 credits on 2026-11-01" in spent.summary
     assert found["follower_snapshots.reached_the_end"].notable[0][:2] == ("open", "budget")
 
 
@@ -189,7 +189,7 @@ def test_a_list_is_missed_only_on_days_on_which_it_is_due(tmp_path: Path) -> Non
     assert [row[0] for row in late.bad] == ["daily", "weekly"]
     soon = verdicts(pipeline, DAY1 + timedelta(days=14))["follower_snapshots.fresh"]
     assert [row[0] for row in soon.bad] == ["daily"]
-    assert soon.said == "1 handle without a snapshot of followers on more than 2 days that were due"
+    assert soon.summary == "1 handle without a snapshot of followers on more than 2 due days."
 
 
 def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -201,4 +201,4 @@ def test_a_registry_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     pipeline.home.registry.write_text("handles: [a b]\n", encoding="utf-8")
     verdict = verdicts(pipeline, DAY1)["follower_snapshots.finished_today"]
     assert verdict.severity is ERROR
-    assert "handles.yaml" in verdict.said
+    assert "handles.yaml" in verdict.summary

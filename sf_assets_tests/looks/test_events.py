@@ -143,7 +143,7 @@ def test_the_log_has_a_line_a_list_that_counts_in_the_singular(at_home: Pipeline
             for entry in instance.all_logs(one.run_id)
         )
     assert f"open followers {MONDAY}: found, 60 listed of 60, complete (exhausted), 3 pages" in log
-    assert f"shy followers {NEWEST}: private, 0 listed, none, 1 page, " in log
+    assert f"shy followers {NEWEST}: private, 0 listed, none, 1 page (" in log
 
 
 def test_no_event_is_heavy(at_home: Pipeline) -> None:

@@ -98,14 +98,14 @@ def report_of(**by_handle: dict[int, Day]) -> Report:
 
 def test_a_first_day_is_no_empty_chart() -> None:
     page = render(report_of(new={10: day(496)}))
-    assert "One figure so far" in page
+    assert "Only one total so far" in page
     assert "No data" not in page
     assert page.count('class="wide-only"') == 1  # of the credits
     # What is not known is a dash, not a zero.
     tiles = re.findall(r"<li><b>(.*?)</b><span>(.*?)</span>", page)
     assert tiles[:4] == [
         *(("496", "followers"), ("-", "in 10 days")),
-        *(("-", "seen to come"), ("-", "seen to leave")),
+        *(("-", "came (proved)"), ("-", "left (confirmed)")),
     ]
     assert "496 followers</span>" in page
 
@@ -132,7 +132,7 @@ def test_losses_that_wait_for_later_lists_are_shown_beside_those_that_are_sure()
         assert {len(row) for row in rows} == {len(names)}
         shown += [dict(zip(names, row, strict=True)) for row in rows]
     assert [
-        (row["Came"], row["Left"], row["Not confirmed"]) for row in shown if row.get("Left") == "2"
+        (row["Came"], row["Left"], row["Provisional"]) for row in shown if row.get("Left") == "2"
     ] == [("1", "2", "4")] * 2  # the handle's row, and its day's
 
 
@@ -366,28 +366,28 @@ def test_a_share_of_nobody_is_zero_and_no_dash(at_home: Pipeline) -> None:
 def test_events_and_notes_are_marked_in_the_chart_and_said_below_it() -> None:
     marks = [
         {"handle": "one", "first_day": date(2026, 11, 3), "last_day": date(2026, 11, 4),
-         "kind": "note", "said": "<b>Launch</b>", "stayed": 0.5, "others_stayed": None,
+         "kind": "note", "summary": "<b>Launch</b>", "stayed": 0.5, "others_stayed": None,
          "tags": None},
         {"handle": "other", "first_day": date(2026, 11, 5), "last_day": date(2026, 11, 5),
-         "kind": "purge", "said": "40 left", "stayed": None, "others_stayed": None, "tags": []},
+         "kind": "purge", "summary": "40 left", "stayed": None, "others_stayed": None, "tags": []},
     ]  # fmt: skip
     report = report_of(one={at: day(100 + at) for at in range(1, 11)})
     page = render(replace(report, marks=marks))
     assert page.count('class="mark"') == 2 * 2  # two days; wide and narrow
     said = re.sub(r"\s+", " ", Seen(page).text)
-    assert "2026-11-03 to 2026-11-04 <b>Launch</b>; of the newcomers 50 % were there 7 days" in said
+    assert "2026-11-03 to 2026-11-04 <b>Launch</b>; 50 % of these newcomers stayed for 7" in said
     assert "40 left" not in said
 
 
 def test_notes_and_events_of_its_handles_are_marked_in_the_chart_of_a_group() -> None:
     of = {"last_day": date(2026, 11, 4), "stayed": None, "others_stayed": None}
-    note = {**of, "first_day": date(2026, 11, 3), "kind": "note", "said": "Launch"}
-    purge = {**of, "first_day": date(2026, 11, 4), "kind": "purge", "said": "40 left"}
+    note = {**of, "first_day": date(2026, 11, 3), "kind": "note", "summary": "Launch"}
+    purge = {**of, "first_day": date(2026, 11, 4), "kind": "purge", "summary": "40 left"}
     marks = [
         {**note, "handle": "one", "tags": ["acme"]},
         {**note, "handle": "two", "tags": ["acme", "press"]},
         {**purge, "handle": "two", "tags": ["acme", "press"]},
-        {**purge, "handle": "else", "tags": ["other"], "said": "41 left"},
+        {**purge, "handle": "else", "tags": ["other"], "summary": "41 left"},
     ]
     report = report_of(one={at: day(100 + at) for at in range(1, 11)})
     figures = {"handles_with_total": 1, "handles": 1, "followers_total": 5, "followers_net": 0,

@@ -391,7 +391,7 @@ def test_without_credits_it_says_how_many_are_missing_and_later_goes_on(tmp_path
         (result,) = pipeline.snapshot(DAY1, "early", "late", relations=["followers"], derive=False)
         said, refused, _ = failure_of(result)
         assert refused == "credits"
-        assert "about 13 more are missing for the rest of 2 lists" in said
+        assert "the rest of 2 lists needs about 13 more credits" in said
         asked = len(server.asked)
         assert pipeline.ask("SELECT sum(pages), min(end_reason) FROM snapshots") == [
             (7, "out_of_credits")
@@ -443,7 +443,7 @@ def test_spent_credits_end_with_exit_code_3(world: World) -> None:
     world.server.credits_left = 5
     ended = world.run(world.home())
     assert ended.code == 3
-    assert "more are missing" in ended.stderr
+    assert "more credit" in ended.stderr
     assert world.server.credits == 5
 
 

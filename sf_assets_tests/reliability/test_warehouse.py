@@ -281,9 +281,13 @@ def large_pages(home: Home) -> None:
     [
         (newer_warehouse, "", r"sf_assets\.duckdb has format 99, made by a newer sf_assets"),
         (newer_archive, "", r"newer\.parquet was written by a newer sf_assets; upgrade it"),
-        (archive_in_the_way, "", "archive cannot be written .*: give permission or free some"),
-        (landing_in_the_way, "", "landing cannot be written .*: give permission or free some"),
-        (large_pages, "", r"has [\d,]+ MB of room and the day needs about [\d,]{13,} MB: free"),
+        (archive_in_the_way, "", "cannot write to .*archive .*; fix the permission or free some"),
+        (landing_in_the_way, "", "cannot write to .*landing .*; fix the permission or free some"),
+        (
+            large_pages,
+            "",
+            r"has [\d,]+ MB of free space and the day needs about [\d,]{13,} MB; free",
+        ),
         (None, "preflight.look = limited(preflight.look)", "File too large"),
     ],
     ids=["warehouse", "archive", "archive folder", "landing folder", "room", "full"],
@@ -414,7 +418,7 @@ def test_a_full_disk_loses_nothing_and_buys_nothing_twice(
         assert world.server.credits == undisturbed.credits
         assert "sf_assets.duckdb cannot be written" in ended.stderr
     else:
-        assert "cannot be landed" in ended.stderr
+        assert "cannot land pages" in ended.stderr
     spent = world.server.credits
     ended = world.run(home)
     assert ended.code == 0, ended.stderr

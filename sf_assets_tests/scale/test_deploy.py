@@ -147,10 +147,8 @@ def test_the_values_of_the_chart_say_what_dagster_yaml_says() -> None:
         "maxRetries": instance["run_retries"]["max_retries"],
         "retryOnAssetOrOpFailure": instance["run_retries"]["retry_on_asset_or_op_failure"],
     }
-    (volume,) = code["volumes"]
-    claim = read("home.yaml")
-    assert claim["metadata"]["name"] == volume["persistentVolumeClaim"]["claimName"]
-    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    # No pod has a folder in common with another one.
+    assert "volumes" not in code
 
 
 def test_the_job_of_a_run_has_what_the_code_server_has(tmp_path: Path) -> None:
@@ -181,7 +179,6 @@ def test_the_job_of_a_run_has_what_the_code_server_has(tmp_path: Path) -> None:
         "kubeconfig_file": str(tmp_path / "kubeconfig"),
         "image_pull_policy": said["imagePullPolicy"],
         "run_k8s_config": {
-            "pod_spec_config": said["runK8sConfig"]["podSpecConfig"],
             "job_spec_config": said["runK8sConfig"]["jobSpecConfig"],
         },
     }
@@ -201,8 +198,6 @@ def test_the_job_of_a_run_has_what_the_code_server_has(tmp_path: Path) -> None:
                 "resources": code["resources"],
                 "run_k8s_config": {"pod_spec_config": {"automount_service_account_token": True}},
                 "service_account_name": "dagster-user-deployments",
-                "volume_mounts": code["volumeMounts"],
-                "volumes": code["volumes"],
             }
         }
     )
@@ -223,12 +218,7 @@ def test_the_job_of_a_run_has_what_the_code_server_has(tmp_path: Path) -> None:
     )
     assert job.spec.ttl_seconds_after_finished == 3600
     pod = job.spec.template.spec
-    user = re.search(r"^USER (\d+)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
-    assert user is not None
-    assert code["podSecurityContext"] == {"fsGroup": int(user[1])}
-    assert pod.security_context.fs_group == int(user[1])
-    (volume,) = pod.volumes
-    assert volume.persistent_volume_claim.claim_name == read("home.yaml")["metadata"]["name"]
+    assert not pod.volumes
     (container,) = pod.containers
     assert container.image == image
     assert container.resources.requests == {"cpu": "500m", "memory": "1Gi"}
@@ -238,7 +228,28 @@ def test_the_job_of_a_run_has_what_the_code_server_has(tmp_path: Path) -> None:
     (password,) = (each for each in container.env if each.name == "DAGSTER_PG_PASSWORD")
     assert password.value_from.secret_key_ref.name == "dagster-postgresql-secret"
     assert [each.secret_ref.name for each in container.env_from] == ["sf-assets"]
-    assert [mount.mount_path for mount in container.volume_mounts] == [given["SF_ASSETS_HOME"]]
+    assert f"mkdir -p {given['SF_ASSETS_HOME']} " in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_dagster_plus_takes_its_files() -> None:
+    """By the models of its own command line, and that of `dg`."""
+    from dagster_cloud_cli.config.models import load_dagster_cloud_yaml
+    from dagster_dg_core.config import DgRawBuildConfig
+
+    text = (DEPLOY / "dagster_cloud.yaml").read_text(encoding="utf-8")
+    (location,) = load_dagster_cloud_yaml(text).locations
+    assert location.code_source is not None
+    assert location.build is not None
+    assert location.code_source.module_name == "sf_assets.definitions"
+    assert (ROOT / str(location.build.directory) / "pyproject.toml").exists()
+    build = read("build.yaml")
+    assert build.keys() == DgRawBuildConfig.__annotations__.keys()
+    assert build == location.build.model_dump()
+    extras = {*re.findall(r"EXTRAS=([\w,-]+)", (DEPLOY / "build.yaml").read_text())}
+    project = (ROOT / "pyproject.toml").read_text()
+    assert all(f"\n{one} = [" in project for each in extras for one in each.split(","))
+    named = {*re.findall(r"\b(?:SF_ASSETS|SOCIALFETCH)_[A-Z_]+\b", text)}
+    assert named <= OURS
 
 
 def test_compose_names_only_what_there_is() -> None:

@@ -15,7 +15,7 @@ from sf_assets.storage import landing_objects
 from sf_assets.storage import object_store as client
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing
-from sf_assets.storage.landings import landing_at
+from sf_assets.storage.landing_objects import ObjectLanding
 from sf_assets.storage.object_store import place
 from sf_assets_tests.reliability.conftest import serve_day
 from sf_assets_tests.served_lists import KEY, ListServer
@@ -86,7 +86,7 @@ def test_every_page_is_landed_and_none_bought_twice(
     monkeypatch.setattr(landing_objects, "BATCH_RECORDS", 3)
     monkeypatch.setattr(client, "TRIES", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    landing = landing_at(place(far.storage, "landing"), tmp_path, batch=sync == "batch")
+    landing = ObjectLanding(place(far.storage, "landing"), tmp_path, batch=sync == "batch")
     keys = [SnapshotKey(DAY1, f"h{number}", "followers") for number in range(12)]
     told(store.port, FAULTS[fault])
     with ThreadPoolExecutor(6) as pool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from sf_assets.alerts.ledger import note_delivered
 from sf_assets.cli.main import main
 from sf_assets.warehouse.connection import reading
 from sf_assets_tests.forgetting import places_of
@@ -33,7 +35,9 @@ def fetched(far: Far, folder: Path) -> Path:
 def catalog(far: Far) -> str:
     """All rows of all tables of the lake's catalog."""
     with psycopg2.connect(far.dsn) as con, con.cursor() as rows:
-        rows.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname = 'sf_assets'")
+        rows.execute(
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname LIKE 'sf_assets%'"
+        )
         made = []
         for schema, table in rows.fetchall():
             rows.execute(f'SELECT * FROM "{schema}"."{table}"')
@@ -54,7 +58,11 @@ def test_whoever_is_forgotten_is_in_no_object_and_no_version_of_the_lake(
     with reading(pipeline.home.readable) as con:
         before = con.execute("SELECT count(*), min(first_seen) FROM memberships").fetchall()
     assert places_of(fetched(far, tmp_path / "before"), TERMS)
+    note_delivered(pipeline.home, ["2026-11-01/7000000000000000007"], "here")
+    # From another machine, whose folder is empty; the one that reads hears of it.
+    os.environ.update(SF_ASSETS_HURRY="60", SF_ASSETS_HOME=str(tmp_path / "empty"))
     done = CliRunner().invoke(main, ["forget", "fan.7", "--yes"])
+    os.environ["SF_ASSETS_HOME"] = str(pipeline.home.root)
     assert done.exit_code == 0, done.output
     assert "bucket" in done.stdout
     with reading(pipeline.home.readable) as con:

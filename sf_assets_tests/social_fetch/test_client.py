@@ -38,11 +38,11 @@ from sf_assets.social_fetch import (
     InternalError,
     LookupFailed,
     PermanentError,
-    Place,
     SchemaViolation,
     ServerFault,
     SocialFetchClient,
     SocialFetchError,
+    Target,
     TemporarilyUnavailable,
     TransientError,
     TransportFailed,
@@ -379,7 +379,7 @@ def test_a_certificate_that_nobody_vouches_for_gets_no_request(
         monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
         with pytest.raises(UntrustedCertificate, match="CERTIFICATE_VERIFY_FAILED") as caught:
             followers(url, max_tries=3)
-        assert f"by SSL_CERT_FILE ({certifi.where()})" in str(caught.value)
+        assert f"checked with SSL_CERT_FILE ({certifi.where()})" in str(caught.value)
         assert caught.value.tries == 1
         server.join(timeout=10)
     assert heard == []
@@ -426,7 +426,7 @@ def test_status_and_code_decide_on_the_error(
     found = caught.value
     assert type(found) is kind
     assert (found.status, found.code) == (status, code)
-    assert found.place == Place("nasa", "followers", 3)
+    assert found.target == Target("nasa", "followers", 3)
     assert found.request_id == ("req_error" if code else None)
     assert found.tries == len(server.requests) == (2 if isinstance(found, TransientError) else 1)
     assert isinstance(found, TransientError) is not isinstance(found, PermanentError)
@@ -470,7 +470,7 @@ def test_an_error_without_end_is_read_no_further() -> None:
 
 
 def test_an_error_can_be_copied_and_pickled() -> None:
-    made = SchemaViolation("data: odd", place=Place("nasa", "followers", 2))
+    made = SchemaViolation("data: odd", target=Target("nasa", "followers", 2))
     made.keep(b"body")
     for again in (copy.copy(made), pickle.loads(pickle.dumps(made))):
         assert str(again) == str(made)
@@ -687,7 +687,7 @@ def test_after_a_stop_nothing_more_is_sent(status: int, code: str) -> None:
     with scripted(error(status, code)) as server:
         errors = ask(server.url, one_then_others)
     assert len(server.requests) == 1
-    assert [(e.status, e.place.handle, e.place.page, e.tries) for e in errors] == [
+    assert [(e.status, e.target.handle, e.target.page, e.tries) for e in errors] == [
         (status, f"other{n}", 2, 0) for n in range(5)
     ]
 
@@ -709,7 +709,7 @@ def test_a_stop_wakes_those_who_wait_for_another_try() -> None:
     with ScriptedServer(handler) as server:
         (stopped,) = ask(server.url, both, sleep=asyncio.sleep)
     assert type(stopped) is Unauthorized
-    assert (stopped.place.handle, stopped.tries) == ("slow", 1)
+    assert (stopped.target.handle, stopped.tries) == ("slow", 1)
     assert len(server.requests) == 2
 
 

@@ -148,5 +148,5 @@ def test_a_proxy_that_does_not_answer_is_named(variable: str) -> None:
 
     with pytest.raises(TransportFailed) as caught:
         asyncio.run(ask())
-    assert f"through the proxy 127.0.0.1:{port} that {variable} names" in str(caught.value)
+    assert f"through the proxy 127.0.0.1:{port} in {variable}" in str(caught.value)
     assert "secret" not in str(caught.value)

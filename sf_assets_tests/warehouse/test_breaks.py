@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sf_assets.alerts import find_all, title
 from sf_assets.cli import main as cli
-from sf_assets.defs.checks import Look, same_owner
+from sf_assets.defs.checks import CheckContext, same_owner
 from sf_assets.handles.parse import parse_registry, read_registry
 from sf_assets.model import RELATIONS
 from sf_assets.report import gather, render
@@ -166,11 +166,11 @@ def test_it_is_said_once_and_the_operator_decides(
         settings = load_settings()
         found = [(one.kind, title(one)) for one in find_all(home, settings, remember=False)]
         with reading(home.readable) as con:
-            verdict = same_owner("followers", Look(home, settings, con))
+            verdict = same_owner("followers", CheckContext(home, settings, con))
             page = render(gather(con))
-        return found, verdict.passed, "may be somebody else" in page
+        return found, verdict.passed, "maybe another person" in page
 
-    alert = ("break", "@nova: may be somebody else's handle now")
+    alert = ("break", "@nova: may belong to another person now")
     assert seen() == ([alert], False, True)
     for asked, how, reason in (
         ("--new-series", "new", "The handle may be somebody else's now"),
@@ -210,7 +210,7 @@ def test_one_decision_is_for_both_lists_where_one_was_read_later(
 
     def passed() -> list[bool]:
         with reading(home.readable) as con:
-            look = Look(home, load_settings(), con)
+            look = CheckContext(home, load_settings(), con)
             return [same_owner(one, look).passed for one in RELATIONS]
 
     assert passed() == [False, False]

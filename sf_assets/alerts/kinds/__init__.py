@@ -1,6 +1,6 @@
-"""The kinds of alerts. A new one is a module here, a line in `KINDS` and its name in `model.py`."""
+"""The kinds of alerts. To add one: a module here, a line in `KINDS`, its name in `model.py`."""
 
-from sf_assets.alerts.kinds.base import Alert, Level, Look
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Level
 from sf_assets.alerts.kinds.breaks import Break
 from sf_assets.alerts.kinds.churn import ChurnSpike
 from sf_assets.alerts.kinds.credits import CreditsLow
@@ -24,13 +24,13 @@ KINDS: dict[AlertKind, type[Alert]] = {
 __all__ = [
     "KINDS",
     "Alert",
+    "AlertContext",
     "Break",
     "ChurnSpike",
     "CreditsLow",
     "DayFailed",
     "Drift",
     "Level",
-    "Look",
     "Milestone",
     "NotableAccount",
     "NotableChange",

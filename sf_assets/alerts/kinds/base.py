@@ -1,4 +1,4 @@
-"""What every kind of alert has: how it is found, what it says, where to look at it."""
+"""The base class of all kinds of alerts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from sf_assets.storage.home import Home
 
 Level = Literal["warning", "info", "success"]
 
-# Accounts or handles named in a message; the others are counted.
+# Accounts or handles listed in a message. The others are counted.
 NAMED = 10
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a kind finds its alerts in. `con` is None where nothing is published.
+class AlertContext:
+    """What a kind finds its alerts in. `con` is None if nothing is published.
 
-    The kind was switched on on the day `on_since`; `since` is that day or a later one, before which
-    everything is history.
+    The kind is on since the day `on_since`. `since` is that day or a later one, and changes before
+    it are history.
     """
 
     con: duckdb.DuckDBPyConnection | None
@@ -36,44 +36,45 @@ class Look:
     on_since: date
     since: date
     digest_day: date | None = None
-    """The newest day whose hour of the weekly digest has come."""
+    """The newest day on which the weekly digest is due."""
 
     @cached_property
     def registry(self) -> Registry:
+        """The handles.yaml in force."""
         return registry_in_force(self.home.registry)[0]
 
     def rows(self, query: str, **parameters: Any) -> list[Any]:
-        """The rows of a query; none where nothing is published."""
+        """The rows of a query; empty if nothing is published."""
         return [] if self.con is None else self.con.execute(query, parameters).fetchall()
 
 
 class Words(NamedTuple):
-    """What people are told of an alert; no text holds Markdown."""
+    """The texts of an alert for people, without Markdown."""
 
     what: str
-    """What happened, as the end of a title."""
-    said: str
-    """Since when, and what it was before."""
+    """What happened, as the second part of the title."""
+    summary: str
+    """Since when, and the state before."""
     means: str
     """What it means for the figures, and what to do."""
     was: str
     """The state before, in a word or two."""
     now: str
-    """The state since."""
-    turn: str = ""
+    """The state since then."""
+    digest_suffix: str = ""
     """What follows the title in a digest."""
 
 
 @dataclass(frozen=True)
 class Alert(ABC):
-    """Something to tell. `handle` is None where it concerns all of them.
+    """One alert. `handle` is None if it concerns several handles or the whole home.
 
-    It is so since `day` (UTC); `previous_day` is when it was last seen otherwise, where there is
-    one.
+    `day` (UTC) is the first day of the new state, `previous_day` the last day of the state before,
+    if there is one.
     """
 
     kind: ClassVar[AlertKind]
-    # Whether a mail has a line for since when it is so, and for what it was before.
+    # Whether a mail has a row for the first day, and for the state before.
     has_since: ClassVar[bool] = True
     has_before: ClassVar[bool] = False
 
@@ -85,31 +86,30 @@ class Alert(ABC):
 
     @classmethod
     @abstractmethod
-    def find(cls, look: Look) -> Sequence[Alert]:
-        """All there is of this kind, told or not.
+    def find(cls, context: AlertContext) -> Sequence[Alert]:
+        """All alerts of this kind, delivered or not.
 
-        The id of each names what happened, not when it was looked for: deriving a day again gives
-        the same one.
+        An id depends on the change only, so deriving a day again gives the same id.
         """
 
     @property
     def concerns(self) -> tuple[str, ...]:
-        """The handles that it names; none where it concerns the whole home."""
+        """The handles that the alert is about; empty if it is about the whole home."""
         return (self.handle,) if self.handle else ()
 
     @property
     def tag(self) -> str | None:
-        """The tag whose addresses alone get it; None: whoever `concerns` says."""
+        """The tag whose addresses get the alert; None for all addresses of its handles."""
         return None
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
-        """What follows the sentences, (label, text) each."""
+        """The lines after the sentences: (label, text)."""
         return ()
 
     @property
     def charts(self) -> Sequence[tuple[str, str]]:
-        """Pictures to attach where that works: name and SVG."""
+        """Charts to attach if the service accepts files: (file name, SVG)."""
         return ()
 
     @property
@@ -119,52 +119,53 @@ class Alert(ABC):
 
     @property
     def run_name(self) -> str:
-        """Names the run that delivers the alert, and nobody who is merely listed."""
+        """The name of the delivery run, without names of listed accounts."""
         return self.id
 
     def without_names(self) -> Alert:
-        """The same for logs and events: accounts that are merely listed by their ids."""
+        """The alert for logs and events, with ids instead of names of listed accounts."""
         return self
 
     @property
     def level(self) -> Level:
+        """How serious the alert is."""
         return "warning"
 
     @property
     @abstractmethod
-    def place(self) -> str:
-        """Where in the Dagster UI to look at it."""
+    def ui_path(self) -> str:
+        """The path in the Dagster UI that shows the change."""
 
     @property
     @abstractmethod
     def details(self) -> dict[str, Any]:
-        """What else machines may want to know; names stay as they are."""
+        """More fields for machines, with names unchanged (docs/alerts.md)."""
 
     @property
     @abstractmethod
     def words(self) -> Words:
-        """What people are told of it."""
+        """The texts of the message."""
 
-    def untold(self, told: Collection[str]) -> Alert | None:
-        """What is left of it to tell; None where nothing is.
+    def undelivered_part(self, delivered: Collection[str]) -> Alert | None:
+        """What remains to deliver; None if nothing does.
 
-        The second list of a handle may be read later than the first; the same change is not told
-        twice.
+        One delivered id is enough, because the second list of a handle may be read later and show
+        the same change.
         """
-        return None if any(one in told for one in self.change_ids) else self
+        return None if any(change in delivered for change in self.change_ids) else self
 
 
 def partition(asset: str, key: str) -> str:
-    """The address of an asset's partition in the UI."""
+    """The UI path of a partition of an asset."""
     return f"/assets/{asset}?view=partitions&partition={key}"
 
 
 def cell(relation: str, day: date, handle: str) -> str:
-    """The address of a list's snapshot in the UI."""
+    """The UI path of the snapshot of a list."""
     asset = "follower_snapshots" if relation == "followers" else "following_snapshots"
     return partition(asset, f"{day}%7C{handle}")
 
 
 def rate(value: float) -> str:
-    """A number of accounts or days, with a decimal where it is small."""
+    """A number of accounts or days, with one decimal if it is small."""
     return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:,.1f}"

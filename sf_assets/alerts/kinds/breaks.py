@@ -1,4 +1,4 @@
-"""A tracked handle that may be somebody else's now."""
+"""`break`: a tracked handle may belong to another person now."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import Alert, Look, Words, cell
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Words, cell
 from sf_assets.model import AlertKind
 from sf_assets.warehouse.statements import sql
 
 
 @dataclass(frozen=True)
 class Break(Alert):
-    """Lists of a handle that have next to nothing in common with those of `previous_day`, and the
-    totals of the first of them, None where the API gave none."""
+    """Lists of a handle that share almost no account with those of `previous_day`.
+
+    The totals are those of the first list, None if the API returned none.
+    """
 
     kind: ClassVar[AlertKind] = "break"
     has_before: ClassVar[bool] = True
@@ -23,12 +25,12 @@ class Break(Alert):
     total_before: int | None
 
     @classmethod
-    def find(cls, look: Look) -> list[Break]:
-        """Breaks of which handles.yaml says nothing yet; both lists of a day are one."""
-        rows = look.rows(sql("alert_breaks"), since=look.since)
+    def find(cls, context: AlertContext) -> list[Break]:
+        """Breaks that handles.yaml does not explain. Both lists of a day make one alert."""
+        rows = context.rows(sql("alert_breaks"), since=context.since)
         found = []
         for (day, handle), group in groupby(rows, key=lambda row: row[:2]):
-            if day in look.registry.settings_of(handle).breaks:
+            if day in context.registry.settings_of(handle).breaks:
                 continue
             parts = list(group)
             ids = tuple(f"{day}/{handle}/{part[2]}/break" for part in parts)
@@ -37,7 +39,7 @@ class Break(Alert):
         return found
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return cell(self.relations[0], self.day, self.handle or "")
 
     @property
@@ -47,14 +49,14 @@ class Break(Alert):
     @property
     def words(self) -> Words:
         return Words(
-            "may be somebody else's handle now",
-            f"Of those listed on {self.previous_day} next to nobody is listed on {self.day} (UTC)"
-            f"{self._totals}.",
-            "A new series begins, and no one is counted as gained or lost across the break. If it "
-            f"is the same person, compare the lists: sf-assets track {self.handle} --continue. If "
-            f"it is not: sf-assets track {self.handle} --new-series, or untrack it.",
-            _said(self.total_before),
-            _said(self.total),
+            "may belong to another person now",
+            f"The list of {self.day} (UTC) has almost no account of the list of "
+            f"{self.previous_day}{self._totals}.",
+            "A new series begins, and no gain or loss is counted across the break. If the handle "
+            f"still belongs to the same person, run sf-assets track {self.handle} --continue. If "
+            f"not, run sf-assets track {self.handle} --new-series, or untrack it.",
+            _total(self.total_before),
+            _total(self.total),
         )
 
     @property
@@ -64,5 +66,5 @@ class Break(Alert):
         return f"; the total went from {self.total_before:,} to {self.total:,}"
 
 
-def _said(total: int | None) -> str:
+def _total(total: int | None) -> str:
     return "no total" if total is None else f"{total:,}"

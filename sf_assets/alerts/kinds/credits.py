@@ -1,4 +1,4 @@
-"""Credits that do not last as long as they should."""
+"""`credits`: the balance lasts only a few days."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 
 import duckdb
 
-from sf_assets.alerts.kinds.base import Alert, Look, Words, rate
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Words, rate
 from sf_assets.model import AlertKind
+from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
 
-# Credits are low where they do not last so many days as the last 7 were.
+# Credits are low if they do not last this many days at the spend of the last 7 days.
 CREDIT_DAYS = 3
 
 
 @dataclass(frozen=True)
 class CreditsLow(Alert):
-    """The `balance` left after a run of `day`, and what the days before took (`a_day`)."""
+    """The `balance` after a run on `day`, and the mean credits per day before it (`a_day`)."""
 
     kind: ClassVar[AlertKind] = "credits"
 
@@ -27,17 +28,16 @@ class CreditsLow(Alert):
     a_day: float | None
 
     @classmethod
-    def find(cls, look: Look) -> list[CreditsLow]:
-        """The balance with which the credits got low, where they still are.
+    def find(cls, context: AlertContext) -> list[CreditsLow]:
+        """The first low balance, if the credits are still low: one alert until credits are added.
 
-        Low is less than CREDIT_DAYS days as the 7 before it were, or nothing left. It stays low
-        until credits are added: one alert a spell, however the spending goes up and down.
+        A balance is low if it is 0 or less than CREDIT_DAYS times the mean of the 7 days before.
         """
         try:
-            rows = look.rows(sql("alert_balances"))
+            rows = context.rows(sql("alert_balances"))
         except duckdb.CatalogException:
-            return []  # published by a version that did not ask for balances
-        spent = dict(look.rows(sql("alert_spent")))
+            return []  # published by a version without balances
+        spent = dict(context.rows(sql("alert_spent")))
         low_since: CreditsLow | None = None
         before: int | None = None
         for at, day, balance in rows:
@@ -51,7 +51,7 @@ class CreditsLow(Alert):
         return [] if low_since is None else [low_since]
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return "/assets/social_fetch_api?view=checks"
 
     @property
@@ -62,23 +62,23 @@ class CreditsLow(Alert):
     @property
     def words(self) -> Words:
         usual = (
-            f"; the days before took {self.a_day:,.0f} each, so it is enough for "
+            f"; the days before cost {self.a_day:,.0f} each, so they last for "
             f"{rate(self.balance / self.a_day)} days"
             if self.a_day
             else ""
         )
         return Words(
             f"Credits are low: {self.balance:,} left",
-            f"{self.balance:,} left on {self.day} (UTC){usual}.",
-            "When they are spent, lists are cut short, and a day that was missed cannot be bought "
-            "later. Top up, or read less: sf-assets track HANDLE --pages N.",
+            f"{counted(self.balance, 'credit')} left on {self.day} (UTC){usual}.",
+            "Without credits, lists are cut short, and a missed day cannot be read later. Top up, "
+            "or read less: sf-assets track HANDLE --pages N.",
             "enough",
             f"{self.balance:,}",
         )
 
 
 def _usual_spending(spent: Mapping[date, int], day: date) -> float | None:
-    """Mean credits of the 7 days before `day`, of those on which any were spent."""
+    """Mean credits per day of the 7 days before `day`, without days that cost nothing."""
     past = [spent.get(day - timedelta(days=back), 0) for back in range(1, 8)]
-    bought = [float(one) for one in past if one]
+    bought = [float(credits) for credits in past if credits]
     return sum(bought) / len(bought) if bought else None

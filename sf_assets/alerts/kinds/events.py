@@ -1,16 +1,16 @@
-"""Events of a handle: a purge, a wave of newcomers, a milestone of the total."""
+"""`purge`, `wave` and `milestone`: events of a handle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import Alert, Level, Look, Words, partition, rate
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Level, Words, partition, rate
 from sf_assets.model import AlertKind
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
 
-# By how much a share must be above that of all who are listed to be told.
+# A common property is reported if its share exceeds that among all listed accounts by this much.
 ALIKE = 0.2
 
 
@@ -29,8 +29,9 @@ class Event(Alert):
     alike_share_listed: float | None
 
     @classmethod
-    def find(cls, look: Look) -> list[Event]:
-        rows = look.rows(sql("alert_events"), kind=cls.kind, since=look.since)
+    def find(cls, context: AlertContext) -> list[Event]:
+        """The events of this kind since `context.since`."""
+        rows = context.rows(sql("alert_events"), kind=cls.kind, since=context.since)
         return [
             cls(
                 (f"{day}/{handle}/followers/{cls.kind}",),
@@ -48,24 +49,24 @@ class Event(Alert):
         return "warning" if self.kind == "purge" else "info"
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return partition("follower_growth", str(self.day))
 
     @property
     def details(self) -> dict[str, Any]:
         names = ["accounts", "followers_total", "milestone", "alike_in", "alike_value"]
         names += ["alike_share", "alike_share_listed"]
-        found = {name: getattr(self, name) for name in names}
-        return {**found, "usual_a_day": self.usual, "followers_net": self.net}
+        fields = {name: getattr(self, name) for name in names}
+        return {**fields, "usual_a_day": self.usual, "followers_net": self.net}
 
     def _alike(self) -> str:
         among = self.alike_share_listed or 0
         if self.alike_in is None or (self.alike_share or 0) - among < ALIKE:
             return ""
         return (
-            f" What they have in common most: {self.alike_in.replace('_', ' ')}: "
-            f"{self.alike_value}, {100 * (self.alike_share or 0):.0f} % of them and "
-            f"{100 * among:.0f} % of all who are listed."
+            f" Most common property: {self.alike_in.replace('_', ' ')} {self.alike_value}, "
+            f"{100 * (self.alike_share or 0):.0f} % of them against {100 * among:.0f} % of all "
+            "listed accounts."
         )
 
     def _many(self, went: str, means: str) -> Words:
@@ -74,8 +75,8 @@ class Event(Alert):
         total = "" if self.net is None else f", and the total changed by {self.net:+,}"
         return Words(
             f"{self.kind}: {counted(accounts, 'follower')} {went}",
-            f"{accounts:,} {went} between {self.previous_day} and {self.day} (UTC){total}; usual "
-            f"were {usual}.",
+            f"{accounts:,} {went} between {self.previous_day} and {self.day} (UTC){total}. The "
+            f"median before was {usual}.",
             means + self._alike(),
             usual,
             f"{accounts:,} {went}",
@@ -84,24 +85,24 @@ class Event(Alert):
 
 @dataclass(frozen=True)
 class Purge(Event):
-    """Many left in a day, and the total fell by as much."""
+    """Many followers left on a day, and the total fell by as much."""
 
     kind: ClassVar[AlertKind] = "purge"
 
     @property
     def words(self) -> Words:
-        return self._many("left", "Later lists confirm that they are gone.")
+        return self._many("left", "Later lists confirm these losses.")
 
 
 @dataclass(frozen=True)
 class Wave(Event):
-    """Many came in a day."""
+    """Many followers came on a day."""
 
     kind: ClassVar[AlertKind] = "wave"
 
     @property
     def words(self) -> Words:
-        return self._many("came", "Whether they stay is in the view weekly_retention.")
+        return self._many("came", "The view weekly_retention shows later how many of them stay.")
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ class Milestone(Event):
         total = f"{self.followers_total:,}"
         return Words(
             f"{self.milestone:,} followers",
-            f"{total} followers on {self.day} (UTC), the first time that it is {self.milestone:,} "
-            "or more.",
-            "It is the total that the API reports, banned and private accounts included.",
+            f"{total} followers on {self.day} (UTC), for the first time at least "
+            f"{self.milestone:,}.",
+            "This is the total that the API reports. It includes banned and private accounts.",
             "",
             total,
         )

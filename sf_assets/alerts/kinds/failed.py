@@ -1,11 +1,11 @@
-"""Lists that could not be read, and that they are stored again."""
+"""`failed`: lists could not be read, and a second alert when they are stored again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, Words, cell
+from sf_assets.alerts.kinds.base import NAMED, Alert, AlertContext, Level, Words, cell
 from sf_assets.alerts.strangers import quoted, shown
 from sf_assets.ingest import days
 from sf_assets.model import RELATIONS, AlertKind
@@ -14,8 +14,8 @@ from sf_assets.text import counted
 
 @dataclass(frozen=True)
 class DayFailed(Alert):
-    """Lists that could not be read since `day`; healed, they failed since `previous_day` and are
-    stored again on `day`."""
+    """Lists that could not be read since `day`. If healed, they failed since `previous_day` and are
+    stored again since `day`."""
 
     kind: ClassVar[AlertKind] = "failed"
 
@@ -24,22 +24,25 @@ class DayFailed(Alert):
     reasons: tuple[str, ...]
 
     @classmethod
-    def find(cls, look: Look) -> list[DayFailed]:
-        """Outages that began or ended: one alert when they begin, one when all of their lists are
-        stored again."""
-        noted = days.notes(look.home)
-        handles = {key.handle for one in noted for key in one.lists}
-        first = min((one.day for one in noted), default=look.since)
-        stored = days.stored_lists(look.con, first, handles) if look.con and noted else {}
+    def find(cls, context: AlertContext) -> list[DayFailed]:
+        """One alert when an outage begins, one when all its lists are stored again."""
+        noted = days.notes(context.home)
+        handles = {key.handle for note in noted for key in note.lists}
+        first = min((note.day for note in noted), default=context.since)
+        stored = days.stored_lists(context.con, first, handles) if context.con and noted else {}
         found = []
-        for outage in days.outages(noted, stored, look.registry):
+        for outage in days.outages(noted, stored, context.registry):
             names = tuple(sorted({handle for handle, _ in outage.lists}))
-            # Whoever was told of one knows it by the day alone.
+            # The first outage of a day has no number, as in alerts delivered by older versions.
             which = f"-{outage.number}" if outage.number > 1 else ""
             failed = cls(
                 (f"{outage.day}/failed{which}",),
                 names[0] if len(names) == 1 else None,
-                tuple(one for one in RELATIONS if one in {key[1] for key in outage.lists}),
+                tuple(
+                    relation
+                    for relation in RELATIONS
+                    if relation in {key[1] for key in outage.lists}
+                ),
                 outage.day,
                 None,
                 len(outage.lists),
@@ -50,10 +53,11 @@ class DayFailed(Alert):
             if outage.healed_on is not None:
                 ids, day = (f"{outage.day}/healed{which}",), outage.healed_on
                 found.append(replace(failed, change_ids=ids, day=day, previous_day=outage.day))
-        return [one for one in found if one.day >= look.since]
+        return [alert for alert in found if alert.day >= context.since]
 
     @property
     def healed(self) -> bool:
+        """Whether all lists are stored again."""
         return self.previous_day is not None
 
     @property
@@ -65,7 +69,7 @@ class DayFailed(Alert):
         return "success" if self.healed else "warning"
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return cell(self.relations[0], self.day, self.handles[0])
 
     @property
@@ -86,19 +90,19 @@ class DayFailed(Alert):
         if not self.healed:
             return Words(
                 f"{lists} could not be read on {self.day}",
-                f"{who}: {quoted(' | '.join(self.reasons)) or 'the run did not say why'}",
-                "It is tried again after growing pauses until midnight (UTC); nothing is bought "
-                "twice. You are told when the lists are stored again.",
+                f"{who}: {quoted(' | '.join(self.reasons)) or 'the run gave no reason'}",
+                "They are retried after growing pauses until midnight (UTC). Nothing is bought "
+                "twice. Another alert follows when all of them are stored.",
                 "stored",
                 "failed",
             )
         return Words(
-            f"{lists} that failed since {self.previous_day} can be read again",
-            f"The lists of {who} are stored again on {self.day} (UTC).",
-            "Nothing was missed: the day was not over."
+            f"{lists} stored again after failing since {self.previous_day}",
+            f"The lists of {who} are stored again since {self.day} (UTC).",
+            "No day was missed."
             if self.day == self.previous_day
-            else "What was missed in between cannot be fetched any more; the next figures are "
-            "compared across the gap. sf-assets doctor names the days.",
+            else "The days in between are missing and can no longer be read. The next lists are "
+            "compared across the gap. sf-assets doctor lists the missing days.",
             "failed",
             "stored",
         )

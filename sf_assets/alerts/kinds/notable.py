@@ -1,4 +1,4 @@
-"""Notable accounts that came to a list of a handle, or left it."""
+"""`notable`: verified or large accounts that came to a list or left it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
-from sf_assets.alerts.kinds.base import NAMED, Alert, Level, Look, Words, partition
+from sf_assets.alerts.kinds.base import NAMED, Alert, AlertContext, Level, Words, partition
 from sf_assets.alerts.strangers import plain_name, stranger
 from sf_assets.model import AlertKind
 from sf_assets.text import counted
@@ -16,7 +16,7 @@ from sf_assets.warehouse.statements import sql
 
 @dataclass(frozen=True)
 class NotableAccount:
-    """An account that is verified or large, as its newest profile says."""
+    """An account that is verified or large, by its newest profile."""
 
     change_id: str
     account_id: str
@@ -27,9 +27,10 @@ class NotableAccount:
 
     @property
     def who(self) -> str:
+        """The account in a message: its handle, or its id without names."""
         if self.account_handle is not None:
             return stranger(self.account_handle)
-        # The id of an account that never showed one is its handle.
+        # The id of an account without an id in the API is its handle.
         by_id = not self.account_id.startswith("@")
         return f"account {self.account_id}" if by_id else "an account without an id"
 
@@ -41,13 +42,13 @@ class NotableAccount:
         return self.who + (f" ({', '.join(notes)})" if notes else "")
 
     def without_names(self) -> NotableAccount:
+        """The account with its id only."""
         return NotableAccount(self.change_id, self.account_id, None, None, None, None)
 
 
 @dataclass(frozen=True)
 class NotableChange(Alert):
-    """Notable accounts that came to a list of a handle, or left it, on a day: the largest first,
-    the verified before all others."""
+    """Notable accounts that came to a list or left it on a day, the verified and largest first."""
 
     kind: ClassVar[AlertKind] = "notable"
 
@@ -55,12 +56,12 @@ class NotableChange(Alert):
     accounts: tuple[NotableAccount, ...]
 
     @classmethod
-    def find(cls, look: Look) -> list[NotableChange]:
-        """One alert a list, day and direction.
+    def find(cls, context: AlertContext) -> list[NotableChange]:
+        """One alert per list, day and direction.
 
-        Only what is confirmed: a loss is told two lists later, and no false one is.
+        Only confirmed changes, so a loss is reported two lists later.
         """
-        rows = look.rows(sql("alert_notable"), since=look.since)
+        rows = context.rows(sql("alert_notable"), since=context.since)
         found = []
         for (day, handle, relation, change, previous), group in groupby(rows, lambda row: row[:5]):
             accounts = tuple(
@@ -70,7 +71,7 @@ class NotableChange(Alert):
                 for *_, kind, account, name, shown, verified, followers in group
                 for rest in [(name, shown, verified, followers)]
             )
-            ids = tuple(one.change_id for one in accounts)
+            ids = tuple(account.change_id for account in accounts)
             found.append(cls(ids, handle, (relation,), day, previous, change, accounts))
         return found
 
@@ -79,22 +80,22 @@ class NotableChange(Alert):
         return f"{self.day}/{self.handle}/{self.relations[0]}/notable-{self.change}"
 
     def without_names(self) -> NotableChange:
-        return replace(self, accounts=tuple(one.without_names() for one in self.accounts))
+        return replace(self, accounts=tuple(account.without_names() for account in self.accounts))
 
     @property
     def level(self) -> Level:
         return "info"
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         asset = "follower_churn" if self.relations == ("followers",) else "following_churn"
         return partition(asset, str(self.day))
 
     @property
     def details(self) -> dict[str, Any]:
-        accounts = [asdict(one) for one in self.accounts]
-        for one in accounts:
-            del one["change_id"]
+        accounts = [asdict(account) for account in self.accounts]
+        for account in accounts:
+            del account["change_id"]
         return {"change": self.change, "accounts": accounts}
 
     @property
@@ -106,7 +107,7 @@ class NotableChange(Alert):
         return Words(
             self._what,
             f"Between {self.previous_day} and {self.day} (UTC): {who}.",
-            "The lists confirm it; the view notable_changes has them all.",
+            "The lists confirm it. The view notable_changes has all notable accounts.",
             *states,
         )
 
@@ -116,14 +117,14 @@ class NotableChange(Alert):
         name = self.accounts[0].who
         if self.relations == ("following",):
             who = name if many == 1 else f"{many:,} notable accounts"
-            return f"follows {who} now" if self.change == "came" else f"no longer follows {who}"
+            return f"now follows {who}" if self.change == "came" else f"no longer follows {who}"
         if many > 1:
             return f"{many:,} notable followers {self.change}"
         return f"notable follower {name} {self.change}"
 
-    def untold(self, told: Collection[str]) -> Alert | None:
-        """Without the accounts that were told: others of the day may come to light later."""
-        left = tuple(one for one in self.accounts if one.change_id not in told)
+    def undelivered_part(self, delivered: Collection[str]) -> Alert | None:
+        """The alert without delivered accounts. More accounts of the day may be found later."""
+        left = tuple(account for account in self.accounts if account.change_id not in delivered)
         if not left:
             return None
-        return replace(self, accounts=left, change_ids=tuple(one.change_id for one in left))
+        return replace(self, accounts=left, change_ids=tuple(account.change_id for account in left))

@@ -1,4 +1,4 @@
-"""A tracked handle without a usable snapshot for days."""
+"""`stale`: a tracked handle without a usable snapshot for days."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import Alert, Look, Words, cell
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Words, cell
 from sf_assets.model import AlertKind, Relation
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
 
-# So many days on which a list was due without a usable snapshot make a handle stale.
+# A handle is stale after this many due days without a usable snapshot.
 STALE_DAYS = 3
 
 
 @dataclass(frozen=True)
 class Stale(Alert):
-    """A tracked handle whose lists had no usable snapshot on STALE_DAYS days they were due.
+    """A tracked handle without a usable snapshot on STALE_DAYS due days.
 
-    `previous_day` is the day of the last usable one; None: there was never one.
+    `previous_day` is the day of the last usable snapshot; None if there never was one.
     """
 
     kind: ClassVar[AlertKind] = "stale"
@@ -31,23 +31,23 @@ class Stale(Alert):
     today: date = field(compare=False)
 
     @classmethod
-    def find(cls, look: Look) -> list[Stale]:
-        """One alert a spell, told whenever it was that it began: its id is the last usable day.
+    def find(cls, context: AlertContext) -> list[Stale]:
+        """One alert per spell, whenever it began; its id has the last usable day.
 
-        A handle that never had a snapshot at all is not here; the check `finished_today` has it.
+        A handle without any snapshot is left to the check `finished_today`.
         """
-        registry = look.registry
+        registry = context.registry
         tracked = [
             row
-            for row in look.rows(sql("alert_stale"))
+            for row in context.rows(sql("alert_stale"))
             if row[0] in registry.handles and row[2] in registry.settings_of(row[0]).relations
         ]
         found = []
         for (handle, usable), group in groupby(tracked, key=lambda row: row[:2]):
             parts = list(group)
-            # One that was never usable is counted from its first snapshot.
+            # A list that was never usable is counted from its first snapshot.
             base = usable or min(part[3] for part in parts)
-            since = {part[2]: _missed(look, handle, part[2], base) for part in parts}
+            since = {part[2]: _missed(context, handle, part[2], base) for part in parts}
             parts = [part for part in parts if since[part[2]]]
             if not parts:
                 continue
@@ -56,12 +56,12 @@ class Stale(Alert):
             relations = tuple(part[2] for part in parts)
             first = min(day for day in since.values() if day)
             found.append(
-                cls(ids, handle, relations, first, usable, newest[4], newest[5], look.today)
+                cls(ids, handle, relations, first, usable, newest[4], newest[5], context.today)
             )
         return found
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return cell(self.relations[0], self.last_snapshot, self.handle or "")
 
     @property
@@ -76,15 +76,15 @@ class Stale(Alert):
     def words(self) -> Words:
         what = "no usable list" if len(self.relations) > 1 else f"no usable {self.relations[0]}"
         before = (
-            f"The last one is of {self.previous_day} (UTC)"
+            f"The last usable list is of {self.previous_day} (UTC)"
             if self.previous_day
-            else f"None since its first snapshot on {self._base} (UTC)"
+            else f"No usable list since the first snapshot on {self._base} (UTC)"
         )
         return Words(
             f"{what} for {counted((self.today - self._base).days, 'day')}",
-            f"{before}; the newest snapshot, of {self.last_snapshot}, says {self._last}.",
-            "No one is counted as gained or lost since; the next usable list is compared across "
-            "the gap. See its failed partitions and sf-assets doctor, or stop tracking it.",
+            f"{before}. The newest snapshot, of {self.last_snapshot}, is {self._last}.",
+            "No gain or loss is counted since then. The next usable list is compared across the "
+            "gap. Look at its failed partitions and run sf-assets doctor, or untrack it.",
             "usable",
             self.last_status if self.last_status != "found" else "stale",
         )
@@ -98,14 +98,14 @@ class Stale(Alert):
         if self.last_status != "found":
             return self.last_status
         return (
-            "found, but its list could not be used"
+            "found, but its list is not usable"
             if self.last_snapshot > self._base
-            else "found: since then none was taken, or none finished"
+            else "found, and no later snapshot was finished"
         )
 
 
-def _missed(look: Look, handle: str, relation: Relation, base: date) -> date | None:
-    """The day, after `base`, with which a list had been due STALE_DAYS times; None before that."""
-    days = (base + timedelta(days=number) for number in range(1, (look.today - base).days + 1))
-    due = [day for day in days if look.registry.due(handle, relation, day)]
+def _missed(context: AlertContext, handle: str, relation: Relation, base: date) -> date | None:
+    """The day after `base` on which the list was due for the STALE_DAYS-th time; None before it."""
+    days = (base + timedelta(days=number) for number in range(1, (context.today - base).days + 1))
+    due = [day for day in days if context.registry.due(handle, relation, day)]
     return due[STALE_DAYS - 1] if len(due) >= STALE_DAYS else None

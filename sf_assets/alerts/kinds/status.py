@@ -1,4 +1,4 @@
-"""A status that changes: an open list turns private, hidden, missing, or open again."""
+"""`status`: a list turned private, hidden or missing, or is open again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, ClassVar
 
-from sf_assets.alerts.kinds.base import Alert, Level, Look, Words, cell
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Level, Words, cell
 from sf_assets.model import AlertKind
 from sf_assets.warehouse.statements import sql
 
@@ -17,17 +17,17 @@ _TURNED = {
     "found": "is open again",
 }
 _MEANS = {
-    "private": "Its lists cannot be read until it opens; no one is counted as gained or lost.",
-    "hidden": "The owner hides this list; no one is counted as gained or lost while it is hidden.",
-    "not_found": "The handle is gone: deleted, banned or renamed. If it was renamed, track the new "
+    "private": "Its lists cannot be read while it is private, so no gain or loss is counted.",
+    "hidden": "The owner hides this list. No gain or loss is counted while it is hidden.",
+    "not_found": "The handle was deleted, banned or renamed. If it was renamed, track the new "
     "handle.",
-    "found": "It can be read again; the next figures are compared across the gap.",
+    "found": "It can be read again. The next list is compared across the gap.",
 }
 
 
 @dataclass(frozen=True)
 class StatusChange(Alert):
-    """A change of a handle's status on a day, of one of its lists or of both alike."""
+    """A change of the lookup status of one list of a handle, or of both lists alike, on a day."""
 
     kind: ClassVar[AlertKind] = "status"
     has_before: ClassVar[bool] = True
@@ -36,9 +36,9 @@ class StatusChange(Alert):
     to_status: str
 
     @classmethod
-    def find(cls, look: Look) -> list[StatusChange]:
-        """Of all days since it is on; both lists of a handle changing alike are one."""
-        rows = look.rows(sql("alert_status"), since=look.on_since)
+    def find(cls, context: AlertContext) -> list[StatusChange]:
+        """The changes since the kind is on. Lists of a handle that change alike make one alert."""
+        rows = context.rows(sql("alert_status"), since=context.on_since)
         found = []
         for (day, handle, before, after), group in groupby(rows, key=lambda row: row[:4]):
             parts = list(group)
@@ -52,7 +52,7 @@ class StatusChange(Alert):
         return "success" if self.to_status == "found" else "warning"
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return cell(self.relations[0], self.day, self.handle or "")
 
     @property

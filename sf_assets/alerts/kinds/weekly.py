@@ -1,4 +1,4 @@
-"""The week in one message: of all handles, or of a tag that has addresses of its own."""
+"""`weekly`: the week in one message, for all handles or for a tag with its own addresses."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, ClassVar, NamedTuple
 
-from sf_assets.alerts.kinds.base import Alert, Level, Look, Words, partition
+from sf_assets.alerts.kinds.base import Alert, AlertContext, Level, Words, partition
 from sf_assets.alerts.strangers import shown
 from sf_assets.model import AlertKind
 from sf_assets.render.charts import COLOURS, chart_css, draw
 from sf_assets.text import counted
 from sf_assets.warehouse.statements import sql
 
-# Handles with a line in the message, and with one in the chart.
+# Handles with a line in the message, and handles in the chart.
 LINES, DRAWN = 40, len(COLOURS)
 
 
 class WeekOf(NamedTuple):
-    """A handle's week; None where there is no figure. `days` of the seven had a total."""
+    """The week of a handle; None without a figure. `days` is the number of days with a total."""
 
     handle: str
     total: int | None
@@ -28,10 +28,10 @@ class WeekOf(NamedTuple):
     lost: int | None
     days: int
 
-    def said(self) -> str:
-        """In a line."""
+    def line(self) -> str:
+        """The week in a line of the message."""
         if self.total is None:
-            return "no figure in these days"
+            return "no total this week"
         net = "" if self.net is None else f", {self.net:+,}"
         moved = "" if self.gained is None else f"; {self.gained:,} came, {self.lost or 0:,} left"
         days = "" if self.days == 7 else f" ({counted(self.days, 'day')} of 7 with a total)"
@@ -50,10 +50,10 @@ class Weekly(Alert):
     totals: tuple[tuple[str, date, int | None], ...] = ()
 
     @classmethod
-    def find(cls, look: Look) -> list[Weekly]:
-        """The newest one, if its hour has come: of all handles, and of tags with addresses."""
-        day, registry = look.digest_day, look.registry
-        if look.con is None or day is None or day < look.since:
+    def find(cls, context: AlertContext) -> list[Weekly]:
+        """The newest digest, if it is due: for all handles, and for tags with addresses."""
+        day, registry = context.digest_day, context.registry
+        if context.con is None or day is None or day < context.since:
             return []
         last = day - timedelta(days=1)
         found = []
@@ -65,12 +65,12 @@ class Weekly(Alert):
                 for handle, tags in tags_of.items()
                 if (tag is None or tag in tags) and (only is None or tags & set(only))
             ]
-            rows = look.rows(sql("alert_weekly"), handles=handles, last=last)
+            rows = context.rows(sql("alert_weekly"), handles=handles, last=last)
             if not rows:
                 continue
             weeks = tuple(WeekOf(*row) for row in rows)
             drawn = [week.handle for week in weeks[:DRAWN]]
-            totals = look.rows(sql("alert_weekly_days"), handles=drawn, last=last)
+            totals = context.rows(sql("alert_weekly_days"), handles=drawn, last=last)
             name = f"{day}/weekly" + (f"/{tag}" if tag else "")
             before = day - timedelta(days=7)
             found.append(cls((name,), None, ("followers",), day, before, weeks, tag, tuple(totals)))
@@ -85,16 +85,16 @@ class Weekly(Alert):
         return "info"
 
     @property
-    def place(self) -> str:
+    def ui_path(self) -> str:
         return partition("follower_growth", str(self.day - timedelta(days=1)))
 
     @property
     def details(self) -> dict[str, Any]:
-        return {"tag": self.of_tag, "handles": [one._asdict() for one in self.weeks]}
+        return {"tag": self.of_tag, "handles": [week._asdict() for week in self.weeks]}
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        rows = [(shown(one.handle), one.said()) for one in self.weeks[:LINES]]
+        rows = [(shown(week.handle), week.line()) for week in self.weeks[:LINES]]
         left = len(self.weeks) - LINES
         return [*rows, ("", f"and {counted(left, 'more handle')}")] if left > 0 else rows
 
@@ -113,15 +113,15 @@ class Weekly(Alert):
                 ]
         if not series:
             return []
-        # An image viewer may be light or dark.
+        # Readable in light and dark image viewers.
         css = chart_css("#767676", "rgba(128,128,128,.25)", COLOURS)
         return [("followers.svg", draw("Line", days, series, css=css, unit=" %"))]
 
     @property
     def words(self) -> Words:
-        whose = f" of {self.of_tag}" if self.of_tag else ""
-        known = [one for one in self.weeks if one.total is not None]
-        said = f"{counted(len(known), 'handle')} of {len(self.weeks):,} with a total"
+        of_tag = f" of {self.of_tag}" if self.of_tag else ""
+        with_total = [week for week in self.weeks if week.total is not None]
+        sums = f"{counted(len(with_total), 'handle')} of {len(self.weeks):,} with a total"
         total = self._sum("total")
         for what, value in (
             ("followers", total),
@@ -129,18 +129,18 @@ class Weekly(Alert):
             ("came", self._sum("gained")),
             ("left", self._sum("lost")),
         ):
-            shown_value = "not known" if value is None else f"{value:,}"
-            said += f", {what}: {shown_value}"
+            shown_value = "unknown" if value is None else f"{value:,}"
+            sums += f", {what}: {shown_value}"
         return Words(
-            f"The week{whose} from {self.previous_day} to {self.day - timedelta(days=1)}",
-            f"{said}.",
-            "Came and left count what lists prove; left, who is gone for sure. To hear no more of "
-            "this, have your address taken out of the alerts.",
+            f"The week{of_tag} from {self.previous_day} to {self.day - timedelta(days=1)}",
+            f"{sums}.",
+            "Came and left count proved changes; left counts confirmed losses only. To "
+            "unsubscribe, ask for your address to be removed from the alerts.",
             "",
-            "not known" if total is None else f"{total:,} followers",
+            "unknown" if total is None else f"{total:,} followers",
         )
 
     def _sum(self, what: str) -> int | None:
-        """Of those that have the figure; None where none has."""
-        values = [value for one in self.weeks if (value := getattr(one, what)) is not None]
+        """The sum over the handles that have the figure; None if no handle has it."""
+        values = [value for week in self.weeks if (value := getattr(week, what)) is not None]
         return sum(values) if values else None

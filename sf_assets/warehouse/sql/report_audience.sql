@@ -1,5 +1,5 @@
--- Shares of follower lists, one row a handle and segment: of the newest list since $first, and of all
--- who came and who left since then.
+-- Shares of traits, one row per handle and segment: the newest list since $first, and all who came and
+-- left since then.
 WITH shown AS (
     SELECT handle, segment, trait, "value", accounts, accounts_in_all, coverage
     FROM main.audience_profile

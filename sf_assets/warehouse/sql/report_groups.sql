@@ -1,4 +1,4 @@
--- The groups of a report, one row a tag: the newest reach, and what the days since $first have brought.
+-- The groups of a report, one row per tag: the newest reach, and the changes since $first.
 WITH days AS (
     SELECT tag, CAST(sum(followers_gained) AS BIGINT) AS gained,
         CAST(sum(followers_lost) AS BIGINT) AS lost, arg_max(followers_total, snapshot_date) AS total,

@@ -1,11 +1,10 @@
--- What happened to $handles since $first, and what was noted of them: one row a handle and day, with
--- the tags of the handle.
+-- The events and notes of $handles since $first: one row per handle and day, with the handle's tags.
 SELECT m.*, h.tags
 FROM (
     SELECT snapshot_date AS first_day, snapshot_date AS last_day, handle, kind,
         CASE WHEN kind = 'milestone' THEN format('{:,}', milestone) || ' followers'
             WHEN kind = 'purge' THEN format('{:,}', accounts) || ' left'
-            ELSE format('{:,}', accounts) || ' came' END AS said,
+            ELSE format('{:,}', accounts) || ' came' END AS summary,
         CAST(NULL AS DOUBLE) AS stayed, CAST(NULL AS DOUBLE) AS others_stayed
     FROM main.events WHERE snapshot_date >= $first AND list_contains($handles, handle)
     UNION ALL

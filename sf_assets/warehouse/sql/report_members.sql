@@ -1,4 +1,4 @@
--- The handles of the tags $tags on their newest day with a rate, beside the median of the group.
+-- One row per tag and handle: the rate on its newest day with a rate, and the median of the group.
 SELECT tag, handle, snapshot_date, daily_rate_28d, median_daily_rate_28d, handles_with_rate_28d
 FROM main.group_comparison
 WHERE list_contains($tags, tag) AND daily_rate_28d IS NOT NULL AND snapshot_date >= $first

@@ -1,5 +1,5 @@
--- Stays in tracked lists of all accounts that came or left, or are claimed to have, since $first in a
--- list of $handles: the accounts with the newest change first, $most of them.
+-- The stays, in lists of $handles, of the $most accounts with the newest changes since $first: one row
+-- per stay, the newest change first.
 WITH changed AS (
     SELECT account_id, max(snapshot_date) AS newest FROM internal.churn
     WHERE state <> 'retracted' AND snapshot_date >= $first AND list_contains($handles, handle)

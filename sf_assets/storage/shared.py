@@ -1,0 +1,198 @@
+"""What all workers of a home far from here share, beside lake and bucket: in the lake's Postgres.
+
+A `Shared` has a name and is what a small file of a home on this machine is: lines that several
+append to, a count, or a lock. A lock is one of Postgres' session: it ends with its process, or when
+Postgres sees that the machine is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from sf_assets.storage.address import Lake, without_password
+from sf_assets.storage.files import Locked
+from sf_assets.storage.object_store import SCALE_MISSING
+from sf_assets.text import first_line
+
+_CONNECT_SECONDS = 10
+
+_connections: dict[tuple[int, str], Any] = {}
+_one_at_a_time = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Something that is shared by its name. Where Postgres does not answer: OSError."""
+
+    lake: Lake
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.lake}"
+
+    def lines(self) -> list[str]:
+        """The lines, oldest first."""
+        rows = self._ask("SELECT line FROM sf_assets_home.lines WHERE name = %(name)s ORDER BY id")
+        return [str(line) for (line,) in rows]
+
+    def size(self) -> int:
+        """How many lines there are."""
+        rows = self._ask("SELECT count(*) FROM sf_assets_home.lines WHERE name = %(name)s")
+        return int(rows[0][0]) if rows else 0
+
+    def append(self, lines: Sequence[str]) -> None:
+        self._ask(
+            "INSERT INTO sf_assets_home.lines (name, line) "
+            "SELECT %(name)s, unnest(%(lines)s::text[])",
+            {"lines": list(lines)}, write=True,
+        )  # fmt: skip
+
+    def replace(self, lines: Sequence[str]) -> None:
+        """Have these lines and no others."""
+        self._ask(
+            "WITH old AS (DELETE FROM sf_assets_home.lines WHERE name = %(name)s) "
+            "INSERT INTO sf_assets_home.lines (name, line) "
+            "SELECT %(name)s, unnest(%(lines)s::text[])",
+            {"lines": list(lines)}, write=True,
+        )  # fmt: skip
+
+    def count(self) -> int | None:
+        """The count; None where none was begun."""
+        rows = self._ask("SELECT n FROM sf_assets_home.counts WHERE name = %(name)s")
+        return int(rows[0][0]) if rows else None
+
+    def begin_count(self, n: int) -> None:
+        """Begin a count, unless another process did."""
+        self._ask(
+            "INSERT INTO sf_assets_home.counts (name, n) VALUES (%(name)s, %(n)s) "
+            "ON CONFLICT DO NOTHING",
+            {"n": n}, write=True,
+        )  # fmt: skip
+
+    def add(self, n: int) -> None:
+        """Add to a count that is begun; it does not fall below 0."""
+        self._ask(
+            "UPDATE sf_assets_home.counts SET n = greatest(0, n + %(n)s) WHERE name = %(name)s",
+            {"n": n}, write=True,
+        )  # fmt: skip
+
+    def raise_to(self, n: int) -> None:
+        self._ask(
+            "UPDATE sf_assets_home.counts SET n = greatest(n, %(n)s) WHERE name = %(name)s",
+            {"n": n}, write=True,
+        )  # fmt: skip
+
+    def take(self, limit: int, most: int) -> int:
+        """Raise a count by up to `most`, and by less the nearer `limit` is; returns by how much.
+
+        It is 0 where the limit is reached.
+        """
+        rows = self._ask(_TAKE, {"limit": limit, "most": most}, write=True)
+        return int(rows[0][0]) if rows else 0
+
+    def forget_older(self, beginning: str) -> None:
+        """Drop counts whose names are of this one's kind and come before it."""
+        self._ask(
+            "DELETE FROM sf_assets_home.counts "
+            "WHERE name < %(name)s COLLATE \"C\" AND name LIKE %(kind)s",
+            {"kind": f"{beginning}%"}, write=True,
+        )  # fmt: skip
+
+    @contextmanager
+    def locked(self, wait_seconds: float) -> Iterator[None]:
+        """Hold the lock of this name. Raises Locked where another holds it for so long."""
+        deadline = time.monotonic() + wait_seconds
+        with closing(self._connect()) as con, self._telling():
+            while True:
+                with con.cursor() as cursor:
+                    cursor.execute(_SOON_GONE)
+                    cursor.execute(_LOCK, [f"sf_assets {self.name}"])
+                    if cursor.fetchone()[0]:
+                        break
+                if time.monotonic() > deadline:
+                    raise Locked
+                time.sleep(random.uniform(0.05, 0.3))
+            yield
+
+    def _ask(
+        self, statement: str, values: Mapping[str, Any] = {}, *, write: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a statement. Without the tables there are none; who writes makes them."""
+        with self._telling(), _one_at_a_time:
+            import psycopg2
+            from psycopg2 import errors
+
+            for last in (False, True):
+                con = self._kept()
+                try:
+                    with con.cursor() as cursor:
+                        cursor.execute(statement, {**values, "name": self.name})
+                        return cursor.fetchall() if cursor.description else []
+                except errors.UndefinedTable:
+                    if not write:
+                        return []
+                    self._make_tables(con)
+                except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                    # It was closed since the last time, by Postgres or on the way.
+                    _connections.pop((os.getpid(), self.lake.address), None)
+                    with suppress(psycopg2.Error):
+                        con.close()
+                    if last:
+                        raise
+            raise OSError(f"{self} cannot be made")
+
+    def _make_tables(self, con: Any) -> None:
+        ddl = (resources.files(__package__) / "shared.sql").read_text(encoding="utf-8")
+        with con.cursor() as cursor:
+            cursor.execute(f"BEGIN; SELECT pg_advisory_xact_lock(20261128); {ddl}; COMMIT")
+
+    def _kept(self) -> Any:
+        """The connection of this process."""
+        key = os.getpid(), self.lake.address
+        con = _connections.get(key)
+        if con is None or con.closed:
+            con = _connections[key] = self._connect()
+        return con
+
+    def _connect(self) -> Any:
+        with self._telling():
+            import psycopg2
+
+            dsn = self.lake.address.removeprefix("ducklake:postgres:")
+            con = psycopg2.connect(dsn, connect_timeout=_CONNECT_SECONDS)
+            con.autocommit = True
+            return con
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            import psycopg2
+        except ImportError:
+            raise OSError(f"{self.lake} cannot be opened: {SCALE_MISSING}") from None
+        try:
+            yield
+        except psycopg2.Error as error:
+            said = without_password(first_line(error))
+            raise OSError(f"{self.lake} cannot be opened ({said})") from None
+
+
+_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+# A machine that is gone holds a lock for a minute.
+_SOON_GONE = (
+    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+)
+_TAKE = """
+UPDATE sf_assets_home.counts
+SET step = greatest(1, least(%(most)s, (%(limit)s - n) / 64)),
+    n = n + greatest(1, least(%(most)s, (%(limit)s - n) / 64))
+WHERE name = %(name)s AND n < %(limit)s
+RETURNING step
+"""
