@@ -288,5 +288,5 @@ def test_a_warehouse_held_for_writing_is_named(home: Home) -> None:
         use(home.root)
         said = run("verify")
         assert said.code == 1
-        assert "is open for writing in another tool" in said.complaint
+        assert "open for writing; close it" in said.complaint
         tool.stdin.close()
