@@ -155,8 +155,8 @@ class Landing(ABC):
             return error
         except Exception as error:  # for example no permission, or an unexpected record
             return LandingDamaged(
-                f"cannot read {self.path(key)} ({first_line(error)}); repair it, or move it away "
-                "and read the list again"
+                f"{self.path(key)} cannot be read ({first_line(error)}); repair it, or move it "
+                "away and read the list again"
             )
 
     def days(self) -> list[date]:

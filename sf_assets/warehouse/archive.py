@@ -320,7 +320,7 @@ def accounts_in(
         rows = con.execute(sql("accounts_in").replace("{file}", where)).fetchall()
     except duckdb.Error as error:
         raise ArchiveDamaged(
-            f"cannot read {path} ({first_line(error)}); restore it from a backup"
+            f"{path} cannot be read ({first_line(error)}); restore it from a backup"
         ) from None
     return {
         (SnapshotKey(day, handle, relation), attempt): (accounts, names)

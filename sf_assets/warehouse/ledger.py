@@ -195,7 +195,7 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
                 yield _paid(raw)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
             raise LedgerDamaged(
-                f"cannot read {path} ({error}); restore it from a backup, or move it away to "
+                f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
                 "continue without its lists"
             ) from None
 
@@ -236,8 +236,8 @@ def _read(path: Path) -> tuple[list[Paid], list[Balances]]:
         ]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise LedgerDamaged(
-            f"cannot read {path} ({error}); restore it from a backup, or move it away to continue "
-            "without its costs"
+            f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
+            "continue without its costs"
         ) from None
 
 
