@@ -60,7 +60,7 @@ def test_an_import_that_was_killed_before_it_was_derived_is_finished_by_the_same
         assert con.execute("SELECT count(*) FROM comparisons").fetchall() == [(2,)]
     found = verify(home, full=True)
     assert [one.problems for one in found if one.problems] == []
-    assert not [one.says for one in found if "wait to be derived" in one.says]
+    assert not [one.says for one in found if "are not derived yet" in one.says]
 
 
 def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:
