@@ -4,7 +4,7 @@
 
     defs = build_definitions(Settings(home="/srv/audience"), name="audience")
 
-Importing this package loads nothing else, reads no variable and touches no file.
+Importing this package loads no other module, reads no variable and touches no file.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,12 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    places = {
+    modules = {
         "AudienceComponent": "components",
         "AudienceReader": "defs.reader",
         "Settings": "settings",
         "build_definitions": "defs.build",
     }
-    if name not in places:
+    if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{places[name]}"), name)
+    return getattr(import_module(f"{__name__}.{modules[name]}"), name)

@@ -1,4 +1,4 @@
-"""The Dagster component: a home's definitions out of a `defs.yaml`."""
+"""The Dagster component: the definitions of a home from a `defs.yaml`."""
 
 from __future__ import annotations
 
@@ -17,64 +17,74 @@ _OWN = ("name", "key_prefix", "automation")
 
 
 class AudienceComponent(dg.Component, dg.Model, dg.Resolvable):
-    """Daily snapshots of who follows tracked TikTok handles; growth, churn and alerts from them.
+    """Daily snapshots of who follows tracked TikTok handles, with growth, churn and alerts.
 
-    One component is one home, with its own `handles.yaml`, database and key of the vendor. Give
-    each a `name` and a `key_prefix` where there are several.
+    One component is one home, with its own `handles.yaml`, database and API key. If there are
+    several, give each a `name` and a `key_prefix`.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    home: str = Field(description="The folder with handles.yaml, everything fetched, the database.")
-    name: str = Field("sf_assets", description="Stands before the names of jobs and sensors.")
-    key_prefix: list[str] = Field([], description="Stands before the keys of the assets.")
+    home: str = Field(description="Folder for handles.yaml, fetched data and the database.")
+    name: str = Field("sf_assets", description="Prefix of the names of jobs and sensors.")
+    key_prefix: list[str] = Field([], description="Prefix of the asset keys.")
     automation: Automation = Field(
         "stopped",
-        description="Schedule and sensors: stopped until switched on in the UI, running, or none.",
+        description="Schedule and sensors: stopped (start them in the UI), running, or none.",
     )
     api_key: str | None = Field(
         None,
         repr=False,
-        description="The vendor's key; better from a variable: '{{ env.CLIENT_A_KEY }}'.",
+        description="API key; best taken from a variable: '{{ env.CLIENT_A_KEY }}'.",
     )
-    api_key_file: str | None = Field(None, description="A file that holds the key.")
-    base_url: str | None = Field(None, description="The API, or a simulator on this machine.")
+    api_key_file: str | None = Field(None, description="File that contains the API key.")
+    base_url: str | None = Field(
+        None, description="URL of the API, or of a simulator on this machine."
+    )
     warehouse: str | None = Field(
-        None, repr=False, description="ducklake:postgres:<dsn>; unset, a file."
+        None, repr=False, description="ducklake:postgres:<dsn>. Default: a DuckDB file."
     )
-    storage: str | None = Field(None, description="s3://bucket/prefix, beside such a warehouse.")
+    storage: str | None = Field(None, description="s3://bucket/prefix, for such a warehouse.")
     landing_sync: str | None = Field(
-        None, description="page or batch: how many pages are put on S3 at once; page if unset."
+        None, description="When pages are written to S3: page (each one, default) or batch."
     )
-    group_read: bool = Field(False, description="Lets the home's group read the published file.")
-    start_date: str | None = Field(None, description="First day of the partitions, YYYY-MM-DD.")
-    grid_days: int | None = Field(None, description="So many days of partitions at most.")
-    cron: str | None = Field(None, description="When the day is read, in UTC; 0 6 * * * if unset.")
-    concurrency: int | None = Field(None, description="Requests at a time.")
-    daily_credits: int | None = Field(None, description="The most that a day may cost.")
-    alert_urls: list[str] = Field(
-        [], repr=False, description="Where alerts go, as Apprise takes them."
+    group_read: bool = Field(
+        False, description="Let the group of the home read the published file."
     )
-    alerts: list[str] | None = Field(None, description="Kinds of alerts: status, failed, churn, …")
-    weekly: str | None = Field(None, description="Weekday and hour of the alert weekly: mon 8.")
+    start_date: str | None = Field(None, description="First day of the partitions, as YYYY-MM-DD.")
+    grid_days: int | None = Field(None, description="Maximum number of days of partitions.")
+    cron: str | None = Field(None, description="When to read each day, in UTC. Default: 0 6 * * *.")
+    concurrency: int | None = Field(None, description="Maximum number of concurrent requests.")
+    daily_credits: int | None = Field(None, description="Maximum number of credits per day.")
+    alert_urls: list[str] = Field([], repr=False, description="Apprise URLs to send alerts to.")
+    alerts: list[str] | None = Field(
+        None, description="Kinds of alerts to send: status, failed, churn, …"
+    )
+    weekly: str | None = Field(
+        None, description="Weekday and hour (UTC) of the weekly alert, such as mon 8."
+    )
     heartbeat_url: str | None = Field(
-        None, repr=False, description="Called when a day is complete."
+        None, repr=False, description="URL to call when a day is complete."
     )
-    ui_url: str | None = Field(None, description="The Dagster UI, linked in alerts.")
-    ui_hosts: list[str] = Field([], description="Host names under which `sf-assets up` is reached.")
-    today: str | None = Field(None, description="A pretended day, with a simulator only.")
+    ui_url: str | None = Field(None, description="URL of the Dagster UI, for links in alerts.")
+    ui_hosts: list[str] = Field(
+        [], description="Host names under which the UI of `sf-assets up` is reached."
+    )
+    today: str | None = Field(
+        None, description="Day to use instead of today, with a simulator only."
+    )
 
     @property
     def settings(self) -> Settings:
-        """The settings of the home. Raises SettingsError naming attributes that are wrong."""
-        told: Mapping[str, Any] = self.model_dump(exclude_none=True, exclude=set(_OWN))
+        """The settings of the home. Raises SettingsError that names invalid attributes."""
+        values: Mapping[str, Any] = self.model_dump(exclude_none=True, exclude=set(_OWN))
         try:
-            return Settings.model_validate(told)
+            return Settings.model_validate(values)
         except ValidationError as error:
             raise SettingsError("; ".join(map(sentence, error.errors()))) from None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The definitions; see `sf_assets.build_definitions`."""
+        """The definitions of the home; see `sf_assets.build_definitions`."""
         return build_definitions(
             self.settings, name=self.name, key_prefix=self.key_prefix, automation=self.automation
         )

@@ -1,11 +1,11 @@
-"""Our own code location, for workspace.yaml: one home, the one that the environment names.
+"""The code location for workspace.yaml: one home, configured by environment variables.
 
 handles.yaml -> partitions (date x handle)
 Social Fetch -> landing -> follower_snapshots, following_snapshots    once a day, in chunks
              -> churn, growth, status changes -> alerts      whenever something has landed
 
-Importing this does nothing; Dagster calls `defs` when it loads the code location. Projects of their
-own take `sf_assets.build_definitions` instead.
+Importing this module does nothing; Dagster calls `defs` when it loads the code location. Other
+Dagster projects use `sf_assets.build_definitions` instead.
 """
 
 import gc
@@ -19,11 +19,11 @@ from sf_assets.settings import load_settings
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Everything Dagster sees. Raises SettingsError naming the variables that are wrong."""
-    # Lists of people: what a process of this code location writes, Dagster's own files too, is for
-    # this user's eyes, whoever started it. The command line does the same.
+    """The definitions of the home. Raises SettingsError that names invalid variables."""
+    # The files hold lists of people, so only this user may read them, Dagster's files included.
+    # The command line does the same.
     os.umask(0o077)
-    # What was imported stays; to look at it again and again is a tenth of a run's time.
+    # Imported objects stay; scanning them again and again takes a tenth of a run's time.
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     return build_definitions(load_settings(), name="", automation="running")

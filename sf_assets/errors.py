@@ -1,11 +1,11 @@
-"""The errors that a person can mend."""
+"""Errors that the user can fix."""
 
 from __future__ import annotations
 
 
 class SfAssetsError(Exception):
-    """Root of the errors that a person can mend; the message is one clear sentence."""
+    """Base class of errors that the user can fix. The message says what happened and what to do."""
 
 
 class SettingsError(SfAssetsError):
-    """A setting, the registry or the home is wrong. Nothing was written."""
+    """A setting, the registry or the home is invalid. Nothing was written."""

@@ -1,4 +1,4 @@
-"""Words that every room uses: relations, handles, the key of a snapshot."""
+"""Types that every package uses: relations, handles, alert kinds, the key of a snapshot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RELATIONS: tuple[Relation, ...] = ("followers", "following")
 
 _HANDLE = re.compile(r"[a-z0-9_]|[a-z0-9_][a-z0-9._]{0,126}[a-z0-9_]")
 
-# What may be told; the first four are unless somebody asks for other kinds.
+# All kinds of alerts; the first four are on by default.
 AlertKind = Literal[
     "status",
     "failed",
@@ -33,7 +33,7 @@ ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 
 
 def is_handle(text: str) -> bool:
-    """Whether the text is a handle in its one spelling, which is safe in a path and a URL."""
+    """Whether the text is a normalised handle, which is safe in a path and a URL."""
     return _HANDLE.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""What a home is told: one typed object, built by hand or from environment variables."""
+"""The settings of a home: one typed object, built by hand or from environment variables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CRON_NAMES = re.compile(
 
 
 def is_loopback(url: str) -> bool:
-    """True where the URL's host is this machine (127.0.0.0/8, ::1 or localhost)."""
+    """Whether the host of the URL is this machine (127.0.0.0/8, ::1 or localhost)."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
@@ -55,10 +55,10 @@ def is_loopback(url: str) -> bool:
 
 
 class Settings(BaseModel):
-    """What one home is told. Reads no environment: `load_settings` does, for its own code location.
+    """The settings of one home. Does not read the environment; `load_settings` does.
 
-    A name that is none of these raises, as does a value of the wrong form (pydantic's
-    ValidationError). docs/configuration.md says what each means, under its variable in `VARIABLES`.
+    Raises pydantic's ValidationError for an unknown name or an invalid value.
+    docs/configuration.md explains each setting under its variable in `VARIABLES`.
     """
 
     model_config = ConfigDict(
@@ -94,11 +94,11 @@ class Settings(BaseModel):
         named = [part.strip().lower() for part in value.split(",") if part.strip()]
         if named == ["none"]:
             return ()
-        unknown = [one for one in named if one not in ALERT_KINDS]
+        unknown = [name for name in named if name not in ALERT_KINDS]
         if unknown:
             raise ValueError(
-                f"{unknown[0][:40]!r} is no kind of alert: name some of "
-                f"{', '.join(ALERT_KINDS)}, comma separated, or none"
+                f"{unknown[0][:40]!r} is not a kind of alert; use a comma-separated list of "
+                f"{', '.join(ALERT_KINDS)}, or none"
             )
         return tuple(kind for kind in ALERT_KINDS if kind in named)
 
@@ -106,7 +106,7 @@ class Settings(BaseModel):
     @classmethod
     def _weekday_and_hour(cls, value: str) -> str:
         if not _WEEKLY.fullmatch(value.strip().lower()):
-            raise ValueError("needs a weekday and an hour in UTC, such as mon 8")
+            raise ValueError("must be a weekday and an hour in UTC, such as mon 8")
         return value.strip().lower()
 
     @field_validator("ui_url")
@@ -117,17 +117,17 @@ class Settings(BaseModel):
         value = value.strip()
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
-            raise ValueError("needs the address of the Dagster UI, such as http://127.0.0.1:3000")
+            raise ValueError("must be the URL of the Dagster UI, such as http://127.0.0.1:3000")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("goes into every alert: without user, query or fragment")
-        _ = parts.port  # raises ValueError where it is no port
+            raise ValueError("appears in every alert, so it must not have user, query or fragment")
+        _ = parts.port  # raises ValueError for an invalid port
         return value.rstrip("/")
 
     @field_validator("heartbeat_url")
     @classmethod
     def _heartbeat(cls, value: SecretStr | None) -> SecretStr | None:
-        # Of what is wrong nothing is quoted: such addresses hold tokens.
-        problem = ValueError("needs an address that begins with http:// or https://")
+        # The message quotes nothing: such URLs contain tokens.
+        problem = ValueError("must be a URL that starts with http:// or https://")
         try:
             parts = urlsplit(value.get_secret_value().strip() if value else "http://unset")
             good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -141,7 +141,7 @@ class Settings(BaseModel):
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            # An address may hold commas: mailto://…?to=a@x.org,b@x.org
+            # A URL may contain commas: mailto://…?to=a@x.org,b@x.org
             parts = re.split(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)", value)
             return tuple(part for part in (part.strip(" \t\r\n,") for part in parts) if part)
         return value
@@ -149,7 +149,7 @@ class Settings(BaseModel):
     @field_validator("api_key", mode="before")
     @classmethod
     def _strip(cls, value: object) -> object:
-        # A key out of a file often ends in a line break.
+        # A key from a file often ends with a line break.
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         return (text.strip() or None) if isinstance(text, str) else text
 
@@ -163,37 +163,35 @@ class Settings(BaseModel):
         for host in hosts:
             if not _HOST.fullmatch(host):
                 raise ValueError(
-                    f"{host[:80]!r} is no host name: name those under which the UI is reached, "
-                    "comma separated, such as ui.example.org or ui.example.org:8443"
+                    f"{host[:80]!r} is not a host name; use a comma-separated list of the names "
+                    "under which the UI is reached, such as ui.example.org or ui.example.org:8443"
                 )
         return hosts
 
     @field_validator("start_date", "today", mode="before")
     @classmethod
     def _day(cls, value: object) -> object:
-        # Left to itself pydantic would read "0" as seconds since 1970.
+        # Otherwise pydantic would read "0" as seconds since 1970.
         if isinstance(value, str) and not re.fullmatch(
             r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value.strip()
         ):
-            raise ValueError("needs a day written as YYYY-MM-DD, for example 2026-11-22")
+            raise ValueError("must be a day such as 2026-11-22 (YYYY-MM-DD)")
         return value.strip() if isinstance(value, str) else value
 
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, value: str) -> str:
-        # Found here, because Dagster would refuse the whole code location for it.
+        # Checked here, because Dagster would reject the whole code location.
         fields = value.split()
         if len(fields) != 5 or not all(map(_is_cron_field, fields, _CRON_FIELDS)):
             raise ValueError(
-                "needs five fields: minute hour day month weekday, for example 0 6 * * *"
+                "must have five fields (minute hour day month weekday), such as 0 6 * * *"
             )
-        # Each field is right, yet no day is like that: the 31st of February.
+        # Every field can be valid and the time still never come: 31 February.
         try:
             next(CronSim(value, datetime.now(timezone.utc)))
         except (CronSimError, StopIteration):
-            raise ValueError(
-                f"{value!r} names a time that never comes; a daily one reads 0 6 * * *"
-            ) from None
+            raise ValueError(f"{value!r} never occurs; for a daily run use 0 6 * * *") from None
         return value
 
     @field_validator("base_url")
@@ -202,13 +200,13 @@ class Settings(BaseModel):
         value = value.strip()
         parts = urlsplit(value)
         if parts.scheme not in ("http", "https") or not parts.hostname or " " in value:
-            raise ValueError("needs an origin such as https://api.socialfetch.dev")
+            raise ValueError("must be an origin such as https://api.socialfetch.dev")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must be a bare origin, without user, query or fragment")
+            raise ValueError("must be an origin without user, query or fragment")
         if parts.scheme == "http" and not is_loopback(value):
-            # The key would travel in the clear.
+            # The key would be sent unencrypted.
             raise ValueError("plain http is allowed for loopback only; use https")
-        _ = parts.port  # raises ValueError where it is no port
+        _ = parts.port  # raises ValueError for an invalid port
         return value.rstrip("/")
 
     @field_validator("warehouse")
@@ -216,8 +214,8 @@ class Settings(BaseModel):
     def _warehouse_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _WAREHOUSE.match(value.get_secret_value()):
             raise ValueError(
-                "needs ducklake:postgres:<dsn> or ducklake:<catalog file>; unset, the warehouse "
-                "is a DuckDB file in the home"
+                "must be ducklake:postgres:<dsn> or ducklake:<catalog file>; leave it unset for a "
+                "DuckDB file in the home"
             )
         return value
 
@@ -229,7 +227,7 @@ class Settings(BaseModel):
         value = value.strip()
         if "://" in value:
             if not _BUCKET.fullmatch(value.rstrip("/")):
-                raise ValueError("needs a folder, or s3://bucket/prefix")
+                raise ValueError("must be a folder, or s3://bucket/prefix")
             return value.rstrip("/")
         return str(_folder(Path(value)))
 
@@ -237,7 +235,9 @@ class Settings(BaseModel):
     @classmethod
     def _named(cls, value: object) -> object:
         if value == "":
-            raise ValueError("needs a folder; an empty one would be wherever the process runs")
+            raise ValueError(
+                "must be a folder; an empty value would mean the current folder of each process"
+            )
         return value
 
     @field_validator("home")
@@ -248,11 +248,10 @@ class Settings(BaseModel):
     @field_validator("storage")
     @classmethod
     def _tables_beside_the_files(cls, value: str | None, others: ValidationInfo) -> str | None:
-        # What is wrong itself is not among the others, and said by itself.
+        # An invalid warehouse is not in `others`, and has its own message.
         if value is not None and others.data.get("warehouse", "") is None:
             raise ValueError(
-                "is where a lake and its files are kept: set the warehouse too "
-                "(ducklake:postgres:<dsn>)"
+                "is for the files of a lake; set the warehouse too (ducklake:postgres:<dsn>)"
             )
         return value
 
@@ -261,31 +260,31 @@ class Settings(BaseModel):
     def _pretend_day_needs_loopback(cls, value: date | None, others: ValidationInfo) -> date | None:
         if value is not None and not is_loopback(others.data.get("base_url", "http://localhost")):
             raise ValueError(
-                "is honoured only while the API's address is loopback: "
-                "the real API knows only now, so its answer would be stored under a wrong day"
+                "works only with an API on loopback: the real API answers for the current day, "
+                "which would be stored under a wrong day"
             )
         return value
 
     @property
     def simulated(self) -> bool:
-        """True while the API is on this machine."""
+        """Whether the API is on this machine."""
         return is_loopback(self.base_url)
 
     def day(self) -> date:
-        """The UTC day a snapshot asked for now belongs to."""
+        """The UTC day of a snapshot taken now."""
         return self.today or datetime.now(timezone.utc).date()
 
     def digest_day(self) -> date:
-        """The newest UTC day whose hour of the weekly digest has come; a pretended day is over."""
+        """The newest UTC day on which the weekly digest was due; a day set by `today` counts."""
         weekday, hour = self.weekly.split()
         back = (self.day().weekday() - _WEEKDAYS.index(weekday)) % 7
         early = self.today is None and datetime.now(timezone.utc).hour < int(hour)
         return self.day() - timedelta(days=back + (7 if back == 0 and early else 0))
 
     def key(self) -> SecretStr | None:
-        """The vendor key, from the variable or the file it may be kept in.
+        """The API key, from `api_key` or `api_key_file`; None if neither is set.
 
-        Raises SettingsError where the file cannot be read.
+        Raises SettingsError if the file cannot be read.
         """
         if self.api_key is not None or self.api_key_file is None:
             return self.api_key
@@ -293,26 +292,28 @@ class Settings(BaseModel):
             text = self.api_key_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"SOCIALFETCH_API_KEY_FILE: {self.api_key_file} cannot be read ({error})"
+                f"SOCIALFETCH_API_KEY_FILE: cannot read {self.api_key_file} ({error})"
             ) from None
         return SecretStr(text) if text else None
 
     def require_key(self) -> SecretStr:
-        """The vendor key. Raises SettingsError where there is none."""
+        """The API key. Raises SettingsError if it is not set or not printable ASCII."""
         key = self.key()
         if key is None:
             raise SettingsError(
-                "SOCIALFETCH_API_KEY is not set: put the vendor's key (sfk_…) into it, "
-                "or try everything without a key with `sf-assets demo`"
+                "SOCIALFETCH_API_KEY is not set: set it to your API key (sfk_…), or try "
+                "`sf-assets demo`, which needs no key"
             )
         text = key.get_secret_value()
         if not text.isascii() or not text.isprintable() or " " in text:
-            raise SettingsError("SOCIALFETCH_API_KEY holds characters a header cannot carry")
+            raise SettingsError(
+                "SOCIALFETCH_API_KEY has characters that an HTTP header cannot carry"
+            )
         return key
 
 
 def _folder(path: Path) -> Path:
-    """The absolute folder. Raises ValueError for a name that DuckDB cannot be given."""
+    """The absolute path. Raises ValueError for a path that DuckDB cannot use."""
     try:
         path = path.expanduser().absolute()
         str(path).encode()
@@ -320,8 +321,7 @@ def _folder(path: Path) -> Path:
         raise ValueError(f"cannot be used as a folder ({error})") from None
     if "?" in str(path):
         raise ValueError(
-            f"{path} has a ? in it, and databases take what follows for options: "
-            "use a path without ?"
+            f"{path} contains a ?, and databases read the rest as options; use a path without ?"
         )
     return path
 
@@ -338,14 +338,15 @@ def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:
 
 
 def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
-    """Read the environment. Raises SettingsError naming each variable that is wrong, and why.
+    """The settings from environment variables. Empty variables count as unset.
 
-    What is in `instead` counts instead of the variable; None, or nothing, as if it were not set.
+    `instead` overrides variables; None or an empty value unsets one. Raises SettingsError that
+    names each invalid variable and the reason.
     """
-    found = {**os.environ, **(instead or {})}
-    told = {name: found[variable] for name, variable in VARIABLES.items() if found.get(variable)}
+    given = {**os.environ, **(instead or {})}
+    values = {name: given[variable] for name, variable in VARIABLES.items() if given.get(variable)}
     try:
-        return Settings.model_validate(told)
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(
             "; ".join(sentence(item, VARIABLES) for item in error.errors())
@@ -353,21 +354,21 @@ def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
 
 
 def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that nothing reads -> the setting that each was most likely meant to be."""
+    """Unknown variables of ours -> the variable that each most likely should be."""
     names = VARIABLES.values()
     close = {
         name: get_close_matches(name, names, n=1, cutoff=0.9)
         for name in environment
         if name.startswith(("SF_ASSETS_", "SOCIALFETCH_")) and name not in names
     }
-    return {name: found[0] for name, found in close.items() if found}
+    return {name: meant[0] for name, meant in close.items() if meant}
 
 
 def sentence(item: Any, names: Mapping[str, str] = {}) -> str:
-    """What pydantic says of a field, which may have another of these names."""
+    """pydantic's message about a field; `names` maps fields to the names to show."""
     message = str(item["msg"]).removeprefix("Value error, ")
-    place = ".".join(names.get(str(part), str(part)) for part in item["loc"])
-    return f"{place}: {message}" if place else message
+    field = ".".join(names.get(str(part), str(part)) for part in item["loc"])
+    return f"{field}: {message}" if field else message
 
 
 #: The environment variable of each setting.

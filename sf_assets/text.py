@@ -1,4 +1,4 @@
-"""Text for people: what strangers wrote made harmless, numbers with their nouns, first lines."""
+"""Helpers for text: cleaning foreign text, numbers with nouns, short lists, error messages."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ NAME_LENGTH = 60
 
 
 def clean(text: str | None, length: int = NAME_LENGTH) -> str:
-    """A stranger's text as one short line: no control characters, no overrides of direction."""
-    kept: list[str] = []
+    """Text from a profile as one line of at most `length` characters, without control characters
+    and direction overrides."""
+    chars: list[str] = []
     marks = 0
-    for char in (text or "")[: 20 * length]:  # it may have megabytes
+    for char in (text or "")[: 20 * length]:  # it may be megabytes long
         kind = unicodedata.category(char)
         marks = marks + 1 if kind in ("Mn", "Me") else 0
-        # A zero-width joiner holds emoji together; more than two marks on a letter are a prank.
+        # A zero-width joiner joins emoji; more than two marks on a letter are abuse.
         if kind[0] == "Z" or kind == "Cc":
-            kept.append(" ")
+            chars.append(" ")
         elif (kind[0] != "C" or char == "\u200d") and marks <= 2:
-            kept.append(char)
-    line = " ".join("".join(kept).split())
+            chars.append(char)
+    line = " ".join("".join(chars).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def one_line(text: str, longest: int = 300) -> str:
-    """A message of others as one line: U+FFFD stands for each character that cannot be seen."""
+    """A foreign message as one line; U+FFFD replaces characters that are not printable."""
     line = " ".join(text[: 20 * longest].split())
     line = "".join(char if char.isprintable() else "\ufffd" for char in line)
     return line if len(line) <= longest else line[:longest] + " …"
@@ -38,18 +39,20 @@ def counted(number: int, noun: str, many: str | None = None) -> str:
 
 
 def named(names: Sequence[str], most: int = 20) -> str:
-    """The first names with commas between, and `…` for those left out."""
+    """The first names, separated by commas, and `…` for the rest."""
     return ", ".join([*names[:most], "…"] if len(names) > most else names)
 
 
-# DuckDB's errors about data quote them; paths are no data.
+# DuckDB quotes values in errors about data; quoted paths stay.
 _ABOUT_DATA = re.compile(r"(Conversion|Invalid Input|Out of Range|Constraint) Error: ")
 _QUOTED = re.compile(r"""(["'])(?!/|s3:).*\1""")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, without the values that DuckDB quotes, which may be names;
-    its class where it has no text."""
+    """The first line of an error's message, or its class if it has none.
+
+    Leaves out values that DuckDB quotes: they may be names of people.
+    """
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__

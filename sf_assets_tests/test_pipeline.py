@@ -211,7 +211,7 @@ def test_a_handle_that_fails_does_not_fail_the_others(tmp_path: Path) -> None:
         server.set("bad", "followers", status="unheard_of")
         (result,) = pipeline.snapshot(DAY1, "good", "bad", relations=["followers"])
         assert not result.success
-        said = failure_of(result).said
+        said = failure_of(result).message
         assert "bad" in said
         with dagster_instance(pipeline.home) as instance:
             key = dg.AssetKey("follower_snapshots")

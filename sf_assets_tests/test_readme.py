@@ -22,6 +22,7 @@ from sf_assets.settings import VARIABLES
 from sf_assets.simulator import background
 from sf_assets.warehouse.connection import writing_file
 from sf_assets.warehouse.schema import column_comments
+from sf_assets_tests.looks.test_english import ODD_WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {
@@ -118,13 +119,6 @@ def test_sql_of_the_pages_and_the_examples_asks_for_utc_days_wherever_one_is(
         assert not re.search(r"current_date|today\(\)|current_timestamp|now\(\)(?!\))", sql)
 
 
-# Words of the project's old dialect; plain English has others.
-ODD_WORDS = re.compile(
-    r"\b(anew|any more|(?<!soon )as (it|they) (is|are|comes?)|bears?|besides?|borne|for ever|"
-    r"go(es)? on|held against|mend(s|ed)?|of wh(ich|om)|reckon(s|ed)?|said|settle[ds]?|so many|"
-    r"stands?|stood|tells?|the ones? that|told|vendor|whoever)\b",
-    re.IGNORECASE,
-)
 OTHER_PAGES = (
     "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md",
     "examples/existing_project/README.md", "sf_assets/warehouse/sql/README.md",

@@ -136,7 +136,7 @@ def test_the_hosts_of_the_ui_are_names_with_or_without_a_port(
 @pytest.mark.parametrize("host", ["https://ui.example.org", "*", "a b", "ui.example.org/x", "a:b"])
 def test_what_is_no_host_name_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     said = complaint(monkeypatch, SF_ASSETS_UI_HOSTS=f"fine.example.org,{host}")
-    assert said.startswith(f"SF_ASSETS_UI_HOSTS: {host!r} is no host name")
+    assert said.startswith(f"SF_ASSETS_UI_HOSTS: {host!r} is not a host name")
 
 
 @pytest.mark.parametrize("variable", ["SF_ASSETS_HOME", "SF_ASSETS_STORAGE"])
@@ -150,8 +150,8 @@ def test_a_folder_with_a_question_mark_is_refused(
         **{"SF_ASSETS_WAREHOUSE": "ducklake:x", variable: str(tmp_path / folder)},
     )
     assert said == (
-        f"{variable}: {tmp_path / folder} has a ? in it, and databases take what follows for "
-        "options: use a path without ?"
+        f"{variable}: {tmp_path / folder} contains a ?, and databases read the rest as "
+        "options; use a path without ?"
     )
 
 
@@ -196,8 +196,8 @@ def test_without_a_pretend_day_today_is_the_utc_day(monkeypatch: pytest.MonkeyPa
         ("SOCIALFETCH_BASE_URL", "api.socialfetch.dev", "origin"),
         ("SOCIALFETCH_BASE_URL", "ftp://api.socialfetch.dev", "origin"),
         ("SOCIALFETCH_BASE_URL", "https://", "origin"),
-        ("SOCIALFETCH_BASE_URL", "https://api.socialfetch.dev?x=1", "bare origin"),
-        ("SOCIALFETCH_BASE_URL", "https://api.socialfetch.dev#top", "bare origin"),
+        ("SOCIALFETCH_BASE_URL", "https://api.socialfetch.dev?x=1", "origin without"),
+        ("SOCIALFETCH_BASE_URL", "https://api.socialfetch.dev#top", "origin without"),
         ("SOCIALFETCH_BASE_URL", "http://[::1", "Invalid IPv6"),
         ("SOCIALFETCH_BASE_URL", "http://127.0.0.1:99999", "Port"),
     ],
@@ -261,7 +261,7 @@ def test_a_slash_after_the_origin_does_not_matter(monkeypatch: pytest.MonkeyPatc
 
 def test_a_pretend_day_is_refused_with_the_real_api(monkeypatch: pytest.MonkeyPatch) -> None:
     told = complaint(monkeypatch, SF_ASSETS_TODAY="2026-01-01")
-    assert told.startswith("SF_ASSETS_TODAY: is honoured only while the API's address is loop")
+    assert told.startswith("SF_ASSETS_TODAY: works only with an API on loop")
 
 
 def test_neither_key_nor_addresses_are_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_a_password_in_the_base_url_is_refused_and_not_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = complaint(monkeypatch, SOCIALFETCH_BASE_URL="https://me:hush@api.socialfetch.dev")
-    assert told.startswith("SOCIALFETCH_BASE_URL: must be a bare origin")
+    assert told.startswith("SOCIALFETCH_BASE_URL: must be an origin without")
     assert "hush" not in told
 
 
@@ -304,7 +304,7 @@ def test_a_key_file_that_is_not_there_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = settings(monkeypatch, SOCIALFETCH_API_KEY_FILE=str(tmp_path / "gone"))
-    with pytest.raises(SettingsError, match=r"SOCIALFETCH_API_KEY_FILE: .*gone cannot be read"):
+    with pytest.raises(SettingsError, match=r"SOCIALFETCH_API_KEY_FILE: cannot read .*gone"):
         found.require_key()
 
 
@@ -325,7 +325,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_repeating_it(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     found = settings(monkeypatch, SOCIALFETCH_API_KEY=key)
-    with pytest.raises(SettingsError, match="SOCIALFETCH_API_KEY holds characters") as caught:
+    with pytest.raises(SettingsError, match="SOCIALFETCH_API_KEY has characters") as caught:
         found.require_key()
     assert key not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""`sf-assets account`: everything known of one account, across all tracked lists."""
+"""`sf-assets account`: everything stored about one account, across all tracked lists."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _COLUMNS = ("handle", "list", "began", "as", "ended", "as", "last seen")
 
 
 def run_account(home: Home, word: str, *, as_json: bool) -> None:
-    """Print the profile, the renames and every stay of each account that `word` may mean.
+    """Print profile, renames and every stay of each account that matches `word`.
 
-    Raises SettingsError where nothing is published or no list has ever shown such an account.
+    Raises SettingsError if nothing is published or no list ever showed such an account.
     """
     try:
         with reading(home.readable) as con:
-            accounts = [_known(con, account_id) for account_id, _ in _found(con, word)]
+            accounts = [_account(con, account_id) for account_id, _ in _matches(con, word)]
     except FileNotFoundError:
         raise not_published(home) from None
     if not accounts:
@@ -37,48 +37,47 @@ def run_account(home: Home, word: str, *, as_json: bool) -> None:
     if as_json:
         print_json(accounts)
         return
-    for place, account in enumerate(accounts):
-        click.echo(("\n" if place else "") + harmless(_head(account)))
+    for number, account in enumerate(accounts):
+        click.echo(("\n" if number else "") + harmless(_head(account)))
         print_table(_COLUMNS, [_row(stay) for stay in account["history"]])
 
 
 def export_account(home: Home, word: str, file: str) -> None:
-    """Write everything stored of one person to a file, or to standard output where it is `-`.
+    """Write everything stored about one person as JSON to a file, or to standard output for `-`.
 
-    Raises SettingsError where the word may mean several accounts, or where nothing is found;
-    SfAssetsError, with the file written, where parts of the home cannot be read.
+    Raises SettingsError if the word matches several accounts or none; SfAssetsError, after writing
+    the file, if parts of the home cannot be read.
     """
-    from sf_assets.people.export import everything, person_of, somebody
+    from sf_assets.people.export import everything_about, person_named, person_of
 
     try:
         with reading(home.readable) as con:
-            ids = [account_id for account_id, _ in _found(con, word)]
+            ids = [account_id for account_id, _ in _matches(con, word)]
             if len(ids) > 1:
                 raise SettingsError(
-                    f"{word} may mean {len(ids)} accounts, and an export is of one person: give "
-                    f"one of {', '.join(ids)}"
+                    f"{word} matches {len(ids)} accounts; an export is about one person. Give one "
+                    f"of {', '.join(ids)}"
                 )
-            # What no comparison has seen may still be landed or archived.
-            person = person_of(con, ids[0]) if ids else somebody(word, _handle(word))
-            found = everything(con, home, person)
+            # A person that no table has may still be in landing or archive.
+            person = person_of(con, ids[0]) if ids else person_named(word, _handle(word))
+            stored = everything_about(con, home, person)
     except FileNotFoundError:
         raise not_published(home) from None
-    if not (ids or found["archive"] or found["landing"] or found["unreadable"]):
+    if not (ids or stored["archive"] or stored["landing"] or stored["unreadable"]):
         raise _unknown(word)
-    text = json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n"
+    text = json.dumps(stored, indent=1, ensure_ascii=False, default=str) + "\n"
     if file == "-":
         click.echo(text, nl=False)
     else:
         write_atomically(Path(file), text)
         click.echo(f"written to {file}", err=True)
-    if found["unreadable"]:
+    if stored["unreadable"]:
         raise SfAssetsError(
-            "the export is not whole, for these could not be searched: "
-            + named(found["unreadable"], 5)
+            "the export is incomplete: cannot read " + named(stored["unreadable"], 5)
         )
 
 
-def _found(con: duckdb.DuckDBPyConnection, word: str) -> list[Any]:
+def _matches(con: duckdb.DuckDBPyConnection, word: str) -> list[Any]:
     return con.execute(sql("account_ids"), {"word": word, "handle": _handle(word)}).fetchall()
 
 
@@ -91,12 +90,12 @@ def _handle(word: str) -> str:
 
 def _unknown(word: str) -> SettingsError:
     return SettingsError(
-        f"no tracked list has shown {word} on any day; give a handle, the address of a "
-        "profile, a numeric id or a secUid"
+        f"no tracked list ever showed {word}; give a handle, a profile URL, a numeric id or a "
+        "secUid"
     )
 
 
-def _known(con: duckdb.DuckDBPyConnection, account_id: str) -> dict[str, Any]:
+def _account(con: duckdb.DuckDBPyConnection, account_id: str) -> dict[str, Any]:
     profile, *_ = [*_rows(con, "accounts", account_id), {"account_id": account_id}]
     return {
         **profile,
@@ -114,20 +113,20 @@ def _rows(
 
 
 def _head(account: dict[str, Any]) -> str:
-    """The profile as it is known now, and the renames."""
+    """The current profile and the renames."""
     handle = account.get("account_handle") or account["history"][-1]["account_handle"]
-    words = [account.get("display_name"), f"id {account['account_id']}"]
+    parts = [account.get("display_name"), f"id {account['account_id']}"]
     for name in ("followers", "following", "posts"):
         if account.get(name) is not None:
-            words.append(f"{account[name]:,} {name}")
-    words += [name for name in ("verified", "private_account", "region") if account.get(name)]
-    lines = [f"@{handle}: " + ", ".join(str(one).replace("_", " ") for one in words if one)]
+            parts.append(f"{account[name]:,} {name}")
+    parts += [name for name in ("verified", "private_account", "region") if account.get(name)]
+    lines = [f"@{handle}: " + ", ".join(str(part).replace("_", " ") for part in parts if part)]
     if account.get("bio"):
         lines.append(" ".join(str(account["bio"]).split()))
-    renames = {(one["from_handle"], one["to_handle"]): one["seen_on"] for one in account["renames"]}
+    renames = {(row["from_handle"], row["to_handle"]): row["seen_on"] for row in account["renames"]}
     lines += [f"renamed from @{old} to @{new}, seen {day}" for (old, new), day in renames.items()]
     stays = counted(len(account["history"]), "stay")
-    lists = len({(one["handle"], one["relation"]) for one in account["history"]})
+    lists = len({(stay["handle"], stay["relation"]) for stay in account["history"]})
     lines.append(f"{stays} in {counted(lists, 'tracked list')}:")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""`sf-assets alerts`: what there was to tell and whether it went out; a sample to every address."""
+"""`sf-assets alerts`: lists alerts and their delivery, and sends a sample to every address."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from sf_assets.text import counted
 
 
 def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
-    """The newest alerts of the kinds that are on, newest first. Notes nothing."""
-    found = alerts.find_all(home, settings, remember=False)
-    told = alerts.deliveries(home)
+    """Print the newest alerts of the enabled kinds, newest first. Changes nothing."""
+    delivered = alerts.deliveries(home)
     rows = []
-    for one in reversed(found):
-        waiting = one.undelivered_part(told) is not None
-        at = max((told[name] for name in one.change_ids if name in told), default="")
-        rows.append((one, None if waiting else at))
+    for alert in reversed(alerts.find_all(home, settings, remember=False)):
+        waiting = alert.undelivered_part(delivered) is not None
+        at = max((delivered[name] for name in alert.change_ids if name in delivered), default="")
+        rows.append((alert, None if waiting else at))
     shown = rows[:limit]
     if as_json:
-        print_json([{**as_data(one, settings.ui_url), "told_at": at} for one, at in shown])
+        print_json([{**as_data(alert, settings.ui_url), "told_at": at} for alert, at in shown])
         return
     print_table(
-        ["since", "kind", "what", "told (UTC)"],
+        ["since", "kind", "what", "delivered (UTC)"],
         [
             (
-                str(one.day),
-                one.kind,
-                _visible(alerts.title(one)),
+                str(alert.day),
+                alert.kind,
+                _visible(alerts.title(alert)),
                 "waiting" if at is None else at[:16].replace("T", " "),
             )
-            for one, at in shown
+            for alert, at in shown
         ],
     )
     on = ", ".join(settings.alerts) or "none"
@@ -45,9 +44,9 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
     where = counted(addresses, "address", "addresses")
     click.echo(
         (f"{len(shown)} of {counted(len(rows), 'alert')}" if rows else "no alerts so far")
-        + f"; kinds that are on: {on}; "
-        + (f"of tags {', '.join(tags.tags)} only; " if tags.tags else "")
-        + (f"told to {where}" if addresses else "told in log and UI only")
+        + f"; enabled kinds: {on}; "
+        + (f"tags: {', '.join(tags.tags)}; " if tags.tags else "")
+        + (f"sent to {where}" if addresses else "shown in log and UI only")
     )
 
 
@@ -56,33 +55,33 @@ def _visible(text: str) -> str:
 
 
 def run_test(home: Home, settings: Settings, as_json: bool, quiet: bool) -> bool:
-    """Send a sample to every address; false where it did not arrive at one.
+    """Send a sample to every address. Returns False if one did not accept it.
 
-    Raises SettingsError where there is no address, DeliveryFailed where one is none.
+    Raises SettingsError if no address is set, DeliveryFailed if one is not a valid Apprise URL.
     """
     registry = registry_of(home)
     if not settings.alert_urls and not registry.alerts.addresses:
         raise SettingsError(
-            "SF_ASSETS_ALERT_URLS is not set, so alerts are in the log and the UI only: put "
-            "Apprise URLs into it, comma separated"
+            "SF_ASSETS_ALERT_URLS is not set, so alerts appear in the log and the UI only; set it "
+            "to comma-separated Apprise URLs"
         )
     arrivals = alerts.send_sample(settings, registry)
     if as_json:
         print_json(
             [
                 {
-                    "address": one.position,
-                    "service": one.service,
-                    "arrived": one.arrived,
-                    "why": one.why or None,
+                    "address": arrival.position,
+                    "service": arrival.service,
+                    "arrived": arrival.arrived,
+                    "why": arrival.why or None,
                 }
-                for one in arrivals
+                for arrival in arrivals
             ]
         )
-    for one in arrivals:
-        where = f"address {one.position} ({one.service})"
-        if not one.arrived:
-            click.echo(f"{where}: did not arrive, {one.why}; check that URL", err=as_json)
+    for arrival in arrivals:
+        where = f"address {arrival.position} ({arrival.service})"
+        if not arrival.arrived:
+            click.echo(f"{where}: not delivered, {arrival.why}; check this URL", err=as_json)
         elif not quiet and not as_json:
-            click.echo(f"{where}: arrived")
-    return all(one.arrived for one in arrivals)
+            click.echo(f"{where}: delivered")
+    return all(arrival.arrived for arrival in arrivals)

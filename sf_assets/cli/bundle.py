@@ -1,4 +1,4 @@
-"""`sf-assets bundle`: what a bug report needs, without the people and the secrets in it."""
+"""`sf-assets bundle`: a zip for a bug report, without people and secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
-from sf_assets.cli.doctor import checked
+from sf_assets.cli.doctor import run_checks
 from sf_assets.cli.runner import dagster_instance
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.handles.parse import registry_in_force
@@ -42,19 +42,23 @@ _PARTS = ("sf_assets", "dagster", "duckdb", "httpx", "aiohttp", "pydantic", "pya
 
 
 class BundleLeaks(SfAssetsError):
-    """The bundle would hold text of a list; nothing was written."""
+    """The bundle would contain text of a list. Nothing was written."""
 
 
 def run_bundle(
     settings: Settings, home: Home, handle: str | None, day: date | None, output: Path
 ) -> None:
-    """Write the bundle. Raises SettingsError, BundleLeaks."""
+    """Write the bundle: settings, checks, runs, and the anonymised pages of a day.
+
+    `handle` and `day` of None mean all handles and the newest day with pages. Raises SettingsError
+    if there is no page of the handle, BundleLeaks if original text is left.
+    """
     landing = landing_at(home.landing, home.root)
     day = day or max(landing.days(), default=settings.day())
     keys = [key for key in landing.keys(day) if handle in (None, key.handle)]
     if handle is not None and not keys:
         raise SettingsError(
-            f"bundle: no page of @{handle} is kept of {day}; pages are kept for `raw_days` days"
+            f"bundle: no pages of @{handle} on {day}; pages are kept for `raw_days` days"
         )
     people = Anonymiser()
     for tracked in _own_handles(home):
@@ -77,18 +81,18 @@ def run_bundle(
     for name, text in members.items():
         left = people.left_in(text)
         if left is not None:
-            raise BundleLeaks(f"bundle: {name} would hold text of a list; nothing was written")
+            raise BundleLeaks(f"bundle: {name} would contain text of a list; nothing was written")
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as file:
         for name, text in members.items():
             file.writestr(name, text)
     click.echo(
         f"{output}: {counted(len(lists), 'list')} of {day}, anonymised; no original text is left. "
-        "See what is in it before you pass it on"
+        "Look at the content before you share it"
     )
 
 
 def _own_handles(home: Home) -> set[str]:
-    """The handles that are or once were tracked, and the one that was probed."""
+    """The handles that are or were tracked or probed."""
     handles = {*registry_in_force(home.registry, keep=False)[0].handles}
     with suppress(FileNotFoundError, duckdb.Error), reading(home.readable) as con:
         rows = con.execute("SELECT DISTINCT handle FROM internal.snapshots").fetchall()
@@ -98,7 +102,7 @@ def _own_handles(home: Home) -> set[str]:
 
 
 def _records(landed: Landed, folder: Path) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Head and page of each record; None for a page that is no JSON, and so cannot be cleaned."""
+    """Head and page of each record; the page is None if it is not JSON and cannot be cleaned."""
     path = landed.on_disk(folder)
     with path.open("rb") as file:
         for head, body in Records(landed.path, file):
@@ -109,7 +113,7 @@ def _records(landed: Landed, folder: Path) -> Iterator[tuple[dict[str, Any], Any
 
 
 def _ours(head: dict[str, Any]) -> Iterator[str]:
-    """The words of a head that say nothing of people."""
+    """The words of a head that are not about people."""
     for name, value in head.items():
         yield name
         yield from value if isinstance(value, dict) else ()
@@ -139,10 +143,10 @@ def _pages(
 def _words(
     settings: Settings, home: Home, people: Anonymiser, day: date
 ) -> Iterator[tuple[str, str]]:
-    """What is said of the home in words: a file each. Texts with text of a list are left out."""
+    """(file name, text) of everything but pages. Leaves out values that contain text of a list."""
     checks = CheckList(quiet=True, as_json=True)
-    checked(checks.say)
-    told: dict[str, Any] = {
+    run_checks(checks.add)
+    documents: dict[str, Any] = {
         "about.json": {
             "format": BUNDLE_FORMAT,
             "sf_assets": __version__,
@@ -152,26 +156,26 @@ def _words(
             "parts": {name: version(name) for name in _PARTS},
         },
         "settings.json": _settings(settings),
-        # Whose key it is, is nobody's business.
-        "doctor.json": [one for one in checks.said if one["check"] != "key"],
+        # The line `key` names the owner of the key.
+        "doctor.json": [result for result in checks.results if result["check"] != "key"],
         "runs.json": list(_runs(home, day)),
         "measures.json": _measures(home),
         "vendor_facts.json": kept(home),
     }
-    for name, value in told.items():
+    for name, value in documents.items():
         plain = json.loads(json.dumps(value, default=str))
         people.keep(re.findall(r'"(\w+)":', json.dumps(plain, indent=1)))
         yield name, json.dumps(_clean(people, home, plain), indent=1, ensure_ascii=False)
 
 
 def _clean(people: Anonymiser, home: Home, value: Any) -> Any:
-    """The same without names, before JSON writes the end of a line as a letter."""
+    """The value without names; done before JSON escapes line ends as letters."""
     if isinstance(value, dict):
         return {name: _clean(people, home, inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_clean(people, home, inner) for inner in value]
     if isinstance(value, float):
-        return round(value, 3)  # the zeros of 0.30000000000000004 are those of somebody's number
+        return round(value, 3)  # the digits of 0.30000000000000004 may equal somebody's id
     if not isinstance(value, str):
         return value
     text = people.text(value.replace(str(home.root), "HOME").replace(str(Path.home()), "~"))
@@ -179,7 +183,7 @@ def _clean(people: Anonymiser, home: Home, value: Any) -> Any:
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
-    """Each setting, of those that may hold a secret or a name only whether it is set."""
+    """The settings; for those that may hold a secret or a name, only whether they are set."""
     plain = (bool, int, float, date, type(None))
     named = {"alerts", "cron", "weekly"}
 
@@ -192,7 +196,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 
 def _runs(home: Home, day: date) -> Iterator[dict[str, Any]]:
-    """The newest runs of the day, with what they logged."""
+    """The newest runs of the day, with their logs."""
     if not home.dagster.exists():
         return
     from dagster import RunsFilter
@@ -210,8 +214,8 @@ def _runs(home: Home, day: date) -> Iterator[dict[str, Any]]:
                 "started": record.start_time,
                 "ended": record.end_time,
                 "lines": [
-                    f"{one.timestamp:.3f} {one.user_message or one.message}"
-                    for one in logs[-LINES:]
+                    f"{log.timestamp:.3f} {log.user_message or log.message}"
+                    for log in logs[-LINES:]
                 ],
             }
 

@@ -1,4 +1,4 @@
-"""What commands share: how they end, their options, the home, handles by name."""
+"""Shared by the commands: error handling, options, the home, handles."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ tag_option = click.option(
 
 
 class Commands(click.Group):
-    """A group whose output never fails for a character that the terminal's encoding lacks."""
+    """A group that prints `?` for characters that the terminal's encoding lacks."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; see `click.Group.main`."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="replace")
@@ -45,21 +46,21 @@ class Commands(click.Group):
 
 
 class CheckList:
-    """Checks of a command as they come: a line each, or all of them as one JSON document."""
+    """Results of a command's checks: printed one per line, or collected for one JSON document."""
 
     def __init__(self, *, quiet: bool, as_json: bool) -> None:
         self.quiet, self.as_json = quiet, as_json
-        self.said: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
 
-    def say(self, name: str, fine: bool, text: str) -> None:
-        """Add the outcome of a check."""
-        self.said.append({"check": name, "ok": fine, "says": text})
-        if not self.as_json and not (self.quiet and fine):
-            click.echo(f"{'ok ' if fine else 'BAD'}  {name:<10}{text}")
+    def add(self, name: str, ok: bool, text: str) -> None:
+        """Add the result of a check."""
+        self.results.append({"check": name, "ok": ok, "says": text})
+        if not self.as_json and not (self.quiet and ok):
+            click.echo(f"{'ok ' if ok else 'BAD'}  {name:<10}{text}")
 
 
 def report_errors(command: _Command) -> _Command:
-    """Errors a person can mend become one sentence and an exit code, not a traceback."""
+    """Turn errors that the user can fix into one line and an exit code, without a traceback."""
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -72,11 +73,11 @@ def report_errors(command: _Command) -> _Command:
         except SfAssetsError as error:
             _stop(str(error), SOME_FAILED)
         except BrokenPipeError:
-            raise  # `| head` has enough; click ends quietly
+            raise  # `| head` closed the pipe; click exits quietly
         except OSError as error:
             _stop(str(error), WRONG_USAGE)
         except Exception as error:
-            # Only who asks for it loads DuckDB.
+            # Only commands that use DuckDB import it.
             duckdb = sys.modules.get("duckdb")
             if duckdb is None or not isinstance(error, duckdb.Error):
                 raise
@@ -94,8 +95,8 @@ def _stop(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def known_home(settings: Settings) -> Home:
-    """The home, not made yet. Raises SettingsError where a newer version made it."""
+def checked_home(settings: Settings) -> Home:
+    """The home; does not create it. Raises SettingsError if a newer version created it."""
     from sf_assets.storage.home import Home
 
     home = Home.of(settings)
@@ -104,31 +105,33 @@ def known_home(settings: Settings) -> Home:
 
 
 def registry_of(home: Home) -> Registry:
-    """The registry in force, with a warning where it is not what the file says.
+    """The registry in force. Prints a warning if handles.yaml is invalid and an earlier version
+    applies.
 
-    Raises RegistryError where the file is broken and no list was good before.
+    Raises RegistryError if the file is invalid and there is no earlier version.
     """
     from sf_assets.handles.parse import registry_in_force
     from sf_assets.handles.settings import RegistryError
 
-    registry, wrong = registry_in_force(home.registry)
-    if wrong is not None and not registry.handles:
-        raise RegistryError(wrong)
-    if wrong is not None:
-        click.echo(f"sf-assets: {wrong}", err=True)
+    registry, problem = registry_in_force(home.registry)
+    if problem is not None and not registry.handles:
+        raise RegistryError(problem)
+    if problem is not None:
+        click.echo(f"sf-assets: {problem}", err=True)
     return registry
 
 
 def not_published(home: Home) -> SettingsError:
-    """What to say where there is no published file yet."""
+    """The error for a home that has no published file yet."""
     from sf_assets.errors import SettingsError
 
     return SettingsError(
-        f"{home.readable} is not there yet: it comes with the first snapshot (sf-assets snapshot)"
+        f"{home.readable} does not exist yet; the first snapshot creates it (sf-assets snapshot)"
     )
 
 
 def not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str:
+    """The message for a handle that is not tracked, with the closest tracked handle or a hint."""
     closest = registry.closest(handle)
     hint = otherwise or f"track it with: sf-assets track {handle}"
     hint = f"did you mean {closest}?" if closest else hint
@@ -138,7 +141,7 @@ def not_tracked(handle: str, registry: Any, otherwise: str | None = None) -> str
 def tracked_handles(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """For shell completion: handles of the registry that go on like this; never an error."""
+    """For shell completion: tracked handles that start with `incomplete`. Never raises."""
     from sf_assets.errors import SfAssetsError
     from sf_assets.handles.parse import registry_in_force
     from sf_assets.settings import load_settings
@@ -148,10 +151,10 @@ def tracked_handles(
         registry, _ = registry_in_force(Home(load_settings().home).registry)
     except (SfAssetsError, OSError):
         return []
-    at, begun = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)
-    named = {str(one).lstrip("@").lower() for one in context.params.get("handles") or ()}
+    at, prefix = ("@", incomplete[1:]) if incomplete.startswith("@") else ("", incomplete)
+    given = {str(handle).lstrip("@").lower() for handle in context.params.get("handles") or ()}
     return [
-        f"{at}{one}"
-        for one in registry.handles
-        if one.startswith(begun.lower()) and one not in named
+        f"{at}{handle}"
+        for handle in registry.handles
+        if handle.startswith(prefix.lower()) and handle not in given
     ]

@@ -1,4 +1,4 @@
-"""`sf-assets completion`: what click makes for a shell, under our name."""
+"""`sf-assets completion`: click's completion scripts under our name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ NAME, VARIABLE = "sf-assets", "_SF_ASSETS_COMPLETE"
 
 
 def script(command: click.Command, shell: str) -> str:
-    """What the shell is to read. It asks `sf-assets` itself while one types."""
-    found = get_completion_class(shell)
-    if found is None:
-        raise ValueError(f"click completes nothing for {shell}")
-    return found(command, {}, NAME, VARIABLE).source()
+    """The script for a shell; it calls `sf-assets` for each completion.
+
+    Raises ValueError for a shell that click does not support.
+    """
+    completion = get_completion_class(shell)
+    if completion is None:
+        raise ValueError(f"click has no completion for {shell}")
+    return completion(command, {}, NAME, VARIABLE).source()

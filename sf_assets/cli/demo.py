@@ -1,4 +1,4 @@
-"""`sf-assets demo`: a month of history, made day by day through the real pipeline."""
+"""`sf-assets demo`: makes a month of history, day by day, with the real pipeline."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ MARKER = "This folder belongs to `sf-assets demo`, which empties it.\n"
 
 
 def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
-    """Make the history, show where it is, open the UI; returns the exit code."""
+    """Make the history, print how to query it, and serve the UI. Returns the exit code.
+
+    Raises SettingsError if `home` is not a demo folder or the port is taken.
+    """
     marker = home / "DEMO"
     if home.exists() and any(home.iterdir()) and not marker.exists():
-        raise SettingsError(f"{home} is not a demo's folder; choose another with --home")
+        raise SettingsError(f"{home} is not a folder of the demo; choose another with --home")
     today = datetime.now(timezone.utc).date()
     first = today - timedelta(days=days - 1)
     with (
-        # The port first: it would be a pity to find it taken after the history is made.
-        listening(port) if ui else nullcontext() as door,
+        # The port first, so that a taken one is found before the history is made.
+        listening(port) if ui else nullcontext() as ui_socket,
         background(preset="demo", today=today) as simulator,
     ):
-        # Of `up` too, whose processes read it. What the user has set for the real thing must not
-        # reach into the demo, nor it out.
+        # Also for the processes of `up`. The user's settings must not affect the demo.
         os.environ.update(
             SF_ASSETS_HOME=str(home),
             SF_ASSETS_START_DATE=first.isoformat(),
@@ -58,20 +60,20 @@ def run_demo(*, days: int, port: int, ui: bool, home: Path) -> int:
         )
         for name in _NOT_THE_DEMOS:
             os.environ.pop(name, None)
-        settings = load_settings()  # before the folder is emptied: it may say what is wrong
+        settings = load_settings()  # before the folder is emptied: this may raise
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True, mode=0o700)
         marker.write_text(MARKER, encoding="utf-8")
-        place = Home.of(settings).ensure(settings)
+        demo_home = Home.of(settings).ensure(settings)
         handles = list(simulator.world.handles)
         for number, handle in enumerate(handles):
-            track(place.registry, [handle], {"tags": [_TAGS[number % len(_TAGS)]]})
+            track(demo_home.registry, [handle], {"tags": [_TAGS[number % len(_TAGS)]]})
         unfinished = _make_history(settings, handles, first, today)
         simulator.set_day(None)
-        _tell(place, handles, first, today, unfinished)
-        if door is None:
+        _print_summary(demo_home, handles, first, today, unfinished)
+        if ui_socket is None:
             return 0
-        return run_up(place, door)
+        return run_up(demo_home, ui_socket)
 
 
 def _make_history(settings: Settings, handles: list[str], first: date, today: date) -> list[str]:
@@ -92,7 +94,7 @@ def _make_history(settings: Settings, handles: list[str], first: date, today: da
         derived = Runner(instance, settings).derive(first, today)
         if not derived.success:
             raise SettingsError(f"demo: {failure_of(derived)[0]}")
-    # Old news of an invented month wakes nobody; what happens today does.
+    # No alerts about the invented past; alerts about today are sent.
     with reading(home.readable) as con:
         for alert in alerts.find(con, home, settings):
             if alert.day < today:
@@ -100,7 +102,9 @@ def _make_history(settings: Settings, handles: list[str], first: date, today: da
     return unfinished
 
 
-def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: list[str]) -> None:
+def _print_summary(
+    home: Home, handles: list[str], first: date, today: date, unfinished: list[str]
+) -> None:
     with reading(home.readable) as con:
         snapshots, accounts, credits = con.execute(
             "SELECT count(*), sum(listed), sum(credits_charged) FROM snapshots"
@@ -123,7 +127,7 @@ def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: 
         click.echo(line, err=True)
     shown = shlex.quote(str(home.root))
     click.echo(
-        f"Ask it, with SF_ASSETS_HOME={shown}:\n"
+        f"Try these with SF_ASSETS_HOME={shown}:\n"
         "  sf-assets query --example who_left --days 1        who unfollowed on the newest day\n"
         f"  sf-assets account {_somebody(home)}\n"
         "  sf-assets report --tag acme --title 'Acme' -o acme.html"
@@ -131,7 +135,7 @@ def _tell(home: Home, handles: list[str], first: date, today: date, unfinished: 
 
 
 def _somebody(home: Home) -> str:
-    """The newest of those who left, for an example."""
+    """The newest account that left, for the example."""
     with reading(home.readable) as con:
         rows = con.execute(
             "SELECT account_handle FROM follower_churn WHERE change = 'lost' AND state <> "

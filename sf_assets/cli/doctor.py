@@ -1,4 +1,4 @@
-"""`sf-assets doctor`: one line a check, and what to do about it."""
+"""`sf-assets doctor`: one line per check, with what to do if it fails."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DAYS_SHOWN = 5
 
 
 class Problem(Exception):
-    """A check that failed, with what to do; `refused` where the vendor said no."""
+    """A failed check, with what to do; `refused` if the API rejected the key or has no credits."""
 
     def __init__(self, text: str, *, refused: bool = False) -> None:
         super().__init__(text)
@@ -51,26 +51,26 @@ class Problem(Exception):
 
 
 def run_doctor(*, quiet: bool = False, as_json: bool = False) -> int:
-    """Print every check; exit code 0, 1 (something is wrong), 2 (settings), 3 (vendor)."""
+    """Print every check. Returns the exit code: 0, 1 (a check failed), 2 (settings), 3 (API)."""
     checks = CheckList(quiet=quiet, as_json=as_json)
-    code = checked(checks.say)
+    code = run_checks(checks.add)
     if as_json:
-        print_json(checks.said)
+        print_json(checks.results)
     return code
 
 
-def checked(say: Callable[[str, bool, str], None]) -> int:
-    """Say how each check ended; the exit code of `doctor`."""
+def run_checks(add: Callable[[str, bool, str], None]) -> int:
+    """Pass name, success and text of each check to `add`. Returns the exit code of `doctor`."""
     try:
         settings = load_settings()
     except SettingsError as error:
-        say("settings", False, str(error))
+        add("settings", False, str(error))
         return 2
     misspelt = [f"{name} ({meant}?)" for name, meant in misspelt_variables(os.environ).items()]
     if misspelt:
-        say("settings", False, f"nothing reads {', '.join(misspelt)}: correct the name")
+        add("settings", False, f"unknown variable {', '.join(misspelt)}: correct the name")
     else:
-        say("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
+        add("settings", True, f"sf_assets {__version__}, {settings.base_url}, day {settings.day()}")
     home = Home.of(settings)
     checks: list[tuple[str, Callable[[Settings, Home], str]]] = [
         ("key", _key),
@@ -90,12 +90,12 @@ def checked(say: Callable[[str, bool, str], None]) -> int:
     code = 2 if misspelt else 0
     for name, check in checks:
         try:
-            say(name, True, check(settings, home))
+            add(name, True, check(settings, home))
         except Problem as problem:
-            say(name, False, str(problem))
+            add(name, False, str(problem))
             code = 3 if problem.refused else max(code, 1)
         except SettingsError as error:
-            say(name, False, str(error))
+            add(name, False, str(error))
             code = max(code, 2)
     return code
 
@@ -105,19 +105,19 @@ def _key(settings: Settings, home: Home) -> str:
         async with client_of(settings, max_tries=2, max_wait=5) as client:
             return await client.whoami()
 
-    user = _asked(ask)
+    user = _answer_of(ask)
     return f"belongs to {user.name or user.email or user.id or 'an account without a name'}"
 
 
 def _balance(settings: Settings, home: Home) -> str:
     if settings.key() is None and not settings.simulated:
-        raise SettingsError("not asked for: there is no key")
+        raise SettingsError("not checked: no key is set")
 
     async def ask() -> Balance:
         async with client_of(settings, max_tries=2, max_wait=5) as client:
             return await client.balance()
 
-    left = _asked(ask).balance
+    left = _answer_of(ask).balance
     if left == 0:
         raise Problem("0 credits left: top up before the next run", refused=True)
     size = (kept(home) or {}).get("page_size") or 20
@@ -128,7 +128,7 @@ def _balance(settings: Settings, home: Home) -> str:
 
 
 def _spent(home: Home, left: int) -> str:
-    """What the last run cost, and what is gone that no run accounts for."""
+    """The cost of the last run, and credits spent since then that no run explains."""
     try:
         with reading(home.readable) as con:
             last = con.execute(
@@ -145,11 +145,11 @@ def _spent(home: Home, left: int) -> str:
         return ""
     day, credits, unexplained, after = last
     since = after - left - landed
-    said = f"; the last run ({day}) paid {credits:,}, {unexplained:,} unexplained"
-    return said + (f"; {since:,} gone since then" if since > 0 else "")
+    text = f"; the last run ({day}) cost {credits:,}, {unexplained:,} unexplained"
+    return text + (f"; {since:,} spent elsewhere since then" if since > 0 else "")
 
 
-def _asked(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
+def _answer_of(ask: Callable[[], Coroutine[Any, Any, _Answer]]) -> _Answer:
     try:
         return asyncio.run(ask())
     except SocialFetchError as error:
@@ -164,49 +164,49 @@ def _clock(settings: Settings, home: Home) -> str:
             return await client.clock()
 
     try:
-        there = asyncio.run(ask())
+        api_time = asyncio.run(ask())
     except SocialFetchError:
-        there = None
-    if there is None:
-        return "the API told no time to compare with"
-    skew = abs((datetime.now(timezone.utc) - there).total_seconds())
+        api_time = None
+    if api_time is None:
+        return "not compared: the API sent no time"
+    skew = abs((datetime.now(timezone.utc) - api_time).total_seconds())
     if skew > MAX_SKEW_SECONDS:
         raise Problem(
-            f"{skew:.0f} s off the API's: snapshots could fall on the wrong UTC day; set up NTP"
+            f"{skew:.0f} s off the API's clock: snapshots could get the wrong UTC day; set up NTP"
         )
-    return f"within {skew:.0f} s of the API's"
+    return f"within {skew:.0f} s of the API's clock"
 
 
 def _home(settings: Settings, home: Home) -> str:
     start = home.start_date(settings)
     if not home.root.exists():
-        return f"{home.root} will be made on first use"
+        return f"{home.root} does not exist yet; the first use creates it"
     if home.marker.exists() or not home.root.is_dir():
-        home.ensure(settings)  # tells what is wrong; there is nothing left to make
+        home.ensure(settings)  # raises if something is wrong; there is nothing to create
     elif not os.access(home.root, os.W_OK | os.X_OK):
-        raise SettingsError(f"SF_ASSETS_HOME: {home.root} cannot be written: give permission")
+        raise SettingsError(f"SF_ASSETS_HOME: {home.root} is not writable; change its permissions")
     return f"{home.root}, first day {start}"
 
 
 def _disk(settings: Settings, home: Home) -> str:
-    found = sizes(home, settings.day())
-    said = f"{found.free / 1024**3:.0f} GiB free; {found}"
-    if found.free < MIN_FREE_BYTES:
+    disk = sizes(home, settings.day())
+    text = f"{disk.free / 1024**3:.0f} GiB free; {disk}"
+    if disk.free < MIN_FREE_BYTES:
         raise Problem(
-            f"only {found.free / 1024**3:.1f} GiB free at {home.root}: make room; {found}"
+            f"only {disk.free / 1024**3:.1f} GiB free at {home.root}: free some space; {disk}"
         )
-    if found.days_left is not None and found.days_left < MIN_DAYS_LEFT:
-        raise Problem(f"{said}. Make room, or keep less: `retention:` in handles.yaml")
-    return said
+    if disk.days_left is not None and disk.days_left < MIN_DAYS_LEFT:
+        raise Problem(f"{text}. Free some space, or set `retention:` in handles.yaml")
+    return text
 
 
 def _handles(settings: Settings, home: Home) -> str:
-    registry, wrong = registry_in_force(home.registry, keep=False)
-    if wrong is not None:
-        raise SettingsError(wrong)
+    registry, problem = registry_in_force(home.registry, keep=False)
+    if problem is not None:
+        raise SettingsError(problem)
     tracked = registry.handles
     if not tracked:
-        raise Problem("none is tracked yet: sf-assets track HANDLE")
+        raise Problem("no handle is tracked yet; run: sf-assets track HANDLE")
     return f"{len(tracked)} tracked"
 
 
@@ -217,56 +217,55 @@ def _duckdb(settings: Settings, home: Home) -> str:
                 "SELECT count(DISTINCT snapshot_date), max(snapshot_date) FROM snapshots"
             ).fetchall()[0]
     except FileNotFoundError:
-        return f"{duckdb.__version__}; nothing is published yet: it comes with the first snapshot"
+        return f"{duckdb.__version__}; nothing is published yet; the first snapshot publishes"
     except duckdb.Error as error:
         raise Problem(why_unreadable(home.readable, error)) from None
-    return f"{duckdb.__version__}; {counted(days, 'day')} published, the last is {last}"
+    return f"{duckdb.__version__}; {counted(days, 'day')} published, up to {last}"
 
 
 def _days(settings: Settings, home: Home) -> str:
-    """Which of the last days lack lists, and why."""
+    """Recent days with missing lists, and why."""
     missing = missing_days(home, settings, registry_in_force(home.registry, keep=False)[0])
     if not missing:
-        return "no list that was due is missing"
-    newest = max((one.day for one in missing if not one.capped), default=None)
-    told = "; ".join(str(one) for one in reversed(missing[-DAYS_SHOWN:]))
-    told += (
-        f"; and {counted(len(missing) - DAYS_SHOWN, 'day')} before" if missing[DAYS_SHOWN:] else ""
-    )
+        return "no due list is missing"
+    newest = max((gap.day for gap in missing if not gap.capped), default=None)
+    gaps = "; ".join(map(str, reversed(missing[-DAYS_SHOWN:])))
+    if len(missing) > DAYS_SHOWN:
+        gaps += f"; and {counted(len(missing) - DAYS_SHOWN, 'earlier day')}"
     if newest is not None and newest == settings.day():
-        raise Problem(
-            f"unfinished {told}. It is tried again until midnight (UTC) while sf-assets up runs"
-        )
-    said = f"missing {told}. The next snapshot is compared across the gap"
+        raise Problem(f"unfinished {gaps}. While sf-assets up runs, it retries until midnight UTC")
+    text = f"missing {gaps}. The next snapshot is compared across the gap"
     if newest == settings.day() - timedelta(days=1):
-        raise Problem(f"{said}; see that sf-assets up runs all day")
-    return said
+        raise Problem(f"{text}; keep sf-assets up running all day")
+    return text
 
 
 def _vendor(settings: Settings, home: Home) -> str:
-    """What the last probe found otherwise than it is assumed."""
-    told = kept(home)
-    if told is None:
-        return "not probed yet: sf-assets probe HANDLE (at most 8 credits)"
-    other = [f"{one['fact']}: {one['found']}" for one in told["facts"] if not one["as_assumed"]]
-    said = one_line("; ".join(other)) if other else "as assumed"
-    return f"probed on {told['day']} with @{told['handle']}: {said}"
+    """What the last probe measured that differs from our assumptions."""
+    result = kept(home)
+    if result is None:
+        return "not probed yet; run: sf-assets probe HANDLE (at most 8 credits)"
+    facts = [
+        f"{fact['fact']}: {fact['found']}" for fact in result["facts"] if not fact["as_assumed"]
+    ]
+    text = one_line("; ".join(facts)) if facts else "as assumed"
+    return f"probed on {result['day']} with @{result['handle']}: {text}"
 
 
 def _heartbeat(settings: Settings, home: Home) -> str:
-    """Whether the last call was taken; none is made here, for it would tell of a complete day."""
+    """Whether the last call succeeded. Makes no call: a call means that a day is complete."""
     assert settings.heartbeat_url is not None
     try:
         route_to(httpx.URL(settings.heartbeat_url.get_secret_value().strip()))
     except httpx.InvalidURL:
-        raise SettingsError("SF_ASSETS_HEARTBEAT_URL: it is no address") from None
+        raise SettingsError("SF_ASSETS_HEARTBEAT_URL: not a valid URL") from None
     call = last_heartbeat(home)
     if call is None:
-        return "no call yet: one follows each complete day"
+        return "not called yet: sf-assets up calls it after each complete day"
     day, problem = call
     if problem:
-        raise Problem(f"the call for {day} was not taken ({problem}); sf-assets up tries again")
-    return f"the last call told that {day} is complete"
+        raise Problem(f"the call for {day} failed ({problem}); sf-assets up retries it")
+    return f"called after {day}, the last complete day"
 
 
 def _grid(settings: Settings, home: Home) -> str:
@@ -277,24 +276,24 @@ def _grid(settings: Settings, home: Home) -> str:
     if keys > MAX_GRID_KEYS:
         raise Problem(
             f"{size}; over {MAX_GRID_KEYS:,} the UI gets slow: set SF_ASSETS_GRID_DAYS to the days "
-            "it is to show, what is stored stays"
+            "to show. Stored data is kept"
         )
     return size
 
 
 def _alerts(settings: Settings, home: Home) -> str:
-    kinds = f"kinds that are on: {', '.join(settings.alerts) or 'none'}"
+    kinds = f"enabled kinds: {', '.join(settings.alerts) or 'none'}"
     registry = registry_in_force(home.registry, keep=False)[0]
     of_tags = {*registry.alerts.addresses, *(registry.alerts.tags or ())}
     unused = sorted(of_tags - set(registry.tags_of(registry.handles)))
     if unused:
-        raise Problem(f"{kinds}; `alerts:` names tags that no handle has: {', '.join(unused)}")
+        raise Problem(f"{kinds}; `alerts:` lists tags that no handle has: {', '.join(unused)}")
     if not settings.alert_urls and not registry.alerts.addresses:
-        return f"{kinds}; in log and UI only: SF_ASSETS_ALERT_URLS is not set"
+        return f"{kinds}; shown in log and UI only: SF_ASSETS_ALERT_URLS is not set"
     from sf_assets.alerts import DeliveryFailed, services
 
     try:
-        found = services(settings, registry)
+        names = services(settings, registry)
     except DeliveryFailed as error:
         raise SettingsError(str(error)) from None
-    return f"{kinds}; told to {', '.join(found)}; try it with sf-assets alerts test"
+    return f"{kinds}; sent to {', '.join(names)}; test with: sf-assets alerts test"

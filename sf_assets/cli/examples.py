@@ -1,4 +1,4 @@
-"""Named questions with their SQL, to run, to read, to paste and to change."""
+"""Named example queries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLE = re.compile(r"^-- (\w+): ([^\n]+\?)\n(.+?);$", flags=re.MULTILINE | re
 
 
 class Example(NamedTuple):
-    """A question, and its SQL with places for handle, tag and days."""
+    """A question and its SQL, with placeholders for handle, tag and days."""
 
     name: str
     question: str
@@ -22,7 +22,7 @@ class Example(NamedTuple):
 
     @property
     def of_tags(self) -> bool:
-        """Whether a row is of a group, not of a handle."""
+        """True if a row is about a group, not a handle."""
         return "{tag}" in self.statement
 
     def sql(
@@ -31,26 +31,26 @@ class Example(NamedTuple):
         tags: Sequence[str] | None = None,
         days: int | None = None,
     ) -> str:
-        """The SQL about these handles, tags and days; about all, and the usual days, where None.
+        """The SQL for these handles, tags and days. None means all, or the default number of days.
 
-        Raises SettingsError where the question has no place for one of them.
+        Raises SettingsError if the question does not take one of them.
         """
-        for option, value, place in (
+        for option, value, placeholder in (
             ("--handle", handles, "handle}"),
             ("--days", days, "{days="),
         ):
-            if value is not None and place not in self.statement:
-                raise SettingsError(f"query: the example {self.name} takes no {option}")
+            if value is not None and placeholder not in self.statement:
+                raise SettingsError(f"query: the example {self.name} does not take {option}")
         text = re.sub(
             r"\{(?P<of>\w+\.)?(?P<column>handle|tag)\}",
-            lambda found: _among(
-                f"{found['of'] or ''}{found['column']}",
-                handles if found["column"] == "handle" else tags,
+            lambda match: _among(
+                f"{match['of'] or ''}{match['column']}",
+                handles if match["column"] == "handle" else tags,
             ),
             self.statement,
         )
-        text = re.sub(r"\{days=(\d+)\}", lambda found: str(days or found[1]), text)
-        # Without a condition its place goes, too.
+        text = re.sub(r"\{days=(\d+)\}", lambda match: str(days or match[1]), text)
+        # Remove conditions that are always true.
         return re.sub(r"\s+AND true\b|\s*WHERE true\b(?! AND)|(?<=WHERE )true AND ", "", text)
 
 
@@ -62,19 +62,19 @@ def _among(column: str, values: Sequence[str] | None) -> str:
 
 def examples() -> list[Example]:
     """The examples in `warehouse/sql/examples.sql`."""
-    return [Example(*found) for found in _EXAMPLE.findall(sql("examples"))]
+    return [Example(*parts) for parts in _EXAMPLE.findall(sql("examples"))]
 
 
 def example(name: str) -> Example:
-    """The example of that name. Raises SettingsError where there is none."""
-    by_name = {one.name: one for one in examples()}
+    """The example with this name. Raises SettingsError if there is none."""
+    by_name = {each.name: each for each in examples()}
     if name not in by_name:
         close = get_close_matches(name, by_name, n=1)
         hint = f"did you mean {close[0]}?" if close else "list them with `query --example`"
-        raise SettingsError(f"query: there is no example {name!r}; {hint}")
+        raise SettingsError(f"query: no example is called {name!r}; {hint}")
     return by_name[name]
 
 
 def examples_text() -> str:
-    """The examples as one can paste them."""
-    return "\n\n".join(f"-- {one.name}: {one.question}\n{one.sql()};" for one in examples())
+    """All examples as SQL to paste."""
+    return "\n\n".join(f"-- {each.name}: {each.question}\n{each.sql()};" for each in examples())

@@ -1,4 +1,4 @@
-"""`sf-assets forecast`: what the tracked lists will cost, and what another handle would."""
+"""`sf-assets forecast`: what the tracked lists, or another handle, will cost."""
 
 from __future__ import annotations
 
@@ -61,22 +61,22 @@ def run_forecast(
     as_json: bool,
     yes: bool,
 ) -> int:
-    """Print the forecast; returns the exit code. Raises SettingsError."""
+    """Print the forecast. Returns the exit code. Raises SettingsError if no handle is tracked."""
     registry = registry_of(home)
     wanted = normalise_handle(handle) if handle else None
     if wanted is not None and wanted not in registry.handles:
         closest = registry.closest(wanted)
         hint = f" (did you mean {closest}?)" if closest else ""
-        return _of_a_stranger(settings, home, wanted, hint, days, as_json=as_json, yes=yes)
+        return _of_untracked(settings, home, wanted, hint, days, as_json=as_json, yes=yes)
     if wanted is not None:
         registry = Registry({wanted: registry.handles[wanted]})
     if tags:
-        registry = Registry({one: registry.handles[one] for one in registry.tagged(tags)})
+        registry = Registry({each: registry.handles[each] for each in registry.tagged(tags)})
     if not registry.handles:
-        raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
+        raise SettingsError("no handle is tracked yet; run: sf-assets track HANDLE")
     first = settings.day() + timedelta(days=1)
-    costs, paid = _known(home, first, days)
-    made = forecast(
+    costs, paid = _past_costs(home, first, days)
+    prediction = forecast(
         registry,
         costs,
         paid,
@@ -86,14 +86,14 @@ def run_forecast(
         cap=settings.daily_credits,
     )
     if as_json:
-        click.echo(json.dumps(_as_json(made), indent=2))
+        click.echo(json.dumps(_as_json(prediction), indent=2))
     else:
-        print_table(_COLUMNS, [_row(one) for one in made.lists])
-        click.echo(_said(made))
+        print_table(_COLUMNS, [_row(each) for each in prediction.lists])
+        click.echo(_summary(prediction))
     return 0
 
 
-def _known(
+def _past_costs(
     home: Home, first: date, days: int
 ) -> tuple[dict[tuple[str, str], Cost], dict[tuple[str, str], int]]:
     try:
@@ -110,34 +110,34 @@ def _known(
         raise SettingsError(why_unreadable(home.readable, error)) from None
 
 
-def _row(one: ListForecast) -> list[Any]:
-    return [getattr(one, name) for name in _COLUMNS]
+def _row(prediction: ListForecast) -> list[Any]:
+    return [getattr(prediction, name) for name in _COLUMNS]
 
 
-def _said(made: Forecast) -> str:
-    said = (
-        f"{counted(made.credits, 'credit')} in the {counted(made.days, 'day')} from {made.first} "
-        f"on, {made.credits / made.days:,.0f} a day"
+def _summary(made: Forecast) -> str:
+    text = (
+        f"{counted(made.credits, 'credit')} in {counted(made.days, 'day')} from {made.first}, "
+        f"{made.credits / made.days:,.0f} a day"
     )
     if made.cap is not None:
-        said += f" (capped at {made.cap:,})"
+        text += f" (capped at {made.cap:,})"
     if made.unread:
-        said += f"; {counted(made.unread, 'list')} never read, what they cost is not known"
+        text += f"; {counted(made.unread, 'list')} never read, cost unknown"
     if made.balance is None:
-        return f"{said}. The balance is not known"
-    said += f". Balance {made.balance:,}: "
+        return f"{text}. Balance unknown"
+    text += f". Balance {made.balance:,}: "
     if made.runs_out_on is not None:
-        return f"{said}runs out on {made.runs_out_on}"
+        return f"{text}runs out on {made.runs_out_on}"
     if made.lasts_days is None:
-        return f"{said}nothing is spent"
-    return f"{said}lasts about {counted(made.lasts_days, 'day')}"
+        return f"{text}nothing is spent"
+    return f"{text}lasts about {counted(made.lasts_days, 'day')}"
 
 
 def _as_json(made: Forecast) -> dict[str, Any]:
     return {
         "first": made.first.isoformat(),
         "days": made.days,
-        "lists": [{**asdict(one), "recent_saves": one.recent_saves} for one in made.lists],
+        "lists": [{**asdict(each), "recent_saves": each.recent_saves} for each in made.lists],
         "credits": made.credits,
         "credits_by_day": made.by_day,
         "lists_never_read": made.unread,
@@ -148,7 +148,7 @@ def _as_json(made: Forecast) -> dict[str, Any]:
     }
 
 
-def _of_a_stranger(
+def _of_untracked(
     settings: Settings,
     home: Home,
     handle: str,
@@ -163,11 +163,11 @@ def _of_a_stranger(
     if not yes:
         if not sys.stdin.isatty():
             raise SettingsError(
-                f"{handle} is not tracked{hint}: its forecast buys one page (1 credit). Add --yes "
-                "to buy it, nothing was asked for"
+                f"{handle} is not tracked{hint}: its forecast buys one page (1 credit). Nothing "
+                "was bought; add --yes to buy it"
             )
-        asks = f"{handle} is not tracked{hint}. Buy one page of its followers (1 credit)?"
-        if not click.confirm(asks):
+        question = f"{handle} is not tracked{hint}. Buy one page of its followers (1 credit)?"
+        if not click.confirm(question):
             click.echo("nothing was bought")
             return 0
     home.ensure(settings)
@@ -177,7 +177,7 @@ def _of_a_stranger(
     except SocialFetchError as error:
         click.echo(f"sf-assets: {error}", err=True)
         return 3 if isinstance(error, AccountError) else 1
-    made = first_page_forecast(
+    prediction = first_page_forecast(
         handle,
         days,
         total=walk.reported_total,
@@ -186,22 +186,28 @@ def _of_a_stranger(
     )
     status = walk.lookup_status.value if walk.lookup_status else None
     if as_json:
-        told = {"status": status, "total": walk.reported_total, "listed_on_first_page": walk.listed}
-        told |= {"days": days, **asdict(made), "recent_saves": made.recent_saves}
-        told["balance"] = ask_balance(settings)
-        click.echo(json.dumps(told, indent=2))
+        document = {
+            "status": status,
+            "total": walk.reported_total,
+            "listed_on_first_page": walk.listed,
+            "days": days,
+            **asdict(prediction),
+            "recent_saves": prediction.recent_saves,
+            "balance": ask_balance(settings),
+        }
+        click.echo(json.dumps(document, indent=2))
         return 0
     if walk.lookup_status is not LookupStatus.FOUND:
-        said = "was not found" if status == "not_found" else f"is {status}"
-        click.echo(f"{handle} {said}: each look costs 1 credit, {days} in {counted(days, 'day')}")
+        state = "was not found" if status == "not_found" else f"is {status}"
+        click.echo(f"{handle} {state}: a lookup costs 1 credit, {days} in {counted(days, 'day')}")
         return 0
-    print_table(_COLUMNS[3:], [_row(made)[3:]])
+    print_table(_COLUMNS[3:], [_row(prediction)[3:]])
     total = "?" if walk.reported_total is None else f"{walk.reported_total:,}"
     click.echo(
-        f"{handle}: {total} followers, "
-        f"{walk.listed} a page. TikTok shows at most the newest 5,000 to 10,000, so a longer list "
-        f"costs less than its total says. The page is kept: a snapshot of {settings.day()} goes on "
-        f"from it (sf-assets track {handle})"
+        f"{handle}: {total} followers, {walk.listed} per page. TikTok shows at most the newest "
+        f"5,000 to 10,000, so a longer list costs less than its total suggests. The page is kept: "
+        f"a snapshot on {settings.day()} "
+        f"continues from it (sf-assets track {handle})"
     )
     return 0
 

@@ -1,4 +1,4 @@
-"""`sf-assets forget`: taking somebody out of this home, for ever."""
+"""`sf-assets forget`: removes a person from this home permanently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import json_option, known_home, registry_of, report_errors
+from sf_assets.cli.common import checked_home, json_option, registry_of, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -56,86 +56,86 @@ def forget(
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     if not home.marker.exists():
-        raise ForgetRefused(f"{home.root} is not a home: nobody is stored there")
+        raise ForgetRefused(f"{home.root} is not a home of sf_assets: nobody is stored there")
     if accounts and everybody:
-        raise click.UsageError("name accounts or --everybody, not both")
+        raise click.UsageError("use ACCOUNT or --everybody, not both")
     with people.alone(home):
         before = people.Journal.of(home)
         if everybody and not registry_of(home).pseudonyms:
             raise ForgetRefused("write `privacy: pseudonyms` into handles.yaml first")
         if before is not None and dry_run:
-            raise ForgetRefused("one that was broken off must go on first: sf-assets forget")
+            raise ForgetRefused("finish the interrupted forget first: sf-assets forget")
         if before is not None:
-            _say("going on with one that was broken off")
+            _say("continuing the interrupted forget")
             exit_code = _forget(home, before, as_json=as_json and not (accounts or everybody))
             if not accounts and not everybody:
                 sys.exit(exit_code)
         if not accounts and not everybody:
-            raise click.UsageError("name an account")
-        found = people.look(home, accounts, _say)
+            raise click.UsageError("give at least one ACCOUNT")
+        persons = people.look(home, accounts, _say)
         if not as_json or not yes:
-            for person in found:
+            for person in persons:
                 click.echo(_shown(person), err=as_json)
         if dry_run:
-            _show_places(home, found, as_json=as_json)
+            _show_places(home, persons, as_json=as_json)
             sys.exit(FINE)
         if not yes:
-            whom = "everybody" if everybody else counted(len(found), "account")
+            who = "everybody" if everybody else counted(len(persons), "account")
             click.confirm(
-                f"Forget {whom} in {home.root}? This cannot be undone", abort=True, err=True
+                f"Forget {who} in {home.root}? This cannot be undone.", abort=True, err=True
             )
-        journal = people.Journal(home.root / JOURNAL, found, reason, everybody)
+        journal = people.Journal(home.root / JOURNAL, persons, reason, everybody)
         sys.exit(_forget(home, journal, as_json=as_json))
 
 
 def _forget(home: Home, journal: Journal, *, as_json: bool) -> int:
     from sf_assets.people.forget import forget, out_of_reach
 
-    made = forget(home, journal, _say)
+    result = forget(home, journal, _say)
     if as_json:
-        _print(home, journal.people, made)
+        _print(home, journal.people, result)
     else:
         click.echo(
-            f"forgotten: {counted(made.landed, 'landed list')} and "
-            f"{counted(made.files, 'file')} of the archive changed, and all tables made anew"
+            f"forgotten: {counted(result.landed, 'landed list')} and "
+            f"{counted(result.files, 'archive file')} changed, all tables rebuilt"
         )
-        for hit in made.left:
-            what = "others mention them" if hit.mention else "still found"
+        for hit in result.left:
+            what = "mentioned by others" if hit.mention else "still found"
             click.echo(f"{what}: {hit.place} ({hit.times})", err=not hit.mention)
-        if made.done:
-            click.echo("searched every file of the home: nothing of them is left")
+        if result.done:
+            click.echo("searched every file of the home: found nothing of them")
         click.echo("out of reach:")
         for line in out_of_reach(home, journal.people):
             click.echo(f"  - {line}")
-    return FINE if made.done else SOME_FAILED
+    return FINE if result.done else SOME_FAILED
 
 
-def _show_places(home: Home, found: list[Person], *, as_json: bool) -> None:
-    """In which parts of the home they are, and how often."""
+def _show_places(home: Home, persons: list[Person], *, as_json: bool) -> None:
+    """Print in which parts of the home these people are stored, and how often."""
     from sf_assets.people.forget_files import search
 
     places: Counter[str] = Counter()
-    for hit in search(home, found, _say):
+    for hit in search(home, persons, _say):
         where = "mentioned by others" if hit.mention else hit.place.split(" ")[0].split("/")[0]
         places[where.rstrip(":")] += hit.times
     if as_json:
-        _print(home, found, None, places)
+        _print(home, persons, None, places)
     else:
         click.echo(
             "found in: "
-            + (", ".join(f"{one} ({n:,})" for one, n in sorted(places.items())) or "no file")
+            + (", ".join(f"{where} ({n:,})" for where, n in sorted(places.items())) or "no file")
         )
 
 
 def _print(
-    home: Home, people: list[Person], made: object, places: dict[str, int] | None = None
+    home: Home, people: list[Person], result: object, places: dict[str, int] | None = None
 ) -> None:
     from sf_assets.cli.tables import print_json
     from sf_assets.people.forget import Forgotten, out_of_reach
 
-    said: dict[str, object] = {
+    document: dict[str, object] = {
         "accounts": [
             {**person.to_json(), "rows": dict(person.rows), "pages": dict(person.pages)}
             for person in people
@@ -143,22 +143,24 @@ def _print(
         "out_of_reach": out_of_reach(home, people),
     }
     if places is not None:
-        said["places"] = places
-    if isinstance(made, Forgotten):
-        said |= {
-            "landed_lists": made.landed,
-            "archive_files": made.files,
-            "other_files": made.others,
-            "left": [hit._asdict() for hit in made.left],
+        document["places"] = places
+    if isinstance(result, Forgotten):
+        document |= {
+            "landed_lists": result.landed,
+            "archive_files": result.files,
+            "other_files": result.others,
+            "left": [hit._asdict() for hit in result.left],
         }
-    print_json(said)
+    print_json(document)
 
 
 def _shown(person: Person) -> str:
     lines = [str(person)]
     for what, where in (("archived", person.rows), ("landed", person.pages)):
         lines += [f"  {what}: {name}: {times:,}" for name, times in sorted(where.items())]
-    return "\n".join(lines if len(lines) > 1 else [*lines, "  found nowhere; kept out from now on"])
+    return "\n".join(
+        lines if len(lines) > 1 else [*lines, "  not stored; will be kept out of new data"]
+    )
 
 
 def _say(text: str) -> None:

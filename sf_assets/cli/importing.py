@@ -1,4 +1,4 @@
-"""`sf-assets import`: lists that somebody has already become snapshots with a source."""
+"""`sf-assets import`: existing lists become snapshots with a source."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sf_assets.cli.common import known_home, quiet_option, registry_of, report_errors
+from sf_assets.cli.common import checked_home, quiet_option, registry_of, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import clean, counted
 
 if TYPE_CHECKING:
-    from sf_assets.people.land import Found, Wanted
+    from sf_assets.people.land import FileContent, ImportOptions
     from sf_assets.settings import Settings
     from sf_assets.storage.home import Home
     from sf_assets.warehouse.archive import SnapshotRow
@@ -66,53 +66,53 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @quiet_option
 @report_errors
-def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **said: Any) -> None:
+def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **options: Any) -> None:
     from sf_assets.handles.settings import normalise_handle
-    from sf_assets.people.land import Wanted
+    from sf_assets.people.land import ImportOptions
     from sf_assets.people.shapes import read_mapping
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
-    if said["remove"]:
+    home = checked_home(settings)
+    if options["remove"]:
         if files:
             raise click.UsageError("--remove takes no files")
-        sys.exit(_remove(settings, home, said["remove"], ask=not said["yes"]))
-    if not files or handle is None or (relation is None and not said["counts"]):
-        raise click.UsageError("needs FILES, --handle and --relation")
-    if said["everyone"] and (said["window"] or said["total"] is not None):
+        sys.exit(_remove(settings, home, options["remove"], ask=not options["yes"]))
+    if not files or handle is None or (relation is None and not options["counts"]):
+        raise click.UsageError("FILES, --handle and --relation are required")
+    if options["everyone"] and (options["window"] or options["total"] is not None):
         raise click.UsageError("choose one of --everyone and --window or --total")
-    wanted = Wanted(
-        normalise_handle(handle), relation or "followers", _name(said["name"] or files[0]),
-        said["total"], said["everyone"], said["window"], said["order"],
-        read_mapping(said["mapping"]) if said["mapping"] else None,
-        said["encoding"], said["replace"],
+    wanted = ImportOptions(
+        normalise_handle(handle), relation or "followers", _name(options["name"] or files[0]),
+        options["total"], options["everyone"], options["window"], options["order"],
+        read_mapping(options["mapping"]) if options["mapping"] else None,
+        options["encoding"], options["replace"],
     )  # fmt: skip
-    work = _Import(settings, home, wanted, counts=said["counts"], quiet=said["quiet"])
-    for path, day in paths(files, said["day"]):
+    work = _Import(settings, home, wanted, counts=options["counts"], quiet=options["quiet"])
+    for path, day in paths(files, options["day"]):
         work.files.append((path, day))
-    if said["dry_run"] or not said["yes"]:
-        fine = work.look()
-        if said["dry_run"] or not fine:
+    if options["dry_run"] or not options["yes"]:
+        importable = work.look()
+        if options["dry_run"] or not importable:
             work.end()
-        click.confirm(f"Import {counted(fine, 'file')} as {wanted.name}?", abort=True)
+        click.confirm(f"Import {counted(importable, 'file')} as {wanted.name}?", abort=True)
         work.quiet = True
-    fine = work.land()
-    if fine and not said["quiet"]:
+    imported = work.land()
+    if imported and not options["quiet"]:
         new = len(work.landed)
         click.echo(
-            f"{counted(new, 'snapshot')} imported" if new else "nothing new: it is all there"
+            f"{counted(new, 'snapshot')} imported" if new else "nothing new: already imported"
         )
-    # What was imported before is shown too where it is only now that the grid begins earlier, or
-    # where that was killed before it was derived.
-    rows = work.landed + (work.known if said["extend_grid"] or work.waits else [])
+    # Earlier imports are shown too if the grid now begins earlier, or if that import was killed
+    # before its derivation.
+    rows = work.landed + (work.known if options["extend_grid"] or work.waits else [])
     if rows:
-        _show_in_grid(settings, home, rows, said["extend_grid"], quiet=said["quiet"])
+        _show_in_grid(settings, home, rows, options["extend_grid"], quiet=options["quiet"])
     work.end()
 
 
 def _name(text: str) -> str:
-    """What an import is called: letters, digits, `.`, `-` and `_`."""
+    """The name of an import: lower-case letters, digits, `.`, `-` and `_`."""
     from sf_assets.people.days import PLACEHOLDER
 
     stem = Path(text.replace(PLACEHOLDER, "")).name.split(".")[0] or Path(text).parent.name
@@ -120,9 +120,9 @@ def _name(text: str) -> str:
 
 
 def paths(files: tuple[str, ...], day: str | None) -> list[tuple[Path, date | None]]:
-    """The files that were named, with the day that `--day` or their names say, if any.
+    """The named files, with the day from `--day` or the file name, or None.
 
-    Raises ImportRefused.
+    Raises ImportRefused if a file does not exist or its day is unclear.
     """
     import glob
 
@@ -132,35 +132,35 @@ def paths(files: tuple[str, ...], day: str | None) -> list[tuple[Path, date | No
 
     pattern = day if day is not None and PLACEHOLDER in day else None
     fixed = parse_day(day, "--day") if day is not None and pattern is None else None
-    found: list[tuple[Path, date | None]] = []
+    dated: list[tuple[Path, date | None]] = []
     for name in files:
         path = Path(name)
         own = pattern
         if PLACEHOLDER in name:
             if day is not None:
-                raise ImportRefused(f"--day: {name} says already where the day is")
+                raise ImportRefused(f"--day: {name} contains the day; leave out --day")
             inside, own = sorted(map(Path, glob.glob(name.replace(PLACEHOLDER, "*")))), path.name
         elif path.is_dir():
             inside = sorted(
-                one for one in path.iterdir()
-                if one.is_file() and one.name.lower().endswith(SUFFIXES)
+                file for file in path.iterdir()
+                if file.is_file() and file.name.lower().endswith(SUFFIXES)
             )  # fmt: skip
         else:
             inside = [path] if path.exists() else sorted(map(Path, glob.glob(name)))
         if not inside:
-            raise ImportRefused(f"{name}: there is no such file")
-        for one in inside:
-            found.append((one, day_in_name(one.name, own) if own else fixed))
-    return found
+            raise ImportRefused(f"{name}: no such file")
+        for file in inside:
+            dated.append((file, day_in_name(file.name, own) if own else fixed))
+    return dated
 
 
 @dataclass
 class _Import:
-    """Files that are looked at and landed one after the other; refusals are told at the end."""
+    """Files to check and import one after the other. Refusals are printed at the end."""
 
     settings: Settings
     home: Home
-    wanted: Wanted
+    wanted: ImportOptions
     counts: bool
     quiet: bool
     files: list[tuple[Path, date | None]] = field(default_factory=list)
@@ -170,11 +170,11 @@ class _Import:
     waits: bool = False
 
     def look(self) -> int:
-        """Show what each file is; returns how many can be imported."""
+        """Show how each file is interpreted. Returns how many can be imported."""
         return sum(self._each(path, day, land=False) for path, day in self.files)
 
     def land(self) -> int:
-        """Import the files; returns how many were not refused."""
+        """Import the files. Returns how many were not refused."""
         self.refused.clear()
         return sum(self._each(path, day, land=True) for path, day in self.files)
 
@@ -186,59 +186,61 @@ class _Import:
         try:
             with people.in_memory() as con:
                 if self.counts:
-                    found = people.understand_counts(con, path, self.wanted, today)
+                    content = people.understand_counts(con, path, self.wanted, today)
                 else:
-                    found = people.understand(con, path, self.wanted, day, today)
+                    content = people.understand(con, path, self.wanted, day, today)
                 if not self.quiet:
-                    self._show(found)
+                    self._show(content)
                 if land:
                     self.home.ensure(self.settings)
-                    landed = people.land(self.home, found, self.wanted)
+                    landed = people.land(self.home, content, self.wanted)
                     self.landed += landed.new
                     self.known += landed.known
                     self.waits = landed.waits
                 else:
-                    landed = people.look(self.home, found, self.wanted)
+                    landed = people.look(self.home, content, self.wanted)
                 if landed.kept and not self.quiet:
                     click.echo(
-                        f"  note: {counted(landed.kept, 'total')} left out: a list says more"
+                        f"  note: {counted(landed.kept, 'total')} left out: these days have a list"
                     )
         except ImportRefused as refused:
             self.refused.append(str(refused))
             return False
         return True
 
-    def _show(self, found: Found) -> None:
-        rows, facts = found.rows, found.facts
+    def _show(self, content: FileContent) -> None:
+        rows, facts = content.rows, content.facts
         days = sorted({row.snapshot_date for row in rows})
         when = str(days[0]) if len(days) == 1 else f"{counted(len(days), 'day')} to {days[-1]}"
-        click.echo(f"{self.wanted.handle} {when}: {clean(found.source.name)} ({found.source.kind})")
-        if found.shape is not None:
+        click.echo(
+            f"{self.wanted.handle} {when}: {clean(content.source.name)} ({content.source.kind})"
+        )
+        if content.shape is not None:
             columns = ", ".join(
                 f"{own} = {theirs.strip('/').replace('/', '.') or '$'}"
-                for own, theirs in sorted(found.shape.fields.items())
+                for own, theirs in sorted(content.shape.fields.items())
             )
-            click.echo(f"  {self.wanted.relation}, {found.shape.layout}: {clean(columns, 300)}")
+            click.echo(f"  {self.wanted.relation}, {content.shape.layout}: {clean(columns, 300)}")
             listed = sum(row.listed for row in rows)
             click.echo(
                 f"  {counted(facts['rows'], 'row')}, {counted(listed, 'account')}; "
                 f"{counted(facts['numbers'], 'numeric id')}, {counted(facts['sec_uids'], 'secUid')}"
                 f", {counted(facts['times'], 'follow time')}"
             )
-        for line in found.sample:
+        for line in content.sample:
             click.echo("    " + "  ".join(clean(str(value)) for value in line if value is not None))
-        for note in found.notes:
+        for note in content.notes:
             click.echo(f"  note: {note}")
-        click.echo(f"  claims: {found.claim}")
+        click.echo(f"  claims: {content.claim}")
 
     def end(self) -> None:
-        """Tell what was refused, and exit."""
+        """Print the refusals, and exit."""
         for refusal in self.refused:
             click.echo(f"sf-assets: {refusal}", err=True)
         if self.refused and len(self.files) > 1:
             click.echo(
                 f"sf-assets: {len(self.refused)} of {counted(len(self.files), 'file')} refused; "
-                "nothing of these was imported",
+                "nothing of them was imported",
                 err=True,
             )
         sys.exit(FINE if not self.refused else SOME_FAILED if len(self.files) > 1 else 2)
@@ -248,7 +250,7 @@ def _remove(settings: Settings, home: Home, name: str, *, ask: bool) -> int:
     from sf_assets.people.land import remove
 
     if ask:
-        click.confirm(f"Remove the import {name}, and derive everything anew?", abort=True)
+        click.confirm(f"Remove the import {name} and rebuild all tables?", abort=True)
     gone = remove(home, name)
     click.echo(f"{name}: {counted(len(gone), 'snapshot')} removed")
     _show_in_grid(settings, home, [], False, quiet=True)
@@ -258,7 +260,7 @@ def _remove(settings: Settings, home: Home, name: str, *, ask: bool) -> int:
 def _show_in_grid(
     settings: Settings, home: Home, rows: list[SnapshotRow], extend: bool, *, quiet: bool
 ) -> None:
-    """Derive what was loaded, and let Dagster's grid show the imported days of tracked handles."""
+    """Derive the imported days, and show those of tracked handles in Dagster's grid."""
     from sf_assets.cli.runner import Runner, dagster_instance, failure_of
     from sf_assets.defs.audience import snapshot_keys
     from sf_assets.defs.snapshot_metadata import snapshot_event
@@ -279,16 +281,16 @@ def _show_in_grid(
         derived = runner.derive(day, day)
     if not derived.success:
         raise SfAssetsError(
-            f"import: what was imported is kept, and not derived yet: {failure_of(derived)[0]}"
+            f"import: the files are imported but not derived yet: {failure_of(derived)[0]}"
         )
     if quiet or not rows:
         return
     early = {row.snapshot_date for row in rows if row.snapshot_date < start}
     untracked = sorted({row.handle for row in rows if row.handle not in tracked})
     if untracked:
-        click.echo(f"{', '.join(untracked)}: not tracked, so Dagster's grid does not show it")
+        click.echo(f"{', '.join(untracked)}: not tracked, so not shown in Dagster's grid")
     elif early:
         click.echo(
-            f"{counted(len(early), 'day')} before {start}, where Dagster's grid begins; "
-            "--extend-grid shows them"
+            f"{counted(len(early), 'day')} before {start}, the first day of Dagster's grid; add "
+            "--extend-grid to show them"
         )

@@ -1,4 +1,4 @@
-"""The commands. Heavy imports happen inside them, so that `--help` answers at once."""
+"""The commands. They import heavy modules inside the function, so that `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import click
 from sf_assets import __version__
 from sf_assets.cli.common import (
     Commands,
+    checked_home,
     json_option,
-    known_home,
     not_tracked,
     quiet_option,
     registry_of,
@@ -65,7 +65,7 @@ port_option = click.option(
 )
 @click.version_option(__version__, prog_name="sf-assets")
 def main() -> None:
-    # Lists of people: whatever we write is for this user's eyes.
+    # The files hold lists of people, so only this user may read them.
     os.umask(0o077)
 
 
@@ -170,8 +170,8 @@ def snapshot(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    gc.disable()  # a tenth of the time of so many imports
-    from sf_assets.cli.snapshot import OutputOptions, Wanted, run_snapshot
+    gc.disable()  # makes the imports a tenth faster
+    from sf_assets.cli.snapshot import ListsToRead, OutputOptions, run_snapshot
     from sf_assets.errors import SettingsError
     from sf_assets.handles.settings import normalise_handle
     from sf_assets.model import RELATIONS
@@ -180,20 +180,20 @@ def snapshot(
     settings = load_settings()
     if not settings.simulated:
         settings.require_key()
-    home = known_home(settings)
+    home = checked_home(settings)
     registry = registry_of(home)
     if handles and tags:
-        raise click.UsageError("name handles or --tag, not both")
+        raise click.UsageError("use HANDLES or --tag, not both")
     named = dict.fromkeys(normalise_handle(handle) for handle in handles)
     selected = list(named or (registry.tagged(tags) if tags else registry.handles))
     if not selected:
-        raise SettingsError("no handle is tracked yet: sf-assets track HANDLE")
+        raise SettingsError("no handle is tracked yet; run: sf-assets track HANDLE")
     for handle in selected:
         if handle not in registry.handles:
             raise SettingsError(not_tracked(handle, registry))
-    relations = [one for one in RELATIONS if relation in (one, "both")]
+    relations = [each for each in RELATIONS if relation in (each, "both")]
     home.ensure(settings)
-    wanted = Wanted(selected, relations, refresh=refresh, due_only=not named)
+    wanted = ListsToRead(selected, relations, refresh=refresh, due_only=not named)
     output = OutputOptions(verbose=verbose, quiet=quiet, as_json=as_json)
     sys.exit(run_snapshot(settings, home, wanted, output))
 
@@ -219,7 +219,7 @@ def account(account: str, file: str | None, as_json: bool) -> None:
     from sf_assets.cli.account import export_account, run_account
     from sf_assets.settings import load_settings
 
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     if file is not None:
         export_account(home, account.strip(), file)
     else:
@@ -300,28 +300,29 @@ def query(
     if (as_json + as_csv + (parquet is not None) + (xlsx is not None)) > 1:
         raise click.UsageError("choose one of --json, --csv, --parquet and --xlsx")
     if example is None and (handles or tags or days):
-        raise click.UsageError("--handle, --tag and --days belong to --example")
+        raise click.UsageError("--handle, --tag and --days work with --example only")
     if example is not None and sql is not None:
         raise click.UsageError("choose one of --example and SQL")
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     if example == "":
         from sf_assets.cli.examples import examples as all_examples
 
-        named = [(one.name, one.question) for one in all_examples()]
+        columns = ("name", "question")
+        rows = [(example.name, example.question) for example in all_examples()]
         if as_json:
-            print_json([dict(zip(("name", "question"), one, strict=True)) for one in named])
+            print_json([dict(zip(columns, row, strict=True)) for row in rows])
         else:
-            print_table(["name", "question"], named)
+            print_table(columns, rows)
         return
     if example is not None:
         from sf_assets.cli.examples import example as example_of
         from sf_assets.handles.settings import normalise_handle
 
-        one = example_of(example)
+        question = example_of(example)
         chosen = [normalise_handle(handle) for handle in handles]
         tagged = registry_of(home).tagged(tags) if tags else ()
-        chosen += () if one.of_tags else tagged
-        sql = one.sql(chosen or None, tags or None, days)
+        chosen += () if question.of_tags else tagged
+        sql = question.sql(chosen or None, tags or None, days)
     form = "json" if as_json else "csv" if as_csv else "xlsx" if xlsx else "table"
     run_query(home, sql, form, file, sandbox=sandbox)
 
@@ -354,7 +355,7 @@ def forecast(
     if handle and tags:
         raise click.UsageError("choose one of --handle and --tag")
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     sys.exit(run_forecast(settings, home, days, handle, tags, as_json=as_json, yes=yes))
 
 
@@ -425,7 +426,7 @@ def report(
     settings = load_settings()
     run_report(
         settings,
-        known_home(settings),
+        checked_home(settings),
         handles,
         tags,
         days,
@@ -461,7 +462,7 @@ def alerts(context: click.Context, limit: int, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    run_list(known_home(settings), settings, limit, as_json)
+    run_list(checked_home(settings), settings, limit, as_json)
 
 
 @alerts.command(
@@ -479,7 +480,7 @@ def alerts_test(quiet: bool, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    sys.exit(FINE if run_test(known_home(settings), settings, as_json, quiet) else SOME_FAILED)
+    sys.exit(FINE if run_test(checked_home(settings), settings, as_json, quiet) else SOME_FAILED)
 
 
 @main.command(
@@ -606,8 +607,8 @@ def simulate(
         )
         for answer in answers:
             if answer not in ANSWERS:
-                known = "; ".join(f"{name}: {said}" for name, (said, _, _) in ANSWERS.items())
-                raise ValueError(f"no answer is called {answer!r}; there are {known}")
+                known = "; ".join(f"{name}: {text}" for name, (text, _, _) in ANSWERS.items())
+                raise ValueError(f"unknown --answer {answer!r}; choose from {known}")
             world = answered(world, answer)
             options = replace(options, **ANSWERS[answer][2])
         run(world, options, port=port, app=BundledApi(bundle, options) if bundle else None)

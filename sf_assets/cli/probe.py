@@ -1,4 +1,4 @@
-"""`sf-assets probe`: the API held against what is assumed of it."""
+"""`sf-assets probe`: measures the API and compares it with our assumptions."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ from sf_assets.warehouse.ledger import Paid, write_ledger
 def run_probe(
     settings: Settings, home: Home, handle: str | None, *, last: bool, yes: bool, as_json: bool
 ) -> int:
-    """Measure, explain and store; returns the exit code. Raises SettingsError."""
+    """Measure, print and store the result. Returns the exit code.
+
+    Raises SettingsError if there is no handle, no terminal to confirm on, or no stored result.
+    """
     if last:
-        told = kept(home)
-        if told is None:
-            raise SettingsError("nothing was probed yet: sf-assets probe HANDLE")
-        _show(told, as_json=as_json)
+        result = kept(home)
+        if result is None:
+            raise SettingsError("no probe yet; run: sf-assets probe HANDLE")
+        _show(result, as_json=as_json)
         return 0
     if not settings.simulated:
         settings.require_key()
@@ -46,18 +49,18 @@ def run_probe(
     spend = f"the first pages of @{wanted}, two of them twice: at most {MOST_CREDITS} credits"
     if not yes:
         if not sys.stdin.isatty():
-            raise SettingsError(f"probe buys {spend}. Add --yes to buy them; nothing was asked for")
-        if not click.confirm(f"Buy {spend}, in about a minute?"):
+            raise SettingsError(f"probe buys {spend}. Nothing was bought; add --yes to buy them")
+        if not click.confirm(f"Buy {spend}? This takes about a minute."):
             click.echo("nothing was bought")
             return 0
     home.ensure(settings)
     preflight.look(home, pages=MOST_CREDITS)
     try:
-        made = asyncio.run(_probed(settings, home, wanted))
+        probed = asyncio.run(_probed(settings, home, wanted))
     except SocialFetchError as error:
         click.echo(f"sf-assets: {error}", err=True)
         return 3 if isinstance(error, AccountError) else 1
-    _show(keep(home, made, facts_of(made)), as_json=as_json)
+    _show(keep(home, probed, facts_of(probed)), as_json=as_json)
     return 0
 
 
@@ -66,7 +69,7 @@ def _wanted(home: Home, handle: str | None) -> str:
     if handle is not None:
         return normalise_handle(handle)
     if not registry.handles:
-        raise SettingsError("no handle is tracked yet; name one: sf-assets probe HANDLE")
+        raise SettingsError("no handle is tracked yet; give one: sf-assets probe HANDLE")
     return next(iter(registry.handles))
 
 
@@ -77,25 +80,26 @@ async def _probed(settings: Settings, home: Home, handle: str) -> Probed:
     async with client_of(settings, max_tries=2, max_wait=10) as client:
         budget = Budget(settings.daily_credits, meter.count, meter=meter)
         run = RunContext(client, landing, budget, "probe", door_of(home, registry_of(home)))
-        made = await probe(handle, day, run, shortened(PAUSE_SECONDS))
-    if made.not_landed:
-        paid = Paid("followers", handle, day, 0, 0, made.not_landed, 0, 0, 0, now(), "probe")
+        probed = await probe(handle, day, run, shortened(PAUSE_SECONDS))
+    if probed.not_landed:
+        paid = Paid("followers", handle, day, 0, 0, probed.not_landed, 0, 0, 0, now(), "probe")
         write_ledger(home.archive, day, [paid])  # in the tables with the next run
-    return made
+    return probed
 
 
-def _show(told: dict[str, Any], *, as_json: bool) -> None:
+def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print_json(told)
+        print_json(result)
         return
     names = ("fact", "assumed", "found", "follows")
     rows = [
         [" " if fact["as_assumed"] else "!", *(harmless(str(fact[name])) for name in names)]
-        for fact in told["facts"]
+        for fact in result["facts"]
     ]
     print_table(["", *names], rows)
-    different = sum(not fact["as_assumed"] for fact in told["facts"])
+    different = sum(not fact["as_assumed"] for fact in result["facts"])
     click.echo(
-        f"{told['day']}, @{told['handle']}, {counted(told['credits'], 'credit')}: {different} of "
-        f"{len(rows)} are not as assumed. sf-assets probe --last --json shows it again"
+        f"{result['day']}, @{result['handle']}, {counted(result['credits'], 'credit')}: "
+        f"{different} of {len(rows)} are not as assumed. Show this again with: "
+        "sf-assets probe --last"
     )

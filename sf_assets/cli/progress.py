@@ -1,4 +1,4 @@
-"""Progress on a terminal as bars, elsewhere as plain lines."""
+"""Progress of lists: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sf_assets.social_fetch import ListWalk
 
 @contextmanager
 def reading_progress() -> Iterator[None]:
-    """Shows how far the lists are while the runs inside read them."""
+    """Show the progress of the lists that runs inside this context read."""
     if sys.stderr.isatty():
         with _bars():
             yield

@@ -1,4 +1,4 @@
-"""`sf-assets report`: write the page, as HTML or PDF."""
+"""`sf-assets report`: writes a report as HTML or PDF."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def run_report(
     quiet: bool = False,
     as_json: bool = False,
 ) -> None:
-    """Write the report of `handles` and of those with one of `tags`; of all where none is named.
+    """Write the report of `handles` and of handles with one of `tags`; of all if both are empty.
 
-    Raises SettingsError where nothing is published, a handle has no snapshot in these days, or the
+    Raises SettingsError if nothing is published, a handle has no snapshot in these days, or the
     file cannot be written.
     """
     registry = registry_in_force(home.registry)[0]
@@ -68,7 +68,7 @@ def run_report(
     gaps = [gap for gap in gaps if gap.day >= report.days[0]]
     gaps = [gap for gap in gaps if not wanted or shown & {key.handle for key in gap.missing}]
     report = replace(report, missing=gaps, letterhead=head)
-    if not wanted:  # a report of some handles is for somebody else
+    if not wanted:  # a report of some handles is for others, whom the disk does not concern
         report = replace(report, sizes=sizes(home, settings.day()))
     try:
         if output.suffix.lower() == ".pdf":
@@ -76,7 +76,7 @@ def run_report(
         else:
             output.write_text(render(report), encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"{output} cannot be written ({error})") from None
+        raise SettingsError(f"cannot write {output} ({error})") from None
     last, names = report.days[-1], [handle.name for handle in report.handles]
     if as_json:
         print_json(
@@ -97,7 +97,7 @@ def run_report(
         webbrowser.open(output.absolute().as_uri())
 
 
-# What a browser shows as a picture, by the end of its name.
+# Media types of logos, by suffix.
 _PICTURES = {
     **{".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"},
     **{".gif": "gif", ".webp": "webp", ".svg": "svg+xml"},
@@ -107,13 +107,13 @@ PDF_SECONDS = 120
 
 
 def letterhead(title: str | None, logo: Path | None, text: Path | None) -> Letterhead:
-    """What stands on top of a report. Raises SettingsError for a file that cannot be used."""
+    """The head of a report. Raises SettingsError for a logo or text that cannot be used."""
     picture = None
     if logo is not None:
         kind, size = _PICTURES.get(logo.suffix.lower()), logo.stat().st_size
         if kind is None or size > _LARGEST_LOGO:
             raise SettingsError(
-                f"{logo}: a logo is a PNG, JPEG, GIF, WebP or SVG file of at most 1 MB"
+                f"{logo}: a logo must be a PNG, JPEG, GIF, WebP or SVG file of at most 1 MB"
             )
         picture = f"data:image/{kind};base64,{base64.b64encode(logo.read_bytes()).decode()}"
     paragraphs: list[str] = []
@@ -121,43 +121,43 @@ def letterhead(title: str | None, logo: Path | None, text: Path | None) -> Lette
         try:
             parts = text.read_text(encoding="utf-8").split("\n\n")
         except UnicodeDecodeError:
-            raise SettingsError(f"{text}: is no text in UTF-8") from None
+            raise SettingsError(f"{text} is not a text file in UTF-8") from None
         paragraphs = [" ".join(part.split()) for part in parts if part.strip()]
     return Letterhead(title, picture, paragraphs)
 
 
 def write_pdf(page: str, output: Path) -> None:
-    """Print a page with the Chromium or Chrome of this machine.
+    """Print an HTML page to a PDF file with the Chromium or Chrome of this machine.
 
-    Raises SettingsError where there is none, or where it fails.
+    Raises SettingsError if neither is installed, or if it fails.
     """
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         raise SettingsError(
             f"{output}: a PDF needs Chromium or Chrome, and neither is installed; write an .html "
-            "file and print it from a browser"
+            "file and print it from your browser"
         )
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        source, made = Path(folder) / "report.html", Path(folder) / "report.pdf"
+        source, target = Path(folder) / "report.html", Path(folder) / "report.pdf"
         source.write_text(page, encoding="utf-8")
         command = [
             *(browser, "--headless", "--disable-gpu", "--no-pdf-header-footer"),
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),  # its sandbox refuses root
-            *(f"--user-data-dir={folder}/profile", f"--print-to-pdf={made}", source.as_uri()),
+            *(["--no-sandbox"] if os.geteuid() == 0 else []),  # its sandbox does not run as root
+            *(f"--user-data-dir={folder}/profile", f"--print-to-pdf={target}", source.as_uri()),
         ]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, capture_output=True, timeout=PDF_SECONDS, check=False)
-        if not made.exists():
-            raise SettingsError(f"{output}: {browser} made no PDF; write an .html file instead")
-        shutil.copyfile(made, output)
+        if not target.exists():
+            raise SettingsError(f"{output}: {browser} wrote no PDF; write an .html file instead")
+        shutil.copyfile(target, output)
 
 
 def _closest(home: Home, handle: str) -> str:
-    """Which stored handle may have been meant."""
+    """A hint: the stored handle with the closest name."""
     with reading(home.readable) as con:
         stored = [
             name for (name,) in con.execute("SELECT DISTINCT handle FROM snapshots").fetchall()
         ]
-    found = [one for one in get_close_matches(handle, stored, n=1) if one != handle]
-    return f"did you mean {found[0]}?" if found else "see `sf-assets handles`"
+    close = [name for name in get_close_matches(handle, stored, n=1) if name != handle]
+    return f"did you mean {close[0]}?" if close else "see `sf-assets handles`"

@@ -1,4 +1,4 @@
-"""Dagster runs in this process, on the home's own instance."""
+"""Runs Dagster jobs in this process, on the Dagster instance of the home."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sf_assets.storage.home import Home
 if TYPE_CHECKING:
     import dagster as dg
 
-# Only here: elsewhere DAGSTER_HOME may be unset, and Dagster then needs its own storage.
+# Set here only: without DAGSTER_HOME, Dagster needs its own storage.
 _STORAGE = """
 storage:
   custom:
@@ -37,19 +37,19 @@ LAUNCHED_HERE = {"sf_assets/launched_by": "command line"}
 
 
 def prepare_dagster_home(home: Home) -> None:
-    """Give Dagster its folder and settings in the home, and point this process at it.
+    """Create Dagster's folder and settings in the home, and point this process at them.
 
-    Raises SettingsError where Dagster would not find them there.
+    Raises SettingsError if Dagster would not find them there.
     """
     if glob.escape(str(home.dagster)) != str(home.dagster):
         raise SettingsError(
-            f"SF_ASSETS_HOME: Dagster takes {home.dagster} for a pattern and would run without our "
+            f"SF_ASSETS_HOME: Dagster reads {home.dagster} as a pattern and would ignore our "
             "settings; use a path without * [ ?"
         )
     home.dagster.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = home.dagster / "dagster.yaml"
     ours = _packaged("dagster.yaml").read_text(encoding="utf-8")
-    # Who edited it keeps his own.
+    # Keeps a file that the user edited.
     if not target.exists() or target.read_text(encoding="utf-8") == ours:
         write_atomically(target, ours + _STORAGE)
     workspace = {"module_name": "sf_assets.definitions", "location_name": "sf_assets"}
@@ -59,14 +59,14 @@ def prepare_dagster_home(home: Home) -> None:
         + "".join(f"      {name}: {value}\n" for name, value in workspace.items()),
     )
     key_file = os.environ.get("SOCIALFETCH_API_KEY_FILE")
-    if key_file:  # Dagster's processes are started in another folder
+    if key_file:  # Dagster starts its processes in another folder
         os.environ["SOCIALFETCH_API_KEY_FILE"] = str(Path(key_file).absolute())
     os.environ["DAGSTER_HOME"] = str(home.dagster)
     os.environ["SF_ASSETS_HOME"] = str(home.root)
 
 
 def _packaged(name: str) -> Path:
-    """A file that stands at the top of a checkout and inside the package when installed."""
+    """A file at the top of a checkout, or inside the installed package."""
     inside = Path(str(resources.files("sf_assets"))) / name
     return inside if inside.exists() else inside.parents[1] / name
 
@@ -82,21 +82,21 @@ def dagster_instance(home: Home, *, verbose: bool = False) -> Iterator[dg.Dagste
         logging.getLogger("dagster").setLevel(logging.CRITICAL)
     try:
         with _alone(home):
-            found = dg.DagsterInstance.get()
-            # Each makes its tables when it is first asked for.
-            _ = found.run_storage, found.event_log_storage, found.schedule_storage
+            opened = dg.DagsterInstance.get()
+            # Each creates its tables on first use.
+            _ = opened.run_storage, opened.event_log_storage, opened.schedule_storage
     except dg.DagsterError as error:
         raise SettingsError(
-            f"{home.dagster / 'dagster.yaml'} is not understood by Dagster: mend it, or remove it "
-            f"to get ours back ({' '.join(str(error).split())})"
+            f"Dagster rejects {home.dagster / 'dagster.yaml'}: correct it, or delete it to get the "
+            f"default back ({' '.join(str(error).split())})"
         ) from None
-    with found as instance:
+    with opened as instance:
         yield instance
 
 
 @contextlib.contextmanager
 def _alone(home: Home) -> Iterator[None]:
-    """Two commands that are the first in a home would both make Dagster's tables, and one fail."""
+    """A lock: if two commands create Dagster's tables at the same time, one of them fails."""
     path = home.dagster / ".store.lock"
     with open_locked(path, wait=True):
         yield
@@ -109,7 +109,7 @@ class Runner:
         self, instance: dg.DagsterInstance, settings: Settings, *, verbose: bool = False
     ) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what we use of Dagster's betas is no user's concern
+            warnings.simplefilter("ignore")  # Dagster's notes on its betas
             from sf_assets.defs.audience import Audience
             from sf_assets.defs.build import definitions_of
 
@@ -126,8 +126,10 @@ class Runner:
         refresh: bool,
         due_only: bool = False,
     ) -> list[dg.ExecuteInProcessResult]:
-        """Runs over the handles of a day, in chunks of neighbours; `due_only` leaves out lists that
-        are not read on such a weekday."""
+        """Runs the snapshot job for the handles of a day, in chunks of neighbouring partitions.
+
+        `due_only` leaves out lists that are not due on that weekday. Returns one result per run.
+        """
         from sf_assets.defs.audience import SNAPSHOTS_JOB, snapshot_keys
         from sf_assets.defs.jobs import chunk_tags
         from sf_assets.defs.partitions import handle_ranges
@@ -149,22 +151,22 @@ class Runner:
                 )
             )
             if was_stopped(results[-1]):
-                break  # Ctrl-C is meant for the chunks that are still to come, too
+                break  # Ctrl-C also stops the remaining chunks
         return results
 
     def bought(self, results: Sequence[dg.ExecuteInProcessResult]) -> tuple[int, int]:
-        """Pages and credits of these runs themselves, whatever others buy at the same time."""
+        """Pages and credits of these runs, without those of other runs at the same time."""
         from sf_assets.defs.snapshot_run import CREDITS_TAG, PAGES_TAG
 
         runs = [self.instance.get_run_by_id(result.run_id) for result in results]
         tags = [run.tags for run in runs if run is not None]
         pages, credits = (
-            sum(int(each.get(tag, 0)) for each in tags) for tag in (PAGES_TAG, CREDITS_TAG)
+            sum(int(own.get(tag, 0)) for own in tags) for tag in (PAGES_TAG, CREDITS_TAG)
         )
         return pages, credits
 
     def derive(self, first: date, last: date) -> dg.ExecuteInProcessResult:
-        """Derive what is loaded, reporting the days from `first` to `last`."""
+        """Runs the derivation and reports the days from `first` to `last`."""
         from sf_assets.defs.audience import DERIVE_JOB
         from sf_assets.defs.jobs import derive_tags
 
@@ -183,7 +185,7 @@ class Runner:
             warnings.simplefilter("ignore")
             definition = self.defs.resolve_job_def(job)
             if assets:
-                # Without the checks of these assets, which would have nothing to look at.
+                # Without asset checks: they would have nothing to check yet.
                 definition = definition.get_subset(
                     asset_selection=set(assets), asset_check_selection=set()
                 )
@@ -207,34 +209,34 @@ def was_stopped(result: dg.ExecuteInProcessResult) -> bool:
 class Failed(NamedTuple):
     """Why a run failed.
 
-    `refused` is why the vendor did: `unauthorized`, `credits` or ``. `reasons` are those of the
-    lists that did not finish.
+    `refused`: why the API rejected the request (`unauthorized`, `credits`), or empty. `reasons`:
+    one per list that did not finish.
     """
 
-    said: str
+    message: str
     refused: str = ""
     reasons: tuple[str, ...] = ()
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> Failed:
-    """Why a run that failed did."""
+    """Why a failed run failed."""
     from sf_assets.defs.runs import root_cause
 
     if was_stopped(result):
         return Failed(
-            "stopped before everything was read. What was landed is kept; the same command goes on "
-            "from there and buys nothing twice"
+            "stopped before all lists were read. Landed pages are kept; run the same command again "
+            "to continue without paying for them again"
         )
     for event in result.all_events:
         data = event.step_failure_data if event.is_step_failure else None
         if data is not None and data.user_failure_data is not None:
-            told = {name: one.value for name, one in data.user_failure_data.metadata.items()}
-            reasons = told.get("reasons")
+            metadata = {name: m.value for name, m in data.user_failure_data.metadata.items()}
+            reasons = metadata.get("reasons")
             return Failed(
                 data.user_failure_data.description or "",
-                str(told.get("refused_by_vendor") or ""),
+                str(metadata.get("refused_by_vendor") or ""),
                 tuple(map(str, reasons)) if isinstance(reasons, list) else (),
             )
         if data is not None and data.error is not None:
             return Failed(root_cause(data.error))
-    return Failed("the run failed; see it in the Dagster UI or add --verbose")
+    return Failed("the run failed; open it in the Dagster UI, or add --verbose")

@@ -1,4 +1,4 @@
-"""Running the assets from the command line: the same jobs as the daemon's, in this process."""
+"""`sf-assets snapshot`: runs the jobs that the daemon runs, in this process."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _REASONS_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What `sf-assets snapshot` is asked for; `due_only` leaves out lists that are not due."""
+class ListsToRead:
+    """Which lists to read; `due_only` leaves out lists that are not due today."""
 
     handles: Sequence[str]
     relations: Sequence[Relation]
@@ -38,7 +38,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """How much `sf-assets snapshot` says, and in which form."""
+    """How much to print, and in which format."""
 
     verbose: bool = False
     quiet: bool = False
@@ -46,32 +46,37 @@ class OutputOptions:
 
 
 def reasons_of(failed: Failed) -> list[str]:
-    """Why a run failed, one line a list that did not finish."""
-    # Where the vendor refused us, all lists say the same.
+    """Why a run failed: one line per list that did not finish."""
+    # If the API rejected the key, all lists have the same reason.
     shown = list(failed.reasons[: 1 if failed.refused else _REASONS_SHOWN])
     left = counted(len(failed.reasons) - len(shown), "more list")
     if len(shown) == len(failed.reasons):
-        return shown or [failed.said]
+        return shown or [failed.message]
     if failed.refused:
         return [*shown, f"the same for {left}"]
-    return [*shown, f"and {left}; see the run in the Dagster UI"]
+    return [*shown, f"and {left}; open the run in the Dagster UI"]
 
 
 def judge(failures: Sequence[Failed]) -> tuple[list[str], int]:
-    """What to say of the runs that failed, and the exit code."""
+    """The problems of failed runs, and the exit code."""
     problems: list[str] = []
     for failed in failures:
-        # What keeps the day from being loaded keeps it from being derived: it is said once.
+        # One cause can fail both the load and the derivation; show it once.
         problems += [
-            one for one in reasons_of(failed) if not any(one in other for other in problems)
+            reason
+            for reason in reasons_of(failed)
+            if not any(reason in problem for problem in problems)
         ]
     if any(failed.refused for failed in failures):
         return problems, REFUSED
     return problems, SOME_FAILED if failures else FINE
 
 
-def run_snapshot(settings: Settings, home: Home, wanted: Wanted, output: OutputOptions) -> int:
-    """Snapshot, derive, show what there is now; returns the exit code."""
+def run_snapshot(settings: Settings, home: Home, wanted: ListsToRead, output: OutputOptions) -> int:
+    """Take the snapshots, derive, and print the day's lists. Returns the exit code.
+
+    Raises SettingsError if the day is before the first day of the home.
+    """
     from sf_assets.cli.progress import reading_progress
 
     began = time.monotonic()
@@ -81,7 +86,7 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, output: OutputO
     asked_for = registry.lists_of(handles, relations, day, due_only=due_only)
     with dagster_instance(home, verbose=output.verbose) as instance:
         runner = Runner(instance, settings, verbose=output.verbose)
-        # The hundred thousand objects of the imports stay, and are looked at no more.
+        # The imports made 100,000 objects that stay; keep the collector from scanning them.
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         gc.enable()
@@ -97,7 +102,7 @@ def run_snapshot(settings: Settings, home: Home, wanted: Wanted, output: OutputO
     except duckdb.Error:
         if not problems:
             raise
-        columns, rows = [], []  # why they failed says more
+        columns, rows = [], []  # the problems explain it
     answer = {
         "day": day,
         "lists": [dict(zip(columns, row, strict=True)) for row in rows],
@@ -118,8 +123,8 @@ def _day(settings: Settings, home: Home) -> date:
     day, start = settings.day(), home.start_date(settings)
     if day < start:
         raise SettingsError(
-            f"{day} lies before the first day of this home, {start}; set SF_ASSETS_START_DATE to "
-            "an earlier day, or SF_ASSETS_TODAY to a later one"
+            f"{day} is before {start}, the first day of this home; set SF_ASSETS_START_DATE to an "
+            "earlier day, or SF_ASSETS_TODAY to a later one"
         )
     return day
 
@@ -129,11 +134,11 @@ def _show(answer: dict[str, Any], output: OutputOptions) -> None:
         click.echo(f"sf-assets: {problem}", err=True)
     stored, asked_for = len(answer["lists"]), answer["lists_asked_for"]
     if answer["exit_code"] == FINE and stored < asked_for:
-        # No failure: what our own caps leave no page for waits for the next day.
+        # Not a failure: lists beyond our own caps wait for the next day.
         click.echo(
-            f"sf-assets: {counted(asked_for - stored, 'list')} got no page: what may be spent "
-            "today is spent. Raise SF_ASSETS_DAILY_CREDITS or the handle's daily_credits, then "
-            "run the day again",
+            f"sf-assets: {counted(asked_for - stored, 'list')} not read: the credit cap of the day "
+            "is reached. Raise SF_ASSETS_DAILY_CREDITS or the handle's daily_credits, then run "
+            "the command again",
             err=True,
         )
     if output.as_json:

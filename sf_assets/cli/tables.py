@@ -1,4 +1,4 @@
-"""Asking the published database and printing the answer."""
+"""Runs queries on the published database and prints tables."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.lake import is_lake
 from sf_assets.warehouse.statements import quoted, run_sql
 
-# Off a terminal nothing is left out for want of room: no column and no value.
+# Without a terminal, print every column and value in full.
 _ANY_WIDTH = 1_000_000
 _ROWS_ON_TERMINAL, _ROWS_ELSEWHERE = 200, 10_000
 
-# What a terminal obeys instead of showing it: control characters, and what turns the direction.
+# Control characters and direction overrides, which a terminal obeys instead of showing.
 _UNSEEN = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
-# How a cell begins that a spreadsheet computes; the last four are the wide ones of Japanese.
+# First characters of cells that spreadsheets compute; the last four are full-width forms.
 _FORMULA = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"
 
 
 def run_query(
     home: Home, sql: str | None, form: str, file: Path | None, *, sandbox: bool = False
 ) -> None:
-    """Run SQL on the published file; table, CSV, JSON to standard output, or Parquet or XLSX, by
-    the end of its name, to a file.
+    """Run SQL on the published database and print the answer, or write it to `file`.
 
-    In a sandbox the SQL reaches nothing but that file, and a folder of its own for the answer.
-    Raises SettingsError where nothing is published yet or the SQL is wrong.
+    `form`: `table`, `csv` or `json` for standard output, `xlsx` for an Excel file; other files are
+    Parquet. Without `sql`, lists the tables. In a sandbox, SQL reaches only the published file and
+    a temporary folder. Raises SettingsError if nothing is published yet or the SQL fails.
     """
     if sandbox and home.lake is not None:
         raise SettingsError(
-            "query: --sandbox is for a published file; a lake reads files of its own, which the "
-            "sandbox cannot tell from others"
+            "query: --sandbox does not work with a lake, because it cannot separate the lake's "
+            "files from others"
         )
     try:
         with tempfile.TemporaryDirectory() as folder, reading(home.readable) as con:
@@ -79,7 +79,7 @@ def run_query(
 
 
 def _tables(con: duckdb.DuckDBPyConnection) -> str:
-    """The query that lists tables, views and macros; a lake keeps what it says of macros apart."""
+    """The query that lists tables, views and macros. A lake has comments on macros in a table."""
     of_macros = (
         "(SELECT meaning FROM column_meanings WHERE table_name = function_name "
         "AND column_name IS NULL)"
@@ -109,11 +109,11 @@ ORDER BY place, name
 
 
 def _in_one_line(error: duckdb.Error) -> str:
-    """DuckDB's sentence without its drawing of the statement; the line's number is kept."""
-    said, _, drawing = str(error).partition("\n\nLINE ")
-    number = drawing.partition(":")[0]
+    """DuckDB's message without its excerpt of the statement, with the line number."""
+    message, _, excerpt = str(error).partition("\n\nLINE ")
+    number = excerpt.partition(":")[0]
     where = f" (line {number})" if number.isdigit() and number != "1" else ""
-    return " ".join(said.split()) + where
+    return " ".join(message.split()) + where
 
 
 def _show(answer: duckdb.DuckDBPyRelation) -> None:
@@ -125,27 +125,27 @@ def _show(answer: duckdb.DuckDBPyRelation) -> None:
             answer.show(max_width=width, max_rows=_ROWS_ON_TERMINAL)
         else:
             answer.show(max_width=_ANY_WIDTH, max_col_width=_ANY_WIDTH, max_rows=_ROWS_ELSEWHERE)
-    # DuckDB spells out the control characters of ASCII, and no other.
+    # DuckDB escapes ASCII control characters only.
     click.echo(harmless(drawn.getvalue()).rstrip())
     if terminal and re.search(r" columns \(\d+ shown\)", drawn.getvalue()):
         click.echo(
-            "Not all columns fit; name those you want, or use --json or --csv: "
+            "Not all columns fit. Select fewer, or use --json or --csv. Columns: "
             + harmless(", ".join(answer.columns)),
             err=True,
         )
 
 
 def harmless(text: str) -> str:
-    """Text that a terminal shows and does not obey."""
+    """The text without control characters that a terminal would obey."""
     return _UNSEEN.sub("\ufffd", text)
 
 
 def _stream(answer: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
-    # DuckDB writes both forms itself, nested and dated columns included.
+    # DuckDB writes both formats itself, including nested columns and dates.
     options = "FORMAT json, ARRAY true" if form == "json" else "FORMAT csv, HEADER true"
     rows = "FROM answer" if form == "json" else _without_formulas(answer)
     answer.query("answer", f"COPY ({rows}) TO {quoted(path)} ({options})")
-    if sys.stdout.isatty():  # a file gets names as they are, a terminal would obey them
+    if sys.stdout.isatty():  # files get the original text; a terminal would obey it
         click.echo(harmless(path.read_text(encoding="utf-8")), nl=False)
         return
     with path.open("rb") as file:
@@ -154,7 +154,7 @@ def _stream(answer: duckdb.DuckDBPyRelation, form: str, path: Path) -> None:
 
 
 def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
-    """The query for the same rows, in which no text is a formula to a spreadsheet."""
+    """A query for the same rows in which no text starts a spreadsheet formula."""
     columns = []
     for number, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True), 1):
         cell = f"#{number}"
@@ -165,14 +165,14 @@ def _without_formulas(answer: duckdb.DuckDBPyRelation) -> str:
     return f"SELECT {', '.join(columns)} FROM answer"
 
 
-# What a sheet holds, its head included.
+# Rows in a sheet, including the header.
 _XLSX_ROWS = 1_048_576
 
 
 def write_xlsx(answer: duckdb.DuckDBPyRelation, path: Path) -> None:
-    """The rows as a sheet, in which no text is a formula or a link.
+    """Write the rows to an Excel sheet, in which no text is a formula or a link.
 
-    Raises SettingsError where they are more than a sheet holds, or the file cannot be written.
+    Raises SettingsError if there are more rows than a sheet holds, or the file cannot be written.
     """
     import xlsxwriter
     from xlsxwriter.exceptions import FileCreateError
@@ -193,19 +193,19 @@ def write_xlsx(answer: duckdb.DuckDBPyRelation, path: Path) -> None:
             while rows := answer.fetchmany(10_000):
                 if count + len(rows) >= _XLSX_ROWS:
                     raise SettingsError(
-                        f"query: a sheet holds {_XLSX_ROWS - 1:,} rows and the answer has more: "
-                        "use --parquet or --csv"
+                        f"query: the answer has more than the {_XLSX_ROWS - 1:,} rows of an Excel "
+                        "sheet; use --parquet or --csv"
                     )
                 for at, row in enumerate(rows, start=count + 1):
                     sheet.write_row(at, 0, map(_cell, row))
                 count += len(rows)
             sheet.autofilter(0, 0, count, len(answer.columns) - 1)
     except FileCreateError as error:
-        raise SettingsError(f"{path} cannot be written ({error})") from None
+        raise SettingsError(f"cannot write {path} ({error})") from None
 
 
 def _cell(value: Any) -> Any:
-    """What a cell can hold: ids of 19 digits, lists and structs are text."""
+    """The value as a cell can hold it: ids of 19 digits, lists and structs become text."""
     if isinstance(value, bool | date | str | None):
         return value
     if isinstance(value, int | float) and abs(value) < 2**53:
@@ -214,8 +214,10 @@ def _cell(value: Any) -> Any:
 
 
 def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
-    """(relation, handle) -> the latest snapshot's day, status, counts and completeness; an imported
-    one only where the API has none."""
+    """(relation, handle) -> day, status, counts and completeness of the latest snapshot.
+
+    Prefers snapshots from the API to imported ones.
+    """
     try:
         with reading(home.readable) as con:
             rows = con.execute(
@@ -232,7 +234,7 @@ def latest_snapshots(home: Home) -> dict[tuple[str, str], dict[str, Any]]:
 def snapshots_of(
     home: Home, day: date, handles: Sequence[str], relations: Sequence[Relation]
 ) -> tuple[list[str], list[Sequence[Any]]]:
-    """What the day's snapshots of these handles hold, with gains and losses."""
+    """(columns, rows) of the day's snapshots of these handles, with gains and losses."""
     columns = [
         "handle",
         "relation",
@@ -263,21 +265,19 @@ def snapshots_of(
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table for people; nothing where there are no rows.
+    """Print a table; nothing if there are no rows.
 
-    Off a terminal it is plain text, a line a row and nothing cut.
+    Without a terminal, prints plain text: one line per row, nothing cut.
     """
     if not rows:
         return
-    numeric = [
-        all(isinstance(row[place], int | None) for row in rows) for place in range(len(columns))
-    ]
+    numeric = [all(isinstance(row[at], int | None) for row in rows) for at in range(len(columns))]
     if sys.stdout.isatty():
         _print_drawn(columns, [[_shown(value) for value in row] for row in rows], numeric)
         return
     texts = [["" if value is None else str(value) for value in row] for row in rows]
     lines = [list(columns), *texts]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
     for line in lines:
         cells = (
             text.rjust(width) if right else text.ljust(width)
@@ -289,8 +289,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def _print_drawn(
     columns: Sequence[str], texts: Sequence[Sequence[str]], numeric: Sequence[bool]
 ) -> None:
-    """On a terminal: as wide as it is and no wider. Where that is not enough, the gaps shrink and
-    the widest column folds, never all of them: a day in two lines is hard to read."""
+    """Print a table no wider than the terminal. If the columns do not fit, the gaps shrink and only
+    the widest column wraps."""
     from rich import box
     from rich.cells import cell_len
     from rich.console import Console
@@ -298,7 +298,7 @@ def _print_drawn(
     from rich.text import Text
 
     console = Console()
-    inside = [max(cell_len(line[place]) for line in texts) for place in range(len(columns))]
+    inside = [max(cell_len(line[at]) for line in texts) for at in range(len(columns))]
     heads = [
         _in_two_lines(column) if len(column) > width else column
         for column, width in zip(columns, inside, strict=True)
@@ -317,13 +317,13 @@ def _print_drawn(
         padding=(0, 1) if fits else 0,
         collapse_padding=True,
     )
-    folds = widths.index(max(widths))
-    for place, (head, right) in enumerate(zip(heads, numeric, strict=True)):
+    wraps = widths.index(max(widths))
+    for at, (head, right) in enumerate(zip(heads, numeric, strict=True)):
         table.add_column(
             head,
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=place != folds,
+            no_wrap=at != wraps,
         )
     for line in texts:
         table.add_row(*(Text(text) for text in line))
@@ -331,7 +331,7 @@ def _print_drawn(
 
 
 def _in_two_lines(column: str) -> str:
-    """`recent_saves` over two lines, where its figures are short."""
+    """`recent_saves` in two lines, for columns with short values."""
     return column.replace("_", "\n", 1)
 
 
@@ -342,5 +342,5 @@ def _shown(value: Any) -> str:
 
 
 def print_json(value: Any) -> None:
-    """A JSON document for a script; days as YYYY-MM-DD."""
+    """Print a JSON document; dates as YYYY-MM-DD."""
     click.echo(json.dumps(value, indent=2, default=str))

@@ -1,4 +1,4 @@
-"""Which handles are tracked: track, untrack, handles."""
+"""Commands for the registry: track, untrack, handles."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sf_assets.cli.common import (
+    checked_home,
     json_option,
-    known_home,
     not_tracked,
     quiet_option,
     registry_of,
@@ -84,34 +84,34 @@ def track(
         own["priority"] = priority
     if tags:
         own["tags"] = list(tags)
-    # Checked before the home is made: a typing error must not leave a folder behind.
+    # Checked before the home is created: a typing error must not leave a folder behind.
     wanted = [normalise_handle(handle) for handle in handles]
-    home = known_home(settings)
+    home = checked_home(settings)
     registry = registry_to_edit(home.registry)
     breaks = {} if same is None else _breaks(home, wanted)
     home.ensure(settings)
     new = track(home.registry, wanted, own)
     for handle, days in breaks.items():
-        said = {str(day): what for day, what in registry.settings_of(handle).breaks.items()}
-        said |= {str(day): "continue" if same else "new" for day in days}
-        track(home.registry, [handle], {"breaks": said})
+        answers = {str(day): what for day, what in registry.settings_of(handle).breaks.items()}
+        answers |= {str(day): "continue" if same else "new" for day in days}
+        track(home.registry, [handle], {"breaks": answers})
     if as_json:
-        print_json([{"handle": one, "new": one in new} for one in dict.fromkeys(wanted)])
+        print_json([{"handle": each, "new": each in new} for each in dict.fromkeys(wanted)])
     elif not quiet:
         for handle in dict.fromkeys(wanted):
-            click.echo(f"{handle}: {'tracked' if handle in new else 'was tracked already'}")
+            click.echo(f"{handle}: {'tracked' if handle in new else 'already tracked'}")
         for handle, days in breaks.items():
             what = "compared across" if same else "a new series since"
             click.echo(
-                f"{handle}: {what} {' and '.join(map(str, days))}, from the next snapshot on"
+                f"{handle}: {what} {' and '.join(map(str, days))}, effective with the next snapshot"
             )
-        click.echo(f"{home.registry}. Snapshot now with: sf-assets snapshot")
+        click.echo(f"Written to {home.registry}. Take a snapshot now with: sf-assets snapshot")
 
 
 def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
-    """Handle -> the days of the newest break of each of its lists.
+    """Handle -> the days of the newest break in each of its lists.
 
-    Raises SettingsError for one that has none.
+    Raises SettingsError for a handle without a break.
     """
     from sf_assets.errors import SettingsError
     from sf_assets.warehouse.connection import reading
@@ -123,14 +123,14 @@ def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:
     except FileNotFoundError:
         rows = []
     newest = {row[:2]: row[2] for row in sorted(rows)}
-    found = {
+    breaks = {
         handle: sorted({day for (_, of), day in newest.items() if of == handle})
         for handle in handles
     }
     for handle in handles:
-        if not found[handle]:
-            raise SettingsError(f"{handle}: no list of it breaks with the one before")
-    return found
+        if not breaks[handle]:
+            raise SettingsError(f"{handle}: none of its lists has a break")
+    return breaks
 
 
 @click.command(
@@ -150,19 +150,19 @@ def untrack(handles: tuple[str, ...], quiet: bool, as_json: bool) -> None:
     from sf_assets.handles.settings import normalise_handle
     from sf_assets.settings import load_settings
 
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     registry = registry_to_edit(home.registry)
     for handle in handles:
         if normalise_handle(handle) not in registry.handles:
             raise SettingsError(
-                not_tracked(normalise_handle(handle), registry, "see: sf-assets handles")
+                not_tracked(normalise_handle(handle), registry, "list them with: sf-assets handles")
             )
     gone = untrack(home.registry, list(handles))
     if as_json:
-        print_json([{"handle": one} for one in gone])
+        print_json([{"handle": handle} for handle in gone])
     elif not quiet:
         for handle in gone:
-            click.echo(f"{handle}: no longer tracked; what is stored stays")
+            click.echo(f"{handle}: no longer tracked; stored data is kept")
 
 
 @click.command(
@@ -177,10 +177,10 @@ def handles(tags: tuple[str, ...], as_json: bool) -> None:
     from sf_assets.cli.tables import latest_snapshots, print_json, print_table
     from sf_assets.settings import load_settings
 
-    home = known_home(load_settings())
+    home = checked_home(load_settings())
     registry = registry_of(home)
     if not registry.handles and not as_json:
-        click.echo("no handle is tracked yet: sf-assets track HANDLE")
+        click.echo("no handle is tracked yet; run: sf-assets track HANDLE")
         return
     latest = latest_snapshots(home)
     rows = []
@@ -188,7 +188,7 @@ def handles(tags: tuple[str, ...], as_json: bool) -> None:
         own = registry.handles[handle]
         for relation in own.relations:
             last = latest.get((relation, handle), {})
-            depth = own.of(relation).said()
+            depth = own.of(relation).describe()
             row = {"handle": handle, "relation": relation, "depth": depth, "tags": list(own.tags)}
             rows.append(row | last)
     columns = ["handle", "relation", "depth", "last", "status", "listed", "total", "completeness"]

@@ -1,7 +1,7 @@
-"""Dagster's UI behind a check that only its own pages, and tools on this machine, may ask it.
+"""Dagster's UI behind a check that admits only its own pages and tools on this machine.
 
-Dagster's webserver has no log-in, executes mutations by GET, and looks at neither Host nor Origin:
-any web page in the user's browser could start runs, which buy pages.
+Dagster's webserver has no log-in, runs mutations by GET, and checks neither Host nor Origin: any
+web page in the user's browser could start runs, which buy pages.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class OwnPagesOnly:
-    """ASGI middleware that refuses requests made by other sites' pages, HTTP and WebSocket alike.
+    """ASGI middleware that refuses HTTP and WebSocket requests from pages of other sites.
 
-    `hosts` are names, with a port where it is not the scheme's own, under which the UI is reached
-    besides loopback.
+    `hosts`: the names, with the port unless it is the scheme's default, under which the UI is
+    reached in addition to loopback.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str] = ()) -> None:
@@ -55,22 +55,25 @@ class OwnPagesOnly:
         # DNS rebinding: a foreign name that points to this machine.
         if len(hosts) != 1 or not (_is_loopback(hosts[0]) or _name(hosts[0]) in self.names):
             return 403, (
-                "This host name is not known. Open the UI at 127.0.0.1, or set SF_ASSETS_UI_HOSTS "
-                "to the name under which it is reached."
+                "Unknown host name. Open the UI at 127.0.0.1, or add this name to "
+                "SF_ASSETS_UI_HOSTS."
             )
         if not self._is_own_page(headers, hosts[0]) and not _is_link(scope, headers):
-            return 403, "A page of another site asked for this. The UI answers its own pages only."
+            return (
+                403,
+                "A page of another site made this request. The UI answers its own pages only.",
+            )
         method = scope.get("method")
-        # Stripped, because a route also matches its path with a newline behind it.
+        # Stripped, because a route also matches its path followed by a newline.
         if method == "GET" and scope["path"].strip() == "/graphql" and scope["query_string"]:
-            return 405, "GraphQL is answered by POST only."
-        # A form of another site can send other types, and Dagster then takes the URL's parameters.
+            return 405, "GraphQL needs POST."
+        # A form on another site can send other types, and Dagster then reads the URL's parameters.
         if method == "POST" and _media_type(headers) != "application/json":
-            return 415, "A POST needs the content type application/json."
+            return 415, "POST needs the content type application/json."
         return None
 
     def _is_own_page(self, headers: Headers, host: str) -> bool:
-        # Tools that are no browsers send neither header.
+        # Tools other than browsers send neither header.
         own = {host.lower(), *self.hosts}
         return set(headers.getlist("sec-fetch-site")) <= {"same-origin", "none"} and all(
             _authority(origin) in own for origin in headers.getlist("origin")
@@ -78,7 +81,7 @@ class OwnPagesOnly:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """A link to the UI that somebody followed: the whole window shows it, no page can read it."""
+    """True for a followed link to the UI: it fills the window, and no other page can read it."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"
@@ -89,7 +92,7 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
 
 
 def _unframed(send: Send) -> Send:
-    """`send` for answers that no page of another site can show in a frame of its own."""
+    """`send` with a header that forbids other sites to show the answer in a frame."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -104,7 +107,7 @@ def _media_type(headers: Headers) -> str:
 
 
 def _authority(origin: str) -> str:
-    """`https://ui.example.org:443` -> `ui.example.org`; empty for what is no origin of a page."""
+    """`https://ui.example.org:443` -> `ui.example.org`; empty if it is not the origin of a page."""
     scheme, _, authority = origin.lower().partition("://")
     return authority.removesuffix(_DEFAULT_PORTS[scheme]) if scheme in _DEFAULT_PORTS else ""
 
@@ -124,10 +127,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def main(workspace: str, listening: int, alive: int, others: Sequence[int]) -> None:
-    """Serve the UI of this workspace on a socket that listens already.
+    """Serve the UI of this workspace on a socket that already listens.
 
-    `alive` is a pipe that ends with `sf-assets up`, however that ends. The groups of Dagster's
-    `others` do not notice it, so this process ends them with itself.
+    `alive` is a pipe that closes when `sf-assets up` ends, however it ends. This process then ends
+    itself and the process groups `others` of Dagster, which do not notice.
     """
     threading.Thread(target=_end_with, args=(alive, others), daemon=True).start()
     warnings.simplefilter("ignore")  # Dagster's notes on its own betas
@@ -167,5 +170,5 @@ def _end_with(alive: int, others: Sequence[int]) -> None:
 if __name__ == "__main__":
     _workspace, *_numbers = sys.argv[1:]
     _listening, _alive, *_others = map(int, _numbers)
-    with suppress(KeyboardInterrupt):  # uvicorn hands a signal on once it has shut down
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
         main(_workspace, _listening, _alive, _others)

@@ -23,9 +23,9 @@ from sf_assets.storage.files import write_atomically
 from sf_assets.storage.home import Home
 
 HOST = "127.0.0.1"
-# Ctrl-C, `kill`, and a terminal that is closed: the last would else leave Dagster behind.
+# Ctrl-C, `kill`, and a closed terminal, which would leave Dagster running.
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What a part may take to end by itself, and what it left behind after it has.
+# Seconds for a part to end by itself, and for processes it leaves behind.
 _STOP_SECONDS, _LEFTOVER_SECONDS = 60.0, 3.0
 _UI, _DAEMON, _CODE = (
     "the Dagster UI",
@@ -35,9 +35,8 @@ _UI, _DAEMON, _CODE = (
 
 
 def check(settings: Settings) -> None:
-    """Find out before anything starts or is written what would stop the code location.
-
-    Raises SettingsError.
+    """Load the code location before anything starts or is written. Raises SettingsError if that
+    fails.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster's notes on its own betas
@@ -48,9 +47,9 @@ def check(settings: Settings) -> None:
 
 @contextmanager
 def listening(port: int) -> Iterator[socket.socket]:
-    """The UI's port, held from now on, so that nobody else can answer on it.
+    """A socket that listens on the UI's port, so that no other process can take it.
 
-    Raises SettingsError where somebody else does already.
+    Raises SettingsError if the port is taken.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,20 +58,20 @@ def listening(port: int) -> Iterator[socket.socket]:
             held.listen(128)
         except OSError as error:
             raise SettingsError(
-                f"port {port} of {HOST} cannot be used ({error.strerror}; another sf-assets up?): "
-                "choose another with --port"
+                f"cannot listen on {HOST}:{port} ({error.strerror}; another sf-assets up?); choose "
+                "another port with --port"
             ) from None
         yield held
 
 
 def run_up(home: Home, ui: socket.socket) -> int:
-    """Serve the UI on this socket until Ctrl-C; returns the exit code.
+    """Serve the UI on this socket until Ctrl-C. Returns the exit code.
 
-    Raises SfAssetsError where a part ends by itself.
+    Raises SfAssetsError if a part ends by itself.
     """
     prepare_dagster_home(home)
     url = "http://{}:{}".format(*ui.getsockname())
-    click.echo(f"Dagster UI: {url} (Ctrl-C stops it). Home: {home.root}")
+    click.echo(f"Dagster UI: {url} (stop with Ctrl-C). Home: {home.root}")
     os.environ.setdefault("SF_ASSETS_UI_URL", url)  # for links in alerts
     stopping = False
 
@@ -80,19 +79,19 @@ def run_up(home: Home, ui: socket.socket) -> int:
         nonlocal stopping
         stopping = True
 
-    # Before a child is there: a job in a shell's background starts with Ctrl-C ignored, and would
-    # hand that down to Dagster, which could then never be stopped.
+    # Before any child starts: a background job of a shell ignores Ctrl-C, Dagster would inherit
+    # that, and nothing could stop it.
     previous = {number: signal.signal(number, stop) for number in _STOPS}
     parts: dict[str, subprocess.Popen[bytes]] = {}
     died: list[str] = []
-    # A socket's path may be 107 bytes long, which a home's may be already.
+    # The path of a socket has at most 107 bytes, so it cannot be in the home.
     with tempfile.TemporaryDirectory(prefix="sf_assets_") as folder:
         try:
             starting = _start(home, ui, Path(folder), parts)
             while not stopping and not died:
                 next(starting, None)
                 died = [name for name, part in parts.items() if part.poll() is not None]
-                # A part may have been told to stop together with us, a moment earlier.
+                # A part may have received the same signal a moment earlier.
                 time.sleep(1.0 if died else 0.1)
         finally:
             codes = _stop(parts)
@@ -101,15 +100,15 @@ def run_up(home: Home, ui: socket.socket) -> int:
     if stopping:
         return 0
     raise SfAssetsError(
-        f"{died[0]} ended by itself ({_how(codes[died[0]])}), so the rest was stopped too. What "
-        "was landed is kept; start again with: sf-assets up"
+        f"{died[0]} ended by itself ({_how(codes[died[0]])}), so everything was stopped. Landed "
+        "pages are kept; start again with: sf-assets up"
     )
 
 
 def _start(
     home: Home, ui: socket.socket, folder: Path, parts: dict[str, subprocess.Popen[bytes]]
 ) -> Iterator[None]:
-    """Start the parts, the code server first; yields while that is not ready."""
+    """Start the parts, the code server first. Yields while it is not ready."""
     code, workspace = folder / "code", folder / "workspace.yaml"
     write_atomically(
         workspace,
@@ -126,7 +125,7 @@ def _start(
     while not _answers(code):
         yield
     parts[_DAEMON] = _part(home, "dagster._daemon", "run", *logs, "-w", str(workspace))
-    ends_with_us, ours = os.pipe()  # `ours` is closed by our end, whatever it is
+    ends_with_us, ours = os.pipe()  # `ours` closes when this process ends, however it ends
     with os.fdopen(ends_with_us) as passed:
         others = [str(part.pid) for part in parts.values()]
         fds = (ui.fileno(), passed.fileno())
@@ -143,15 +142,15 @@ def _part(home: Home, *words: str, pass_fds: tuple[int, ...] = ()) -> subprocess
         [sys.executable, "-m", *words],
         env={
             **os.environ,
-            # Dagster's notes on its own betas are no user's concern.
+            # Dagster's notes on its own betas.
             "PYTHONWARNINGS": "ignore",
-            # A name that the terminal cannot show is no reason for a traceback.
+            # No traceback for a name that the terminal cannot show.
             "PYTHONIOENCODING": "utf-8:replace",
-            # Code that does not load is told once, and without Dagster's own part of the trace.
+            # Reports code that does not load once, without Dagster's part of the traceback.
             "DAGSTER_IS_DEV_CLI": "1",
         },
         cwd=home.dagster,
-        # In a group of its own: Ctrl-C reaches us alone, and we pass it on.
+        # In its own group: Ctrl-C reaches this process only, which passes it on.
         start_new_session=True,
         pass_fds=pass_fds,
     )
@@ -165,7 +164,7 @@ def _answers(path: Path) -> bool:
 
 
 def _stop(parts: dict[str, subprocess.Popen[bytes]]) -> dict[str, int]:
-    """Stop what runs, the code server last, because the others ask it; returns the exit codes."""
+    """Stop the parts, the code server last because the others use it. Returns the exit codes."""
     codes = {}
     for names in ((_UI, _DAEMON), (_CODE,)):
         running = [(name, parts[name]) for name in names if name in parts]
@@ -185,7 +184,7 @@ def _how(code: int) -> str:
 
 
 def _end_group(group: int) -> None:
-    """End what a part left of itself; the code server's own child outlives it by a second."""
+    """End processes that a part left behind; the code server's child outlives it by a second."""
     with suppress(ProcessLookupError):
         for number in (0, signal.SIGTERM, signal.SIGKILL):
             os.killpg(group, number)

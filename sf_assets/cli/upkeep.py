@@ -1,4 +1,4 @@
-"""Keeping a home well: doctor, rebuild, backup, verify, migrate."""
+"""Commands that maintain a home: doctor, probe, bundle, rebuild, verify, backup, migrate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sf_assets.cli.common import CheckList, json_option, known_home, quiet_option, report_errors
+from sf_assets.cli.common import CheckList, checked_home, json_option, quiet_option, report_errors
 from sf_assets.cli.exit_codes import FINE, SOME_FAILED
 from sf_assets.text import counted
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @click.command(
     short_help="Check key, credits, home, disk, grid and alerts.",
-    help="Check key, balance, home, disk, DuckDB, grid, clock and alerts, and suggest what to do.",
+    help="Check key, balance, clock, home, disk, handles, DuckDB, days, grid and alerts, and "
+    "suggest what to do.",
     epilog="Example: sf-assets doctor",
 )
 @quiet_option
@@ -52,7 +53,7 @@ def probe(handle: str | None, last: bool, yes: bool, as_json: bool) -> None:
     from sf_assets.settings import load_settings
 
     settings = load_settings()
-    home = known_home(settings)
+    home = checked_home(settings)
     sys.exit(run_probe(settings, home, handle, last=last, yes=yes, as_json=as_json))
 
 
@@ -84,7 +85,7 @@ def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
 
     settings = load_settings()
     wanted = normalise_handle(handle) if handle else None
-    run_bundle(settings, known_home(settings), wanted, day.date() if day else None, output)
+    run_bundle(settings, checked_home(settings), wanted, day.date() if day else None, output)
 
 
 @click.command(
@@ -102,35 +103,35 @@ def rebuild(quiet: bool) -> None:
 
     settings = load_settings()
     home = Home.of(settings).ensure(settings)
-    made = rebuild(home)
+    result = rebuild(home)
     if not quiet:
         click.echo(
-            f"{counted(made.snapshots, 'snapshot')} replayed into {home.writable}"
+            f"{counted(result.snapshots, 'snapshot')} replayed into {home.writable}"
             + ("" if home.lake else f"; published as {home.published}")
-            + (f". The old warehouse is kept as {made.old}" if made.old else "")
+            + (f". The old warehouse is kept as {result.old}" if result.old else "")
         )
-    for problem in made.problems:
+    for problem in result.problems:
         click.echo(f"not replayed: {problem}", err=True)
-    sys.exit(SOME_FAILED if made.problems else FINE)
+    sys.exit(SOME_FAILED if result.problems else FINE)
 
 
-# Of one check; `--json` has them all.
+# Per check; `--json` shows all of them.
 _PROBLEMS_SHOWN = 20
 
 
-def _teller(checks: CheckList) -> Callable[[Finding], None]:
-    """Says what a check of `verify` found."""
+def _reporter(checks: CheckList) -> Callable[[Finding], None]:
+    """A function that adds a finding of `verify` to `checks`."""
 
-    def tell(finding: Finding) -> None:
+    def report(finding: Finding) -> None:
         if not finding.problems:
-            checks.say(finding.check, True, finding.says)
+            checks.add(finding.check, True, finding.says)
         shown = len(finding.problems) if checks.as_json else _PROBLEMS_SHOWN
         for problem in finding.problems[:shown]:
-            checks.say(finding.check, False, problem)
+            checks.add(finding.check, False, problem)
         if len(finding.problems) > shown:
-            checks.say(finding.check, False, f"and {len(finding.problems) - shown} more")
+            checks.add(finding.check, False, f"and {len(finding.problems) - shown} more")
 
-    return tell
+    return report
 
 
 @click.command(
@@ -150,10 +151,10 @@ def verify(full: bool, quiet: bool, as_json: bool) -> None:
     from sf_assets.warehouse.verify import verify
 
     checks = CheckList(quiet=quiet, as_json=as_json)
-    findings = verify(known_home(load_settings()), _teller(checks), full=full)
+    findings = verify(checked_home(load_settings()), _reporter(checks), full=full)
     if as_json:
-        print_json(checks.said)
-    sys.exit(SOME_FAILED if any(one.problems for one in findings) else FINE)
+        print_json(checks.results)
+    sys.exit(SOME_FAILED if any(finding.problems for finding in findings) else FINE)
 
 
 @click.command(
@@ -173,13 +174,13 @@ def backup(to: Path, quiet: bool, as_json: bool) -> None:
     from sf_assets.warehouse.backup import backup
 
     checks = CheckList(quiet=quiet, as_json=as_json)
-    made = backup(known_home(load_settings()), to.absolute(), _teller(checks))
+    result = backup(checked_home(load_settings()), to.absolute(), _reporter(checks))
     if as_json:
-        told = {"folder": to.absolute(), "files": made.files, "bytes": made.bytes}
-        print_json({**told, "checks": checks.said})
+        summary = {"folder": to.absolute(), "files": result.files, "bytes": result.bytes}
+        print_json({**summary, "checks": checks.results})
     elif not quiet:
-        click.echo(f"{made.files} files, {made.bytes:,} bytes, in {to.absolute()}")
-    sys.exit(SOME_FAILED if any(one.problems for one in made.findings) else FINE)
+        click.echo(f"{result.files} files, {result.bytes:,} bytes, in {to.absolute()}")
+    sys.exit(SOME_FAILED if any(finding.problems for finding in result.findings) else FINE)
 
 
 @click.command(
@@ -206,14 +207,14 @@ def migrate(address: str, storage: str | None, folder: Path | None) -> None:
     from sf_assets.warehouse.migrate import migrate
 
     settings = load_settings()
-    source = known_home(settings)
+    source = checked_home(settings)
     wanted = {"SF_ASSETS_WAREHOUSE": None if address == "duckdb" else address}
     wanted |= {"SF_ASSETS_STORAGE": storage, "SF_ASSETS_HOME": str(folder or settings.home)}
     if address == "duckdb" and storage is not None:
-        raise SettingsError("migrate: a DuckDB file is kept in the home; leave out --storage")
+        raise SettingsError("migrate: a DuckDB file is always in the home; leave out --storage")
     target = Home.of(load_settings(wanted))
     migrate(source, target, click.echo)
-    click.echo("everything is copied; from now on set")
+    click.echo("everything is copied; change the settings to")
     for name, value in wanted.items():
         shown = str(target.lake) if value and name == "SF_ASSETS_WAREHOUSE" else value
-        click.echo(f"  {name}={shown}" if value else f"  {name}, not any more")
+        click.echo(f"  {name}={shown}" if value else f"  {name} (remove it)")

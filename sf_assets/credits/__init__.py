@@ -1,1 +1,1 @@
-"""What a day may cost: estimates, caps, shares, and the count that all runs of a day share."""
+"""The cost of a day: estimates, caps, shares, and the counter that all runs of a day share."""

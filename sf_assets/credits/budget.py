@@ -1,8 +1,8 @@
-"""What may be spent today, and on which list: caps, shares, and a count all runs of a day share.
+"""How much may be spent today and on which list: caps, shares, and a counter for all runs.
 
-A run knows what its lists are likely to cost. Where a cap, or the balance, is too small for all of
-the day's lists, pages are handed out in rounds, one a list: every handle gets its first pages
-before any gets its last. What a list did not need goes to those that were cut.
+A run estimates the cost of its lists. If a cap or the balance is too small for all lists of the
+day, pages are allotted in rounds, one per list: every handle gets its first pages before any gets
+its last. Credits that a list does not need go to lists that were cut.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from sf_assets.model import SnapshotKey
 
 @dataclass
 class Budget:
-    """Credits left to spend; None is no cap. Taken before a page, so it is never overrun.
+    """Credits of a day. Each page is reserved before its request, so `limit` is never exceeded.
 
-    `allowances` are what this run may spend on each list; a list without one, or with None, is
-    bounded by `limit` alone. `caps` are what is left today for a handle, both lists together, and
-    `handles` its whole cap with the count that all runs share. `meter` counts the day's credits for
-    all runs, `spent` those of before and of this one.
-    `until_refused`: the allowances only order the buying, because the balance is short; in the end
-    the vendor is asked on until it refuses, for it may refill the account. `pages_bought` and
-    `credits_bought` are of this run alone.
+    `limit`: the cap; None means no cap. `allowances`: credits for each list in this run; a list
+    without one, or with None, is bounded by `limit` only. `caps`: credits left today for a handle,
+    both lists together; `handles`: its full cap and the counter of all runs. `meter`: the counter
+    of all runs of the day; `spent`: credits before this run and in it. `until_refused`: the balance
+    is short, so the allowances only set the order; at the end the run continues until the API
+    refuses, because the account may be refilled. `pages_bought`, `credits_bought`: of this run.
     """
 
     limit: int | None
@@ -41,13 +40,13 @@ class Budget:
     _used: dict[SnapshotKey, int] = field(default_factory=dict, repr=False)
 
     def take(self, key: SnapshotKey) -> bool:
-        """Reserve a credit for a page of a list; False where a cap is reached."""
+        """Reserve a credit for a page of a list. Returns False if a cap is reached."""
         used, allowed = self._used.get(key, 0), self.allowances.get(key)
         if allowed is not None and used >= allowed:
             return False
         cap, of_handle = self.handles.get(key.handle, (0, None))
         if of_handle is not None and not of_handle.take(cap):
-            return False  # another run of the day has spent it meanwhile
+            return False  # another run of the day has spent it
         if self._limit_reached():
             if of_handle is not None:
                 of_handle.add(-1)
@@ -64,7 +63,7 @@ class Budget:
         return self.spent + self._promised >= self.limit
 
     def settle(self, credits: int, key: SnapshotKey, pages: int = 0) -> None:
-        """The page came (or did not, with 0): the reservation becomes what was charged."""
+        """Replace a reservation with the charged credits (0 if the page did not come)."""
         self._promised -= 1
         self.pages_bought += pages
         self.credits_bought += credits
@@ -76,8 +75,10 @@ class Budget:
             self.meter.add(credits if self.limit is None else credits - 1)
 
     def share_again(self, cut: Sequence[SnapshotKey]) -> list[SnapshotKey]:
-        """Give what the other lists of this run did not need to those that were `cut`, in their
-        order; returns those that got something. Call it while nothing is being read."""
+        """Give unused credits of other lists to the `cut` lists, in their order.
+
+        Returns the lists that got some. Call it only while no list is being read.
+        """
         spare = self._spare()
         if spare <= 0 or not cut:
             return self._release(cut)
@@ -90,7 +91,7 @@ class Budget:
         return [key for key in cut if given[key]] or self._release(cut)
 
     def _spare(self) -> int:
-        """What the lists were allowed and did not use, as far as the day's cap has it left."""
+        """Unused allowances, up to what is left of the day's cap."""
         spare = sum(
             max(0, allowed - self._used.get(key, 0))
             for key, allowed in self.allowances.items()
@@ -101,17 +102,17 @@ class Budget:
         return min(spare, self.limit - (self.meter.count if self.meter else self.spent))
 
     def _left_of(self, handle: str) -> int | None:
-        """What is left of a handle's cap; None where it has none."""
+        """Credits left of a handle's cap; None if it has no cap."""
         if handle not in self.caps:
             return None
         left = self.caps[handle] - sum(n for key, n in self._used.items() if key.handle == handle)
         if handle in self.handles:
-            whole, shared = self.handles[handle]
-            left = min(left, whole - shared.count)
+            cap, shared = self.handles[handle]
+            left = min(left, cap - shared.count)
         return max(0, left)
 
     def _release(self, cut: Sequence[SnapshotKey]) -> list[SnapshotKey]:
-        """Let lists go on that only the balance held back; once."""
+        """Let lists continue that only the balance stopped; only once."""
         if not self.until_refused:
             return []
         self.until_refused = False

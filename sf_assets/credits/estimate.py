@@ -1,4 +1,4 @@
-"""What lists have really cost, and what they are likely to cost."""
+"""The past and the estimated cost of lists."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sf_assets.model import Relation
 from sf_assets.warehouse.alignment import MIN_ORDER_AGREEMENT
 from sf_assets.warehouse.statements import sql
 
-#: No list was ever seen to show more.
+#: The longest list ever seen, in accounts.
 MOST_ACCOUNTS = 10_000
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What is known of the cost of a list, in pages; None where it was never read so.
+    """The past cost of a list, in pages; None if it was never read that way.
 
-    `whole` was read to its end, `top` as far as it was new, `most` is the longest reading.
-    `whole_date` is the day of the last one that did not stop at what is known.
+    `whole`: last full read. `top`: last `recent` read. `most`: longest read. `whole_date`: day of
+    the last full read.
     """
 
     relation: Relation
@@ -40,30 +40,30 @@ class Cost:
 
     @property
     def in_order(self) -> bool:
-        """Whether the list kept its order when last compared: else its top tells nothing."""
+        """Whether the list kept its order in the last comparison; else its top proves nothing."""
         return self.order_agreement is None or self.order_agreement >= MIN_ORDER_AGREEMENT
 
     @property
     def full(self) -> int:
-        """Pages of all that the list shows."""
+        """Pages of a full read."""
         if self.whole is not None:
             return self.whole
         if self.total is None or not self.page_size:
             return self.most or 1
-        # Cut short whenever it was read: by its total, at most what was ever seen of a list.
+        # Never fully read: estimate from its total, up to the longest list ever seen.
         shown = min(MOST_ACCOUNTS, self.total)
         return max(self.most or 1, math.ceil(shown / self.page_size))
 
     @property
     def recent(self) -> int:
-        """Pages of a reading that stops at what is known."""
+        """Pages of a read that stops at known accounts."""
         if self.top is not None:
             return min(self.top, self.full)
         new = math.ceil((self.gained_a_day or 0) / (self.page_size or 20))
         return min(self.full, new + PAGES_KNOWN)
 
     def whole_due(self, own: ListSettings, day: date, whole_date: date | None) -> bool:
-        """Whether a reading on `day` goes to the list's end, by the day of the last that did."""
+        """Whether a read on `day` is a full one, given the day of the last full read."""
         return (
             own.depth != "recent"
             or not self.in_order
@@ -72,7 +72,7 @@ class Cost:
         )
 
     def expected(self, own: ListSettings, *, whole: bool) -> int:
-        """Pages of the next reading; `whole` where a `recent` list is read to its end."""
+        """Pages of the next read. `whole`: a `recent` list is fully read."""
         if self.status != "found":
             return 1
         if own.max_pages is not None:
@@ -81,6 +81,6 @@ class Cost:
 
 
 def costs_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], Cost]:
-    """(relation, handle) -> what is known of its cost from the snapshots before `day`."""
+    """(relation, handle) -> cost, from the snapshots before `day`."""
     rows = con.execute(sql("costs"), {"day": day}).fetchall()
     return {(row[0], row[1]): Cost(*row) for row in rows}

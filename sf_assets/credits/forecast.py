@@ -1,4 +1,4 @@
-"""What the tracked lists will cost, from what they have cost, and when the balance runs out."""
+"""Estimates what the tracked lists will cost, and when the balance runs out."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from sf_assets.handles.settings import PAGES_KNOWN, ListSettings, Registry
 
 @dataclass(frozen=True)
 class ListForecast:
-    """One list. Credits are for all days of the forecast; None where it was never read.
+    """The forecast of one list. Credits are for all days; None if the list was never read.
 
-    `pages` are those of a full reading, `if_full` and `if_recent` what the list would cost at that
-    depth on the same days.
+    `pages`: a full read. `if_full`, `if_recent`: credits at that depth on the same days.
     """
 
     handle: str
@@ -30,7 +29,7 @@ class ListForecast:
 
     @property
     def recent_saves(self) -> int | None:
-        """Credits that `depth: recent` would save; below 0 where it would cost more."""
+        """Credits that `depth: recent` would save; negative if it would cost more."""
         if self.credits is None or self.if_recent is None:
             return None
         return self.credits - self.if_recent
@@ -38,11 +37,7 @@ class ListForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """All lists over `days` days from `first` on.
-
-    `runs_out_on` is the first day that the balance does not cover, None where it lasts longer or is
-    not known. `unread` lists were never read, so that nobody knows what they cost.
-    """
+    """The forecast of all lists for `days` days from `first`. `by_day`: credits of each day."""
 
     first: date
     days: int
@@ -58,10 +53,12 @@ class Forecast:
 
     @property
     def unread(self) -> int:
-        return sum(one.credits is None for one in self.lists)
+        """Number of lists that were never read; their cost is unknown."""
+        return sum(each.credits is None for each in self.lists)
 
     @property
     def runs_out_on(self) -> date | None:
+        """The first day that the balance does not cover; None if it lasts longer or is unknown."""
         if self.balance is None:
             return None
         left = self.balance
@@ -73,7 +70,7 @@ class Forecast:
 
     @property
     def lasts_days(self) -> int | None:
-        """For how many days the balance would last at this pace, None where it is not known."""
+        """Days for which the balance lasts at this rate; None if unknown."""
         if self.balance is None or not self.credits:
             return None
         return math.floor(self.balance * self.days / self.credits)
@@ -89,9 +86,9 @@ def forecast(
     balance: int | None = None,
     cap: int | None = None,
 ) -> Forecast:
-    """Each tracked list day by day, with its weekdays and its full readings.
+    """Forecast each tracked list day by day, with its weekdays and full reads.
 
-    `paid` is what the ledger has of each list over the same number of days before.
+    `paid`: credits of each list in the ledger over the same number of past days.
     """
     lists = []
     totals = [0] * days
@@ -106,7 +103,7 @@ def forecast(
                 ListForecast(
                     handle=handle,
                     relation=relation,
-                    depth=settings.said(),
+                    depth=settings.describe(),
                     pages=cost.full if cost else None,
                     paid=paid.get((relation, handle), 0),
                     credits=sum(by_day) if cost else None,
@@ -127,7 +124,7 @@ def forecast(
 def first_page_forecast(
     handle: str, days: int, *, total: int | None, listed: int, more: bool
 ) -> ListForecast:
-    """A list of which only the first page is known. `more`: the vendor says that there is more."""
+    """The forecast of a list from its first page. `more`: the API announces more pages."""
     pages = 1
     if more and listed:
         shown = MOST_ACCOUNTS if total is None else min(MOST_ACCOUNTS, total)

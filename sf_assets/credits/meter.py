@@ -1,4 +1,4 @@
-"""The count of a day's credits that all its runs share."""
+"""The credit counter of a day, shared by all its runs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sf_assets.storage.files import lock, unlock
 
 
 class DayMeter:
-    """Credits of one day, counted in a file that all its runs share.
+    """Counts the credits of a day in a file that all its runs share.
 
-    Where a cap is in force a page counts before it is asked for; one that was asked for by a
-    process that was killed stays counted, for it was most likely charged.
+    With a cap, a page counts before its request. A page that a killed process requested stays
+    counted, because it was probably charged.
     """
 
     def __init__(self, path: Path, spent: Callable[[], int], *, stays_open: bool = True) -> None:
-        """`spent` tells what is landed already; it is asked only where there is no count yet.
+        """`spent` returns the credits of landed pages; it is called only if the file has no count.
 
-        Not all of many may stay open: a system lets a process have some hundred files.
+        `stays_open=False` saves file descriptors if there are many counters.
         """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -30,11 +30,11 @@ class DayMeter:
             self._file = self._open()
             weakref.finalize(self, os.close, self._file)
         with self._locked() as file:
-            if not _text(file).isdigit():  # new, or damaged: never taken for nothing
+            if not _text(file).isdigit():  # new or damaged: never assume 0
                 _write(file, spent())
 
     def take(self, limit: int) -> bool:
-        """Count one more credit, unless `limit` is reached."""
+        """Count one credit. Returns False, without counting, if `limit` is reached."""
         with self._locked() as file:
             count = _read(file)
             if count < limit:
@@ -42,13 +42,13 @@ class DayMeter:
             return count < limit
 
     def add(self, credits: int) -> None:
-        """Correct the count: a page cost less, or more, than what was counted for it."""
+        """Correct the count if a page cost less or more than was counted."""
         if credits:
             with self._locked() as file:
                 _write(file, max(0, _read(file) + credits))
 
     def at_least(self, credits: int) -> int:
-        """Raise the count to what is known to be spent; returns it."""
+        """Raise the count to at least `credits`. Returns the count."""
         with self._locked() as file:
             count = max(_read(file), credits)
             _write(file, count)
@@ -56,6 +56,7 @@ class DayMeter:
 
     @property
     def count(self) -> int:
+        """The credits counted so far."""
         with self._locked() as file:
             return _read(file)
 
@@ -73,7 +74,7 @@ class DayMeter:
                 os.close(file)
 
     def _open(self) -> int:
-        # For its owner only: who can open it can hold it. A run that is cut off leaves no lock.
+        # Owner only: whoever can open it can lock it. A killed run leaves no lock.
         return os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
 
 
@@ -88,6 +89,6 @@ def _read(file: int) -> int:
 
 
 def _write(file: int, count: int) -> None:
-    # As wide as any count before it: nothing of a longer one is left behind.
+    # Fixed width, so that no digits of a longer count remain.
     os.lseek(file, 0, os.SEEK_SET)
     os.write(file, b"%-20d\n" % count)

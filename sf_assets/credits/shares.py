@@ -1,4 +1,4 @@
-"""Handing out credits to lists, in rounds. No I/O happens here."""
+"""Allots credits to lists in rounds. No I/O."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sf_assets.model import SnapshotKey
 
 @dataclass(frozen=True)
 class Need:
-    """A list of the day and what the rest of it is likely to cost; None where nobody knows.
+    """A list of the day and the estimated credits for the rest of it; None if unknown.
 
-    `last_read` is the day of its latest snapshot before today. `cap` is what may still be spent on
-    its handle today, both lists together.
+    `last_read`: day of its latest snapshot before today. `cap`: credits left today for its handle,
+    both lists together.
     """
 
     key: SnapshotKey
@@ -26,23 +26,25 @@ class Need:
 
     @property
     def rank(self) -> tuple[int, date, SnapshotKey]:
-        """High priority first, then who has waited longest."""
+        """Sort key: highest priority first, then the longest wait."""
         return -self.priority, self.last_read or date.min, self.key
 
 
 def limit_of(left: int | None, balance: int | None, needed: int) -> tuple[int | None, bool]:
-    """What all lists of a day may take together, None for no limit; and whether it is the balance
-    that is short, which may be refilled meanwhile, and not what is `left` of the day's cap."""
+    """(limit for all lists of a day or None, whether the balance is the limit).
+
+    `left`: credits left of the day's cap. Unlike a cap, a short balance may be refilled.
+    """
     if balance and needed > balance and (left is None or balance < left):
         return balance, True
     return left, False
 
 
 def shares(needs: Iterable[Need], limit: int | None) -> dict[SnapshotKey, int | None]:
-    """Hand out `limit` credits, a credit a round; what is left over goes round in the same way.
+    """Allot `limit` credits, one per list and round, then the rest in the same way.
 
-    A list may get more than it needs, for lists grow. None is as much as it takes: where neither
-    `limit` nor the handle's cap says otherwise.
+    A list may get more than its estimate, because lists grow. None means no limit: neither `limit`
+    nor the handle has a cap.
     """
     ordered = sorted(needs, key=lambda need: need.rank)
     if limit is None:
@@ -66,9 +68,9 @@ def _rounds(ordered: Sequence[Need], limit: int) -> dict[SnapshotKey, int]:
 def hand_out(
     wants: Mapping[SnapshotKey, int | None], caps: Mapping[str, int | None], limit: int
 ) -> dict[SnapshotKey, int]:
-    """What each list gets of `limit` credits, in rounds and in the order of `wants`.
+    """Each list's part of `limit` credits, allotted in rounds in the order of `wants`.
 
-    None wants as much as there is. `caps` are the most for each handle; None is no cap.
+    A want of None takes as much as possible. `caps`: maximum for each handle, or None.
     """
     given = dict.fromkeys(wants, 0)
     room = {handle: cap for handle, cap in caps.items() if cap is not None}
@@ -82,7 +84,7 @@ def hand_out(
         if not wanting:
             break
         lists_of = Counter(key.handle for key in wanting)
-        # Whole rounds at once, as many as all who still want something can have.
+        # Several rounds at once, as many as every remaining list can take.
         rounds = min(
             left // len(wanting),
             *wanting.values(),
@@ -99,5 +101,5 @@ def hand_out(
 
 
 def least(needs: Iterable[Need]) -> int:
-    """What lists cost together at the least: a credit where nobody knows."""
+    """The minimum cost of all lists together; one credit for an unknown one."""
     return sum(1 if need.credits is None else need.credits for need in needs)

@@ -1,1 +1,1 @@
-"""`handles.yaml`: who is tracked, and how."""
+"""`handles.yaml`: which handles are tracked, and their settings."""

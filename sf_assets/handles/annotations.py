@@ -1,4 +1,4 @@
-"""`annotations.yaml`: what the operator notes about days of a handle, a tag, or all handles."""
+"""`annotations.yaml`: the user's notes about days of a handle, a tag, or all handles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sf_assets.handles.settings import RegistryError, normalise_handle
 
 
 class Annotation(BaseModel):
-    """A text about `day`, or about the days up to `until`; of all handles where none is named."""
+    """A note about `day`, or the days up to `until`; about all handles if it names none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,9 +26,9 @@ class Annotation(BaseModel):
     @model_validator(mode="after")
     def _makes_sense(self) -> Annotation:
         if self.until is not None and self.until < self.day:
-            raise ValueError("until lies before day")
+            raise ValueError("until is before day")
         if self.handle is not None and self.tag is not None:
-            raise ValueError("name a handle or a tag, not both")
+            raise ValueError("use handle or tag, not both")
         return self
 
 
@@ -36,32 +36,31 @@ _LIST = TypeAdapter(list[Annotation])
 
 
 def read_annotations(path: Path) -> Sequence[Annotation]:
-    """The annotations of the file, none where there is none. Raises RegistryError, which names the
-    line."""
+    """The annotations in the file, or none without a file. Raises RegistryError with the line."""
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.BaseLoader)
-        found = yaml.load(text, Loader=yaml.BaseLoader)
+        content = yaml.load(text, Loader=yaml.BaseLoader)
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise RegistryError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+        raise RegistryError(f"cannot read {path} ({' '.join(str(error).split())})") from None
     try:
         return [
-            one.model_copy(update={"handle": _handle(one.handle, at)}) if one.handle else one
-            for at, one in enumerate(_LIST.validate_python(found or []))
+            note.model_copy(update={"handle": _handle(note.handle, at)}) if note.handle else note
+            for at, note in enumerate(_LIST.validate_python(content or []))
         ]
     except ValidationError as error:
         first = error.errors()[0]
         where, problem = first["loc"], first["msg"]
     except _NoHandle as error:
         where, problem = (error.args[0], "handle"), str(error.args[1])
-    place = ".".join(str(part + 1 if isinstance(part, int) else part) for part in where)
-    raise RegistryError(f"{path}:{_line(root, where)}: annotation {place}: {problem}")
+    field = ".".join(str(part + 1 if isinstance(part, int) else part) for part in where)
+    raise RegistryError(f"{path}:{_line(root, where)}: annotation {field}: {problem}")
 
 
 class _NoHandle(Exception):
-    """The number of an annotation, and what is wrong with its handle."""
+    """The number of an annotation, and the problem with its handle."""
 
 
 def _handle(text: str, at: int) -> str:
@@ -72,7 +71,7 @@ def _handle(text: str, at: int) -> str:
 
 
 def _line(node: yaml.Node | None, where: Sequence[int | str]) -> int:
-    """The line of what pydantic names so, or of what should have it."""
+    """The line of a pydantic location, or of the node that should have it."""
     for part in where:
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
             node = node.value[part]

@@ -1,4 +1,4 @@
-"""Editing `handles.yaml`: comments, order and spelling stay."""
+"""Edits `handles.yaml` and keeps its comments, order and spelling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sf_assets.storage.files import write_atomically
 
 
 def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None) -> list[str]:
-    """Add handles to the file, comments kept; returns those that were new.
+    """Add handles, or settings of handles, to the file. Returns the new handles.
 
     Raises RegistryError before anything is written.
     """
@@ -57,9 +57,9 @@ def track(path: Path, handles: list[str], settings: dict[str, Any] | None = None
 
 
 def untrack(path: Path, handles: list[str]) -> list[str]:
-    """Take handles out of the file, comments kept; returns those that were in it.
+    """Remove handles from the file. Returns those that were in it.
 
-    What was stored of them stays. Raises RegistryError before anything is written.
+    Stored data stays. Raises RegistryError before anything is written.
     """
     wanted = {normalise_handle(handle) for handle in handles}
     before = registry_to_edit(path).handles
@@ -84,12 +84,12 @@ def untrack(path: Path, handles: list[str]) -> list[str]:
 def _check_others(
     text: str, others: dict[str, HandleSettings], path: Path, gone: Sequence[str] = ()
 ) -> None:
-    """Raises RegistryError where an edit changed other handles: YAML aliases share settings."""
+    """Raise RegistryError if an edit changes other handles: YAML aliases share settings."""
     after = parse_registry(text, path.name).handles
     if any(after.get(handle) != own for handle, own in others.items()) or after.keys() & set(gone):
         raise RegistryError(
-            f"{path} shares these settings between handles (`*alias` or `<<:`): edit it by hand. "
-            "Nothing was changed"
+            f"{path} shares these settings between handles (`*alias` or `<<:`). Nothing was "
+            "changed; edit the file by hand"
         )
 
 
@@ -97,13 +97,13 @@ def _reads_as(text: str, handles: dict[str, HandleSettings]) -> bool:
     try:
         return parse_registry(text).handles == handles
     except RegistryError:
-        return False  # an anchor went with its lines, for example
+        return False  # for example, an anchor was in the removed lines
 
 
 def _without_lines(text: str, wanted: set[str], name: str) -> str | None:
-    """The file without the lines of these handles, None where entries share lines.
+    """The file without the lines of these handles; None if entries share lines.
 
-    ruamel takes the comment above the next handle for a part of this one and would drop it.
+    ruamel would also remove the comment above the next handle.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     node = mapping(root, name, "the file", TOP_KEYS)["handles"] if root else None
@@ -118,7 +118,7 @@ def _without_lines(text: str, wanted: set[str], name: str) -> str | None:
 
 
 def _last_line(node: yaml.Node) -> int:
-    """A block ends where the next token begins, after all comments; what is in it knows better."""
+    """The last line of a node. The end of a block includes comments, so use its last entry."""
     if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         return _last_line(last[1] if isinstance(last, tuple) else last)
@@ -131,7 +131,7 @@ def _spelling(entries: Any, handle: str) -> Any:
 
 
 def _open_for_editing(path: Path) -> tuple[Any, Any]:
-    from ruamel.yaml import YAML  # only edits pay for it
+    from ruamel.yaml import YAML  # imported for edits only
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.nodes import ScalarNode
     from ruamel.yaml.resolver import VersionedResolver
@@ -140,7 +140,7 @@ def _open_for_editing(path: Path) -> tuple[Any, Any]:
     none_is = [""]
 
     class AllText(VersionedResolver):  # type: ignore[misc, unused-ignore]
-        """Reads 007, null and 1_0 as the text they are, as `parse_registry` does."""
+        """Reads 007, null and 1_0 as text, as `parse_registry` does."""
 
         def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
             if kind is ScalarNode and implicit[0]:
@@ -153,10 +153,10 @@ def _open_for_editing(path: Path) -> tuple[Any, Any]:
     editor.indent(mapping=2, sequence=4, offset=2)
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     document = editor.load(text)
-    none_is.append("null")  # how an empty value is written between braces
+    none_is.append("null")  # the form of an empty value between braces
     if document is None:
         document = CommentedMap()
-        if text.strip():  # nothing but comments so far
+        if text.strip():  # comments only
             lines = [line.strip().removeprefix("#").removeprefix(" ") for line in text.splitlines()]
             document.yaml_set_start_comment("\n".join(lines))
     return document, editor
@@ -169,29 +169,29 @@ def _written(document: Any, editor: Any) -> str:
 
 
 def _save(path: Path, text: str) -> None:
-    parse_registry(text, path.name)  # never write what could not be read again
+    parse_registry(text, path.name)  # never write an invalid file
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.resolve(), text)  # a link to a file kept elsewhere stays a link
+    write_atomically(path.resolve(), text)  # a symbolic link stays a link
     keep_last_good(path, text)
 
 
 def _as_map(entries: Any) -> Any:
-    """A list of handles as the map that can hold settings, each with its comment."""
+    """A list of handles as a mapping that can have settings, with the comments."""
     from ruamel.yaml.comments import CommentedMap
 
-    found = CommentedMap()
+    handles = CommentedMap()
     for index, entry in enumerate(entries):
-        found[entry] = None
+        handles[entry] = None
         comment = entries.ca.items.get(index)
         if comment and comment[0]:
-            found.ca.items[entry] = [None, None, comment[0], None]
-    return found
+            handles.ca.items[entry] = [None, None, comment[0], None]
+    return handles
 
 
 def _as_text(value: Any) -> Any:
-    """Settings as they are written: all text, like what is read."""
+    """Settings with all values as text, as in the file."""
     if isinstance(value, dict):
-        return {key: _as_text(one) for key, one in value.items()}
+        return {key: _as_text(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_as_text(one) for one in value]
+        return [_as_text(inner) for inner in value]
     return str(value)

@@ -1,4 +1,4 @@
-"""Which handles are tracked: `handles.yaml`, read with line numbers, edited with comments kept."""
+"""Parses `handles.yaml`, with line numbers in errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sf_assets.handles.settings import (
 from sf_assets.model import RELATIONS
 from sf_assets.storage.files import write_atomically
 
-# Where pydantic would explain each branch of a union instead.
+# Replaces pydantic's message about each branch of a union.
 _EXPECTED = {
     "depth": "must be full, recent, or {pages: N} with N of at least 1",
     "relations": "must be a list with followers, following or both",
@@ -33,7 +33,7 @@ _EXPECTED = {
 }
 
 
-# Of one handle's settings, or of the defaults.
+# Limit on the values in the settings of a handle, or in the defaults.
 MOST_VALUES = 10_000
 TOP_KEYS = {"alerts", "defaults", "handles", "privacy", "retention"}
 
@@ -41,27 +41,27 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def read_registry(path: Path) -> Registry:
-    """Parse `handles.yaml` strictly. A missing file is a registry without a list.
+    """Parse `handles.yaml` strictly. A missing file gives a registry without a list.
 
-    Raises RegistryError with file and line. Whoever buys or reports uses `registry_in_force`.
+    Raises RegistryError with file and line. Code that buys or reports uses `registry_in_force`.
     """
     text = _text(path)
     return Registry(has_list=False) if text is None else parse_registry(text, path.name)
 
 
 def registry_in_force(path: Path, *, keep: bool = True) -> tuple[Registry, str | None]:
-    """The registry that counts, and what is wrong with the file.
+    """The registry in force, and the problem with the file or None.
 
-    A file that is broken, missing or without the key `handles` changes nothing: the last good list
-    stays in force with its limits. A copy of it is kept beside the file; `keep=False` writes none.
-    `handles: {}` is a list.
+    A file that is invalid, missing or without the key `handles` is ignored: the last valid version
+    stays in force with its limits. A copy of each valid version is kept in the same folder;
+    `keep=False` writes none. `handles: {}` is valid.
     """
-    registry, wrong = Registry(has_list=False), ""
+    registry, problem = Registry(has_list=False), ""
     try:
         text = _text(path)
         registry = registry if text is None else parse_registry(text, path.name)
     except RegistryError as error:
-        wrong = str(error)
+        problem = str(error)
     else:
         if registry.has_list:
             if keep:
@@ -70,29 +70,29 @@ def registry_in_force(path: Path, *, keep: bool = True) -> tuple[Registry, str |
     try:
         last_good = read_registry(_kept(path))
     except RegistryError as error:
-        last_good, wrong = Registry(), wrong or str(error)
+        last_good, problem = Registry(), problem or str(error)
     if last_good.handles:
         count = f"{len(last_good.handles)} handle{'s' * (len(last_good.handles) > 1)}"
         lost = f"{path} is missing, or has no key `handles`"
         return last_good, (
-            f"{wrong or lost}; the last good list of {count} stays in force. Mend the file, copy "
-            f"{_kept(path)} over it, or write `handles: {{}}` into it to track nobody"
+            f"{problem or lost}; the last valid version with {count} stays in force. Correct the "
+            f"file, copy {_kept(path)} over it, or set `handles: {{}}` to track nobody"
         )
-    # Every home begins without a list.
-    return registry, f"{wrong}; nobody is tracked until it is mended" if wrong else None
+    # A new home has no list.
+    return registry, f"{problem}; no handle is tracked until it is corrected" if problem else None
 
 
 def registry_to_edit(path: Path) -> Registry:
-    """The registry as the file has it.
+    """The registry in the file.
 
-    Raises RegistryError where the file is broken, or where another list is in force: an edit would
-    replace that list by what little the file has.
+    Raises RegistryError if the file is invalid, or if an earlier version is in force: an edit would
+    replace that version.
     """
     registry = read_registry(path)
     if not registry.has_list:
-        _, wrong = registry_in_force(path)
-        if wrong is not None:
-            raise RegistryError(wrong)
+        _, problem = registry_in_force(path)
+        if problem is not None:
+            raise RegistryError(problem)
     return registry
 
 
@@ -102,7 +102,7 @@ def _text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{path}: cannot be read ({error})") from None
+        raise RegistryError(f"cannot read {path} ({error})") from None
 
 
 def _kept(path: Path) -> Path:
@@ -110,7 +110,7 @@ def _kept(path: Path) -> Path:
 
 
 def keep_last_good(path: Path, text: str) -> None:
-    """Keep a good list, so that a broken file does not cost a day or a limit."""
+    """Keep a copy of a valid file, so that an invalid one does not cost a day or a limit."""
     kept = _kept(path)
     with contextlib.suppress(OSError):
         if not kept.exists() or kept.read_bytes() != text.encode():
@@ -118,16 +118,18 @@ def keep_last_good(path: Path, text: str) -> None:
 
 
 def parse_registry(text: str, name: str = "handles.yaml") -> Registry:
-    """The text of `handles.yaml` as a Registry. Raises RegistryError with file and line."""
+    """Parse the text of `handles.yaml`. Raises RegistryError with file and line."""
     try:
         return _parsed(text, name)
     except RecursionError:
-        raise RegistryError(f"{name}: an alias stands for itself, or too much is nested") from None
+        raise RegistryError(
+            f"{name}: an alias contains itself, or the nesting is too deep"
+        ) from None
 
 
 def _parsed(text: str, name: str) -> Registry:
     try:
-        # Composed, not loaded: scalars stay text, so that 007 and `on` remain handles.
+        # Composed, not loaded: scalars stay text, so that 007 and `on` are handles.
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -164,10 +166,10 @@ def _parsed(text: str, name: str) -> Registry:
 
 
 def _is_pseudonyms(node: yaml.Node | None, name: str) -> bool:
-    said = None if node is None else _plain(node, name)
-    if said not in (None, "names", "pseudonyms"):
-        raise _at(node, name, "privacy: must be pseudonyms, or names, which is the default")
-    return bool(said == "pseudonyms")
+    value = None if node is None else _plain(node, name)
+    if value not in (None, "names", "pseudonyms"):
+        raise _at(node, name, "privacy: must be names (the default) or pseudonyms")
+    return bool(value == "pseudonyms")
 
 
 def _plain_mapping(node: yaml.Node | None, name: str, what: str) -> dict[str, Any]:
@@ -180,13 +182,13 @@ def _plain_mapping(node: yaml.Node | None, name: str, what: str) -> dict[str, An
 
 
 def _over(defaults: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A handle's settings over the defaults. What it says of itself holds for both its lists, what
-    it says of one list for that one, whatever the defaults say of either."""
+    """A handle's settings over the defaults. Settings of the handle apply to both of its lists,
+    settings of a list to that list; both override all defaults."""
     merged = {**defaults, **own}
     for relation in RELATIONS:
         usual, special = defaults.get(relation) or {}, own.get(relation) or {}
         if not isinstance(usual, dict) or not isinstance(special, dict):
-            continue  # told by the check of the whole
+            continue  # reported by the check of all settings
         if usual or special:
             merged[relation] = {
                 **{key: merged[key] for key in OF_A_LIST if key in merged},
@@ -201,21 +203,29 @@ def _at(node: yaml.Node | None, name: str, problem: str) -> RegistryError:
 
 
 def mapping(node: yaml.Node, name: str, what: str, allowed: set[str]) -> dict[str, yaml.Node]:
+    """Key -> node of a mapping, without keys that start with `x-`.
+
+    Raises RegistryError for another kind of node, an unknown key or a repeated one.
+    """
     if not isinstance(node, yaml.MappingNode):
         raise _at(node, name, f"{what} must be a mapping with {', '.join(sorted(allowed))}")
-    found: dict[str, yaml.Node] = {}
+    nodes: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if isinstance(key, yaml.ScalarNode) and key.value.startswith("x-"):
-            continue  # the user's own, for anchors
+            continue  # for the user's anchors
         if not isinstance(key, yaml.ScalarNode) or key.value not in allowed:
             raise _at(key, name, f"unknown key {key.value!r}; known: {', '.join(sorted(allowed))}")
-        if key.value in found:
-            raise _at(key, name, f"{key.value}: is there twice; put both under one")
-        found[key.value] = value
-    return found
+        if key.value in nodes:
+            raise _at(key, name, f"{key.value}: appears twice; merge the two")
+        nodes[key.value] = value
+    return nodes
 
 
 def entries_of(node: yaml.Node | None, name: str) -> list[tuple[Any, yaml.Node | None]]:
+    """(handle, settings or None) of each entry under `handles:`.
+
+    Raises RegistryError if the node is neither a list nor a mapping of handles.
+    """
     if node is None or (isinstance(node, yaml.ScalarNode) and node.value in ("", "null", "~")):
         return []
     if isinstance(node, yaml.SequenceNode):
@@ -233,15 +243,15 @@ def entries_of(node: yaml.Node | None, name: str) -> list[tuple[Any, yaml.Node |
 
 
 def _plain(node: yaml.Node, name: str) -> Any:
-    """What a node stands for. Raises RegistryError for more than settings ever are: aliases of
-    aliases make billions of values of a few lines."""
+    """The value of a node. Raises RegistryError for too many values: aliases of aliases expand a
+    few lines to billions of values."""
     return _values(node, name, itertools.count())
 
 
 def _merged(
     node: yaml.MappingNode, name: str, seen: Iterator[int]
 ) -> list[tuple[yaml.Node, yaml.Node]]:
-    """The entries of a mapping, those of `<<:` last and only where it has none of its own."""
+    """The entries of a mapping. Those of `<<:` come last, and never override its own."""
     _count(node, name, seen)
     own: list[tuple[yaml.Node, yaml.Node]] = []
     merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
@@ -260,7 +270,7 @@ def _merged(
 
 def _count(node: yaml.Node, name: str, seen: Iterator[int]) -> None:
     if next(seen) > MOST_VALUES:
-        raise _at(node, name, f"more than {MOST_VALUES:,} values in one place")
+        raise _at(node, name, f"more than {MOST_VALUES:,} values")
 
 
 def _values(node: yaml.Node, name: str, seen: Iterator[int]) -> Any:
@@ -276,12 +286,13 @@ def _values(node: yaml.Node, name: str, seen: Iterator[int]) -> Any:
         return [_values(value, name, seen) for value in node.value]
     if isinstance(node, yaml.ScalarNode):
         return None if node.value in ("", "null", "~") and not node.style else node.value
-    raise _at(node, name, "not understood")
+    raise _at(node, name, "must be a value, a list or a mapping")
 
 
 def checked_settings(
     value: dict[str, Any], node: yaml.Node | None, name: str, what: str
 ) -> HandleSettings:
+    """The validated settings of a handle. Raises RegistryError with the line of `node`."""
     return _valid(HandleSettings, value, node, name, what)
 
 
@@ -292,12 +303,12 @@ def _valid(
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         if first["loc"] in (("followers",), ("following",)):
             first["msg"] = f"must be a mapping with any of {', '.join(OF_A_LIST)}"
         for at, part in enumerate(first["loc"]):
             if part in _EXPECTED and first["type"] != "extra_forbidden":
-                place = ".".join(str(one) for one in first["loc"][: at + 1])
+                field = ".".join(str(part) for part in first["loc"][: at + 1])
                 first["msg"] = _EXPECTED[str(part)]
                 break
-        raise _at(node, name, f"{what}: {place}: {first['msg']}") from None
+        raise _at(node, name, f"{what}: {field}: {first['msg']}") from None

@@ -1,4 +1,4 @@
-"""Whether a home keeps names of listed accounts: what `handles.yaml` says, and what is stored."""
+"""Whether a home keeps names of listed accounts, by `handles.yaml` and by the stored data."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from sf_assets.storage.landings import landing_at
 
 
 class PrivacyRefused(SettingsError):
-    """`privacy` in handles.yaml is not what the home was begun with; nothing was bought."""
+    """`privacy` in handles.yaml does not fit the stored data. Nothing was bought."""
 
 
 def door_of(home: Home, registry: Registry) -> Door:
-    """The door of a home, closed for everybody where `handles.yaml` says `privacy: pseudonyms`.
+    """The filter for new data, closed for all names with `privacy: pseudonyms` in handles.yaml.
 
-    Raises PrivacyRefused where the home holds names already, or never kept them.
+    Raises PrivacyRefused if that setting does not fit the stored data.
     """
     door = Door(home.root)
     if registry.pseudonyms and not door.everybody:
         if any(home.archive.glob("day=*/*.parquet")) or landing_at(home.landing, home.root).days():
             raise PrivacyRefused(
-                f"handles.yaml says `privacy: pseudonyms`, and {home.root} holds lists with names: "
-                "run `sf-assets forget --everybody`, which replaces them (there is no way back), "
-                "or begin a new home"
+                f"handles.yaml has `privacy: pseudonyms`, but {home.root} has lists with names; "
+                "run `sf-assets forget --everybody`, which replaces them (cannot be undone), or "
+                "start a new home"
             )
         note_everybody(home.root, "privacy: pseudonyms")
     elif door.everybody and not registry.pseudonyms:
         raise PrivacyRefused(
-            f"{home.root} holds no names, and nobody can get them back: put `privacy: pseudonyms` "
-            "into handles.yaml again, or begin a new home for lists with names"
+            f"{home.root} has no names, and they cannot be restored; put `privacy: pseudonyms` "
+            "back into handles.yaml, or start a new home for lists with names"
         )
     return door

@@ -1,4 +1,4 @@
-"""What may be said of a handle, and what follows from it."""
+"""The settings of handles, and the registry of tracked handles."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
-# What may be said of one of a handle's two lists.
+# Settings that can be given for one of the two lists of a handle.
 OF_A_LIST = ("depth", "full_every", "weekdays")
 
-# What a browser's address line has of a profile.
+# The URL of a profile as browsers show it.
 _PROFILE = re.compile(r"(?:https?://)?(?:www\.|m\.)?tiktok\.com/@([^/?#@]+)/?(?:[?#].*)?", re.I)
 
 Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class RegistryError(SettingsError):
-    """`handles.yaml` or a handle is wrong; the list last read stays in force."""
+    """`handles.yaml` or a handle is invalid. The last valid version stays in force."""
 
 
 def normalise_handle(text: str) -> str:
-    """`@Bob `, or the address of its profile -> `bob`.
+    """`@Bob `, or the URL of the profile -> `bob`.
 
-    Letters a-z, digits, `_` and `.`, 1 to 128 characters, no `.` at an end. Raises RegistryError
-    for anything else, because a handle becomes a partition key and a path.
+    A handle has 1 to 128 letters a-z, digits, `_` and `.`, and no `.` at an end. Raises
+    RegistryError for anything else, because a handle becomes a partition key and a path.
     """
     pasted = _PROFILE.fullmatch(text.strip())
     handle = (pasted.group(1) if pasted else text.strip().removeprefix("@")).lower()
-    # Asked of the text as it came: the Kelvin sign's lower case is an ordinary k.
+    # Checks the original text: the lower case of the Kelvin sign is an ordinary k.
     if not text.strip().isascii() or not is_handle(handle):
         shown = text if len(text) <= 60 else text[:57] + "…"
         raise RegistryError(
@@ -69,9 +69,9 @@ Depth = Literal["full", "recent"] | PageDepth
 
 
 class ListSettings(BaseModel):
-    """How deep one list is read, and on which days.
+    """How much of a list is read, and on which days.
 
-    `recent`: from the top until what comes is known; all of it every `full_every` days.
+    `recent`: from the top to accounts of the last snapshot; the full list every `full_every` days.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,15 +82,15 @@ class ListSettings(BaseModel):
 
     @property
     def max_pages(self) -> int | None:
-        """Pages to read of a list, None for all of them."""
+        """Maximum number of pages, or None."""
         return self.depth.pages if isinstance(self.depth, PageDepth) else None
 
     def due(self, day: date) -> bool:
-        """Whether the list is read on that day by itself."""
+        """Whether the schedule reads the list on that day."""
         return WEEKDAYS[day.weekday()] in self.weekdays
 
-    def said(self) -> str:
-        """In a few words: `full`, `recent (full every 7 days), mon thu`."""
+    def describe(self) -> str:
+        """A short description: `full`, `recent (full every 7 days), mon thu`."""
         depth = f"{counted(self.max_pages, 'page')}" if self.max_pages else str(self.depth)
         if self.depth == "recent":
             depth += f" (full every {counted(self.full_every, 'day')})"
@@ -99,11 +99,11 @@ class ListSettings(BaseModel):
 
 
 class HandleSettings(ListSettings):
-    """What may be said of a handle, or of all of them under `defaults:`.
+    """The settings of a handle, or `defaults:` of all handles.
 
-    `followers` and `following` say otherwise of one of its lists. `daily_credits` are the most that
-    both together may cost a day. `breaks`: whether the lists from such a day on are the same
-    person's as those before, or begin a new series.
+    `followers` and `following` override settings for one list. `daily_credits`: maximum cost of
+    both lists per day. `breaks`: whether the lists from a day on `continue` the earlier ones (same
+    person) or start a `new` series.
     """
 
     relations: tuple[Relation, ...] = RELATIONS
@@ -116,43 +116,43 @@ class HandleSettings(ListSettings):
     breaks: dict[date, Literal["continue", "new"]] = Field(default_factory=dict)
 
     def of(self, relation: Relation) -> ListSettings:
-        """The settings of one of its lists."""
+        """The settings of one of the two lists."""
         own = self.followers if relation == "followers" else self.following
         return own or self
 
 
 class Retention(BaseModel):
-    """For how many days the home keeps what the tables do not need.
+    """Days for which the home keeps data that the tables do not need.
 
-    `raw_days`: pages of archived lists as they came. `runs_days`: runs in Dagster with their logs,
-    and the old files of rebuilds. `profiles_days`: profiles of accounts that left every list; None
-    for ever.
+    `raw_days`: API pages of archived lists. `runs_days`: Dagster runs with their logs, and old
+    files of rebuilds. `profiles_days`: profiles of accounts that left every list; None: no limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     raw_days: int = Field(default=7, ge=1, le=36_500)
-    # The sensors look at the runs of yesterday.
+    # The sensors need yesterday's runs.
     runs_days: int = Field(default=90, ge=2, le=36_500)
     profiles_days: int | None = Field(default=None, ge=1, le=36_500)
 
     @property
     def old_files_days(self) -> int:
-        """The old files of rebuilds have profiles, too."""
+        """Days for which old files of rebuilds are kept; they contain profiles."""
         return min(self.runs_days, self.profiles_days or self.runs_days)
 
     @model_validator(mode="after")
     def _pages_go_first(self) -> Retention:
         if self.profiles_days is not None and self.profiles_days < self.raw_days:
             raise ValueError(
-                "profiles_days must not be less than raw_days: raw pages have profiles"
+                "profiles_days must be at least raw_days, because raw pages contain profiles"
             )
         return self
 
 
 class AlertSettings(BaseModel):
-    """What `alerts:` says: about whom there are alerts, and who else gets those of a tag.
+    """The settings under `alerts:`.
 
-    `tags` None: about all handles. `addresses`: tag -> Apprise URLs.
+    `tags`: send alerts about handles with these tags only; None means all. `addresses`: tag ->
+    additional Apprise URLs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -172,9 +172,8 @@ class AlertSettings(BaseModel):
 class Registry:
     """The tracked handles, in the order of the file.
 
-    `defaults` are the settings of a handle that is not tracked. `has_list`: the file has the key
-    `handles`; without it, the file does not say who is tracked. `pseudonyms`: no name of a listed
-    account is kept.
+    `defaults`: the settings of handles that are not tracked. `has_list`: whether the file has the
+    key `handles`. `pseudonyms`: names of listed accounts are not kept.
     """
 
     handles: dict[str, HandleSettings] = field(default_factory=dict)
@@ -185,10 +184,11 @@ class Registry:
     pseudonyms: bool = field(default=False, compare=False)
 
     def settings_of(self, handle: str) -> HandleSettings:
+        """The settings of a handle, or the defaults if it is not tracked."""
         return self.handles.get(handle, self.defaults)
 
     def tagged(self, tags: Iterable[str]) -> list[str]:
-        """The handles that have one of these tags. Raises RegistryError for a tag that none has."""
+        """The handles with one of these tags. Raises RegistryError for a tag that no handle has."""
         wanted = set(tags)
         known = self.tags_of(self.handles)
         for tag in wanted - set(known):
@@ -201,18 +201,18 @@ class Registry:
         return sorted({tag for handle in handles for tag in self.settings_of(handle).tags})
 
     def due(self, handle: str, relation: Relation, day: date) -> bool:
-        """Whether a list is tracked, and read on that day by itself."""
+        """Whether a list is tracked and the schedule reads it on that day."""
         own = self.handles.get(handle)
         return own is not None and relation in own.relations and own.of(relation).due(day)
 
     def lists_due(self, day: date) -> list[SnapshotKey]:
-        """The lists that are read on that day by themselves."""
+        """The lists that the schedule reads on that day."""
         return self.lists_of(self.handles, RELATIONS, day, due_only=True)
 
     def lists_of(
         self, handles: Iterable[str], relations: Sequence[Relation], day: date, *, due_only: bool
     ) -> list[SnapshotKey]:
-        """The lists of these handles, of untracked ones as the defaults say; or those due."""
+        """The lists of these handles, or only those due. Untracked handles use the defaults."""
         return [
             SnapshotKey(day, handle, relation)
             for handle in handles
@@ -222,9 +222,9 @@ class Registry:
         ]
 
     def closest(self, handle: str) -> str | None:
-        """A tracked handle that looks like this one, for "did you mean"."""
+        """The tracked handle with the most similar name, or None."""
         return next(iter(difflib.get_close_matches(handle, self.handles, n=1)), None)
 
 
-#: A page that is all known, and one more: what comes below is as it was.
+#: Consecutive pages with known accounts only, after which the rest of a list is unchanged.
 PAGES_KNOWN = 2

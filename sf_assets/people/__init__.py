@@ -1,1 +1,1 @@
-"""What people bring: lists that they have already, imported as evidence with a source."""
+"""Data about people: import of existing lists, export, forgetting, expiry, anonymised pages."""

@@ -1,8 +1,8 @@
-"""Pages without the people on them: every name is another one, and what makes a bug stays.
+"""Anonymises pages: replaces every name, and keeps what can cause a bug.
 
-A text becomes one of the same length and script, the same each time; numbers keep their order,
-lists theirs, cursors their distances. Statuses, counts, flags and the names of fields stay. The key
-that it is made with is kept nowhere.
+A text becomes another one of the same length and script, always the same; numbers and lists keep
+their order, cursors their distances. Statuses, counts, flags and field names stay. The random key
+of the replacement is not stored.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-# What every account has alike, and what a reader of the page must understand.
+# Prefixes that all accounts share, and fields that stay readable.
 _PREFIXES = ("https://", "http://", "MS4wLjABAAAA")
 _KEPT = frozenset({"lookupStatus", "version", "region", "language", "code"})
 _CURSORS = frozenset({"nextCursor", "cursor"})
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ].*")
-# Escapes, as JSON writes them, are no part of the word that follows.
+# JSON escapes are not part of the word that follows.
 _WORD = re.compile(r"(?:\\(?:[bfnrt]|u00[01][0-9a-f]))+|[\w.]+")
 _PART = re.compile(r"_+|[^_.]+")
 _MOST_PARTS = 20
 # Larger whole numbers may be ids.
 _LARGEST_COUNT = 10**11
-# Text that is left is found by pieces of this length with so many letters or digits.
-_PIECE, _SAID = 12, 6
+# `left_in` searches for pieces of this length with at least this many letters or digits.
+_PIECE, _LETTERS = 12, 6
 _SHORTEST_NAME = 4
 
 
 class Anonymiser:
-    """Replaces people. `learn` everything first, then `page`, `name`, `cursor` and `text`."""
+    """Replaces people. Call `learn` for everything, then `page`, `name`, `cursor` and `text`."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
@@ -45,7 +45,7 @@ class Anonymiser:
         self._ours: set[str] = set()
 
     def learn(self, document: Any) -> None:
-        """Take in a page (or any JSON) whose people are to be replaced."""
+        """Learn the people on a page, or in any JSON."""
         for key, value in _strings(document):
             if key not in _KEPT and key not in _CURSORS:
                 self._learn(value)
@@ -53,17 +53,17 @@ class Anonymiser:
                     self._names.add(value.lower())
 
     def learn_handle(self, handle: str) -> None:
-        """Take in a tracked handle."""
+        """Learn a tracked handle."""
         self._learn(handle)
         self._names.add(handle)
 
     def keep(self, words: Iterable[str]) -> None:
-        """Words of every bundle, such as names of fields: who has one for a handle is not told."""
+        """Never replace these words, such as field names, even if they are also handles."""
         for word in words:
             self._ours |= {word.lower(), *re.split(r"[_.]", word.lower())}
 
     def page(self, document: Any, key: str = "", *, inside: bool = False) -> Any:
-        """The same document of other people. `inside`: names of fields are the vendor's, too."""
+        """The document with other people. `inside`: field names are data of the API too."""
         if isinstance(document, dict):
             inside = inside or key == "details"
             return {
@@ -81,13 +81,13 @@ class Anonymiser:
         return document
 
     def name(self, text: str) -> str:
-        """Another text of the same length and script; of a number, one in the same order."""
-        prefix = next((one for one in _PREFIXES if text.startswith(one)), "")
+        """Another text of the same length and script; numbers keep their order."""
+        prefix = next((p for p in _PREFIXES if text.startswith(p)), "")
         rest = text.removeprefix(prefix)
         if _DATE.fullmatch(rest):
             return f"{rest[:4]}-01-01T00:00:00Z"
         if len(rest) <= 3 and rest.removeprefix("-").isdigit():
-            return text  # in the place of an id
+            return text  # a placeholder for an id
         if rest in self._numbers:
             if not self._numbers[rest]:
                 self._number_all()
@@ -100,13 +100,13 @@ class Anonymiser:
         return prefix + "".join(new.upper() if old.isupper() else new for old, new in pairs)
 
     def cursor(self, text: str) -> str:
-        """A cursor that is a time moves with all others; any other one is replaced."""
+        """The cursor, shifted like all others if it is a time, else replaced."""
         if text.isascii() and text.isdigit() and len(text) >= 9:
             return str(int(text) - self._shift)
         return text if len(text) <= 2 else self._invent(text)
 
     def text(self, text: str) -> str:
-        """Words of ours, in which names may stand."""
+        """A text of ours with the names in it replaced."""
 
         def other(match: re.Match[str]) -> str:
             made, word = "", match[0]
@@ -119,7 +119,7 @@ class Anonymiser:
         return _WORD.sub(other, text)
 
     def left_in(self, text: str) -> str | None:
-        """Some original text that is left in this one, None where there is none."""
+        """A piece of original text that is left in `text`, or None."""
         folded = text.lower()
         for match in _WORD.finditer(folded):
             for word in self._named_in(match[0]):
@@ -130,7 +130,7 @@ class Anonymiser:
         return next((piece for piece in at if piece in pieces), None)
 
     def _named_in(self, word: str) -> Iterator[str]:
-        """Known names that are whole parts of a word, as `zoe.faraday` of `zoe.faraday.jsonl`."""
+        """Known names that are full parts of a word, as `zoe.faraday` in `zoe.faraday.jsonl`."""
         parts = list(_PART.finditer(word))
         for n, begin in enumerate(parts):
             for end in reversed(parts[n : n + _MOST_PARTS]):
@@ -142,7 +142,7 @@ class Anonymiser:
         for prefix in _PREFIXES:
             text = text.removeprefix(prefix)
         if _DATE.fullmatch(text):
-            return  # of which the year stays
+            return  # `name` keeps its year
         if text.isascii() and text.isdigit() and len(text) > 3:
             self._numbers[text] = ""
         else:
@@ -158,11 +158,10 @@ class Anonymiser:
             crowded = most - least < 3 * len(known)
             fresh: set[str] = set()
             while len(fresh) < len(known):
-                one = str(draw.randrange(least, most))
-                if crowded or one not in self._numbers:
-                    fresh.add(one)
-            made = sorted(fresh)
-            self._numbers |= dict(zip(sorted(known), made, strict=True))
+                number = str(draw.randrange(least, most))
+                if crowded or number not in self._numbers:
+                    fresh.add(number)
+            self._numbers |= dict(zip(sorted(known), sorted(fresh), strict=True))
 
     def _invent(self, text: str) -> str:
         draw = random.Random(hashlib.blake2b(text.encode(errors="replace"), key=self._key).digest())
@@ -179,13 +178,13 @@ class Anonymiser:
                 piece
                 for text in texts
                 for n in range(len(text) - _PIECE + 1)
-                if sum(map(str.isalnum, piece := text[n : n + _PIECE])) >= _SAID
+                if sum(map(str.isalnum, piece := text[n : n + _PIECE])) >= _LETTERS
             )
         return self._found
 
 
 def _folded(text: str) -> str:
-    """In small letters, a letter for a letter: `Bob` and `bob` are the same name."""
+    """The text in lower case with the same length: `Bob` and `bob` are the same name."""
     return "".join(c.lower() if c.isupper() and len(c.lower()) == 1 else c for c in text)
 
 
@@ -200,20 +199,20 @@ def _like(char: str, draw: random.Random) -> str:
 
 @cache
 def _alike(char: str) -> str:
-    """Characters of the same kind and script; the character itself where it names nobody."""
+    """Characters of the same kind and script; only the character itself for punctuation."""
     kind = unicodedata.category(char)
     if kind[0] not in "LNS":
         return char
     block = ord(char) & ~0x7F
     near = [chr(code) for code in range(block, block + 128)]
-    alike = [one for one in near if unicodedata.category(one) == kind]
-    if kind == "Ll":  # each must have a capital of its own
-        alike = [one for one in alike if _folded(one.upper()) == one != one.upper()]
+    alike = [other for other in near if unicodedata.category(other) == kind]
+    if kind == "Ll":  # each needs its own capital
+        alike = [low for low in alike if _folded(low.upper()) == low != low.upper()]
     return "".join(alike) or char
 
 
 def _strings(document: Any, key: str = "", inside: bool = False) -> Iterator[tuple[str, str]]:
-    """(field, text) of all texts in a document, and whole numbers that may be ids."""
+    """(field, text) of all texts in a document, and of integers that may be ids."""
     if isinstance(document, dict):
         inside = inside or key == "details"
         for name, value in document.items():

@@ -1,4 +1,4 @@
-"""Days as people write them; one that could be two is refused."""
+"""Parses days as people write them; refuses an ambiguous one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from itertools import count
 
 from sf_assets.people.errors import ImportRefused
 
-# Year first, with or without marks between; or two numbers and the year, in some order.
+# Year first, with or without separators; or day and month in either order, then the year.
 _YEAR_FIRST = re.compile(r"(\d{4})([-/._]?)(\d{1,2})\2(\d{1,2})(?:[T ].*)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/._])(\d{1,2})\2(\d{4})(?:[T ].*)?")
 _WITH_WORDS = ("%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%B %d %Y", "%b %d %Y")
 
-# What stands for a day in the name of a file.
+# Placeholder for the day in a file name.
 PLACEHOLDER = "{date}"
 _IN_A_NAME = r"(?P<date>\d{4}[-_.]?\d{2}[-_.]?\d{2}|\d{1,2}[-_.]\d{1,2}[-_.]\d{4})"
 
@@ -22,10 +22,10 @@ _IN_A_NAME = r"(?P<date>\d{4}[-_.]?\d{2}[-_.]?\d{2}|\d{1,2}[-_.]\d{1,2}[-_.]\d{4
 def parse_days(
     texts: Sequence[str | None], where: str, lines: Iterable[int] | None = None
 ) -> list[date]:
-    """The days of a column, in which one that is clear tells the order of the others.
+    """The days of a column. One unambiguous day decides the order of day and month in the others.
 
-    `where` names the column's file and `lines` the lines of its values. Raises ImportRefused with
-    the line of the first text that is no day, or that could be two.
+    `where` names the file, `lines` the line numbers of the values. Raises ImportRefused with the
+    line of the first text that is not a day, or is ambiguous.
     """
     split = [_numbers(text or "") for text in texts]
     clear = {
@@ -47,14 +47,14 @@ def parse_days(
                 f"{where}, line {line}: {text!r} is not a day; write it as 2026-11-27"
             ) from None
         raise ImportRefused(
-            f"{where}, line {line}: {text!r} is one of two days; write it as "
+            f"{where}, line {line}: {text!r} is ambiguous; write it as "
             f"{year}-{second:02}-{first:02} or {year}-{first:02}-{second:02}"
         )
     return days
 
 
 def parse_day(text: str, where: str) -> date:
-    """One day. Raises ImportRefused where it is none, or could be two."""
+    """One day. Raises ImportRefused if the text is not a day, or is ambiguous."""
     try:
         return parse_days([text], where)[0]
     except ImportRefused as refused:
@@ -62,19 +62,19 @@ def parse_day(text: str, where: str) -> date:
 
 
 def _numbers(text: str) -> tuple[int, int, int] | None:
-    found = _YEAR_LAST.fullmatch(text.strip())
-    # With periods the day comes first, wherever they are used.
-    if found is None or found[2] == ".":
+    match = _YEAR_LAST.fullmatch(text.strip())
+    # With periods, the day always comes first.
+    if match is None or match[2] == ".":
         return None
-    return int(found[1]), int(found[3]), int(found[4])
+    return int(match[1]), int(match[3]), int(match[4])
 
 
 def _plain(text: str) -> date:
     text = text.strip()
-    if found := _YEAR_FIRST.fullmatch(text):
-        return date(int(found[1]), int(found[3]), int(found[4]))
-    if found := _YEAR_LAST.fullmatch(text):
-        return date(int(found[4]), int(found[3]), int(found[1]))
+    if match := _YEAR_FIRST.fullmatch(text):
+        return date(int(match[1]), int(match[3]), int(match[4]))
+    if match := _YEAR_LAST.fullmatch(text):
+        return date(int(match[4]), int(match[3]), int(match[1]))
     for form in _WITH_WORDS:
         try:
             return datetime.strptime(text, form).date()
@@ -84,14 +84,14 @@ def _plain(text: str) -> date:
 
 
 def day_in_name(name: str, pattern: str) -> date:
-    """The day in a file's name, by a pattern such as `followers_{date}.csv`; `*` is any text.
+    """The day in a file name, by a pattern such as `followers_{date}.csv`; `*` matches any text.
 
-    Raises ImportRefused where the name does not fit, or its day could be two.
+    Raises ImportRefused if the name does not match, or its day is ambiguous.
     """
     parts = [re.escape(part).replace(r"\*", ".*") for part in pattern.split(PLACEHOLDER)]
     if len(parts) != 2:
-        raise ImportRefused(f"{pattern}: a pattern has {PLACEHOLDER} once")
-    found = re.fullmatch(_IN_A_NAME.join(parts), name)
-    if found is None:
-        raise ImportRefused(f"{name}: there is no day where {pattern} has {PLACEHOLDER}")
-    return parse_day(found["date"], name)
+        raise ImportRefused(f"{pattern}: a pattern must contain {PLACEHOLDER} exactly once")
+    match = re.fullmatch(_IN_A_NAME.join(parts), name)
+    if match is None:
+        raise ImportRefused(f"{name}: no day in the position of {PLACEHOLDER} in {pattern}")
+    return parse_day(match["date"], name)

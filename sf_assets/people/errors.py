@@ -1,11 +1,11 @@
-"""What an import refuses, and what keeps somebody from being forgotten."""
+"""Errors of import and forget."""
 
 from sf_assets.errors import SettingsError
 
 
 class ImportRefused(SettingsError):
-    """A file that is not imported; the message names it, and the line where there is one."""
+    """A file is not imported. The message names the file, and the line if there is one."""
 
 
 class ForgetRefused(SettingsError):
-    """Whom to forget is not clear, or something is in the way; the message says what to do."""
+    """It is unclear whom to forget, or something blocks it. The message says what to do."""

@@ -1,9 +1,8 @@
-"""Profiles of accounts that left every list long ago become tombstones, in archive and tables.
+"""Replaces profiles of accounts that left every list long ago with tombstones.
 
-What stays is the place of the account in each list, and the id by which lists tell it apart, so
-that every claim stays what it is, also when it comes back. Since a row that changes changes all
-later files of the archive, profiles go many at a time: with those that are due go those of the last
-tenth of the period.
+The position of the account in each list and the id that distinguishes it stay, so that no claim
+changes, even if the account comes back. A changed row changes all later files of the archive, so
+profiles expire in batches: together with due profiles go those of the last tenth of the period.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _NO_PROFILE = {*KEPT_COLUMNS, *_IDS, "profile_digest"}
 
 
 class Account(NamedTuple):
-    """An account whose profile goes; `nameless` if its handle goes as well."""
+    """An account whose profile expires; `nameless` if its handle expires too."""
 
     account_id: str
     sec_uid: str | None
@@ -46,18 +45,20 @@ class Account(NamedTuple):
 
     @property
     def number(self) -> str:
+        """The account's number, or its `account_id` if it has none."""
         return self.account_id.removeprefix("id:")
 
     @property
     def sec_uids(self) -> set[str]:
-        found = {self.sec_uid, self.account_id.removeprefix("sec:")}
-        return {one for one in found if one} - {self.account_id}
+        """The account's secUid, if it has one."""
+        ids = {self.sec_uid, self.account_id.removeprefix("sec:")}
+        return {sec_uid for sec_uid in ids if sec_uid} - {self.account_id}
 
 
 def expire_profiles(home: Home, con: duckdb.DuckDBPyConnection, today: date, days: int) -> int:
-    """Take out the profiles of accounts that left every list `days` days ago; returns how many.
+    """Remove the profiles of accounts that left every list `days` days ago. Returns how many.
 
-    `con` is the warehouse, open for writing and derived. Killed in between, a later call goes on,
+    `con` is the warehouse, open for writing and derived. If it is killed, a later call continues
     after `finish_broken_off`. Raises ArchiveDamaged, OSError.
     """
     accounts = _expired(con, today, days)
@@ -70,7 +71,7 @@ def expire_profiles(home: Home, con: duckdb.DuckDBPyConnection, today: date, day
 
 
 def _expired(con: duckdb.DuckDBPyConnection, today: date, days: int) -> list[Account]:
-    """Nobody where nothing is due yet."""
+    """The accounts to expire now; none if no profile is due."""
     due = today - timedelta(days=days)
     gone_since = due + timedelta(days=days // 10)
     rows = con.execute(sql("profiles_expired"), {"gone_since": gone_since}).fetchall()
@@ -78,22 +79,22 @@ def _expired(con: duckdb.DuckDBPyConnection, today: date, days: int) -> list[Acc
         return []
     accounts = [Account(*row) for *row, _ in rows]
     while True:
-        # A handle that one of them keeps stays with all who bore it.
-        kept = {handle for one in accounts if not one.nameless for handle in one.handles}
-        named = [one.nameless and not kept.isdisjoint(one.handles) for one in accounts]
+        # A handle that one account keeps stays with all accounts that had it.
+        kept = {handle for each in accounts if not each.nameless for handle in each.handles}
+        named = [each.nameless and not kept.isdisjoint(each.handles) for each in accounts]
         if not any(named):
             return accounts
         accounts = [
-            one._replace(nameless=one.nameless and not keeps)
-            for one, keeps in zip(accounts, named, strict=True)
+            account._replace(nameless=account.nameless and not keeps)
+            for account, keeps in zip(accounts, named, strict=True)
         ]
 
 
 def strip_archive(
     archive: Path, staging: Path, accounts: Sequence[Account], pseudonyms: Pseudonyms
 ) -> Rewritten:
-    """The same in the archive alone."""
-    of_all, of_nameless = _Ids(accounts), _Ids(one for one in accounts if one.nameless)
+    """Remove the profiles of these accounts from the archive only."""
+    of_all, of_nameless = _Ids(accounts), _Ids(account for account in accounts if account.nameless)
 
     def change(rows: pa.Table, numbers: Whole, lists: Sequence[ListOf]) -> Changed | None:
         theirs = of_all.are_in(rows)
@@ -116,38 +117,39 @@ def strip_archive(
 
 
 class _Ids:
-    """The ids of accounts, for finding their rows: by a lesser id only where there is no other."""
+    """The ids of accounts, to find their rows: by a weaker id only if a row has no stronger one."""
 
     def __init__(self, accounts: Iterable[Account]) -> None:
         some = list(accounts)
-        self.numbers = pa.array([one.number for one in some], pa.string())
-        self.sec_uids = pa.array([sec for one in some for sec in one.sec_uids], pa.string())
-        self.handles = pa.array([name for one in some for name in one.handles], pa.string())
+        self.numbers = pa.array([each.number for each in some], pa.string())
+        self.sec_uids = pa.array([sec for each in some for sec in each.sec_uids], pa.string())
+        self.handles = pa.array([name for each in some for name in each.handles], pa.string())
 
     def are_in(self, rows: pa.Table) -> Mask:
+        """Which rows belong to one of these accounts."""
         number = pc.utf8_ltrim(pc.utf8_trim_whitespace(rows["platform_user_id"]), characters="0")
         has_number = _true(pc.match_substring_regex(number, "^[0-9]+$"))
         sec_uid = pc.utf8_trim_whitespace(rows["sec_uid"])
         has_sec_uid = _true(pc.not_equal(sec_uid, ""))
         by_sec_uid = _true(pc.is_in(sec_uid, self.sec_uids))
         by_handle = _true(pc.is_in(pc.utf8_lower(rows["account_handle"]), self.handles))
-        lesser = np.where(has_sec_uid, by_sec_uid, by_handle)
-        found: Mask = np.where(has_number, _true(pc.is_in(number, self.numbers)), lesser)
-        return found
+        weaker = np.where(has_sec_uid, by_sec_uid, by_handle)
+        mask: Mask = np.where(has_number, _true(pc.is_in(number, self.numbers)), weaker)
+        return mask
 
 
 def _true(column: pa.ChunkedArray) -> Mask:
-    found: Mask = np.asarray(pc.fill_null(column, False))
-    return found
+    mask: Mask = np.asarray(pc.fill_null(column, False))
+    return mask
 
 
 def _strip_tables(
     con: duckdb.DuckDBPyConnection, accounts: Sequence[Account], pseudonyms: Pseudonyms
 ) -> None:
-    put_table(con, "expired", pa.table({"account_id": [one.account_id for one in accounts]}))
+    put_table(con, "expired", pa.table({"account_id": [each.account_id for each in accounts]}))
     names = [
-        (one.account_id, handle, pseudonyms.of("handle", handle))
-        for one in accounts if one.nameless for handle in one.handles
+        (each.account_id, handle, pseudonyms.of("handle", handle))
+        for each in accounts if each.nameless for handle in each.handles
     ]  # fmt: skip
     columns = zip(*names, strict=True) if names else ([], [], [])
     kinds = ("account_id", "handle", "pseudonym")

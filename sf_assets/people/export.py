@@ -1,4 +1,4 @@
-"""Everything that is stored of one person, for an answer to whoever asks what that is."""
+"""Exports everything stored about one person, to answer an access request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sf_assets.warehouse.archive_reader import ArchiveReader, one_file
 from sf_assets.warehouse.statements import sql
 
 FORMAT = 1
-# What has rows of a listed account, and of a tracked handle.
+# Tables with rows about a listed account, and about a tracked handle.
 _OF_ACCOUNT = (
     *("main.accounts", "main.account_renames", "main.account_history", "main.memberships"),
     *(
@@ -46,9 +46,10 @@ _NOT_PROFILE = ("relation", "handle", "snapshot_date", "attempt", "position", "f
 
 @dataclass
 class Person:
-    """The ids under which one person is stored; `add` learns those of a row that is theirs.
+    """The ids under which one person is stored; `add` learns the ids of a matching row.
 
-    Where only a word is known of them, it may be any id, a handle whatever else the row has.
+    `only_a_word`: the only known id may be of any kind, and a handle matches whatever other ids the
+    row has.
     """
 
     account_id: str
@@ -58,8 +59,10 @@ class Person:
     only_a_word: bool = False
 
     def matched_by(self, number: Any, sec_uid: Any, handle: Any) -> str | None:
-        """By which of its ids an account is this person: by its handle only where it has no other;
-        None for somebody else."""
+        """The kind of id by which an account is this person, or None for somebody else.
+
+        A handle counts only if the account has no other id.
+        """
         number, sec_uid = valid_id("number", number), valid_id("sec_uid", sec_uid)
         for kind, value, ours in (
             ("number", number, self.numbers),
@@ -73,18 +76,19 @@ class Person:
         return None
 
     def add(self, sec_uid: Any, handle: Any) -> None:
-        self.sec_uids |= {found for found in [valid_id("sec_uid", sec_uid)] if found}
-        self.handles |= {found for found in [valid_id("handle", handle)] if found}
+        """Learn the valid ids of a row."""
+        self.sec_uids |= {valid for valid in [valid_id("sec_uid", sec_uid)] if valid}
+        self.handles |= {valid for valid in [valid_id("handle", handle)] if valid}
 
 
-def somebody(word: str, handle: str) -> Person:
-    """Whom no table knows: a word, and the handle that it may be."""
+def person_named(word: str, handle: str) -> Person:
+    """A person whom no table has: a word, and the handle that it may be."""
     number = valid_id("number", word)
     return Person(word, {number} if number else set(), {word}, {handle} - {""}, only_a_word=True)
 
 
 def person_of(con: duckdb.DuckDBPyConnection, account_id: str) -> Person:
-    """The ids that the tables know of an account."""
+    """The ids of an account in the tables."""
     person = Person(account_id)
     if account_id.startswith("@"):
         person.handles.add(account_id[1:].lower())
@@ -97,15 +101,15 @@ def person_of(con: duckdb.DuckDBPyConnection, account_id: str) -> Person:
     return person
 
 
-def everything(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> dict[str, Any]:
-    """All that the home has of a person, in values that JSON takes, and dates.
+def everything_about(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> dict[str, Any]:
+    """Everything in the home about a person, as JSON values and dates.
 
-    `unreadable` names the files that could not be searched.
+    `unreadable` names files that could not be read.
     """
     unreadable: list[str] = []
     archived = list(_archived(home, person, unreadable))
     if any(row["matched_by"] == "number" for row, _ in archived):
-        # By a secUid that a later row told, an earlier one may be found.
+        # A secUid in a later row may match an earlier row.
         archived = list(_archived(home, person, unreadable))
     landing = landing_at(home.landing, home.root)
     landed = list(_landed(landing, person, unreadable))
@@ -115,13 +119,15 @@ def everything(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> di
         )
         for name in _OF_ACCOUNT
     }
-    # A handle of before may be somebody else's now.
-    bears = {str(row["account_handle"]).lower() for row in tables["accounts"]} or person.handles
+    # A former handle may belong to somebody else now.
+    own_handles = {
+        str(row["account_handle"]).lower() for row in tables["accounts"]
+    } or person.handles
     for name in _OF_HANDLE:
         query = f"FROM {name} WHERE list_contains(?, handle) ORDER BY ALL"
-        tables[name] = _rows(con, query, sorted(bears))
+        tables[name] = _rows(con, query, sorted(own_handles))
     alerts = [line for line in lines(home.deliveries) if "change_id" in line]
-    lists = [f"{one['relation']}/{one['handle']}/{one['snapshot_date']}" for _, one in archived]
+    lists = [f"{at['relation']}/{at['handle']}/{at['snapshot_date']}" for _, at in archived]
     return {
         "format": FORMAT,
         "made_at": now(),
@@ -135,7 +141,9 @@ def everything(con: duckdb.DuckDBPyConnection, home: Home, person: Person) -> di
         "archive": _by_profile(archived),
         "landing": landed,
         "imports": _rows(con, sql("imports_of"), lists),
-        "alerts": [one for one in alerts if _names(one["change_id"], person.account_id, bears)],
+        "alerts": [
+            alert for alert in alerts if _names(alert["change_id"], person.account_id, own_handles)
+        ],
         "unreadable": sorted(set(unreadable)),
     }
 
@@ -149,7 +157,7 @@ def _rows(con: duckdb.DuckDBPyConnection, query: str, parameter: Any) -> list[di
 def _archived(
     home: Home, person: Person, unreadable: list[str]
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The rows of the archive that are this person: what it says of them, and where."""
+    """(profile, position) of each archived row about this person."""
     reader = ArchiveReader(home.archive)
     for path in archive_files(home.archive):
         try:
@@ -166,51 +174,52 @@ def _archived(
             if by is None:
                 continue
             person.add(row["sec_uid"], row["account_handle"] if by != "handle" else None)
-            place = {name: row.pop(name, None) for name in _NOT_PROFILE}
-            said = {name: value for name, value in row.items() if value is not None}
+            position = {name: row.pop(name, None) for name in _NOT_PROFILE}
+            profile = {name: value for name, value in row.items() if value is not None}
             for name in ("path", "computed", "profile_digest"):
-                said.pop(name, None)
+                profile.pop(name, None)
             file_name = path.relative_to(home.archive).as_posix()
-            yield {**said, "matched_by": by}, {**place, "file": file_name}
+            yield {**profile, "matched_by": by}, {**position, "file": file_name}
 
 
 def _candidates(rows: pa.Table, person: Person) -> pa.ChunkedArray:
-    """Which rows bear one of the ids; the spelling of ids is judged later."""
+    """Rows with one of the ids, before a check of how the ids are spelt."""
     numbers = pc.utf8_ltrim(pc.utf8_trim_whitespace(rows["platform_user_id"]), characters="0")
     columns = {
         "numbers": numbers,
         "sec_uids": pc.utf8_trim_whitespace(rows["sec_uid"]),
         "handles": pc.utf8_lower(rows["account_handle"]),
     }
-    found = [
+    matches = [
         pc.is_in(column, pa.array(sorted(getattr(person, name)), pa.string()))
         for name, column in columns.items()
     ]
-    return pc.or_(pc.or_(found[0], found[1]), found[2])
+    return pc.or_(pc.or_(matches[0], matches[1]), matches[2])
 
 
 def _by_profile(archived: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
     """Each profile once, the earliest first, with all lists that showed it."""
-    found: dict[str, dict[str, Any]] = {}
-    for said, place in sorted(archived, key=lambda row: str(row[1]["snapshot_date"])):
-        key = json.dumps(said, sort_keys=True, default=str)
-        found.setdefault(key, {"profile": said, "shown": []})["shown"].append(place)
-    return list(found.values())
+    profiles: dict[str, dict[str, Any]] = {}
+    for profile, position in sorted(archived, key=lambda row: str(row[1]["snapshot_date"])):
+        key = json.dumps(profile, sort_keys=True, default=str)
+        profiles.setdefault(key, {"profile": profile, "shown": []})["shown"].append(position)
+    return list(profiles.values())
 
 
 def _landed(landing: Landing, person: Person, unreadable: list[str]) -> Iterator[dict[str, Any]]:
-    """The records of raw pages and of refused answers that are this person."""
+    """The records about this person on raw pages and in quarantined answers."""
     with tempfile.TemporaryDirectory() as folder:
         for day in landing.days():
             for key in landing.keys(day):
-                place = {"relation": key.relation, "handle": key.handle, "snapshot_date": day}
+                about = {"relation": key.relation, "handle": key.handle, "snapshot_date": day}
                 try:
                     landed = landing.read(key)
                     if landed is not None:
                         with landed.on_disk(Path(folder)).open("rb") as file:
                             for head, body in Records(landed.path, file):
-                                told = {"page": head.get("page"), "received_at": head.get("at")}
-                                yield from ({**place, **told, **one} for one in _said(body, person))
+                                page = {"page": head.get("page"), "received_at": head.get("at")}
+                                for record in _records(body, person):
+                                    yield {**about, **page, **record}
                 except (SfAssetsError, OSError) as error:
                     unreadable.append(str(error))
         for path in sorted(landing.root.glob("*/*/*.quarantine"), key=str):
@@ -218,23 +227,27 @@ def _landed(landing: Landing, person: Person, unreadable: list[str]) -> Iterator
                 for line in file_path.read_bytes().splitlines():
                     refused = json.loads(line)
                     body = base64.b64decode(refused["body_base64"])
-                    told = {"received_at": refused["received_at"], "refused": refused["reason"]}
-                    for one in _said(body, person):
-                        yield {"file": str(path.relative_to(landing.root)), **told, **one}
+                    about = {
+                        "file": str(path.relative_to(landing.root)),
+                        "received_at": refused["received_at"],
+                        "refused": refused["reason"],
+                    }
+                    for record in _records(body, person):
+                        yield {**about, **record}
 
 
-def _said(body: bytes, person: Person) -> Iterator[dict[str, Any]]:
-    """The objects of an answer that are this person; where it is no JSON, that it names them."""
-    small = body.lower()
+def _records(body: bytes, person: Person) -> Iterator[dict[str, Any]]:
+    """The objects in an answer about this person; if it is not JSON, only that it names them."""
+    lower = body.lower()
     ids = person.numbers | person.sec_uids | person.handles
-    if not any(one.lower().encode() in small for one in ids):
+    if not any(known.lower().encode() in lower for known in ids):
         return
     try:
-        whole = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         yield {"matched_by": "text", "record": None}
         return
-    waiting = [whole]
+    waiting = [document]
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
@@ -247,6 +260,6 @@ def _said(body: bytes, person: Person) -> Iterator[dict[str, Any]]:
 
 
 def _names(change_id: str, account_id: str, handles: set[str]) -> bool:
-    """Whether an alert is about the account, or about the person's own lists."""
+    """Whether an alert is about the account or about the person's own lists."""
     parts = change_id.split("/")
     return parts[-1] == account_id or not handles.isdisjoint(parts[1:2])

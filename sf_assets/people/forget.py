@@ -1,8 +1,8 @@
-"""Forgetting somebody: in all that is there, and in all that comes.
+"""Forgets people: in stored data, and in everything fetched later.
 
-First the door is closed, then landing, archive, warehouse, publications, notes and logs are gone
-through, and at the end every file is searched. The steps that are done stand in a journal of the
-home, so that one that was killed goes on. It has the ids in plain text, and goes last.
+First it records whom to keep out, then it changes landing, archive, warehouse, publications, notes
+and logs, and at the end it searches every file. A journal in the home records the finished steps,
+so that a killed run continues. It has the ids in plain text, and is deleted last.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from sf_assets.warehouse.rebuild import rebuild
 from sf_assets.warehouse.rewrite import rewrite
 from sf_assets.warehouse.statements import sql
 
-# A run that lands or archives meanwhile is caught by the next round.
+# Another round catches a run that landed or archived in the meantime.
 ROUNDS = 3
 
 Tell = Callable[[str], None]
 
-# Of one that was never seen; a name or the address of a video would keep nobody out.
+# For an id that was never seen; a name or a video URL would keep nobody out.
 _SEC_UID = re.compile(r"[A-Za-z0-9_\-=]+")
 
 
 @dataclass
 class Forgotten:
-    """What came of it: what was changed, and what of these people is still found."""
+    """The result: what was changed, and what is still found of these people."""
 
     landed: int = 0
     files: int = 0
@@ -61,15 +61,15 @@ class Forgotten:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left but what others say."""
+        """Whether nothing is left but mentions by others."""
         return not any(not hit.mention for hit in self.left)
 
 
-def whom(home: Home, word: str) -> Person:
-    """The person that a handle, an address of a profile, a number or a secUid means.
+def find_person(home: Home, word: str) -> Person:
+    """The person behind a handle, profile URL, number or secUid, with all published ids.
 
-    With all ids that the published tables have of the account. Raises ForgetRefused where a handle
-    was that of several accounts.
+    Raises ForgetRefused if the word is none of these, is already forgotten, or was the handle of
+    several accounts.
     """
     word = word.strip()
     try:
@@ -78,24 +78,23 @@ def whom(home: Home, word: str) -> Person:
         handle = ""
     number = valid_id("number", word)
     if (number and is_pseudonym("number", number)) or word.lstrip("@").startswith(PREFIX):
-        raise ForgetRefused(f"{word} stands for somebody who is forgotten already")
+        raise ForgetRefused(f"{word} is the pseudonym of somebody who is already forgotten")
     person = Person()
     with suppress(FileNotFoundError), reading(home.readable) as con:
-        found = [
+        account_ids = [
             account_id
             for account_id, _ in con.execute(
                 sql("account_ids"), {"word": word, "handle": handle}
             ).fetchall()
         ]
-        exact = [one for one in found if one in (word, f"sec:{word}", number)]
-        strong = exact or [one for one in found if not one.startswith("@")]
+        exact = [known for known in account_ids if known in (word, f"sec:{word}", number)]
+        strong = exact or [known for known in account_ids if not known.startswith("@")]
         if len(strong) > 1:
             raise ForgetRefused(
-                f"{word} is, or was, the handle of {len(strong)} accounts: give the number or "
-                f"secUid of the one that is meant: {', '.join(strong)} (sf-assets account {word} "
-                "shows each)"
+                f"{word} is or was the handle of {len(strong)} accounts; give the number or secUid "
+                f"of one: {', '.join(strong)} (sf-assets account {word} shows them)"
             )
-        for account_id in strong or found:
+        for account_id in strong or account_ids:
             _add(person, account_id, con.execute(sql("forget_ids"), {"id": account_id}).fetchall())
     if not person.terms:
         if number and not word.startswith("@"):
@@ -105,16 +104,14 @@ def whom(home: Home, word: str) -> Person:
         elif _SEC_UID.fullmatch(word):
             person.sec_uids.add(word)
         else:
-            raise ForgetRefused(
-                f"name an account: {word!r} is no handle, profile's address, number or secUid"
-            )
+            raise ForgetRefused(f"{word!r} is not a handle, profile URL, number or secUid")
     elif handle and handle not in person.handles and not exact:
         person.handles[handle] = ALWAYS
     return person
 
 
 def _add(person: Person, account_id: str, rows: Sequence[tuple[str | None, ...]]) -> None:
-    """What is known of an account."""
+    """Add the ids and names of an account."""
     kind, _, rest = account_id.partition(":")
     if kind == "sec":
         person.sec_uids.add(rest)
@@ -132,24 +129,24 @@ def _add(person: Person, account_id: str, rows: Sequence[tuple[str | None, ...]]
 
 
 def refuse_tracked(home: Home, people: Sequence[Person]) -> None:
-    """Raises ForgetRefused for an account whose lists are tracked; notes which ones once were."""
+    """Record which handles have own lists. Raises ForgetRefused if one is tracked now."""
     registry, _ = registry_in_force(home.registry, keep=False)
     with suppress(FileNotFoundError), reading(home.readable) as con:
         lists = con.execute("SELECT DISTINCT handle FROM internal.snapshots").fetchall()
-        once = {handle for (handle,) in lists}
+        listed = {handle for (handle,) in lists}
         for person in people:
-            person.tracked = once & person.handles.keys()
+            person.tracked = listed & person.handles.keys()
     for handle in (handle for person in people for handle in person.handles):
         if handle in registry.handles:
             raise ForgetRefused(
-                f"@{handle} is tracked, and its lists bear its handle: stop that first "
+                f"@{handle} is tracked, and its lists have its handle; untrack it first "
                 f"(sf-assets untrack {handle})"
             )
 
 
 @dataclass
 class Journal:
-    """What is to be done, and how far it is. Kept in the home until all is done."""
+    """The task and its finished steps. Stays in the home until everything is done."""
 
     path: Path
     people: list[Person]
@@ -159,21 +156,23 @@ class Journal:
 
     @classmethod
     def of(cls, home: Home) -> Journal | None:
-        """That of one that was broken off; None where there is none. Raises ForgetRefused."""
+        """The journal of an interrupted run, or None. Raises ForgetRefused if it is damaged."""
         path = home.root / JOURNAL
         try:
             raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            people = [Person.of_json(one) for one in raw["people"]]
+            people = [Person.of_json(person) for person in raw["people"]]
             return cls(path, people, raw["reason"], raw["everybody"], raw["done"])
         except FileNotFoundError:
             return None
         except (ValueError, LookupError, TypeError):
-            raise ForgetRefused(f"{path} is damaged: remove it, and forget them anew") from None
+            raise ForgetRefused(
+                f"{path} is damaged: delete it, and run forget again with the accounts"
+            ) from None
 
     def write(self) -> None:
-        """Keep it. Raises OSError."""
+        """Write the journal. Raises OSError."""
         text = {
-            "people": [one.to_json() for one in self.people],
+            "people": [person.to_json() for person in self.people],
             "reason": self.reason,
             "everybody": self.everybody,
             "done": self.done,
@@ -181,7 +180,7 @@ class Journal:
         write_atomically(self.path, json.dumps(text) + "\n")
 
     def step(self, name: str, work: Callable[[], None]) -> None:
-        """Do a step that is not done yet."""
+        """Run a step, unless it is already done."""
         if name not in self.done:
             work()
             crash_point("forgot")
@@ -191,21 +190,22 @@ class Journal:
 
 @contextmanager
 def alone(home: Home) -> Iterator[None]:
-    """One at a time. Raises ForgetRefused while another goes on."""
+    """Hold the lock of `forget`. Raises ForgetRefused while another process holds it."""
     try:
         with open_locked(home.root / ".forgetting.lock", wait=False):
             yield
     except Locked:
-        raise ForgetRefused("another sf-assets forget is at work in this home") from None
+        raise ForgetRefused("another sf-assets forget is running in this home") from None
 
 
 def forget(
     home: Home, journal: Journal, tell: Tell, wait_seconds: float = DEFAULT_WAIT_SECONDS
 ) -> Forgotten:
-    """Do what is left of a journal. Done or not, each step may be done again.
+    """Run the remaining steps of a journal. Every step can be repeated.
 
-    Waits for other writers up to `wait_seconds`. Raises WarehouseBusy, LandingBusy, ArchiveDamaged,
-    LandingDamaged, PublishFailed, ForgetRefused, OSError; run again, it goes on.
+    Reports progress to `tell`. Waits up to `wait_seconds` for other writers. Raises WarehouseBusy,
+    LandingBusy, ArchiveDamaged, LandingDamaged, PublishFailed, ForgetRefused, OSError; another call
+    continues.
     """
     return _Steps(home, journal, tell, wait_seconds).run()
 
@@ -213,7 +213,7 @@ def forget(
 class _Steps:
     def __init__(self, home: Home, journal: Journal, tell: Tell, wait_seconds: float) -> None:
         self.home, self.journal, self.tell, self.wait = home, journal, tell, wait_seconds
-        self.people, self.made = journal.people, Forgotten()
+        self.people, self.result = journal.people, Forgotten()
         self.ids = pseudonyms_of(home.root)
 
     def run(self) -> Forgotten:
@@ -225,14 +225,14 @@ class _Steps:
                 ("others", self._others),
             ):  # fmt: skip
                 self.journal.step(f"{name} {turn}", work)
-            self.made.left = [] if self.journal.everybody else self._search()
-            places = {hit.place.split(" ")[0].split("/")[0] for hit in self.made.left
+            self.result.left = [] if self.journal.everybody else self._search()
+            places = {hit.place.split(" ")[0].split("/")[0] for hit in self.result.left
                       if not hit.mention}  # fmt: skip
             if not places & {"landing", "archive", "warehouse", "quarantine", "the", "published"}:
                 break
-            self.tell("another run wrote meanwhile: once more")
+            self.tell("another run wrote in the meantime; repeating")
         self.journal.path.unlink()
-        return self.made
+        return self.result
 
     def _door(self) -> None:
         if self.journal.everybody:
@@ -247,18 +247,18 @@ class _Steps:
         landing = landing_at(self.home.landing, self.home.root)
         door = Door(self.home.root)
         deadline = time.monotonic() + self.wait
-        # Lists of their own that no table has, as `probe` leaves them.
+        # Their own lists that no table has, as `probe` leaves them.
         own = {handle for person in self.people for handle in person.handles.keys() & person.terms}
         for day in landing.days():
             for key in sorted({*landing.keys(day), *landing.quarantined(day)}):
                 if key.handle in own:
                     landing.drop(key)
-                    self.made.landed += 1
+                    self.result.landed += 1
                     continue
                 page = partial(door.page, key.relation, key.day)
                 while True:
                     try:
-                        self.made.landed += landing.rewrite(key, page, door.unusable)
+                        self.result.landed += landing.rewrite(key, page, door.unusable)
                         break
                     except LandingBusy:
                         if time.monotonic() > deadline:
@@ -279,29 +279,29 @@ class _Steps:
                 last = time.monotonic()
 
         with locked(self.home.warehouse, self.wait):
-            made = rewrite(self.home.archive, self.home.rewriting, change, tell)
-            # Of processes that were killed.
+            rewritten = rewrite(self.home.archive, self.home.rewriting, change, tell)
+            # From killed processes.
             for path in self.home.archive.glob("day=*/.*.partial"):
                 path.unlink(missing_ok=True)
-        self.made.files += made.files
-        self.made.rows += made.rows
+        self.result.files += rewritten.files
+        self.result.rows += rewritten.rows
 
     def _tables(self) -> None:
-        """All tables anew from the archive: a file that is only changed keeps what it held."""
+        """Rebuild all tables from the archive: a changed file would keep the old content."""
         if self.home.lake is None and not self.home.warehouse.exists():
             return
-        self.tell("tables, derived anew")
-        made = rebuild(self.home, self.wait)
-        if made.problems:
+        self.tell("rebuilding tables")
+        rebuilt = rebuild(self.home, self.wait)
+        if rebuilt.problems:
             raise SfAssetsError(
-                f"forget: not all lists could be read ({made.problems[0]}). Mend that (sf-assets "
-                "verify), then run sf-assets forget again, which goes on"
+                f"forget: cannot read all lists ({rebuilt.problems[0]}). Repair this (see "
+                "sf-assets verify), then run sf-assets forget again to continue"
             )
         if self.home.lake is not None:
             with writing(self.home.lake) as con:
                 drop_versions(con)
             return
-        # The generation before stays for a while otherwise, and so do files that were put aside.
+        # Otherwise the previous publication and files that were set aside would stay for a while.
         publish(self.home, self.wait)
         work = self.home.warehouse
         with locked(work, self.wait):
@@ -313,9 +313,9 @@ class _Steps:
     def _others(self) -> None:
         self.tell("notes, logs and Dagster's storage")
         if self.journal.everybody:
-            self.made.others = drop_names(self.home, self.ids)
+            self.result.others = drop_names(self.home, self.ids)
         else:
-            self.made.others = scrub(self.home, self.people, self.ids)
+            self.result.others = scrub(self.home, self.people, self.ids)
 
     def _search(self) -> list[Hit]:
         found: Counter[tuple[str, bool]] = Counter()
@@ -325,46 +325,48 @@ class _Steps:
 
 
 def out_of_reach(home: Home, people: Sequence[Person]) -> list[str]:
-    """What no command can reach, in sentences."""
-    said = [
-        "backups of this home, made before: delete them, or restore none without forgetting anew",
-        "exports, reports and query results that were written elsewhere, and who has them",
-        "alerts that were sent: mails, chats, webhooks",
-        "what the disk has not overwritten yet, and snapshots of the file system",
+    """Sentences about what no command can reach."""
+    lines = [
+        "older backups of this home: delete them, or run forget again after restoring one",
+        "exports, reports and query results outside of the home, and copies of them",
+        "delivered alerts: mails, chats, webhooks",
+        "disk blocks that are not overwritten yet, and snapshots of the file system",
     ]
     if home.lake is not None or home.storage is not None:
-        said.append("old versions of objects in a bucket that keeps them, and backups of Postgres")
-        said.append("other workers with a home of their own: copy forgotten.jsonl and "
-                    "pseudonyms.key to each, and run sf-assets forget there, too")  # fmt: skip
+        lines.append("old versions of objects in a versioned bucket, and backups of Postgres")
+        lines.append("other workers with their own home: copy forgotten.jsonl and "
+                    "pseudonyms.key to each, and run sf-assets forget there too")  # fmt: skip
     if home.lake is not None:
-        said.append("dead rows of the lake's catalog, in Postgres until VACUUM FULL, and its WAL")
+        lines.append("dead rows of the lake's catalog, in Postgres until VACUUM FULL, and its WAL")
     if any(len(term) < LONG for person in people for term in person.terms):
-        said.append(
-            f"ids and names of fewer than {LONG} letters are searched where they stand alone: as "
-            "values, in quotes, after an @; in the middle of other text they are not"
+        lines.append(
+            f"ids and names of fewer than {LONG} letters inside of other text: they are searched "
+            "only as values, in quotes and after an @"
         )
     shared = sorted({name for person in people for name in person.shared})
     if shared:
-        said.append(
-            f"the names {', '.join(map(repr, shared))}, which others bear too: not searched"
+        lines.append(
+            f"the names {', '.join(map(repr, shared))}: not searched, because others have them too"
         )
     own = sorted({handle for person in people for handle in person.tracked})
     if own:
-        said.append(f"the lists of {', '.join(own)}, which was tracked: they bear its handle")
+        lines.append(f"the lists of {', '.join(own)}, which was tracked: they have its handle")
     taken = sorted(
         {h for person in people for h, (_, until) in person.handles.items() if until is not None}
     )
     if taken:
-        said.append(f"the handles {', '.join(taken)}, which somebody else has now: not searched")
-    return said
+        lines.append(
+            f"the handles {', '.join(taken)}: not searched, because somebody else has them now"
+        )
+    return lines
 
 
 def look(home: Home, words: Sequence[str], tell: Tell) -> list[Person]:
-    """The people that words mean, with all that archive and landing have of them.
+    """The people behind words, with all their ids and rows in archive and landing.
 
-    Raises ForgetRefused, ArchiveDamaged, LandingDamaged.
+    Reports progress to `tell`. Raises ForgetRefused, ArchiveDamaged, LandingDamaged.
     """
-    people = [whom(home, word) for word in words]
+    people = [find_person(home, word) for word in words]
     refuse_tracked(home, people)
     if people:
         gather(home, people, tell)

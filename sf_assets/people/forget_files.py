@@ -1,7 +1,7 @@
-"""Ids and names of people in the files of a home: taken out of what is only text, and looked for.
+"""Searches for ids and names of people in the files of a home, and removes them from text files.
 
-A short handle is a word of many a text. So ids and names of fewer than LONG letters are found where
-they stand alone, as a value of a column or of JSON, or after an @.
+A short handle may also be an ordinary word. So ids and names of fewer than LONG letters match only
+as values of a column or of JSON, or after an @.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from sf_assets.warehouse.archive_names import all_files
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import quoted
 
-#: So long a term is found in the middle of text, and in bytes.
+#: Minimum length of a term that is found inside of text and in bytes.
 LONG = 6
 JOURNAL = "forgetting.json"
-# Files of the operator's, which a person wrote and mends.
+# Files that the user writes and edits.
 WRITTEN_BY_HAND = ("handles.yaml", ".handles.yaml.last-good", "annotations.yaml", "dagster.yaml")
 _OTHERS_TEXTS = ("display_name", "bio", "details", "extra", "profile_url")
 _CHUNK = 16 << 20
@@ -51,7 +51,7 @@ _SQLITE = b"SQLite format 3\0"
 
 
 class Hit(NamedTuple):
-    """Where something of a person is, and how often; `mention` where others speak of the person."""
+    """Where a person is found and how often; `mention` if others mention the person."""
 
     place: str
     times: int
@@ -59,7 +59,7 @@ class Hit(NamedTuple):
 
 
 class Terms:
-    """What is looked for, and what is put in its place."""
+    """Terms to search for, and their replacements."""
 
     def __init__(self, people: Iterable[Person], ids: Pseudonyms | None = None) -> None:
         self.exact = {term.lower() for person in people for term in person.terms}
@@ -69,19 +69,19 @@ class Terms:
         ]  # fmt: skip
         for person in people:
             for kind, name in kinds:
-                for one in set(getattr(person, name)) & person.terms:
-                    self._instead[one.lower()] = ids.of(kind, one) if ids else ""
+                for term in set(getattr(person, name)) & person.terms:
+                    self._instead[term.lower()] = ids.of(kind, term) if ids else ""
         forms = {
             form: term.lower()
             for person in people
             for term in person.terms
-            if term.lower() not in RELATIONS  # a part of each asset's key
+            if term.lower() not in RELATIONS  # part of every asset key
             for form in _forms(term)
         }
         self._of_form = {form.lower(): term for form, term in forms.items()}
         words = [_bounded(form) for form in sorted(forms, key=len, reverse=True)]
         self._pattern = re.compile("|".join(words) or "(?!)", re.IGNORECASE)
-        # Of bytes, only ASCII has small letters.
+        # In bytes, only ASCII has lower case.
         self._raw = {
             raw: re.compile(_bounded(form).encode().lower())
             for form, term in forms.items()
@@ -90,15 +90,15 @@ class Terms:
         }
 
     def scrubbed(self, text: str) -> str:
-        """The text with pseudonyms in the place of ids, and of names nothing."""
+        """The text with pseudonyms instead of ids, and without names."""
         return self._pattern.sub(self._pseudonym, text) if self._may_be_in(text) else text
 
     def times_in(self, text: str) -> int:
-        """How often an id or a name stands in a text."""
+        """How often ids and names occur in a text."""
         return len(self._pattern.findall(text)) if self._may_be_in(text) else 0
 
     def times_in_bytes(self, body: bytes) -> int:
-        """The same for those that are long enough to be sought byte by byte."""
+        """How often terms of at least LONG letters occur in bytes."""
         lower, times = body.lower(), 0
         for form, bounded in self._raw.items():
             at = lower.find(form)
@@ -108,7 +108,7 @@ class Terms:
         return times
 
     def _may_be_in(self, text: str) -> bool:
-        # Much quicker than the pattern, and nearly always the answer.
+        # Much faster than the pattern, and nearly always sufficient.
         lower = text.lower()
         return any(form in lower for form in self._of_form)
 
@@ -118,9 +118,9 @@ class Terms:
 
 
 def _forms(term: str) -> set[str]:
-    """A term in large and small letters, as it is, and as JSON has it once or twice.
+    """A term in upper and lower case, plain and escaped as JSON once or twice.
 
-    To ignore case is not enough: it changes what JSON escapes, and some letters as `İ` alone.
+    Ignoring case is not enough: it changes JSON escapes, and letters such as `İ`.
     """
     forms = {term} if term.isascii() else {term, term.lower(), term.upper()}
     for _ in range(2):
@@ -131,21 +131,21 @@ def _forms(term: str) -> set[str]:
 
 
 def _bounded(form: str) -> str:
-    # What JSON escapes ends in a letter or digit, too.
+    # A JSON escape also ends with a letter or digit.
     before = r"(?:(?<![\w.\-])|(?<=\\[nrt])|(?<=\\u[0-9a-fA-F]{4}))"
     if len(form) < LONG:
         before = r"(?:(?<=@)|(?<=\"))"
     after = r"(?![\w\-]|\.\w)" if len(form) >= LONG else r"(?![\w.\-])"
     if form.isascii() and form.isalpha():
-        # A field of that name in JSON, without which Dagster could not read its storage.
+        # Not a JSON field with that name: Dagster could not read its storage without it.
         after += r"(?!\\*\"\s*:)"
     return before + re.escape(form) + after
 
 
 def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
-    """Take these people out of what is text in the home: logs, notes, Dagster's databases.
+    """Remove these people from text in the home: logs, notes, Dagster's databases.
 
-    Returns the files that were changed. Raises ForgetRefused while another process holds one.
+    Returns the changed files. Raises ForgetRefused while another process uses one.
     """
     terms, changed = Terms(people, ids), []
     for path in files_of(home):
@@ -172,7 +172,7 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
 
 
 def is_evidence(home: Home, path: Path) -> bool:
-    """Whether a file is one that archive or landing read and rewrite by themselves."""
+    """Whether archive or landing read and rewrite this file themselves."""
     if path.is_relative_to(home.archive):
         return path.parent.name.startswith("day=") and path.suffix == ".parquet"
     if not path.is_relative_to(home.landing):
@@ -182,14 +182,14 @@ def is_evidence(home: Home, path: Path) -> bool:
 
 
 def drop_names(home: Home, ids: Pseudonyms) -> list[str]:
-    """Take everybody out: notes of alerts name pseudonyms, and Dagster's storage begins anew.
+    """Remove everybody: put pseudonyms into the record of alerts, and delete Dagster's storage.
 
-    Returns what was changed. Raises OSError.
+    Returns the changed files. Raises OSError.
     """
     changed = []
     if home.deliveries.exists():
         text = home.deliveries.read_text(encoding="utf-8")
-        made = _AN_ID.sub(lambda found: _pseudonym_in(found[0], ids), text)
+        made = _AN_ID.sub(lambda match: _pseudonym_in(match[0], ids), text)
         if made != text:
             _overwrite(home.deliveries, made.encode())
             changed.append(home.deliveries.name)
@@ -200,7 +200,7 @@ def drop_names(home: Home, ids: Pseudonyms) -> list[str]:
     return changed
 
 
-# An account_id, as a note of an alert has it.
+# An account_id in the record of an alert.
 _AN_ID = re.compile(r"(?<![\w.])(?:sec:[\w\-]+|@[\w.]+|\d{6,19})(?![\w.])")
 
 
@@ -222,7 +222,7 @@ def _overwrite(path: Path, body: bytes) -> None:
 
 
 def _scrub_sqlite(path: Path, terms: Terms) -> bool:
-    """Also out of free pages and the log. Raises ForgetRefused."""
+    """Scrub a SQLite file, its free pages and its log. Raises ForgetRefused if it is in use."""
 
     def scrubbed(value: Any) -> Any:
         if isinstance(value, bytes):
@@ -247,7 +247,7 @@ def _scrub_sqlite(path: Path, terms: Terms) -> bool:
                         f"typeof({name}) IN ('text', 'blob') AND scrubbed({name}) IS NOT {name}"
                     ).rowcount
             log = path.with_name(f"{path.name}-wal")
-            if changes or any(_raw_hits(one, terms) for one in (path, log) if one.exists()):
+            if changes or any(_raw_hits(file, terms) for file in (path, log) if file.exists()):
                 con.execute("VACUUM")
                 busy, *_ = con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if busy:
@@ -256,18 +256,18 @@ def _scrub_sqlite(path: Path, terms: Terms) -> bool:
             return False
     except sqlite3.OperationalError as error:
         raise ForgetRefused(
-            f"{path} is in use ({error}): stop `sf-assets up` and run sf-assets forget again, "
-            "which goes on"
+            f"{path} is in use ({error}): stop `sf-assets up`, then run sf-assets forget again to "
+            "continue"
         ) from None
     except sqlite3.DatabaseError:
-        return False  # damaged; the search tells whether anything is in it
+        return False  # damaged; the search reports what is in it
 
 
 def search(home: Home, people: Sequence[Person], tell: Callable[[str], None]) -> list[Hit]:
-    """Where ids and names of these people still are in the home.
+    """Where ids and names of these people are found in the home.
 
-    Reads every file: lists decompressed, Parquet and DuckDB's files decoded, all others byte by
-    byte. Raises OSError.
+    Reads every file: decompresses lists, decodes Parquet and DuckDB files, and reads all others
+    byte by byte. Raises OSError.
     """
     terms = Terms(people)
     tell("searching archive and landing")
@@ -290,13 +290,13 @@ def search(home: Home, people: Sequence[Person], tell: Callable[[str], None]) ->
         try:
             hits += _file_hits(path, name, terms, tables=path in with_tables)
         except FileNotFoundError:
-            continue  # another run dropped it
+            continue  # another run deleted it
         except _UNREADABLE as error:
             hits.append(Hit(f"{name} (unreadable: {first_line(error)})", 1))
     return hits
 
 
-# What readers raise of a damaged file, and of a packed one with a password.
+# What readers raise for a damaged file, and for an archive with a password.
 _UNREADABLE = (
     duckdb.Error, pa.ArrowException, zipfile.BadZipFile, zlib.error, EOFError, OSError,
     RuntimeError, NotImplementedError,
@@ -304,21 +304,21 @@ _UNREADABLE = (
 
 
 def _file_hits(path: Path, name: str, terms: Terms, *, tables: bool) -> list[Hit]:
-    found: list[Hit] = []
+    hits: list[Hit] = []
     if tables:
         with duckdb.connect(str(path), read_only=True) as con:
-            found = _table_hits(con, name, terms)
-        # What others say of the person is in there, too.
-        if any(one.mention for one in found):
-            return found
+            hits = _table_hits(con, name, terms)
+        # The bytes also contain mentions by others.
+        if any(hit.mention for hit in hits):
+            return hits
     elif path.suffix == ".parquet":
         return _parquet_hits(path, name, terms)
     times = _raw_hits(path, terms, short=not tables)
-    return [*found, *([Hit(name, times)] if times else [])]
+    return [*hits, *([Hit(name, times)] if times else [])]
 
 
 def files_of(home: Home) -> Iterator[Path]:
-    """All files of the home, links aside."""
+    """All files of the home, without links."""
     for parent, _, names in os.walk(home.root):
         for name in sorted(names):
             path = Path(parent, name)
@@ -327,7 +327,7 @@ def files_of(home: Home) -> Iterator[Path]:
 
 
 def _raw_hits(path: Path, terms: Terms, *, short: bool = False) -> int:
-    """How often they stand in the bytes of a file; in text, short ones too."""
+    """How often terms occur in the bytes of a file; with `short`, in text also short ones."""
     times = 0
     for file in _opened(path):
         rest = b""
@@ -336,14 +336,14 @@ def _raw_hits(path: Path, terms: Terms, *, short: bool = False) -> int:
                 if short and not rest and b"\0" not in chunk[:4096]:
                     times += terms.times_in((chunk + file.read()).decode("utf-8", "replace"))
                 else:
-                    # What is cut in two is found with what follows; what is whole, once.
+                    # Finds a term that a chunk cuts in two, and counts every other one once.
                     times += terms.times_in_bytes(rest + chunk) - terms.times_in_bytes(rest)
                     rest = (rest + chunk)[-_LONGEST:]
     return times
 
 
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file, and what is packed in it."""
+    """The file, and its content if it is compressed."""
     with path.open("rb") as file:
         head = file.read(4)
     yield path.open("rb")
@@ -360,7 +360,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _values(name: str, values: Iterable[object], terms: Terms) -> tuple[int, int]:
-    """How many values are a term, and how many contain one."""
+    """How many values equal a term, and how many contain one."""
     exact = contain = 0
     for value in values:
         text = str(value)
@@ -387,9 +387,9 @@ def _parquet_hits(path: Path, place: str, terms: Terms) -> list[Hit]:
     for name in table.column_names:
         column = table[name].combine_chunks()
         if pa.types.is_struct(column.type) or pa.types.is_list(column.type):
-            values: Iterable[object] = (one for one in column.to_pylist() if one is not None)
+            values: Iterable[object] = (value for value in column.to_pylist() if value is not None)
         elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            values = (one for one in column.unique().to_pylist() if one is not None)
+            values = (value for value in column.unique().to_pylist() if value is not None)
         else:
             continue
         here, within = _values(name, values, terms)
@@ -450,5 +450,5 @@ def _table_hits(con: duckdb.DuckDBPyConnection, place: str, terms: Terms) -> lis
 
 
 def _plain_id(value: str) -> str:
-    """An account_id without what tells its kind."""
+    """An account_id without the prefix of its kind."""
     return value.removeprefix("sec:").removeprefix("@")

@@ -1,4 +1,4 @@
-"""Whom `forget` means, and which rows of lists are of that person."""
+"""Finds the ids of people to forget, and their rows in lists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS: dict[IdKind, str] = {
     "number": "platform_user_id", "sec_uid": "sec_uid", "handle": "account_handle",
 }  # fmt: skip
 STRONG: tuple[IdKind, ...] = ("number", "sec_uid")
-# Shorter names are words of many a text.
+# Shorter names are also ordinary words.
 SHORTEST_NAME = 3
 
 Tell = Callable[[str], None]
@@ -39,11 +39,11 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Person:
-    """All ids and names that somebody ever showed, in plain text.
+    """All ids and names that a person ever showed, in plain text.
 
-    `handles` has from which day and until which day each was the person's. `shared` are names that
-    others bear, too, `tracked` handles that have lists of their own here. `rows` counts rows of
-    archived lists, `pages` those of landed ones, by list.
+    `handles`: the days from and until which each was the person's. `shared`: names that others have
+    too. `tracked`: handles with own lists in this home. `rows`, `pages`: number of rows in archived
+    and in landed lists, by list.
     """
 
     numbers: set[str] = field(default_factory=set)
@@ -74,14 +74,14 @@ class Person:
 
     @property
     def terms(self) -> set[str]:
-        """What is looked for: ids, and names that nobody else bears."""
-        # A handle that somebody else has now is that one's.
+        """What to search for: ids, and names that nobody else has."""
+        # A handle that somebody else has now does not count.
         own = {handle for handle, (_, until) in self.handles.items() if until is None}
         own -= self.tracked
         return self.numbers | self.sec_uids | own | (self.names - self.shared)
 
-    def bears(self, shown: Ids, day: date) -> bool | None:
-        """Whether an account of that day is the person's; None where nothing tells."""
+    def matches(self, shown: Ids, day: date) -> bool | None:
+        """Whether an account on that day is the person; None if unknown."""
         span = self.handles.get(shown.handle or "")
         known = Ids(
             shown.number if shown.number in self.numbers else None,
@@ -100,7 +100,7 @@ class Person:
 
 @dataclass
 class _Row:
-    """An account of a list that may be of somebody who is looked for."""
+    """An account in a list that may be one of the people."""
 
     at: int
     of: ListOf
@@ -110,9 +110,9 @@ class _Row:
 
 
 def gather(home: Home, people: Sequence[Person], tell: Tell) -> None:
-    """Add to each person all ids that were ever seen together, names, and where rows are.
+    """Add to each person all ids that appeared together, names, and row counts by list.
 
-    Reads every list of archive and landing, again until nothing more is found. Raises
+    Reads every list in archive and landing, and repeats until it finds nothing new. Raises
     ArchiveDamaged, LandingDamaged.
     """
     for turn in range(1, 10):
@@ -121,7 +121,7 @@ def gather(home: Home, people: Sequence[Person], tell: Tell) -> None:
         for person in people:
             person.rows.clear()
             person.pages.clear()
-        tell(f"looking through archive and landing ({'once more' if turn > 1 else 'all lists'})")
+        tell(f"searching archive and landing ({'again' if turn > 1 else 'all lists'})")
         for rows, numbers, lists, landed in _all_lists(home):
             _look(people, rows, numbers, lists, days, landed=landed)
         for person, (own, others) in zip(people, days, strict=True):
@@ -132,20 +132,20 @@ def gather(home: Home, people: Sequence[Person], tell: Tell) -> None:
 
 
 def change_of(people: Sequence[Person], ids: Pseudonyms) -> Change:
-    """What becomes of archived rows: tombstones for these people, their ids nowhere else."""
+    """The change of archived rows: tombstones for these people, and their ids nowhere else."""
 
     def change(rows: pa.Table, numbers: Whole, lists: Sequence[ListOf]) -> Changed | None:
-        found = _candidates(people, rows, numbers, lists, names=False)
-        if not found:
+        candidates = _candidates(people, rows, numbers, lists, names=False)
+        if not candidates:
             return None
         new: dict[IdKind, dict[int, str | None]] = {"number": {}, "sec_uid": {}, "handle": {}}
         gone, mask = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
         known: dict[IdKind, set[str]] = {
-            "number": {one for person in people for one in person.numbers},
-            "sec_uid": {one for person in people for one in person.sec_uids},
+            "number": {number for person in people for number in person.numbers},
+            "sec_uid": {sec_uid for person in people for sec_uid in person.sec_uids},
         }
-        for row in found:
-            gone[row.at] = any(person.bears(row.own, row.of.day) for person in people)
+        for row in candidates:
+            gone[row.at] = any(person.matches(row.own, row.of.day) for person in people)
             for kind, value in zip(_COLUMNS, row.shown, strict=True):
                 if value is not None and (value in known[kind] if kind in known else gone[row.at]):
                     new[kind][row.at] = ids.of(kind, value)
@@ -158,7 +158,7 @@ def change_of(people: Sequence[Person], ids: Pseudonyms) -> Change:
 
 
 def through_door(con: duckdb.DuckDBPyConnection, door: Door) -> None:
-    """Put tombstones into `import_accounts`. Raises OSError."""
+    """Replace forgotten people in `import_accounts` with tombstones. Raises OSError."""
     if not door.closed:
         return
     rows = con.sql("FROM import_accounts ORDER BY snapshot_date, position").to_arrow_table()
@@ -184,7 +184,7 @@ def through_door(con: duckdb.DuckDBPyConnection, door: Door) -> None:
 
 
 def change_of_all(ids: Pseudonyms) -> Change:
-    """What becomes of archived rows where the home is to keep no name of anybody."""
+    """The change of archived rows in a home that keeps no names."""
 
     def change(rows: pa.Table, numbers: Whole, lists: Sequence[ListOf]) -> Changed | None:
         columns = {}
@@ -197,7 +197,7 @@ def change_of_all(ids: Pseudonyms) -> Change:
             columns[name] = pa.array(made, pa.string()).take(encoded.indices)
         mask = np.ones(len(rows), dtype=bool)
         made_rows = tombstoned(rows, mask, columns)
-        # Done already, where it was broken off.
+        # None if it was already done before an interruption.
         known = [name for name in made_rows.column_names if name != "profile_digest"]
         same = made_rows.select(known).equals(rows.select(known))
         return None if same else Changed(made_rows, mask)
@@ -213,7 +213,7 @@ def _all_lists(home: Home) -> Iterator[tuple[pa.Table, Whole, list[ListOf], bool
 
 
 def _landed(home: Home) -> Iterator[tuple[pa.Table, ListOf]]:
-    """The accounts of each landed list, of all its pages."""
+    """The accounts on all pages of each landed list."""
     landing = landing_at(home.landing, home.root)
     names = {
         "platformUserId": "platform_user_id", "secUid": "sec_uid", "handle": "account_handle",
@@ -229,7 +229,9 @@ def _landed(home: Home) -> Iterator[tuple[pa.Table, ListOf]]:
             yield (
                 pa.table(
                     {
-                        column: pa.array([_text(one.get(name)) for one in accounts], pa.string())
+                        column: pa.array(
+                            [_text(account.get(name)) for account in accounts], pa.string()
+                        )
                         for name, column in names.items()
                     }
                 ),
@@ -238,7 +240,7 @@ def _landed(home: Home) -> Iterator[tuple[pa.Table, ListOf]]:
 
 
 def accounts_of(landed: Landed) -> Iterator[dict[str, Any]]:
-    """All accounts of all pages of a landed list, as they came."""
+    """All accounts on all pages of a landed list, as received."""
     with tempfile.TemporaryDirectory() as folder:
         path = landed.on_disk(Path(folder))
         with path.open("rb") as file:
@@ -247,9 +249,9 @@ def accounts_of(landed: Landed) -> Iterator[dict[str, Any]]:
                     data = json.loads(body)["data"] if body else {}
                 except (ValueError, LookupError, TypeError, RecursionError):
                     continue
-                for one in data.get("followers") or data.get("accounts") or ():
-                    if isinstance(one, dict):
-                        yield one
+                for account in data.get("followers") or data.get("accounts") or ():
+                    if isinstance(account, dict):
+                        yield account
 
 
 def _text(value: object) -> str | None:
@@ -265,11 +267,11 @@ def _candidates(
     *,
     names: bool,
 ) -> list[_Row]:
-    """Rows with an id of one of these people, or a name."""
+    """Rows with an id, or a name, of one of these people."""
     known: dict[IdKind, set[str]] = {
-        "number": {one for person in people for one in person.numbers},
-        "sec_uid": {one for person in people for one in person.sec_uids},
-        "handle": {one for person in people for one in person.handles},
+        "number": {number for person in people for number in person.numbers},
+        "sec_uid": {sec_uid for person in people for sec_uid in person.sec_uids},
+        "handle": {handle for person in people for handle in person.handles},
     }
     mask = np.zeros(len(rows), dtype=bool)
     for kind, column in _COLUMNS.items():
@@ -283,7 +285,7 @@ def _candidates(
                 plain = pc.utf8_trim(plain, " ")
             mask |= _is_in(plain, known[kind])
     if names:
-        mask |= _is_in(rows["display_name"], {one for person in people for one in person.names})
+        mask |= _is_in(rows["display_name"], {name for person in people for name in person.names})
     at = np.flatnonzero(mask)
     if not len(at):
         return []
@@ -297,7 +299,7 @@ def _candidates(
         for nth, where in enumerate(at)
         for kind in STRONG
     )
-    found = []
+    candidates = []
     for nth, where in enumerate(at):
         shown = Ids(*(values[kind][nth] for kind in _COLUMNS))
         alone: dict[IdKind, str | None] = {}
@@ -305,7 +307,7 @@ def _candidates(
             value = getattr(shown, kind)
             seen = counts[int(numbers[where]), kind, value]
             if value is not None and value not in known[kind] and seen == 1:
-                # Whoever else shows it is no candidate for it.
+                # Other rows with this value are not among the candidates.
                 plain = rows[_COLUMNS[kind]]
                 own = pa.scalar(some[_COLUMNS[kind]][nth].as_py())
                 here = np.asarray(pc.fill_null(pc.equal(plain, own), False))
@@ -313,13 +315,13 @@ def _candidates(
             alone[kind] = value if seen == 1 else None
         own = Ids(alone["number"], alone["sec_uid"], shown.handle)
         name = some["display_name"][nth].as_py()
-        found.append(_Row(int(where), lists[int(numbers[where])], shown, own, name))
-    return found
+        candidates.append(_Row(int(where), lists[int(numbers[where])], shown, own, name))
+    return candidates
 
 
 def _is_in(column: Any, values: set[str]) -> Mask:
-    found = pc.is_in(column, value_set=pa.array(sorted(values), pa.string()))
-    return np.asarray(pc.fill_null(found, False))
+    matches = pc.is_in(column, value_set=pa.array(sorted(values), pa.string()))
+    return np.asarray(pc.fill_null(matches, False))
 
 
 def _look(
@@ -331,13 +333,13 @@ def _look(
     *,
     landed: bool,
 ) -> None:
-    """Add what the rows tell of these people."""
+    """Add the ids and names in these rows to the people."""
     for row in _candidates(people, rows, numbers, lists, names=True):
         where = f"{row.of.handle} {row.of.relation}"
         for person, (own_days, other_days) in zip(people, days, strict=True):
-            bears = person.bears(row.own, row.of.day)
+            matches = person.matches(row.own, row.of.day)
             handle, name = row.shown.handle, (row.name or "").strip()
-            if bears:
+            if matches:
                 (person.pages if landed else person.rows)[where] += 1
                 if row.own.number and not is_pseudonym("number", row.own.number):
                     person.numbers.add(row.own.number)
@@ -357,7 +359,7 @@ def _look(
 
 
 def _span(own: set[date], others: set[date]) -> Span:
-    """From when and until when a handle is somebody's that others bore, too."""
+    """The days from and until which a handle is a person's, if others had it too."""
     if not others:
         return ALWAYS
     first = min(own, default=None)
@@ -367,7 +369,7 @@ def _span(own: set[date], others: set[date]) -> Span:
 
 
 def _replaced(rows: pa.Table, new: dict[IdKind, dict[int, str | None]]) -> dict[str, pa.Array]:
-    """The columns of ids with other values at some rows."""
+    """The id columns with new values in some rows."""
     columns = {}
     for kind, values in new.items():
         at = sorted(values)
@@ -378,6 +380,6 @@ def _replaced(rows: pa.Table, new: dict[IdKind, dict[int, str | None]]) -> dict[
         if isinstance(plain, pa.ChunkedArray):
             plain = pa.concat_arrays(plain.chunks)
         columns[_COLUMNS[kind]] = pc.replace_with_mask(
-            plain, pa.array(mask), pa.array([values[one] for one in at], pa.string())
+            plain, pa.array(mask), pa.array([values[row] for row in at], pa.string())
         )
     return columns

@@ -1,7 +1,7 @@
-"""From a file, whatever it is, to `records`: one row is one line or object, as JSON.
+"""Reads a file of any supported format into `records`: one row per line or object, as JSON.
 
-Text is unpacked and brought to UTF-8 in a scratch folder first, never more of it than a limit; then
-DuckDB's readers take it.
+Unpacks the file and converts text to UTF-8 in a scratch folder first, up to a limit; DuckDB then
+reads it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from sf_assets.storage.object_store import pattern_of
 from sf_assets.text import clean, first_line
 from sf_assets.warehouse.statements import sql
 
-# What a file may unpack to: some six million accounts as the vendor's pages; and how many times
-# its own size, once it is more than a list of some thousand accounts. JSON packs 10 to 20 times.
+# Limits on unpacked files: bytes (six million accounts as API pages), and the factor by which a
+# file may grow if it exceeds UNSUSPICIOUS bytes. JSON packs 10 to 20 times.
 MOST_BYTES = 4 << 30
 MOST_TIMES, UNSUSPICIOUS = 200, 64 << 20
 MOST_ROWS = 20_000_000
 _CHUNK = 1 << 20
 _DELIMITERS = ",;\t|"
-# What nobody in a plain list is called, and columns of usernames are.
+# Titles of username columns, which are not usernames.
 _TITLES = frozenset(
     f"{name}{end}"
     for name in ("follower", "following", "account", "user", "name", "profile", "fan", "profileurl",
                  "url", "link", "nickname", "tiktokhandle", "tiktokusername")
     for end in ("", "s")
 )  # fmt: skip
-# Files that people keep lists in; of a folder only these are read.
+# Suffixes of files to read in a folder.
 SUFFIXES = (
     ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".xlsx", ".parquet", ".zip",
     ".gz", ".bz2", ".zst",
@@ -53,7 +53,7 @@ _OF_A_ZIP = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 
 @dataclass(frozen=True)
 class Source:
-    """A file that is read: its name, its SHA-256, what it turned out to be."""
+    """A file: its name, its SHA-256, its format, and the line number of its first row."""
 
     name: str
     digest: str
@@ -68,7 +68,10 @@ def read(
     relation: str,
     encoding: str | None = None,
 ) -> Source:
-    """Put what a file holds into the temp table `records`. Raises ImportRefused."""
+    """Load a file into the temporary table `records` of `con`.
+
+    Raises ImportRefused if the file cannot be read, is empty, or unpacks to too much.
+    """
     name = path.name
     try:
         with path.open("rb") as file:
@@ -79,11 +82,11 @@ def read(
         with plain.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise ImportRefused(f"{name}: cannot be read ({error.strerror or error})") from None
+        raise ImportRefused(f"cannot read {name} ({error.strerror or error})") from None
     if not head:
         raise ImportRefused(f"{name}: the file is empty")
     if head.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")):
-        raise ImportRefused(f"{name}: it is packed twice; unpack it first")
+        raise ImportRefused(f"{name}: packed twice; unpack it first")
     con.execute("SET VARIABLE import_file = ?", [pattern_of(plain)])
     first = 1
     try:
@@ -103,21 +106,21 @@ def read(
 
 
 def _where(error: duckdb.Error) -> str:
-    """`, line 3: …` of what DuckDB says."""
-    said = str(error)
-    line = re.search(r"[Ll]ine:? (\d+)", said)
+    """`, line 3: …` from a message of DuckDB."""
+    message = str(error)
+    line = re.search(r"[Ll]ine:? (\d+)", message)
     text = re.sub(r"^[\w ]+ Error: ", "", first_line(error))
     text = re.sub(r' in file "[^"]*"', "", text)
-    columns = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", said)
+    columns = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
     if columns:
         text = f"{columns[2]} columns instead of {columns[1]}"
-    elif "nquoted" in said or "unterminated quote" in said.lower():
-        text = "a quote that does not end, or stands where none may be"
+    elif "nquoted" in message or "unterminated quote" in message.lower():
+        text = "unterminated or misplaced quote"
     return (f", line {line[1]}" if line else "") + f": {clean(text, 200)}"
 
 
 def _unpacked(path: Path, scratch: Path, name: str, relation: str) -> Path:
-    """The file, or what is packed in it as a file of its own in the scratch folder."""
+    """The file, or its content unpacked in the scratch folder."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(4)
@@ -132,7 +135,7 @@ def _unpacked(path: Path, scratch: Path, name: str, relation: str) -> Path:
         try:
             packed = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
-            raise ImportRefused(f"{name}: it is a broken zip ({error})") from None
+            raise ImportRefused(f"{name}: broken zip ({error})") from None
         with packed:
             members = packed.infolist()
             _refuse_bomb(sum(member.file_size for member in members), size, name)
@@ -146,16 +149,16 @@ def _unpacked(path: Path, scratch: Path, name: str, relation: str) -> Path:
 
 def _member(members: list[zipfile.ZipInfo], name: str, relation: str) -> zipfile.ZipInfo:
     lists = [
-        one for one in members
-        if one.filename.lower().endswith(_OF_A_ZIP) and not one.filename.startswith("__MACOSX")
+        file for file in members
+        if file.filename.lower().endswith(_OF_A_ZIP) and not file.filename.startswith("__MACOSX")
     ]  # fmt: skip
     own = "following" if relation == "following" else "follower"
-    named = [one for one in lists if own in one.filename.rsplit("/", 1)[-1].lower()]
+    named = [file for file in lists if own in file.filename.rsplit("/", 1)[-1].lower()]
     for some in (lists, named):
         if len(some) == 1:
             return some[0]
     raise ImportRefused(
-        f"{name}: {len(lists)} lists are in it; unpack it and name the one with the {relation}"
+        f"{name}: contains {len(lists)} lists; unpack it and give the file with the {relation}"
     )
 
 
@@ -167,40 +170,40 @@ def _copied(opened: Any, scratch: Path, size: int, name: str, member: Any = None
                 written += len(block)
                 _refuse_bomb(written, size, name)
                 copy.write(block)
-    # A zip with a password is a RuntimeError, an unknown packing a NotImplementedError of it.
+    # RuntimeError: a zip with a password, or an unknown compression (NotImplementedError).
     except (EOFError, zlib.error, zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
-        raise ImportRefused(f"{name}: it cannot be unpacked ({first_line(error)})") from None
+        raise ImportRefused(f"cannot unpack {name} ({first_line(error)})") from None
     return target
 
 
 def _refuse_bomb(unpacked: int, packed: int, name: str) -> None:
     if unpacked > MOST_BYTES or unpacked > max(UNSUSPICIOUS, MOST_TIMES * packed):
         raise ImportRefused(
-            f"{name}: it unpacks to {unpacked:,} bytes or more, from {packed:,}; no list does that"
+            f"{name}: unpacks from {packed:,} to {unpacked:,} bytes or more; too much for a list"
         )
 
 
 def _refuse_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """A Parquet file of one value packs a thousandfold."""
+    """Refuse a Parquet file with too many rows: one repeated value packs a thousandfold."""
     query = "SELECT num_rows FROM parquet_file_metadata(getvariable('import_file'))"
     ((rows,),) = con.execute(query).fetchall()
     if rows > MOST_ROWS:
-        raise ImportRefused(f"{name}: it has {rows:,} rows; no list has more than {MOST_ROWS:,}")
+        raise ImportRefused(f"{name}: has {rows:,} rows; the limit is {MOST_ROWS:,}")
 
 
 def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tuple[Path, int]:
-    """The file as UTF-8 without a mark, and how long its longest line is."""
+    """The file as UTF-8 without a byte order mark, and the length of its longest line."""
     with path.open("rb") as file:
         head = file.read(4096)
     if encoding is None:
         marks = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
         encoding = marks.get(head[:2], "utf-8-sig")
         if encoding != "utf-16" and b"\0" in head:
-            raise ImportRefused(f"{name}: is no text; if it is UTF-16, add --encoding utf-16")
+            raise ImportRefused(f"{name}: not a text file; if it is UTF-16, add --encoding utf-16")
     target, longest = scratch / "text", 0
     try:
         with (
-            path.open(encoding=encoding) as lines,  # any end of a line becomes \n
+            path.open(encoding=encoding) as lines,  # every line end becomes \n
             target.open("w", encoding="utf-8", newline="") as copy,
         ):
             for text in lines:
@@ -209,16 +212,16 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
     except UnicodeError:
         line = _undecodable(path, encoding)
         raise ImportRefused(
-            f"{name}, line {line}: is not {encoding.removesuffix('-sig')}; name what it is "
-            "written in, such as --encoding latin-1 or utf-16"
+            f"{name}, line {line}: not {encoding.removesuffix('-sig')}; give its encoding, such as "
+            "--encoding latin-1 or utf-16"
         ) from None
     except LookupError:
-        raise ImportRefused(f"--encoding {encoding}: there is no such encoding") from None
+        raise ImportRefused(f"--encoding {encoding}: unknown encoding") from None
     return target, 4 * longest + 1
 
 
 def _undecodable(path: Path, encoding: str) -> int:
-    """The first line that is not written in an encoding."""
+    """The first line that cannot be decoded."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 0
     with path.open("rb") as lines:
@@ -255,8 +258,8 @@ def _read_text(
     if delimiter not in first and plain_name(first.strip('"')) not in HANDLE_NAMES:
         if plain_name(first) in _TITLES:
             raise ImportRefused(
-                f"{name}, line 1: {first!r} looks like the title of a column; call it username "
-                "or take it out"
+                f"{name}, line 1: {first!r} looks like a column title; call it username "
+                "or remove it"
             )
         con.execute(sql("import_lines"))
         return "plain list", 1
@@ -265,14 +268,14 @@ def _read_text(
 
 
 def _json(con: duckdb.DuckDBPyConnection, form: str, longest: int) -> None:
-    """The objects of a JSON file; none is larger than `longest` bytes, or 16 MB in an array."""
+    """Load a JSON file. Objects have at most `longest` bytes, or 16 MB in an array."""
     most = 16 << 20 if form == "array" else max(1 << 20, longest + 1)
     con.execute("SET VARIABLE import_longest = ?", [most])
     con.execute(sql("import_json").replace("{form}", form))
 
 
 def _blocks(path: Path) -> Iterator[dict[str, str]]:
-    """Of TikTok's text: `Date: …` and below it `Username: …`, again and again."""
+    """The blocks of TikTok's text export: `Date: …`, then `Username: …`."""
     block: dict[str, str] = {}
     with path.open(encoding="utf-8") as lines:
         for line in lines:
@@ -298,11 +301,11 @@ def _lines(con: duckdb.DuckDBPyConnection, rows: Iterator[dict[str, str]], path:
 
 
 def _table(con: duckdb.DuckDBPyConnection, path: Path, name: str, delimiter: str = ",") -> None:
-    """A table with a header."""
+    """Load a table with a header."""
     with path.open(encoding="utf-8", newline="") as file:
         header = next((row for row in csv.reader(file, delimiter=delimiter) if any(row)), [])
     names = [text.strip() or f"column {number}" for number, text in enumerate(header, start=1)]
-    twice = {one for one in names if names.count(one) > 1}
+    twice = {column for column in names if names.count(column) > 1}
     if twice:
         raise ImportRefused(f"{name}, line 1: two columns are called {clean(min(twice))!r}")
     con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
@@ -321,13 +324,14 @@ def _from_sheet(path: Path, scratch: Path, name: str) -> Path:
         import python_calamine as calamine
     except ImportError:
         raise ImportRefused(
-            f"{name}: to read XLSX, install the extra: pip install 'sf_assets[import]'"
+            f"{name}: reading XLSX needs an extra: pip install 'sf_assets[import]'"
         ) from None
     target = scratch / "sheet.csv"
     try:
         with calamine.load_workbook(str(path)) as book:
             sheet = next(
-                (one for one in map(book.get_sheet_by_name, book.sheet_names) if one.height), None
+                (each for each in map(book.get_sheet_by_name, book.sheet_names) if each.height),
+                None,
             )
             if sheet is None:
                 raise ImportRefused(f"{name}: no sheet has rows")
@@ -336,10 +340,10 @@ def _from_sheet(path: Path, scratch: Path, name: str) -> Path:
                 for row in sheet.iter_rows():
                     write.writerow([_cell(value) for value in row])
     except (calamine.CalamineError, OSError) as error:
-        raise ImportRefused(f"{name}: cannot be read ({clean(first_line(error), 200)})") from None
+        raise ImportRefused(f"cannot read {name} ({clean(first_line(error), 200)})") from None
     return target
 
 
 def _cell(value: object) -> object:
-    # Numbers come as floats; the digits of a long one are gone, which is found out later.
+    # Numbers come as floats. Long ones have lost digits, which is detected later.
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,7 +1,7 @@
-"""What the columns of a list mean, told from their names, whatever they are nested in.
+"""Finds the columns of a list by their names, at any nesting.
 
-Names are compared as small letters and digits alone: `uniqueId`, `unique_id` and `Unique ID` are
-one. Paths are JSON pointers.
+Compares names by lower-case letters and digits only: `uniqueId`, `unique_id` and `Unique ID` are
+equal. Paths are JSON pointers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 
 from sf_assets.people.errors import ImportRefused
 
-# Our column -> the names that others give it, the surest first.
+# Our column -> names in other tools, the most certain first.
 NAMES: dict[str, tuple[str, ...]] = {
     "handle": (
         "accounthandle", "uniqueid", "username", "userunique", "userhandle", "screenname", "handle",
@@ -47,27 +47,27 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 FIELDS = tuple(NAMES)
 HANDLE_NAMES = frozenset(NAMES["handle"])
-# So many rows tell what a list is like.
+# Number of rows that are enough to recognise a list.
 SAMPLE = 500
-# Objects that a row keeps an account in, and what they are called where they have its counts.
+# Names of nested objects with the counts of an account, and the counts.
 _COUNTS = ("stats", "statsv2", "metrics", "authorstats", "userstats")
 _OF_COUNTS = ("followers", "following", "posts")
-# TikTok's own export names a list by what is around it.
+# TikTok's own export names a list by the objects around it.
 _RELATION_WORDS = {"followers": ("follower", "fans"), "following": ("following",)}
 _PAGES = {"followers": "totalfollowers", "accounts": "totalaccounts"}
 
 
 def plain_name(text: str) -> str:
-    """Small letters and digits alone."""
+    """The name in lower-case letters and digits only."""
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Where in the records of a file things are.
+    """Pointers to the data in the records of a file.
 
-    `rows`: the list in each record, None where the records are the rows. `fields`: our column ->
-    its place in a row. `total`, `more`: of saved pages, in a record.
+    `rows`: the list in each record, None if the records are the rows. `fields`: our column -> its
+    pointer in a row. `total`, `more`: in a record, for saved pages.
     """
 
     layout: str
@@ -80,27 +80,27 @@ class Shape:
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """A mapping.yaml: `list` is where the rows are, `columns` our column -> theirs."""
+    """A mapping.yaml: `list` points to the rows, `columns` maps our columns to theirs."""
 
     rows: str | None
     columns: dict[str, str]
 
 
 def read_mapping(path: Path) -> ColumnMap:
-    """Parse a mapping.yaml. Raises ImportRefused with what is wrong in it."""
+    """Parse a mapping.yaml. Raises ImportRefused if it is invalid."""
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise ImportRefused(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    columns = said.get("columns") if isinstance(said, Mapping) else None
-    if not isinstance(columns, dict) or not set(said) <= {"list", "columns"}:
-        raise ImportRefused(f"{path}: it has `columns`, and where needed `list`; nothing else")
+        raise ImportRefused(f"cannot read {path} ({' '.join(str(error).split())})") from None
+    columns = content.get("columns") if isinstance(content, Mapping) else None
+    if not isinstance(columns, dict) or not set(content) <= {"list", "columns"}:
+        raise ImportRefused(f"{path}: must have `columns`, may have `list`, and nothing else")
     unknown = [name for name in columns if name not in NAMES]
     if unknown:
-        raise ImportRefused(f"{path}: {unknown[0]!r} is none of {', '.join(FIELDS)}")
+        raise ImportRefused(f"{path}: unknown column {unknown[0]!r}; use {', '.join(FIELDS)}")
     if "handle" not in columns and "profile_url" not in columns:
         raise ImportRefused(f"{path}: `columns` needs handle or profile_url")
-    rows = said.get("list")
+    rows = content.get("list")
     return ColumnMap(
         None if rows is None else _pointer(str(rows)),
         {name: _pointer(str(theirs)) for name, theirs in columns.items()},
@@ -108,8 +108,8 @@ def read_mapping(path: Path) -> ColumnMap:
 
 
 def _pointer(path: str) -> str:
-    """`data.items` -> `/data/items`; what begins with a slash is a JSON pointer already."""
-    return path if path.startswith("/") else "".join(f"/{_escaped(one)}" for one in path.split("."))
+    """`data.items` -> `/data/items`; a path that starts with a slash is already a JSON pointer."""
+    return path if path.startswith("/") else "".join(f"/{_escaped(key)}" for key in path.split("."))
 
 
 def _escaped(key: str) -> str:
@@ -117,9 +117,12 @@ def _escaped(key: str) -> str:
 
 
 def find(sample: Sequence[Any], relation: str, mapping: ColumnMap | None, name: str) -> Shape:
-    """What the records of a file are, told from some of them. Raises ImportRefused."""
+    """The shape of a file, from a sample of its records.
+
+    Raises ImportRefused if it has no rows, no column with usernames, or several lists.
+    """
     if not sample:
-        raise ImportRefused(f"{name}: there is no row in it")
+        raise ImportRefused(f"{name}: contains no rows")
     if mapping is not None:
         columns = {
             own: theirs if theirs.count("/") > 1 else _flat(theirs, sample[0])
@@ -134,14 +137,14 @@ def find(sample: Sequence[Any], relation: str, mapping: ColumnMap | None, name: 
         if not fields:
             keys = sorted({key for record in sample for key in _keys(record)})[:12]
             raise ImportRefused(
-                f"{name}: no column with usernames or profile addresses; there are "
-                f"{', '.join(keys) or 'none'}. Name it with --map mapping.yaml"
+                f"{name}: no column with usernames or profile URLs; its columns are "
+                f"{', '.join(keys) or 'none'}. Name one with --map mapping.yaml"
             )
         return Shape("rows", None, fields)
     path = _list_of(lists, relation, name)
     rows = lists[path][:SAMPLE]
     if not rows:
-        raise ImportRefused(f"{name}: its list of {relation} is empty")
+        raise ImportRefused(f"{name}: the list of {relation} is empty")
     fields = {"handle": "$"} if isinstance(rows[0], str) else _fields(rows, relation)
     last = path.rsplit("/", 1)[-1]
     around = dict(_leaves(sample[-1]))
@@ -155,7 +158,7 @@ def find(sample: Sequence[Any], relation: str, mapping: ColumnMap | None, name: 
 
 
 def _flat(pointer: str, record: Any) -> str:
-    """A column of a table may have periods in its name."""
+    """The pointer to a column of a table, whose name may contain periods."""
     own = pointer[1:]
     return f"/{_escaped(own)}" if isinstance(record, dict) and own in record else pointer
 
@@ -165,7 +168,7 @@ def _keys(record: Any) -> list[str]:
 
 
 def _leaves(value: Any, path: str = "", depth: int = 4) -> Iterator[tuple[str, Any]]:
-    """Pointer and value of what is no object and no list of them."""
+    """Pointer and value of everything but objects and lists."""
     if isinstance(value, dict) and depth:
         for key, inner in value.items():
             yield from _leaves(inner, f"{path}/{_escaped(str(key))}", depth - 1)
@@ -174,20 +177,20 @@ def _leaves(value: Any, path: str = "", depth: int = 4) -> Iterator[tuple[str, A
 
 
 def _lists(sample: Sequence[Any]) -> dict[str, list[Any]]:
-    """Pointer -> the rows of each list in the records whose rows have usernames, or of none."""
-    found: dict[str, list[Any]] = {}
+    """Pointer -> rows, of each list in the records that is empty or has usernames."""
+    lists: dict[str, list[Any]] = {}
 
     def walk(value: Any, path: str, depth: int) -> None:
         if isinstance(value, dict) and depth:
             for key, inner in value.items():
                 walk(inner, f"{path}/{_escaped(str(key))}", depth - 1)
         elif isinstance(value, list) or (value is None and _names_a_relation(path)):
-            found.setdefault(path, []).extend(value or [])
+            lists.setdefault(path, []).extend(value or [])
 
     for record in sample:
         walk(record, "", 6)
     return {
-        path: rows for path, rows in found.items()
+        path: rows for path, rows in lists.items()
         if (not rows and _names_a_relation(path))
         or _fields(rows[:50], "").get("handle", _fields(rows[:50], "").get("profile_url"))
         or (rows and isinstance(rows[0], str) and _names_a_relation(path))
@@ -199,9 +202,9 @@ def _names_a_relation(path: str) -> bool:
 
 
 def _speaks_of(path: str, relation: str) -> bool:
-    """Whether a pointer names a relation: its last words that name one decide."""
+    """Whether a pointer names this relation; its last part that names one decides."""
     for part in map(plain_name, reversed(path.split("/"))):
-        named = {one for one, words in _RELATION_WORDS.items() if any(w in part for w in words)}
+        named = {name for name, words in _RELATION_WORDS.items() if any(w in part for w in words)}
         if named:
             return named == {relation}
     return relation == "following" and plain_name(path.rsplit("/", 1)[-1]) == "accounts"
@@ -214,8 +217,9 @@ def _list_of(lists: Mapping[str, list[Any]], relation: str, name: str) -> str:
         if len(some) == 1:
             return some[0]
     raise ImportRefused(
-        f"{name}: it has {', '.join(path.replace('/', ' > ').strip(' >') for path in lists)}, and "
-        f"not one list of {relation}; name the one with `list:` in --map mapping.yaml"
+        f"{name}: unclear which list has the {relation}: "
+        f"{', '.join(path.replace('/', ' > ').strip(' >') for path in lists)}. Name it with "
+        "`list:` in --map mapping.yaml"
     )
 
 
@@ -228,7 +232,7 @@ def _named(leaves: Mapping[str, Any], names: Sequence[str]) -> str | None:
 
 
 def _fields(rows: Sequence[Any], relation: str) -> dict[str, str]:
-    """Our column -> its pointer in such rows; empty where nothing names an account."""
+    """Our column -> its pointer in the rows; empty if no column names an account."""
     leaves: dict[str, Any] = {}
     for row in rows:
         if isinstance(row, dict):
@@ -238,7 +242,7 @@ def _fields(rows: Sequence[Any], relation: str) -> dict[str, str]:
     parts = {path: _parts(path) for path in leaves}
     handle = _best(parts, NAMES["handle"], None)
     if handle is None:
-        # `authorMeta.name` is a username; a mere `name` is what people call themselves.
+        # `authorMeta.name` is a username; `name` elsewhere is a display name.
         handle = next((p for p, own in parts.items() if own[-2:] == ("authormeta", "name")), None)
     anchor = handle or next(
         (path for path, value in leaves.items()
@@ -255,12 +259,12 @@ def _fields(rows: Sequence[Any], relation: str) -> dict[str, str]:
         if own in fields or own == "handle":
             continue
         if own == "followed_at" and not export:
-            names = names[:-1]  # elsewhere a date may be anything
-        wheres = [parent] if own not in ("owner", "relation", "snapshot_date") else [(), parent]
+            names = names[:-1]  # in other files a date may be anything
+        parents = [parent] if own not in ("owner", "relation", "snapshot_date") else [(), parent]
         if own in _OF_COUNTS:
-            wheres += [(*at, one) for at in (parent, parent[:-1]) for one in _COUNTS]
-        for where in wheres:
-            free = {path: said for path, said in parts.items() if path not in fields.values()}
+            parents += [(*at, name) for at in (parent, parent[:-1]) for name in _COUNTS]
+        for where in parents:
+            free = {at: part for at, part in parts.items() if at not in fields.values()}
             if best := _best(free, names, where):
                 fields[own] = best
                 break
@@ -270,7 +274,7 @@ def _fields(rows: Sequence[Any], relation: str) -> dict[str, str]:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """`/authorMeta/name`, and a table's `/authorMeta.name` or `/authorMeta~1name`, in parts."""
+    """The parts of `/authorMeta/name`, or in a table `/authorMeta.name`, `/authorMeta~1name`."""
     return tuple(
         plain_name(part)
         for part in re.split(r"[/.]", path.strip("/").replace("~1", "/").replace("~0", "~"))
@@ -280,10 +284,10 @@ def _parts(path: str) -> tuple[str, ...]:
 def _best(
     parts: Mapping[str, tuple[str, ...]], names: Sequence[str], where: tuple[str, ...] | None
 ) -> str | None:
-    """The pointer with the surest of these names, the least nested; `where` is around it."""
-    found = [
+    """The least nested pointer with the most certain of these names, inside `where`."""
+    matches = [
         (names.index(own[-1]), len(own), path)
         for path, own in parts.items()
         if own[-1] in names and (where is None or own[:-1] == where)
     ]
-    return min(found)[2] if found else None
+    return min(matches)[2] if matches else None

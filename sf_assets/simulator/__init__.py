@@ -1,10 +1,11 @@
-"""A Social Fetch of our own on loopback: contract-true answers from a seeded, invented world.
+"""A simulator of the Social Fetch API on loopback. Its answers follow the contract and come from a
+seeded, invented world.
 
     with background(preset="demo") as simulator:
         print(simulator.base_url, simulator.api_key)
 
-It knows nothing of the pipeline. `world` says who follows whom on which day, `presets` has ready
-worlds, `faults` says what goes wrong, `app` speaks HTTP, `serve` runs it.
+It shares no code with the pipeline. `world` decides who follows whom on which day, `presets` has
+ready worlds, `faults` disturbs answers, `app` speaks HTTP, `serve` runs the server.
 """
 
 from sf_assets.simulator.app import Options, SimulatedApi

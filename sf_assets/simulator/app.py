@@ -1,7 +1,7 @@
-"""The simulated API as an ASGI application: the vendor's routes, and `/_sim/*` to steer it.
+"""The simulated API as an ASGI application: the routes of the real API, and admin routes `/_sim/*`.
 
-The vendor's routes are answered by hand, since they are asked thousands of times in a benchmark;
-the admin routes go through Starlette.
+The API routes bypass Starlette, because benchmarks request them thousands of times; the admin
+routes use it.
 """
 
 from __future__ import annotations
@@ -50,30 +50,30 @@ _CHECKOUT_URL = "https://checkout.sim.invalid/credits"
 
 @dataclass(frozen=True)
 class Options:
-    """How the API behaves, apart from the world it shows."""
+    """How the API behaves, apart from its world."""
 
     page_size: int = 20
     #: Credits at the start.
     balance: int = 1_000_000
-    #: Keys that are let in; None lets in every key that starts with `sfk_`.
+    #: Accepted keys; None accepts every key that starts with `sfk_`.
     api_keys: tuple[str, ...] | None = None
     latency_ms: float = 0.0
-    #: A page asked for again within so many seconds is marked as cached, at full price.
+    #: A page requested again within this many seconds is marked as cached, at full price.
     cache_seconds: float = 0.0
     fault_rate: float = 0.0
     fault_kinds: tuple[FaultKind, ...] = RANDOM_KINDS
-    #: A cursor is taken for so many seconds; None: for ever.
+    #: Seconds for which a cursor is accepted; None means no limit.
     cursor_seconds: float | None = None
-    #: Whether `@handle` is as good as the handle; the vendor says so for another route only.
+    #: Whether `@handle` is accepted; the API's documentation says so for another route only.
     accepts_at: bool = False
-    #: Sources conflict on whether a 502 is billed; False is what the vendor's pages say.
+    #: Whether a 502 is billed. Sources disagree; the API's documentation says no.
     bill_failed_lookups: bool = False
-    #: The day to answer for when a request does not name one; None is the real UTC day.
+    #: The day for requests that do not name one; None means the current UTC day.
     day: date | None = None
 
     def __post_init__(self) -> None:
         if self.page_size < 1:
-            raise ValueError(f"a page has at least 1 account, not {self.page_size}")
+            raise ValueError(f"page_size must be at least 1, not {self.page_size}")
 
 
 class _ApiError(Exception):
@@ -85,7 +85,7 @@ class _ApiError(Exception):
 
 
 class SimulatedApi:
-    """One simulated vendor: a world, a balance, a ledger and a list of faults.
+    """A simulated API: a world, a balance, a ledger and a list of faults.
 
     Admin routes, all without a key:
 
@@ -133,8 +133,8 @@ class SimulatedApi:
 
     @property
     def serves(self) -> str:
-        """What is served, in a few words."""
-        day = self.options.day or "the real UTC day"
+        """A short description of what is served."""
+        day = self.options.day or "the current UTC day"
         return f"{len(self.world.handles)} profiles, seed {self.world.seed}, day: {day}"
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -156,7 +156,7 @@ class SimulatedApi:
         finally:
             self.in_flight -= 1
 
-    # the vendor's routes
+    # routes of the API
 
     async def _answer(
         self, path: str, scope: Message, request_id: str, receive: Receive, send: Send
@@ -197,10 +197,10 @@ class SimulatedApi:
         if self.options.latency_ms:
             await asyncio.sleep(self.options.latency_ms / 1_000)
         handle = handle.lower()
-        told = self.served(handle, relation, day.isoformat(), cursor)
-        if told is not None:
+        ready = self.served(handle, relation, day.isoformat(), cursor)
+        if ready is not None:
             self._charge(handle, relation, day.isoformat())
-            await _send(send, 200, told, [])
+            await _send(send, 200, ready, [])
             return
         try:
             answer = self.world.page(
@@ -227,7 +227,7 @@ class SimulatedApi:
                 self._charge(handle, relation, day_text)
             await self._send_error(send, status, code, request_id, extra=extra)
             return
-        # Whatever happens to the body on its way, the vendor has answered and bills.
+        # Whatever happens to the body on its way, the API has answered and bills.
         self._charge(handle, relation, day_text)
         age = self._age((handle, relation, day_text, cursor or "", str(trim)))
         body = self._body(answer, relation, day, request_id, trim, age is not None)
@@ -237,7 +237,7 @@ class SimulatedApi:
         await _send(send, 200, body, [(b"age", b"%d" % age)] if age is not None else [])
 
     def served(self, handle: str, relation: Relation, day: str, cursor: str | None) -> bytes | None:
-        """A body that is known already; None: the world answers."""
+        """A ready body for a request; None lets the world answer."""
         return None
 
     def _body(
@@ -315,7 +315,7 @@ class SimulatedApi:
         self.charges[handle, relation, day] += 1
 
     def _age(self, key: tuple[str, ...]) -> int | None:
-        """Seconds since the page was made, if it still lies in the simulated cache."""
+        """Seconds since the page was made, if it is still in the simulated cache."""
         if self.options.cache_seconds <= 0:
             return None
         now = time.monotonic()
@@ -326,7 +326,7 @@ class SimulatedApi:
         return None
 
     def _check_age_of(self, cursor: str | None, following: str | None) -> None:
-        """Refuse a cursor that was given too long ago; note when the next one was given."""
+        """Reject an expired cursor, and record the time of the next one."""
         limit, now = self.options.cursor_seconds, time.monotonic()
         if limit is None:
             return
@@ -357,7 +357,7 @@ class SimulatedApi:
     # admin routes
 
     def ledger(self) -> dict[str, Any]:
-        """What was asked for and charged so far."""
+        """Requests, charges and faults so far."""
         return {
             "balance": self.balance,
             "charged": sum(self.charges.values()),
@@ -416,7 +416,7 @@ class SimulatedApi:
         wanted = await request.json()
         unknown = set(wanted) - {"kind", "handle", "relation", "page", "times"}
         if unknown:
-            raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown fields of a fault: {', '.join(sorted(unknown))}")
         self.faults.queue(QueuedFault(**wanted))
         return await self._get_faults(request)
 
@@ -493,8 +493,8 @@ def _relation(text: str) -> Relation:
 
 
 def _read_query(raw: bytes, relation: Relation) -> tuple[str | None, bool]:
-    """Cursor and trim. Parameters that the contract does not have are ignored, as most APIs do,
-    but `userId` on a following list is refused: a client that sends it has mixed up the routes."""
+    """Cursor and trim. Ignores parameters that the contract does not have, as most APIs do, but
+    rejects `userId` on a following list: a client that sends it has mixed up the routes."""
     if not raw:
         return None, False
     cursor, trim = None, False

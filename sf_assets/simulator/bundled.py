@@ -1,4 +1,4 @@
-"""The pages of a bundle served again, as they came to whoever packed it."""
+"""Serves the pages of a bundle again."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _Question = tuple[str, str, str, str]  # day, relation, handle, cursor
 
 
 class BundledApi(SimulatedApi):
-    """Answers with the pages that a bundle holds: of one day, or of the day that is asked for.
+    """Answers with the pages in a bundle: those of the requested day, else of the newest day.
 
-    A question that was asked more than once gets its answers one after the other, then the last
-    again; what nobody asked is `not_found`. Raises ValueError for a file that is no bundle.
+    A request that the bundle has several answers for gets them in order, then repeats the last one.
+    Other requests get `not_found`. Raises ValueError if the file is not a bundle.
     """
 
     def __init__(self, path: Path, options: Options | None = None) -> None:
@@ -30,16 +30,17 @@ class BundledApi(SimulatedApi):
                     if name.startswith("landing/") and name.endswith(".jsonl"):
                         self._take(name, file.read(name))
         except (zipfile.BadZipFile, KeyError, LookupError) as error:
-            raise ValueError(f"{path} is no bundle ({error})") from None
+            raise ValueError(f"{path} is not a bundle ({error})") from None
         self.lists = sorted({question[:3] for question in self._answers})
         newest = max((day for day, _, _ in self.lists), default=None)
         if newest is None:
-            raise ValueError(f"{path} holds no pages")
+            raise ValueError(f"{path} contains no pages")
         self._newest = newest
         super().__init__(World((), epoch=date.fromisoformat(newest)), options)
 
     @property
     def serves(self) -> str:
+        """A short description of what is served."""
         shown = ", ".join(f"@{handle} {relation} {day}" for day, relation, handle in self.lists[:4])
         return f"a bundle: {shown}{' …' if len(self.lists) > 4 else ''}"
 
@@ -51,18 +52,18 @@ class BundledApi(SimulatedApi):
             self._answers.setdefault(question, []).append(body)
 
     def served(self, handle: str, relation: Relation, day: str, cursor: str | None) -> bytes | None:
-        """The body for a question; None for one that nobody asked."""
+        """The body for a request; None if the bundle has none."""
         day = day if (day, relation, handle) in self.lists else self._newest
-        found = self._answers.get((day, relation, handle, cursor or ""))
-        if not found:
+        bodies = self._answers.get((day, relation, handle, cursor or ""))
+        if not bodies:
             return None
-        return found.pop(0) if len(found) > 1 else found[0]
+        return bodies.pop(0) if len(bodies) > 1 else bodies[0]
 
 
 def _pages(lines: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
     for line in lines.splitlines():
         head, mark, body = line.partition(b',"body":')
         if mark:
-            told = json.loads(head + b"}")
-            if told["kind"] in ("page", "doubted"):
-                yield told, body[:-1]
+            record = json.loads(head + b"}")
+            if record["kind"] in ("page", "doubted"):
+                yield record, body[:-1]

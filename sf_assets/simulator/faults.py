@@ -1,13 +1,12 @@
-"""What goes wrong on request.
+"""Faults: disturbed answers.
 
-A fault is either queued for a certain page (`Faults.queue`) or drawn by chance (`rate`). The draw
-depends on the seed, the page and how often that page was asked for, not on the order of calls, so
-a run with faults can be repeated, and a second try can succeed.
+A fault is queued for a certain page (`Faults.queue`) or drawn at random (`rate`). The draw depends
+on the seed, the page and how often the page was requested, not on the order of calls, so a run with
+faults is repeatable and a retry can succeed.
 
-What can be done over a real connection: statuses and bodies are exact. `reset` and `reset_body`
-close the socket with a TCP reset through uvicorn's transport; on another server, or under a test
-client, they raise instead, which ends the connection less rudely. Faults below HTTP (lost packets,
-TLS, DNS) do not exist here.
+`reset` and `reset_body` close the socket with a TCP reset through uvicorn's transport. On another
+server, or under a test client, they raise instead. There are no faults below HTTP (lost packets,
+TLS, DNS).
 """
 
 from __future__ import annotations
@@ -59,19 +58,19 @@ KINDS: dict[FaultKind, str] = {
     "http_401": "401 unauthorized",
     "http_402": "402 insufficient_credits",
     "http_403": "403 forbidden",
-    "bad_utf8": "200 whose body is not UTF-8",
-    "endless": "200 whose body never ends",
+    "bad_utf8": "200 with a body that is not UTF-8",
+    "endless": "200 with a body that never ends",
     "hang": "no answer until the client gives up",
     "html": "200 with a web page instead of JSON",
-    "missing_field": "200 whose data lacks `page`",
+    "missing_field": "200 without `page` in the data",
     "reset": "connection reset before any byte",
     "reset_body": "connection reset in the middle of the body",
-    "slow": "the right body, over some seconds",
+    "slow": "the correct body, over some seconds",
     "truncated_json": "200 with half of the JSON and a Content-Length to match",
-    "wrong_type": "200 whose total is a text",
+    "wrong_type": "200 with a text as total",
 }
 
-#: Kinds drawn by chance: those that a second try can cure without long waits.
+#: Kinds drawn at random: those that a retry can fix without long waits.
 RANDOM_KINDS: tuple[FaultKind, ...] = (
     "http_500",
     "http_502",
@@ -87,13 +86,13 @@ RANDOM_KINDS: tuple[FaultKind, ...] = (
     "missing_field",
 )
 
-#: Status, error code and further headers of the faults that are plain error answers.
+#: Status, error code and extra headers of the faults that are plain error answers.
 ERRORS: dict[FaultKind, tuple[int, str, list[tuple[bytes, bytes]]]] = {
     "http_500": (500, "internal_error", []),
     "http_502": (502, "lookup_failed", []),
     "http_503": (503, "temporarily_unavailable", []),
     "http_503_retry_after": (503, "temporarily_unavailable", [(b"retry-after", b"1")]),
-    "http_503_retry_date": (503, "temporarily_unavailable", []),  # the app says which date
+    "http_503_retry_date": (503, "temporarily_unavailable", []),  # the app adds the date
     "http_429": (429, "temporarily_unavailable", []),
     "http_401": (401, "unauthorized", []),
     "http_402": (402, "insufficient_credits", []),
@@ -124,6 +123,7 @@ class QueuedFault:
             self.handle = self.handle.lower()
 
     def matches(self, handle: str | None, relation: str, page: int) -> bool:
+        """Whether the fault applies to this call."""
         metered = relation in ("followers", "following")
         return (
             self.times > 0
@@ -134,7 +134,7 @@ class QueuedFault:
 
 
 class Faults:
-    """Decides which call is disturbed, and counts what it did."""
+    """Decides which calls are disturbed, and counts the faults."""
 
     def __init__(
         self,
@@ -153,16 +153,18 @@ class Faults:
         self._asked: dict[int, int] = {}
 
     def queue(self, fault: QueuedFault) -> None:
+        """Add a fault for later calls."""
         self.queued.append(fault)
 
     def clear(self) -> None:
+        """Remove queued faults, and stop random ones."""
         self.queued.clear()
         self.rate = 0.0
 
     def pick(
         self, handle: str | None, relation: str, page: int, *, day: str = "", cursor: str = ""
     ) -> FaultKind | None:
-        """The fault for this call, if there is one. A queued fault goes before chance."""
+        """The fault for this call, or None. Queued faults come before random ones."""
         if self.queued:
             for fault in self.queued:
                 if fault.matches(handle, relation, page):
@@ -185,7 +187,7 @@ class Faults:
         return kind
 
     async def play(self, kind: FaultKind, body: bytes, receive: Receive, send: Send) -> None:
-        """Answers with a disturbed form of `body`; for all kinds that are not in ERRORS."""
+        """Answer with a disturbed form of `body`, for all kinds that are not in ERRORS."""
         if kind == "hang":
             await _client_gone(receive)
         elif kind == "reset":
@@ -193,7 +195,7 @@ class Faults:
         elif kind == "reset_body":
             await _start(send, len(body))
             await send({"type": "http.response.body", "body": body[: len(body) // 2], **_MORE})
-            # Let the half leave this machine, else the reset would overtake it.
+            # Wait until the first half has left, or the reset would overtake it.
             await asyncio.sleep(0.02)
             await _reset(send)
         elif kind == "endless":

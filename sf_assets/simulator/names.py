@@ -1,4 +1,4 @@
-"""Invented words, names and bios: pleasant ones, and those that break careless code."""
+"""Invented words, names and bios: ordinary ones, and odd ones that break careless code."""
 
 from __future__ import annotations
 

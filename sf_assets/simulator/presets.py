@@ -22,38 +22,38 @@ def _always(kind: QuirkKind) -> dict[str, Any]:
     return {"quirk_chance": {kind: 1.0}}
 
 
-#: The open questions of the contract, each with an answer that makes things harder: what it is,
-#: what the lists are like then, and what the API is like besides.
+#: Behaviours that the contract leaves open, each in its harder form: description, changes of
+#: `ListSpec`, changes of `Options`.
 ANSWERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "pages-of-30": ("a page has 30 accounts", {}, {"page_size": 30}),
-    "overlap": ("each page begins with accounts of the one before", _always("overlap"), {}),
-    "few-ids": ("40 % show no number, 40 % no secUid", {"no_user_id": 0.4, "no_sec_uid": 0.4}, {}),
-    "cached": ("a page asked for twice comes from a cache", {}, {"cache_seconds": 3600.0}),
-    "stale": ("each list has a page of the day before", _always("stale"), {}),
-    "cursors-expire": ("a cursor is taken for 30 seconds", {}, {"cursor_seconds": 30.0}),
+    "overlap": ("each page starts with accounts of the previous page", _always("overlap"), {}),
+    "few-ids": ("40 % have no number, 40 % no secUid", {"no_user_id": 0.4, "no_sec_uid": 0.4}, {}),
+    "cached": ("a page requested twice comes from a cache", {}, {"cache_seconds": 3600.0}),
+    "stale": ("each list has one page of the previous day", _always("stale"), {}),
+    "cursors-expire": ("cursors expire after 30 seconds", {}, {"cursor_seconds": 30.0}),
     "billed-failures": (
-        "a failed lookup is billed", {},
+        "failed lookups are billed", {},
         {"bill_failed_lookups": True, "fault_rate": 0.05, "fault_kinds": ("http_502",)},
     ),
     "end-error": ("a list ends with an error", {"end": "error"}, {}),
     "end-minus-one": ("a list ends with the cursor -1", {"end": "minus_one"}, {}),
-    "favoured": ("a tenth of a list stands first", {"order": "favoured"}, {}),
-    "no-order": ("lists are in no order", _always("shuffle"), {}),
+    "favoured": ("a tenth of each list comes first, whatever its age", {"order": "favoured"}, {}),
+    "no-order": ("lists have no order", _always("shuffle"), {}),
     "retry-date": (
         "Retry-After is a date", {}, {"fault_rate": 0.05, "fault_kinds": ("http_503_retry_date",)},
     ),
-    "at-resolves": ("@handle is as good as the handle", {}, {"accepts_at": True}),
+    "at-resolves": ("@handle is accepted", {}, {"accepts_at": True}),
 }  # fmt: skip
 
 Preset = Literal["demo", "small", "worst", "bench"]
 PRESETS: tuple[Preset, ...] = ("demo", "small", "worst", "bench")
 
-#: How much history lies before `today` in every preset.
+#: Days of history before `today` in every preset.
 DEMO_PAST_DAYS = 120
 
 
 def demo_profiles(today: date) -> tuple[ProfileSpec, ...]:
-    """Thirteen profiles that between them show everything the product has a word for."""
+    """Thirteen profiles that together show every state and event the product reports."""
 
     def back(days: int) -> date:
         return today - timedelta(days=days)
@@ -70,7 +70,7 @@ def demo_profiles(today: date) -> tuple[ProfileSpec, ...]:
             "sim.bakery",
             ListSpec(size=420, gain=0.012, loss=0.012, refollow=0.3, rename=0.001),
             ListSpec(size=90, gain=0.004, loss=0.004),
-            note="open; as many leave as come, and some come back",
+            note="open; as many accounts leave as join, and some come back",
         ),
         ProfileSpec(
             "sim.tiny.garden",
@@ -84,7 +84,7 @@ def demo_profiles(today: date) -> tuple[ProfileSpec, ...]:
                 size=112_000, gain=0.0012, loss=0.0006, refollow=0.1, cap=1_000, rename=0.0003
             ),
             ListSpec(size=200, gain=0.002, loss=0.001),
-            note="about 120,000 followers, of which the list shows the newest 1,000",
+            note="about 120,000 followers; the list shows the newest 1,000",
         ),
         ProfileSpec(
             "sim.private.day",
@@ -122,7 +122,7 @@ def demo_profiles(today: date) -> tuple[ProfileSpec, ...]:
             ListSpec(size=180, gain=0.006, loss=0.006),
             calm,
             statuses=(Status("not_found", back(3)),),
-            note="does not exist any more since three days ago",
+            note="deleted three days ago",
         ),
         ProfileSpec(
             "sim.new.names",
@@ -149,7 +149,7 @@ def demo_profiles(today: date) -> tuple[ProfileSpec, ...]:
                 id_gap=0.02,
             ),
             calm,
-            note="many followers come without ids",
+            note="many followers have no ids",
         ),
         ProfileSpec(
             "sim.bot.purge",
@@ -174,7 +174,7 @@ def demo_profiles(today: date) -> tuple[ProfileSpec, ...]:
                 ),
             ),
             calm,
-            note="pages overlap, repeat, are skipped, or never end",
+            note="pages overlap, repeat, are missing, or never end",
         ),
     )
 
@@ -187,19 +187,19 @@ def worst_month(
     flicker: float = 0.005,
     giant: bool = True,
 ) -> tuple[ProfileSpec, ...]:
-    """Everything at once, in the 30 days up to `today`, on every handle.
+    """Every difficulty at once, in the 30 days up to `today`, on every handle.
 
-    `giant` adds sim.worst.giant: 100,000 followers, of which the list shows 5,000.
+    `giant` adds sim.worst.giant, with 100,000 followers; the list shows 5,000.
     """
     chances: dict[QuirkKind, float] = dict.fromkeys(QUIRK_KINDS, 0.04)
     made = []
-    for place in range(handles):
-        base = today - timedelta(days=3 + place % 20)
+    for number in range(handles):
+        base = today - timedelta(days=3 + number % 20)
         week = timedelta(days=6)
         statuses = (
-            Status("private", base, base + timedelta(days=place % 3)),
+            Status("private", base, base + timedelta(days=number % 3)),
             Status("hidden", base - week, base - week, "followers", halfway=True),
-            Status("not_found", base + timedelta(days=5)) if place % 7 == 6 else None,
+            Status("not_found", base + timedelta(days=5)) if number % 7 == 6 else None,
             Status("hidden", base - timedelta(days=3), base - timedelta(days=3), "following"),
         )
         followers = ListSpec(
@@ -211,14 +211,14 @@ def worst_month(
             no_user_id=0.03,
             no_sec_uid=0.03,
             id_gap=0.01,
-            deleted=(0.0, 0.002, 0.02)[place % 3],
-            cap=accounts * 4 // 5 if place % 4 == 3 else None,
+            deleted=(0.0, 0.002, 0.02)[number % 3],
+            cap=accounts * 4 // 5 if number % 4 == 3 else None,
             flicker=flicker,
             quirk_chance=chances,
-            purges=(Purge(base - timedelta(days=9), 0.1),) if place % 5 == 1 else (),
+            purges=(Purge(base - timedelta(days=9), 0.1),) if number % 5 == 1 else (),
             takeovers=tuple(today - timedelta(days=day) for day in range(1, 29, 3)),
-            end=("null", "minus_one", "empty_page")[place % 3],
-            total_jitter=place % 2,
+            end=("null", "minus_one", "empty_page")[number % 3],
+            total_jitter=number % 2,
         )
         following = ListSpec(
             size=max(20, accounts // 10),
@@ -231,7 +231,7 @@ def worst_month(
         )
         made.append(
             ProfileSpec(
-                f"sim.worst.{place:02d}",
+                f"sim.worst.{number:02d}",
                 followers,
                 following,
                 tuple(entry for entry in statuses if entry is not None),
@@ -254,15 +254,15 @@ def worst_month(
 
 
 def answered(world: World, answer: str) -> World:
-    """The same world, with lists as one of ANSWERS has them."""
+    """The same world, with lists that behave as this entry of ANSWERS."""
     _, lists, _ = ANSWERS[answer]
     profiles = [
         replace(
-            one,
-            followers=replace(one.followers, **lists),
-            following=replace(one.following, **lists),
+            profile,
+            followers=replace(profile.followers, **lists),
+            following=replace(profile.following, **lists),
         )
-        for one in world.profiles.values()
+        for profile in world.profiles.values()
     ]
     return World(profiles, epoch=world.epoch, seed=world.seed, horizon_days=world.horizon_days)
 
@@ -271,11 +271,11 @@ def bench_profiles(*, handles: int = 50, accounts: int = 1_000) -> tuple[Profile
     """Open lists with ordinary growth and churn, for speed and size."""
     return tuple(
         ProfileSpec(
-            f"sim.bench.{place:04d}",
+            f"sim.bench.{number:04d}",
             ListSpec(size=accounts, gain=0.005, loss=0.004, refollow=0.1, rename=0.0005),
             ListSpec(size=max(1, min(accounts, 1_000) // 5), gain=0.004, loss=0.004),
         )
-        for place in range(handles)
+        for number in range(handles)
     )
 
 
@@ -288,9 +288,9 @@ def preset_world(
     accounts: int | None = None,
     flicker: float | None = None,
 ) -> World:
-    """A preset as a world whose story leads up to `today`.
+    """The world of a preset, with a history that ends at `today`.
 
-    `handles` and `accounts` size all presets but the demo; `flicker` is for `worst` only.
+    `handles` and `accounts` set the size of all presets but demo; `flicker` is for `worst` only.
     """
     epoch = today - timedelta(days=DEMO_PAST_DAYS)
     if preset == "demo":

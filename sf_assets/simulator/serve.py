@@ -1,4 +1,4 @@
-"""Serving the simulator on loopback: in the foreground, in a child process, or in a thread."""
+"""Serves the simulator on loopback: in the foreground, in a child process, or in a thread."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(
     quiet: bool = False,
     app: SimulatedApi | None = None,
 ) -> None:
-    """Serves until Ctrl-C; port 0 takes a free one. Prints where, once it listens."""
+    """Serve until Ctrl-C. Port 0 picks a free one. Prints the address once it listens."""
     with _listen(port) as listening:
         app = app or SimulatedApi(world, options)
         server = _server(app)
@@ -51,13 +51,13 @@ def run(
 
 
 def _start_line(app: SimulatedApi, listening: socket.socket) -> str:
-    where = f"Simulated Social Fetch on {_address(listening)}"
-    return f"{where} (key {API_KEY}, {app.serves}). Nothing here is real."
+    where = f"Simulator of the Social Fetch API on {_address(listening)}"
+    return f"{where} (key {API_KEY}, {app.serves}). All data is invented."
 
 
 def _listen(port: int) -> socket.socket:
-    # The protocol is named because asyncio switches off Nagle's delay only where it is: without
-    # it, each answer without uvloop would take 40 ms.
+    # asyncio switches off Nagle's delay only if the protocol is given; otherwise each answer
+    # would take 40 ms without uvloop.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -84,19 +84,19 @@ def _server(app: SimulatedApi) -> uvicorn.Server:
             proxy_headers=False,
             ws="none",
             lifespan="off",
-            # Hanging and endless answers must not hold up the end.
+            # Hanging and endless answers must not delay the shutdown.
             timeout_graceful_shutdown=1,
         )
     )
 
 
 class RunningSimulator:
-    """A simulator that serves: its address, and the admin routes as methods."""
+    """A running simulator: its address, and the admin routes as methods."""
 
     def __init__(self, base_url: str, world: World, api_key: str) -> None:
         self.base_url = base_url
         self.api_key = api_key
-        #: The same world as the server's, for asking the truth without HTTP.
+        #: The same world as the server's, to get the truth without HTTP.
         self.world = world
 
     def get(self, path: str) -> Any:
@@ -104,7 +104,7 @@ class RunningSimulator:
         return self._call("GET", path, None)
 
     def post(self, path: str, payload: Any) -> Any:
-        """The JSON answer to an admin POST. A refusal raises ValueError with its reason."""
+        """The JSON answer to an admin POST. Raises ValueError with the reason if it is refused."""
         return self._call("POST", path, payload)
 
     def _call(self, method: str, path: str, payload: Any) -> Any:
@@ -118,14 +118,15 @@ class RunningSimulator:
                 raise ValueError(f"{method} {path}: {error.read().decode()}") from None
 
     def set_day(self, day: date | None) -> None:
-        """The day for requests without X-Sim-Day; None is the real UTC day."""
+        """Set the day for requests without X-Sim-Day; None means the current UTC day."""
         self.post("/_sim/day", {"day": day.isoformat() if day else None})
 
     def set_balance(self, credits: int) -> None:
+        """Set the credit balance."""
         self.post("/_sim/balance", {"balance": credits})
 
     def set_options(self, **options: float) -> None:
-        """`latency_ms`, `page_size`, `fault_rate`, `cache_seconds`."""
+        """Set `latency_ms`, `page_size`, `fault_rate`, `cache_seconds` or `cursor_seconds`."""
         self.post("/_sim/options", options)
 
     def add_fault(
@@ -137,21 +138,23 @@ class RunningSimulator:
         page: int | None = None,
         times: int = 1,
     ) -> None:
-        """Disturbs the next `times` matching calls; pages count from 0."""
+        """Disturb the next `times` matching calls. Pages count from 0."""
         self.post(
             "/_sim/faults",
             {"kind": kind, "handle": handle, "relation": relation, "page": page, "times": times},
         )
 
     def clear_faults(self) -> None:
+        """Remove queued faults, and stop random ones."""
         self._call("DELETE", "/_sim/faults", None)
 
     def ledger(self) -> dict[str, Any]:
         """`balance`, `charged`, `requests`, `faults`, `most_in_flight`, `charges`."""
-        found: dict[str, Any] = self.get("/_sim/ledger")
-        return found
+        ledger: dict[str, Any] = self.get("/_sim/ledger")
+        return ledger
 
     def reset_ledger(self) -> None:
+        """Empty the ledger; the balance stays."""
         self.post("/_sim/ledger", {})
 
 
@@ -167,15 +170,15 @@ class SimulatorProcess(RunningSimulator):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root},
-            # Ctrl-C in a terminal is for the parent; the child ends when its stdin closes.
+            # Ctrl-C goes to the parent only; the child ends when its stdin closes.
             start_new_session=True,
         )
-        # A child that hangs before it listens would block the read below for ever.
+        # A child that hangs before it listens would block the read below.
         watchdog = threading.Timer(_START_SECONDS, self.process.kill)
         watchdog.daemon = True
         watchdog.start()
         try:
-            base_url = self._say_hello(pickle.dumps((world, options, port)))
+            base_url = self._start(pickle.dumps((world, options, port)))
             super().__init__(base_url, world, (options.api_keys or (API_KEY,))[0])
             self._wait_until_healthy()
         except BaseException:
@@ -184,16 +187,16 @@ class SimulatorProcess(RunningSimulator):
         finally:
             watchdog.cancel()
 
-    def _say_hello(self, what: bytes) -> str:
+    def _start(self, payload: bytes) -> str:
         stdin, stdout = _pipe(self.process.stdin), _pipe(self.process.stdout)
         try:
-            stdin.write(len(what).to_bytes(_LENGTH_BYTES, "little") + what)
+            stdin.write(len(payload).to_bytes(_LENGTH_BYTES, "little") + payload)
             stdin.flush()
             line = stdout.readline().decode().strip()
         except BrokenPipeError:
             line = ""
         if not line.startswith("http://"):
-            raise RuntimeError("the simulator's process ended before it listened; see its stderr")
+            raise RuntimeError("the simulator process ended before it listened; see its stderr")
         return line
 
     def _wait_until_healthy(self) -> None:
@@ -209,10 +212,10 @@ class SimulatorProcess(RunningSimulator):
                 return
 
     def stop(self) -> None:
-        """Ends the child; does nothing when it has ended."""
+        """End the child process, if it still runs."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None and not pipe.closed:
-                with suppress(BrokenPipeError):  # it went first, with our last words unread
+                with suppress(BrokenPipeError):  # it ended first
                     pipe.close()
         try:
             self.process.wait(timeout=5)
@@ -239,10 +242,10 @@ def background(
     accounts: int | None = None,
     port: int = 0,
 ) -> Iterator[SimulatorProcess]:
-    """A simulator in a child process for the length of a `with` block.
+    """Run a simulator in a child process during a `with` block.
 
-    Give a `world`, or a `preset` and the day its story leads up to (default: the real UTC day).
-    A given `today` is also the day that is answered for, unless `options` name another.
+    Give a `world`, or a `preset` and the last day of its history (default: the current UTC day).
+    `today` is also the day to answer for, unless `options` has another.
     """
     if world is None:
         world = preset_world(
@@ -266,7 +269,7 @@ def background(
 def in_thread(
     world: World, options: Options | None = None, app: SimulatedApi | None = None
 ) -> Iterator[RunningSimulator]:
-    """A simulator in a thread of this process: starts in milliseconds, shares the interpreter."""
+    """Run a simulator in a thread of this process. It starts in milliseconds."""
     listening = _listen(0)
     server = _server(app or SimulatedApi(world, options))
     thread = threading.Thread(
@@ -277,7 +280,7 @@ def in_thread(
         until = time.monotonic() + _START_SECONDS
         while not server.started:
             if not thread.is_alive() or time.monotonic() > until:
-                raise RuntimeError("the simulator's thread did not start")
+                raise RuntimeError("the simulator thread did not start")
             time.sleep(0.005)
         keys = options.api_keys if options else None
         yield RunningSimulator(_address(listening), world, (keys or (API_KEY,))[0])
@@ -288,8 +291,8 @@ def in_thread(
 
 
 def run_as_child() -> None:
-    """The other end of SimulatorProcess: world and options come over stdin, the address goes out
-    over stdout, and the end of stdin is the end of this process."""
+    """The child of SimulatorProcess: reads world and options from stdin, writes the address to
+    stdout, and ends when stdin closes."""
     stdin = sys.stdin.buffer
     length = int.from_bytes(stdin.read(_LENGTH_BYTES), "little")
     world, options, port = pickle.loads(stdin.read(length))

@@ -1,12 +1,12 @@
 """The simulated world: who follows whom on which day.
 
-Everything here is a pure function of a seed, a handle and a UTC day. There is no HTTP, no clock
-and no random generator with a state: chance is hash arithmetic, so any page of any day can be
-asked for in any order, by any number of readers, and gives the same answer.
+Everything is a pure function of a seed, a handle and a UTC day. There is no HTTP, no clock and no
+random generator with a state: chance is hash arithmetic, so any page of any day gives the same
+answer, in any order and to any number of readers.
 
-An account is an integer, the *account number*. Its upper bits say which list it was made for, so
-ids, names and counts can be computed from the number alone when a page is shown, and a list of a
-million accounts costs twelve bytes an account.
+An account is an integer, the *account number*. Its upper bits are the list it was made for, so
+ids, names and counts are computed from the number alone, and a list of a million accounts takes
+twelve bytes per account.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ QUIRK_KINDS: tuple[QuirkKind, ...] = (
 )
 
 DAY = 86_400
-#: Second of the UTC day for which a day's lists hold.
+#: Second of the UTC day at which lists are read.
 READ_AT = 6 * 3_600
 NEVER = 2**31 - 1
-#: Room for 16.7 million accounts in one list, and short numbers in handles.
+#: Allows 16.7 million accounts in a list, and keeps numbers in handles short.
 SLOT_BITS = 24
-#: One account in this many is the same person in every list that is long enough.
+#: One in this many accounts is the same person in every list that is long enough.
 SHARED_EVERY = 32
-#: How many finished day lists to keep, counted in accounts.
+#: Size of the cache of day lists, in accounts.
 CACHE_ACCOUNTS = 8_000_000
 
 _MASK = 2**64 - 1
@@ -75,16 +75,16 @@ _SEC_UID_PREFIX = "MS4wLjABAAAA"
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-# --- what a world is made of ----------------------------------------------------------------
+# --- specification of a world ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Status:
-    """A profile (or one of its lists) does not answer `found` from `first` to `last`, inclusive.
+    """A profile, or one of its lists, does not answer `found` from `first` to `last`, inclusive.
 
-    `last=None` means for good; `relation=None` means both lists. With `halfway` the first half of
-    the pages is still shown and the rest answers with the status, as when an owner hides a list
-    while it is read (a list of one page is then shown whole).
+    `last=None` means permanently, `relation=None` both lists. With `halfway`, the first half of the
+    pages is still shown and the rest answers with the status, as if the owner hid the list during
+    the read (a list of one page is then fully shown).
     """
 
     status: LookupStatus
@@ -94,6 +94,7 @@ class Status:
     halfway: bool = False
 
     def covers(self, relation: Relation, day: date) -> bool:
+        """Whether the status applies to this list on this day."""
         return (
             self.relation in (None, relation)
             and self.first <= day
@@ -103,11 +104,11 @@ class Status:
 
 @dataclass(frozen=True)
 class Quirk:
-    """What is wrong with a list's pages from `first` to `last` (default: that one day).
+    """A defect of a list's pages from `first` to `last` (default: `first` only).
 
-    `skip`: `size` neighbours are not shown. `early_end`: the list ends too soon. `shuffle`: no
-    order. `overlap`: every page begins with accounts of the page before. `stale`: one page is
-    yesterday's. `repeat`: one page comes twice. `stall`: from some page on the cursor repeats.
+    `skip`: `size` neighbours are missing. `early_end`: the list ends too soon. `shuffle`: no order.
+    `overlap`: every page starts with accounts of the previous page. `stale`: one page is
+    yesterday's. `repeat`: one page comes twice. `stall`: the cursor repeats after some page.
     """
 
     kind: QuirkKind
@@ -116,6 +117,7 @@ class Quirk:
     size: int = 30
 
     def covers(self, day: date) -> bool:
+        """Whether the defect applies on this day."""
         return self.first <= day <= (self.last or self.first)
 
 
@@ -137,7 +139,7 @@ class ListSpec:
     size: int = 0
     gain: float = 0.0
     loss: float = 0.0
-    #: Share of those who left that come back some days later, at the top.
+    #: Share of the accounts that left and come back some days later, at the top.
     refollow: float = 0.0
     #: Chance of an account of this list to change its handle.
     rename: float = 0.0
@@ -146,11 +148,11 @@ class ListSpec:
     no_sec_uid: float = 0.0
     #: Chance that an id is missing for that day only, for each of the two ids.
     id_gap: float = 0.0
-    #: The list shows only the newest so many; TikTok's usual cap is about 5,000.
+    #: Number of newest accounts that the list shows; TikTok's usual cap is about 5,000.
     cap: int | None = None
-    #: Share of the accounts that count in the total and are never listed.
+    #: Share of the accounts that count in the total but are never listed.
     deleted: float = 0.0
-    #: Chance of an account to be missing that day, and back at its old place.
+    #: Chance of an account to be missing for a day; it returns to its old place.
     flicker: float = 0.0
     quirks: tuple[Quirk, ...] = ()
     #: Chance of each kind of quirk on each day.
@@ -160,9 +162,9 @@ class ListSpec:
     takeovers: tuple[date, ...] = ()
     #: How the last page ends: no cursor, cursor "-1", one more page that is empty, or an error.
     end: ListEnd = "null"
-    #: Newest follow first; or a tenth of the accounts before all others, whenever they came.
+    #: Newest follow first; or a tenth of the accounts before all others, whatever their age.
     order: ListOrder = "follow"
-    #: The total may be up to so much higher on later pages, as it is a live figure.
+    #: By how much the total, a live figure, may rise on later pages.
     total_jitter: int = 0
 
 
@@ -177,16 +179,17 @@ class ProfileSpec:
     note: str = ""
 
     def list_spec(self, relation: Relation) -> ListSpec:
+        """The specification of one of the two lists."""
         return self.followers if relation == "followers" else self.following
 
     def status_on(self, relation: Relation, day: date) -> Status | None:
-        """The first matching entry of the schedule, if any."""
+        """The first status that applies, or None."""
         return next((entry for entry in self.statuses if entry.covers(relation, day)), None)
 
 
 @dataclass(frozen=True)
 class PageAnswer:
-    """One page as the API would answer it. `total` is None where nothing is listed."""
+    """One page as the API would answer it. `total` is None if no list is shown."""
 
     lookup_status: LookupStatus
     numbers: list[int]
@@ -198,10 +201,10 @@ class PageAnswer:
 
 @dataclass(frozen=True)
 class ListTruth:
-    """How a list truly stands on a day.
+    """The truth about a list on a day.
 
-    `following`: everyone in the relation, newest first, deleted ones too; its length is the true
-    total. `listed`: what a whole walk shows, in order, with repeats; empty where not found.
+    `following`: everyone in the relation, newest first, including deleted accounts; its length is
+    the true total. `listed`: what a full read shows, in order, with repeats; empty if not found.
     """
 
     handle: str
@@ -218,10 +221,10 @@ class ListTruth:
 
 @dataclass(frozen=True)
 class Changes:
-    """What truly happened between the readings of two days, by account number.
+    """The true changes between two days, by account number.
 
-    `returned` followed before `first`, left, and is back; `gained` was never there before.
-    `moved` is there on both days and left and came back in between, so it is now nearer the top.
+    `gained` never followed before; `returned` followed before `first`, left, and is back. `moved`
+    follows on both days but left and came back in between, so it is nearer the top.
     """
 
     first: date
@@ -253,12 +256,12 @@ def text_key(*parts: str | int) -> int:
 
 
 def chance(key: int) -> float:
-    """A hash read as a number in [0, 1)."""
+    """A hash as a number in [0, 1)."""
     return (key >> 11) / float(1 << 53)
 
 
 def _uniform(key: int, indices: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The same draw for a whole array of indices: in (0, 1), never 0, so that log() is safe."""
+    """The same draw for an array of indices: in (0, 1), never 0, so that log() is safe."""
     x = indices.astype(np.uint64) ^ np.uint64(key & _MASK)
     with np.errstate(over="ignore"):
         for _ in range(2):
@@ -286,10 +289,10 @@ class _Override:
 
 
 class _History:
-    """Every follow and leave of one list within the horizon, newest follow first.
+    """Every follow and unfollow of one list within the horizon, newest follow first.
 
-    Times are seconds since the epoch at midnight UTC. A row is one unbroken follow; an account
-    that comes back has several. `start` is strictly falling, so it can serve as a cursor.
+    Times are seconds since midnight UTC of the epoch. A row is one unbroken follow; an account that
+    comes back has several. `start` falls strictly, so it can serve as a cursor.
     """
 
     def __init__(self, world: World, profile: ProfileSpec, relation: Relation, slot: int) -> None:
@@ -307,11 +310,11 @@ class _History:
             )
         index = np.arange(spec.size + gained, dtype=np.int64)
         draw = _uniform(mix(self.key, 1), index)
-        # Those of before the epoch came at the same pace as those after it, within limits.
+        # Accounts from before the epoch came at the same rate as later ones, within limits.
         past_days = min(max(1.0 / spec.gain, 30.0), 900.0) if spec.gain else 400.0
         past_days = max(past_days, spec.size * 4 / DAY)
         start = np.where(index < spec.size, -draw * past_days * DAY, draw * horizon)
-        # A week has its tides: the same number of follows, moved towards some days.
+        # A weekly rhythm: the same number of follows, moved towards some days.
         start += 0.5 * DAY * np.sin(start * (2 * np.pi / (7 * DAY)))
 
         rows_index = [index]
@@ -333,7 +336,7 @@ class _History:
         all_start = np.minimum(np.concatenate(rows_start), NEVER - 1).astype(np.int64)
         order = np.argsort(all_start, kind="stable")
         rising = all_start[order]
-        # No two follows in one second: each is at least one later than the one before it.
+        # No two follows in the same second: each is at least one later than the previous one.
         steps = np.arange(len(rising))
         rising = np.maximum.accumulate(rising - steps) + steps
         ends = np.minimum(np.concatenate(rows_end), float(NEVER))[order].astype(np.int64)
@@ -351,7 +354,7 @@ class _History:
             self._take_over(world, world.day_index(day))
 
         first = np.full(spec.size + gained, NEVER, dtype=np.int32)
-        first[self.index] = self.start  # rows fall in time, so the oldest is written last
+        first[self.index] = self.start  # rows go back in time, so the oldest is written last
         self.first_start: Ints = first
 
     def _drawn(self, salt: int, share: float) -> npt.NDArray[np.bool_]:
@@ -360,16 +363,17 @@ class _History:
         return _uniform(mix(self.key, salt), self.index) < share
 
     def active(self, day_index: int) -> Ints:
-        """Rows that stand at the day's reading time, newest follow first."""
+        """Rows that are active at the day's reading time, newest follow first."""
         moment = day_index * DAY + READ_AT
         return np.flatnonzero((self.start <= moment) & (self.end > moment)).astype(np.int32)
 
     def numbers(self, rows: Ints) -> Numbers:
+        """The account numbers of rows."""
         index = self.index[rows].astype(np.int64)
         return np.where(index % SHARED_EVERY == 7, index, index + self.base)
 
     def _end_for_good(self, rows: Ints, moment: int) -> None:
-        """Ends these follows at `moment` and takes back any later follow of the same accounts."""
+        """End these follows at `moment`, and remove later follows of the same accounts."""
         self.end[rows] = moment
         gone = np.isin(self.index, self.index[rows]) & (self.start >= moment)
         if gone.any():
@@ -391,10 +395,10 @@ class _History:
         self._end_for_good(np.concatenate([block, scattered]), moment)
 
     def _take_over(self, world: World, day_index: int) -> None:
-        """A newcomer of the day has the handle that a follower gave up that day.
+        """A new follower takes the handle that another follower gave up on that day.
 
-        Every second time the one who gave it up leaves the list on the same day, so that only the
-        ids tell the two people apart.
+        Every second time, the former owner also leaves the list on that day, so that only the ids
+        distinguish the two people.
         """
         before, now = self.active(day_index - 1), self.active(day_index)
         moment = day_index * DAY + 3_600
@@ -421,7 +425,7 @@ class _History:
 
 @dataclass(frozen=True)
 class _DayList:
-    """One list as it is shown on one day. `pages` only where the cursor cannot be a time."""
+    """One list as shown on one day. `pages` is set only if the cursor cannot be a time."""
 
     status: Status | None
     quirks: tuple[QuirkKind, ...]
@@ -434,6 +438,7 @@ class _DayList:
 
     @property
     def weight(self) -> int:
+        """Size in the cache, in accounts."""
         return 2 * len(self.rows) + 200
 
 
@@ -441,9 +446,10 @@ class _DayList:
 
 
 class World:
-    """A seeded set of profiles; answers pages, and knows the truth behind them.
+    """A seeded set of profiles: their pages, and the truth behind them.
 
-    Histories are made when first asked for. Safe for use by several threads.
+    Computes histories on first use. Safe for use by several threads. Raises ValueError if a profile
+    is given twice.
     """
 
     def __init__(
@@ -463,7 +469,7 @@ class World:
             if handle in self.profiles:
                 raise ValueError(f"profile {handle} is given twice")
             self.profiles[handle] = profile
-        self._order = {handle: place for place, handle in enumerate(self.profiles)}
+        self._order = {handle: number for number, handle in enumerate(self.profiles)}
         self._handles = list(self.profiles)
         self._epoch_seconds = int(
             datetime(epoch.year, epoch.month, epoch.day, tzinfo=timezone.utc).timestamp()
@@ -480,7 +486,7 @@ class World:
         self._lists_weight = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a child process needs; it makes the histories again, all the same."""
+        """What a child process needs; it computes the same histories again."""
         made = ("_lock", "_histories", "_lists", "_lists_weight")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
@@ -490,9 +496,11 @@ class World:
 
     @property
     def handles(self) -> list[str]:
+        """The handles of all profiles, lower case."""
         return list(self._handles)
 
     def day_index(self, day: date) -> int:
+        """Days since the epoch."""
         return (day - self.epoch).days
 
     def __contains__(self, handle: object) -> bool:
@@ -502,23 +510,23 @@ class World:
 
     def _history(self, handle: str, relation: Relation) -> _History:
         key = (handle.lower(), relation)
-        found = self._histories.get(key)
-        if found is None:
+        history = self._histories.get(key)
+        if history is None:
             with self._lock:
-                found = self._histories.get(key)
-                if found is None:
+                history = self._histories.get(key)
+                if history is None:
                     slot = 1 + 2 * self._order[key[0]] + RELATIONS.index(relation)
-                    found = _History(self, self.profiles[key[0]], relation, slot)
-                    self._histories[key] = found
-        return found
+                    history = _History(self, self.profiles[key[0]], relation, slot)
+                    self._histories[key] = history
+        return history
 
     def _day_list(self, handle: str, relation: Relation, day: date, page_size: int) -> _DayList:
         key = (handle, relation, day, page_size)
         with self._lock:
-            found = self._lists.get(key)
-            if found is not None:
+            cached = self._lists.get(key)
+            if cached is not None:
                 self._lists.move_to_end(key)
-                return found
+                return cached
         made = self._make_day_list(handle, relation, day, page_size)
         with self._lock:
             if key not in self._lists:
@@ -529,7 +537,7 @@ class World:
         return made
 
     def _visible(self, history: _History, day_index: int) -> tuple[Ints, Ints]:
-        """All rows of the day, and those a flawless walk would list."""
+        """All rows of the day, and the rows that a read without defects would list."""
         spec = history.spec
         active = history.active(day_index)
         shown = active[~history.deleted[active]] if spec.deleted else active
@@ -541,9 +549,9 @@ class World:
     def _quirks_on(self, history: _History, day: date) -> list[tuple[QuirkKind, int]]:
         spec, index = history.spec, self.day_index(day)
         planned = {quirk.kind: quirk.size for quirk in spec.quirks if quirk.covers(day)}
-        for place, kind in enumerate(QUIRK_KINDS):
+        for number, kind in enumerate(QUIRK_KINDS):
             rate = spec.quirk_chance.get(kind, 0.0)
-            if rate and chance(mix(history.key, 21, place, index)) < rate:
+            if rate and chance(mix(history.key, 21, number, index)) < rate:
                 planned.setdefault(kind, 30)
         return [(kind, planned[kind]) for kind in QUIRK_KINDS if kind in planned]
 
@@ -600,7 +608,7 @@ class World:
                 for at in range(1, len(pages))
             )
             rows = np.concatenate(pages)
-        # searchsorted wants a rising array: the negated follow times
+        # searchsorted needs a rising array: the negated follow times
         falling = -history.start[rows] if pages is None else np.empty(0, dtype=np.int32)
         return _DayList(status, kinds, len(active), rows, falling, pages, cursors, stall_from)
 
@@ -613,9 +621,12 @@ class World:
         cursor: str | None = None,
         page_size: int = 20,
     ) -> PageAnswer:
-        """One page. A cursor that is not a number raises ValueError; an unknown handle is
-        `not_found`; a cursor older than the whole list gives an empty last page, or raises
-        LookupError where the list ends so."""
+        """One page. An unknown handle is `not_found`; a cursor older than the list gives an empty
+        last page.
+
+        Raises ValueError for a cursor that is not a number, LookupError if the list ends with an
+        error.
+        """
         handle = handle.lower()
         if handle not in self.profiles:
             return PageAnswer("not_found", [], None, False, None, 0)
@@ -633,8 +644,8 @@ class World:
         else:
             begin = 0
             if moment is not None:
-                # The first account that followed before the cursor. The needle has the array's
-                # type, else numpy would convert the whole array for every page.
+                # The first account that followed before the cursor. The needle has the type of the
+                # array, or numpy would convert the array for every page.
                 needle = max(-NEVER, min(self._epoch_seconds - moment, NEVER))
                 begin = int(np.searchsorted(shown.falling, np.int32(needle), side="right"))
             at = -(-begin // page_size)
@@ -673,7 +684,7 @@ class World:
     def truth(
         self, handle: str, relation: Relation, day: date, *, page_size: int = 20
     ) -> ListTruth:
-        """How the list truly stands. Only page quirks depend on `page_size`."""
+        """The truth about a list on a day. Only page quirks depend on `page_size`."""
         handle = handle.lower()
         history = self._history(handle, relation)
         shown = self._day_list(handle, relation, day, page_size)
@@ -700,7 +711,7 @@ class World:
         )
 
     def changes(self, handle: str, relation: Relation, first: date, last: date) -> Changes:
-        """What truly happened between the readings of two days, whatever the lists showed."""
+        """The true changes between two days, whatever the lists showed."""
         history = self._history(handle, relation)
         begin = self.day_index(first) * DAY + READ_AT
         before = history.active(self.day_index(first))
@@ -737,11 +748,11 @@ class World:
         return hashlib.blake2b(raw, key=self._hash_key, digest_size=64).digest()
 
     def platform_user_id(self, number: int) -> str:
-        """The account's 19-digit id, whether or not a list shows it."""
+        """The account's 19-digit id, even if no list shows it."""
         return str(_ID_BASE + ((number * _ID_FACTOR ^ self._id_mask) & _ID_MASK))
 
     def sec_uid(self, number: int) -> str:
-        """The account's secUid, whether or not a list shows it."""
+        """The account's secUid, even if no list shows it."""
         digest = self._digest(number)[:40]
         tail = number ^ self._sec_mask ^ int.from_bytes(digest[:8], "little")
         raw = digest + tail.to_bytes(8, "little")
@@ -753,7 +764,7 @@ class World:
         return int(day_index * rate + chance(mix(number, self.seed, 40)))
 
     def plain_handle(self, number: int, day_index: int) -> str:
-        """The handle by the account's own renames, before any takeover."""
+        """The handle from the account's own renames, without takeovers."""
         turn = self._renames(number, day_index, self._spec_of(number).rename)
         word = mix(number, turn, 41)
         first = FIRST_WORDS[word % len(FIRST_WORDS)]
@@ -776,7 +787,7 @@ class World:
         return self.plain_handle(number, index)
 
     def ids_on(self, number: int, day: date) -> tuple[str | None, str | None]:
-        """platformUserId and secUid as a list shows them on that day; None where missing."""
+        """platformUserId and secUid as a list shows them on that day; None if missing."""
         spec, index = self._spec_of(number), self.day_index(day)
         user_id = sec_uid = True
         if spec.no_user_id:
@@ -792,7 +803,10 @@ class World:
         )
 
     def number_of(self, item: Mapping[str, Any], day: date) -> int:
-        """The account number behind an item of a page: by an id, else by its handle that day."""
+        """The account number of an item on a page: by an id, else by its handle on that day.
+
+        Raises KeyError if no account has that handle.
+        """
         user_id, sec_uid = item.get("platformUserId"), item.get("secUid")
         if user_id:
             hidden = (int(user_id) - _ID_BASE) ^ self._id_mask
@@ -816,8 +830,8 @@ class World:
     ) -> dict[str, Any]:
         """The account as the API shows it in a list of that relation on that day.
 
-        Trimmed followed accounts lose their ids and optional fields; what the vendor trims there
-        is not documented.
+        Trimmed followed accounts lose ids and optional fields; the API does not document what it
+        trims there.
         """
         index = self.day_index(day)
         digest = self._digest(number)
@@ -829,7 +843,7 @@ class World:
         popularity = 2.0 ** (scale * scale * (22 if followed else 17))
         followers = int(popularity + (max(index, 0) * popularity * ((a >> 16) & 0xF)) / 20_000)
         metrics = {"followers": followers, "following": 1 + int(2.0 ** ((b & 0xFF) / 23))}
-        # Names and bios change now and then, each account on days of its own.
+        # Names and bios change at times, for each account on different days.
         name_at = (b >> 8) + (index + (a >> 20 & 0xFF)) // 240
         bio_at = (b >> 24) + (index + (a >> 28 & 0x7F)) // 90
         handle = self.handle_of(number, day)
@@ -875,7 +889,7 @@ class World:
 
     @staticmethod
     def _add_optional(made: dict[str, Any], a: int, b: int, private: bool) -> None:
-        """Fields that only followed accounts have, and only some of them."""
+        """Add fields that only some followed accounts have."""
         if b >> 50 & 1:
             made["privateAccount"] = private
         if b >> 51 & 1:

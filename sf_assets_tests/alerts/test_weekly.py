@@ -114,5 +114,5 @@ def test_before_its_hour_the_week_before_counts() -> None:
         late = Settings(weekly=f"{today} 23").digest_day()
         assert late == now.date() - timedelta(days=7)
     for wrong in ("monday 8", "mon", "mon 24", "8 mon", ""):
-        with pytest.raises(ValidationError, match="needs a weekday and an hour"):
+        with pytest.raises(ValidationError, match="must be a weekday and an hour"):
             Settings(weekly=wrong)

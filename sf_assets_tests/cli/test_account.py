@@ -58,8 +58,8 @@ def test_an_account_that_no_list_has_shown_is_said_to_be_unknown(filled: Path) -
     said = run("account", "stranger")
     assert (said.code, said.complaint) == (
         2,
-        "sf-assets: no tracked list has shown stranger on any day; give a handle, the address of a "
-        "profile, a numeric id or a secUid",
+        "sf-assets: no tracked list ever showed stranger; give a handle, a profile URL, a numeric "
+        "id or a secUid",
     )
 
 
@@ -130,7 +130,7 @@ def test_an_export_is_of_one_person(stored: Path) -> None:
     use(stored)
     said = run("account", "@fan5", "--export", "-")
     assert (said.code, said.out) == (2, "")
-    assert "fan5 may mean 2 accounts" in said.complaint
+    assert "fan5 matches 2 accounts" in said.complaint
     assert str(ID_BASE + 70) in said.complaint
 
 

@@ -123,7 +123,7 @@ def test_a_pretend_day_with_the_real_api_is_refused(tmp_path: Path) -> None:
     for command in COMMANDS:
         said = run(*command)
         assert said.code == 2
-        assert "SF_ASSETS_TODAY: is honoured only while" in said.complaint
+        assert "SF_ASSETS_TODAY: works only with" in said.complaint
     assert not home.exists()
 
 
@@ -152,7 +152,7 @@ def test_a_cron_expression_that_never_comes_is_refused_before_anything_starts(
     home = use(tmp_path / "home", url="http://127.0.0.1:9", key=KEY)
     said = child("up", "--port", "39998", cwd=tmp_path, SF_ASSETS_CRON="0 6 31 2 *")
     assert (said.code, said.out) == (2, "")
-    assert said.complaint.startswith("sf-assets: SF_ASSETS_CRON: '0 6 31 2 *' names a time that")
+    assert said.complaint.startswith("sf-assets: SF_ASSETS_CRON: '0 6 31 2 *' never occurs")
     assert not home.exists()
 
 

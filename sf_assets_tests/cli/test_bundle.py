@@ -146,7 +146,7 @@ def test_the_simulator_serves_it_and_the_same_comes_of_it(
     assert ("followers", "private", 0, None, 0, 1) in found
     (tmp_path / "no.zip").write_bytes(b"PK?")
     said = run("simulate", "--from", str(tmp_path / "no.zip"))
-    assert (said.code, "is no bundle" in said.err) == (2, True)
+    assert (said.code, "is not a bundle" in said.err) == (2, True)
 
 
 @settings(max_examples=60)

@@ -166,7 +166,7 @@ def test_the_demo_never_empties_a_folder_that_is_not_its_own(tmp_path: Path) -> 
     before = contents(tmp_path)
     said = run("demo", "--no-ui", "--home", str(tmp_path / "photos"))
     assert said.code == 2
-    assert "is not a demo's folder" in said.complaint
+    assert "is not a folder of the demo" in said.complaint
     assert contents(tmp_path) == before
 
 

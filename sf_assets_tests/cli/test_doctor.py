@@ -80,7 +80,7 @@ def test_the_size_of_the_home_and_when_the_disk_is_full(
         r"grows by 1\.0 MB per day \(over the last 10 days\); the disk is full in [\d,]+ ", said
     )
     monkeypatch.setattr(doctor, "MIN_DAYS_LEFT", 10**9)
-    assert "Make room, or keep less: `retention:` in handles.yaml" in bad(run("doctor"))["disk"]
+    assert "Free some space, or set `retention:` in handles.yaml" in bad(run("doctor"))["disk"]
     found = sizes(Home(home), today)
     assert (found.days, found.total > 12_000_000) == (10, True)
     assert Sizes({"archive": 9}, 99, 10.0, 4).days_left == 9
@@ -163,7 +163,9 @@ def test_what_the_last_run_paid_and_what_nothing_explains(home: Path, server: Li
     run("snapshot")
     server.credits_left -= 5
     (line,) = (line for line in run("doctor").out.splitlines() if " balance " in line)
-    assert line.endswith("the last run (2026-11-01) paid 3, 0 unexplained; 5 gone since then")
+    assert line.endswith(
+        "the last run (2026-11-01) cost 3, 0 unexplained; 5 spent elsewhere since then"
+    )
 
 
 def test_the_real_api_without_a_key_is_exit_2(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_the_real_api_without_a_key_is_exit_2(tmp_path: Path) -> None:
     said = run("doctor")
     assert said.code == 2
     assert "SOCIALFETCH_API_KEY is not set" in bad(said)["key"]
-    assert bad(said)["balance"] == "not asked for: there is no key"
+    assert bad(said)["balance"] == "not checked: no key is set"
     assert not (tmp_path / "home").exists()
 
 
@@ -187,7 +189,10 @@ def test_a_broken_registry_is_exit_2_with_file_and_line(home: Path) -> None:
 
 def test_nothing_tracked_is_told_with_the_next_step(home: Path) -> None:
     said = run("doctor")
-    assert (said.code, bad(said)) == (1, {"handles": "none is tracked yet: sf-assets track HANDLE"})
+    assert (said.code, bad(said)) == (
+        1,
+        {"handles": "no handle is tracked yet; run: sf-assets track HANDLE"},
+    )
     assert not home.exists()
 
 
@@ -225,8 +230,8 @@ def test_a_misspelt_cap_is_told_and_what_is_no_setting_of_ours_is_not(home: Path
     said = run("doctor")
     assert said.code == 2
     assert bad(said) == {
-        "settings": "nothing reads SF_ASSETS_DAILY_CREDIT (SF_ASSETS_DAILY_CREDITS?): correct the "
-        "name"
+        "settings": "unknown variable SF_ASSETS_DAILY_CREDIT (SF_ASSETS_DAILY_CREDITS?): correct "
+        "the name"
     }
 
 
@@ -243,7 +248,7 @@ def test_what_is_no_address_for_alerts_is_told_without_showing_it(home: Path) ->
     os.environ["SF_ASSETS_ALERT_URLS"] = "json://127.0.0.1:9/hush"
     said = run("doctor")
     assert said.code == 0
-    assert "told to JSON" in said.out
+    assert "sent to JSON" in said.out
     os.environ["SF_ASSETS_ALERT_URLS"] += ",nothing://hush"
     wrong = run("doctor")
     assert wrong.code == 2

@@ -269,7 +269,7 @@ def test_alerts_are_listed_newest_first_with_whether_they_went_out(
     assert lines[1].split() == [str(DAY.replace(day=3)), "status", *lines[1].split()[2:]]
     assert lines[1].endswith("waiting")
     assert lines[-1].startswith(
-        "1 of 2 alerts; kinds that are on: status, failed, drift, break; told in log and UI only"
+        "1 of 2 alerts; enabled kinds: status, failed, drift, break; shown in log and UI only"
     )
 
 
@@ -278,14 +278,14 @@ def test_a_sample_goes_to_every_address_and_says_where_it_arrived(
 ) -> None:
     base = f"127.0.0.1:{hook.port}"
     os.environ["SF_ASSETS_ALERT_URLS"] = f"json://{base}/good/hush"
-    assert run("alerts", "test") == Said(0, "address 1 (JSON): arrived\n", "")
+    assert run("alerts", "test") == Said(0, "address 1 (JSON): delivered\n", "")
     assert run("alerts", "test", "--quiet") == Said(0, "", "")
     os.environ["SF_ASSETS_ALERT_URLS"] += f",json://{base}/bad/hush"
     said = run("alerts", "test")
     assert said.code == 1
     assert said.out.splitlines() == [
-        "address 1 (JSON): arrived",
-        "address 2 (JSON): did not arrive, HTTP 500; check that URL",
+        "address 1 (JSON): delivered",
+        "address 2 (JSON): not delivered, HTTP 500; check this URL",
     ]
     assert answer(run("alerts", "test", "--json")) == [
         {"address": 1, "service": "JSON", "arrived": True, "why": None},

@@ -39,7 +39,7 @@ def test_a_tracked_handle_costs_what_it_has_cost(home: Path, server: ListServer)
     assert followers.split() == ["nasa", "followers", "full", "5", "5", "50", "50", "23", "27"]
     assert following.split()[-1] == "0"  # two pages are read either way
     assert total == (
-        "70 credits in the 10 days from 2026-11-02 on, 7 a day. Balance 50: runs out on 2026-11-09"
+        "70 credits in 10 days from 2026-11-02, 7 a day. Balance 50: runs out on 2026-11-09"
     )
     told = json.loads(run("forecast", "--days", "10", "--json").out)
     assert (told["credits"], told["balance"], told["runs_out_on"]) == (70, 50, "2026-11-09")
@@ -59,7 +59,7 @@ def test_nothing_tracked_is_wrong_usage(home: Path) -> None:
     said = run("forecast")
     assert (said.code, said.complaint) == (
         2,
-        "sf-assets: no handle is tracked yet: sf-assets track HANDLE",
+        "sf-assets: no handle is tracked yet; run: sf-assets track HANDLE",
     )
 
 
@@ -80,7 +80,7 @@ def test_a_stranger_costs_exactly_one_page_which_a_snapshot_goes_on_from(
     assert (said.code, server.credits) == (0, 1)
     told = json.loads(said.out)
     assert (told["total"], told["pages"], told["credits"], told["if_recent"]) == (100, 5, 35, 17)
-    assert "100 followers, 20 a page" in run("forecast", "--handle", "nasa", "--yes").out
+    assert "100 followers, 20 per page" in run("forecast", "--handle", "nasa", "--yes").out
     assert server.credits == 1
     run("track", "nasa", "--relation", "followers")
     assert run("snapshot").code == 0

@@ -22,14 +22,14 @@ def test_tracked_handles_are_shown_and_untracked_ones_are_not(tmp_path: Path) ->
         ["esa", "followers", "full"],
         ["esa", "following", "full"],
     ]
-    assert run("untrack", "nasa").out == "nasa: no longer tracked; what is stored stays\n"
+    assert run("untrack", "nasa").out == "nasa: no longer tracked; stored data is kept\n"
     assert "nasa" not in run("handles").out
 
 
 def test_tracking_twice_says_so(tmp_path: Path) -> None:
     use(tmp_path / "home")
     run("track", "nasa")
-    assert run("track", "nasa").out.startswith("nasa: was tracked already\n")
+    assert run("track", "nasa").out.startswith("nasa: already tracked\n")
 
 
 def test_settings_of_a_handle_are_kept(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_tag_chooses_among_the_handles(tmp_path: Path) -> None:
 
 def test_without_handles_the_next_step_is_told(tmp_path: Path) -> None:
     use(tmp_path / "home")
-    assert run("handles").out == "no handle is tracked yet: sf-assets track HANDLE\n"
+    assert run("handles").out == "no handle is tracked yet; run: sf-assets track HANDLE\n"
     assert not (tmp_path / "home").exists()
 
 

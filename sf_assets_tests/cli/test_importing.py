@@ -67,7 +67,7 @@ def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:
     run("track", "nova")
     fans = ("import", "fans_{date}.csv", "--handle", "nova", "--relation", "followers", "--yes")
     assert (
-        "2 days before 2026-11-22, where Dagster's grid begins; --extend-grid shows"
+        "2 days before 2026-11-22, the first day of Dagster's grid; add --extend-grid"
         in run(*fans).out
     )
     key = dg.AssetKey("follower_snapshots")
@@ -79,7 +79,7 @@ def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:
 
     assert events() == []
     answer = run(*fans, "--extend-grid")
-    assert (answer.code, answer.out.splitlines()[-1]) == (0, "nothing new: it is all there")
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "nothing new: already imported")
     assert home.start_date(load_settings()) == date(2026, 10, 1)
     shown = {}
     for record in events():
@@ -122,7 +122,7 @@ def test_a_folder_goes_on_with_the_next_file_and_tells_at_the_end(home: Home) ->
     assert answer.code == 1
     assert answer.err.splitlines() == [
         "sf-assets: fans_2026-10-03.csv, line 1: this is a web page (HTML or XML), not a list",
-        "sf-assets: 1 of 4 files refused; nothing of these was imported",
+        "sf-assets: 1 of 4 files refused; nothing of them was imported",
     ]
     with reading(home.readable) as con:
         assert con.execute("SELECT name, file FROM imports ORDER BY ALL").fetchall() == [
@@ -137,7 +137,7 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
     fans = ("import", "fans_{date}.csv", "--handle", "nova", "--relation", "followers")
     answer = run(*fans, "--dry-run")
     assert answer.code == 0
-    assert "claims: who is in it followed; nothing of who is not" in answer.out
+    assert "claims: accounts in the list followed; nothing about others" in answer.out
     # What stands against it is told before somebody agrees.
     other = ("import", "fans_2026-10-02.csv", "--handle", "nova", "--relation", "followers")
     run(*other, "--day", "2026-10-01", "--yes")
@@ -154,9 +154,9 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("x.csv",), "needs FILES, --handle and --relation"),
+        (("x.csv",), "FILES, --handle and --relation are required"),
         (("x.csv", "--handle", "a b", "--relation", "followers"), "is not a TikTok handle"),
-        (("x.csv", "--handle", "a", "--relation", "followers"), "x.csv: there is no such file"),
+        (("x.csv", "--handle", "a", "--relation", "followers"), "x.csv: no such file"),
         (
             ("fans_2026-10-01.csv", "--handle", "a", "--relation", "followers"),
             "of which day is it? Say --day",
@@ -166,16 +166,16 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
                 *("fans_2026-10-01.csv", "--handle", "a", "--relation", "followers"),
                 *("--day", "03/04/2026"),
             ),
-            "--day: '03/04/2026' is one of two days",
+            "--day: '03/04/2026' is ambiguous",
         ),
         (
             (
                 *("fans_{date}.csv", "--handle", "a", "--relation", "followers"),
                 *("--day", "2026-10-01"),
             ),
-            "says already where the day is",
+            "contains the day",
         ),
-        (("--remove", "x"), "nothing was imported as 'x'; there is no import"),
+        (("--remove", "x"), "no import is called 'x'; there is none"),
     ],
 )
 def test_wrong_usage_is_one_sentence(

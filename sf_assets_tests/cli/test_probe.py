@@ -165,7 +165,7 @@ def test_what_little_there_is_to_see_is_no_finding(
         said = run("probe", "--yes")
         assert (said.code, said.err) == (
             2,
-            "sf-assets: no handle is tracked yet; name one: sf-assets probe HANDLE\n",
+            "sf-assets: no handle is tracked yet; give one: sf-assets probe HANDLE\n",
         )
         said = run("probe", probed_one, "--yes", "--json")
     found = {one["fact"] for one in json.loads(said.out)["facts"] if not one["as_assumed"]}

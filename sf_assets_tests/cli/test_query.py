@@ -198,7 +198,7 @@ def test_before_the_first_snapshot_the_next_step_is_told(tmp_path: Path) -> None
     use(tmp_path / "none")
     said = query("FROM snapshots")
     assert said.code == 2
-    assert "it comes with the first snapshot (sf-assets snapshot)" in said.complaint
+    assert "the first snapshot creates it (sf-assets snapshot)" in said.complaint
     assert not (tmp_path / "none").exists()
 
 
@@ -254,7 +254,7 @@ def test_in_the_sandbox_sql_reaches_nothing_but_the_published_file(
 
 def test_the_sandbox_is_refused_for_a_lake(home: Path) -> None:
     os.environ["SF_ASSETS_WAREHOUSE"] = "ducklake:catalog.ducklake"
-    assert "--sandbox is for a published file" in query("--sandbox", "SELECT 1").complaint
+    assert "--sandbox does not work with a lake" in query("--sandbox", "SELECT 1").complaint
 
 
 def test_a_sheet_has_text_dates_and_numbers_and_no_formula(home: Path, tmp_path: Path) -> None:
@@ -294,8 +294,8 @@ def test_a_named_question_takes_handles_tags_and_days(home: Path) -> None:
     for one in examples():
         assert query("--example", one.name, "--tag", "space").code == 0, one.name
     for words, complaint in (
-        (["--example", "grwth"], "there is no example 'grwth'; did you mean growth?"),
-        (["--example", "reach", "--handle", "nasa"], "the example reach takes no --handle"),
+        (["--example", "grwth"], "no example is called 'grwth'; did you mean growth?"),
+        (["--example", "reach", "--handle", "nasa"], "the example reach does not take --handle"),
         (["--example", "growth", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
         (["--example", "groups", "--tag", "x"], "no handle in handles.yaml has the tag 'x'"),
     ):

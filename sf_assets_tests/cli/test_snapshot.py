@@ -157,7 +157,7 @@ def test_nothing_tracked_is_wrong_usage(home: Path, server: ListServer) -> None:
     said = run("snapshot")
     assert (said.code, said.complaint) == (
         2,
-        "sf-assets: no handle is tracked yet: sf-assets track HANDLE",
+        "sf-assets: no handle is tracked yet; run: sf-assets track HANDLE",
     )
     assert not home.exists()
 
@@ -169,7 +169,7 @@ def test_lists_that_our_own_cap_leaves_nothing_for_are_named_and_no_failure(
     os.environ["SF_ASSETS_DAILY_CREDITS"] = "1"
     said = run("snapshot")
     assert (said.code, len(pages_asked(server))) == (0, 1)
-    assert "3 lists got no page" in said.err
+    assert "3 lists not read" in said.err
     assert "SF_ASSETS_DAILY_CREDITS" in said.err
     del os.environ["SF_ASSETS_DAILY_CREDITS"]
-    assert "got no page" not in run("snapshot").err
+    assert "not read" not in run("snapshot").err

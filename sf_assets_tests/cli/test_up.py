@@ -139,8 +139,8 @@ def test_up_serves_with_everything_on_and_leaves_no_process_however_it_ends(
             assert "Traceback" not in text
             assert end != "daemon_killed" or text.splitlines()[-1] == (
                 "sf-assets: the Dagster daemon (schedule and sensors) ended by itself (killed by "
-                "SIGKILL), so the rest was stopped too. What was landed is kept; start again "
-                "with: sf-assets up"
+                "SIGKILL), so everything was stopped. Landed pages are kept; start again with: "
+                "sf-assets up"
             )
 
 
@@ -151,7 +151,7 @@ def only_one_home_has_a_port(url: str, late: Path) -> None:
         *("up", "--port", url.rpartition(":")[2]), cwd=late.parent, SF_ASSETS_HOME=str(late)
     )
     assert said.code == 2
-    assert "cannot be used (Address already in use; another sf-assets up?)" in said.complaint
+    assert "(Address already in use; another sf-assets up?)" in said.complaint
     assert said.out == ""
     assert not late.exists()
 

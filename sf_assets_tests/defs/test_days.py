@@ -339,14 +339,14 @@ def test_each_complete_day_is_told_once_and_a_lost_call_is_made_again(
         registry = read_registry(pipeline.home.registry)
         settings = load_settings()
         assert run("doctor").out.splitlines()[-1] == (
-            f"BAD  heartbeat the call for {NEXT} was not taken (HTTP 503); sf-assets up tries again"
+            f"BAD  heartbeat the call for {NEXT} failed (HTTP 503); sf-assets up retries it"
         )
         assert days.tell_heartbeat(pipeline.home, settings, registry, NEXT) is None
         monkeypatch.setattr(days, "HEARTBEAT_PAUSE", timedelta(0))
         assert days.tell_heartbeat(pipeline.home, settings, registry, NEXT) == ""
         assert days.tell_heartbeat(pipeline.home, settings, registry, NEXT) is None
         assert run("doctor").out.splitlines()[-1] == (
-            f"ok   heartbeat the last call told that {NEXT} is complete"
+            f"ok   heartbeat called after {NEXT}, the last complete day"
         )
         assert len(hook.requests) == 3
     assert "hush" not in pipeline.home.days.read_text() + caplog.text
@@ -421,12 +421,12 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
 
     pipeline.track("whole", "down", relations=["followers"])
     pipeline_day = DAY
-    assert doctor() == "ok   days      no list that was due is missing"
+    assert doctor() == "ok   days      no due list is missing"
     both = ("whole", "down")
     pipeline.snapshot(DAY, *both, relations=["followers"])
     server.fault = faulty
     pipeline_day = NEXT
-    assert doctor() == "ok   days      no list that was due is missing"  # it is still to come
+    assert doctor() == "ok   days      no due list is missing"  # it is still to come
     pipeline.snapshot(NEXT, *both, relations=["followers"])
     assert doctor().startswith(f"BAD  days      unfinished {NEXT}: 1 of 2 lists (Social Fetch")
     server.fault = None

@@ -77,7 +77,7 @@ def test_a_failed_read_removes_nobody(location: Location, text: str | bytes | No
     broken = location.tick("registry", cursor)
     assert location.handles == ["nasa", "esa"]
     assert broken.skip_reason is not None
-    assert "the last good list of 2 handles stays in force" in broken.skip_reason.skip_message
+    assert "the last valid version with 2 handles stays in force" in broken.skip_reason.skip_message
     # Nor does the tick after it, when the file is whole again.
     write(location, "nasa")
     location.tick("registry", broken.cursor or cursor)

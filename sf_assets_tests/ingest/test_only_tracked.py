@@ -197,7 +197,7 @@ def test_without_a_list_in_the_file_the_last_good_one_is_bought_with_its_limits(
     registry.unlink() if now is None else registry.write_text(now)
     said = run("snapshot")
     assert said.code == 0
-    assert "the last good list of 1 handle stays in force" in said.complaint
+    assert "the last valid version with 1 handle stays in force" in said.complaint
     assert stored(pipeline) == [("alice", 1, "budget")]
     assert run("snapshot", "bob").code == 2
     assert materialize(pipeline, "alice", "bob", ["bob"]).success is False
@@ -215,16 +215,16 @@ def test_every_command_says_that_another_list_is_in_force(
         said = run(command)
         assert said.code == 0
         assert "alice" in said.out
-        assert "the last good list of 1 handle stays in force" in said.complaint
+        assert "the last valid version with 1 handle stays in force" in said.complaint
     for edit in ("track", "untrack"):
         said = run(edit, "alice")
         assert said.code == 2
-        assert "the last good list of 1 handle stays in force" in said.complaint
+        assert "the last valid version with 1 handle stays in force" in said.complaint
     assert contents(pipeline.home.root) == before
     said = run("doctor")
     assert said.code == 2
     (line,) = (line for line in said.out.splitlines() if line.startswith("BAD  handles"))
-    assert "the last good list of 1 handle stays in force" in line
+    assert "the last valid version with 1 handle stays in force" in line
 
 
 # --- what a run bought ----------------------------------------------------------------------------

@@ -316,11 +316,11 @@ def test_a_wrong_argument_is_named(tmp_path: Path, wrong: dict[str, Any], why: s
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"cron": "0 0 31 2 *"}, "cron: '0 0 31 2 *' names a time that never comes"),
-        ({"home": ""}, "home: needs a folder"),
-        ({"today": "2026-11-01", "base_url": "https://api.example.org"}, "today: is honoured only"),
-        ({"storage": "s3://bucket/prefix"}, "storage: is where a lake"),
-        ({"ui_hosts": ["a host/"]}, "ui_hosts: 'a host/' is no host name"),
+        ({"cron": "0 0 31 2 *"}, "cron: '0 0 31 2 *' never occurs"),
+        ({"home": ""}, "home: must be a folder"),
+        ({"today": "2026-11-01", "base_url": "https://api.example.org"}, "today: works only with"),
+        ({"storage": "s3://bucket/prefix"}, "storage: is for the files of a lake"),
+        ({"ui_hosts": ["a host/"]}, "ui_hosts: 'a host/' is not a host name"),
         ({"daily_credits": -1}, "daily_credits: Input should be greater"),
     ],
 )

@@ -308,7 +308,7 @@ def test_a_client_gets_a_title_a_logo_and_texts_and_no_spend(
     (tmp_path / "logo.exe").write_bytes(b"MZ")
     refused = CliRunner().invoke(main, ["report", "--logo", f"{tmp_path}/logo.exe"])
     assert refused.exit_code == 2
-    assert "a logo is a PNG, JPEG, GIF, WebP or SVG file" in refused.output
+    assert "a logo must be a PNG, JPEG, GIF, WebP or SVG file" in refused.output
 
 
 @_IN_A_BROWSER

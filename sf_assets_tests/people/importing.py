@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from sf_assets.model import Relation
 from sf_assets.people import land as people
-from sf_assets.people.land import Found, Landed, Wanted
+from sf_assets.people.land import FileContent, ImportOptions, ImportResult
 from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import writing
 from sf_assets.warehouse.derive import derive
@@ -21,15 +21,15 @@ from ..lists import number_of, number_of_day, on
 TODAY = date(2026, 12, 31)
 
 
-def understood(path: Path, day: date | None = None, **said: Any) -> Found:
+def understood(path: Path, day: date | None = None, **said: Any) -> FileContent:
     """What a file is taken for; its tables are gone."""
     with people.in_memory() as con:
         return people.understand(con, path, _wanted(said), day or on(1), TODAY)
 
 
-def _wanted(said: dict[str, Any]) -> Wanted:
+def _wanted(said: dict[str, Any]) -> ImportOptions:
     relation: Relation = said.pop("relation", "followers")
-    return Wanted(said.pop("handle", "nova"), relation, said.pop("name", "old"), **said)
+    return ImportOptions(said.pop("handle", "nova"), relation, said.pop("name", "old"), **said)
 
 
 class Importer:
@@ -38,13 +38,13 @@ class Importer:
     def __init__(self, home: Home) -> None:
         self.home = home
 
-    def add(self, path: Path, day: date | None = None, **said: Any) -> Landed:
+    def add(self, path: Path, day: date | None = None, **said: Any) -> ImportResult:
         wanted = _wanted(said)
         with people.in_memory() as con:
             found = people.understand(con, path, wanted, day, TODAY)
             return people.land(self.home, found, wanted)
 
-    def add_counts(self, path: Path, **said: Any) -> Landed:
+    def add_counts(self, path: Path, **said: Any) -> ImportResult:
         wanted = _wanted(said)
         with people.in_memory() as con:
             found = people.understand_counts(con, path, wanted, TODAY)

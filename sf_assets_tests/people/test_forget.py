@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from sf_assets.cli.main import main
 from sf_assets.handles.parse import read_registry
 from sf_assets.people.errors import ForgetRefused
-from sf_assets.people.forget import Journal, forget, look, whom
+from sf_assets.people.forget import Journal, find_person, forget, look
 from sf_assets.people.forget_files import JOURNAL, Terms
 from sf_assets.people.forget_rows import Person
 from sf_assets.storage.door import ALWAYS, FILE_NAME, Door, note_forgotten
@@ -263,7 +263,7 @@ def test_a_lake_keeps_no_version_and_no_file_with_them(tmp_path: Path) -> None:
 def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(home: Home) -> None:
     add_days(home, (8, 9))
     with pytest.raises(ForgetRefused, match=f"{ID_BASE + 50}"):
-        whom(home, "yoko.zimt")
+        find_person(home, "yoko.zimt")
     (person,) = look(home, [str(ID_BASE + 7)], lambda _: None)
     # Hers until somebody else was seen with it.
     assert person.handles == {"yoko.zimt": (None, on(8).isoformat()), "yoko.new": (None, None)}
@@ -278,12 +278,12 @@ def test_a_handle_of_two_accounts_is_refused_with_what_tells_them_apart(home: Ho
     [
         (("nova",), "is tracked"),
         (("--everybody", "xen"), "not both"),
-        ((), "name an account"),
-        (("anon-0123456789abcdef",), "forgotten already"),
-        (("  ",), "name an account"),
-        (("Xenia Quist",), "name an account"),
-        (("https://www.tiktok.com/@xen/video/1",), "name an account"),
-        (("\u0130bo",), "name an account"),
+        ((), "give at least one ACCOUNT"),
+        (("anon-0123456789abcdef",), "already forgotten"),
+        (("  ",), "is not a handle"),
+        (("Xenia Quist",), "is not a handle"),
+        (("https://www.tiktok.com/@xen/video/1",), "is not a handle"),
+        (("\u0130bo",), "is not a handle"),
     ],
 )
 def test_what_is_refused_changes_nothing(words: tuple[str, ...], said: str, home: Home) -> None:
@@ -329,7 +329,7 @@ def test_imports_are_gone_through_and_come_through_the_door(home: Home, tmp_path
 
 
 def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(home: Home, doors: Doors) -> None:
-    assert "found nowhere" in run(home, "stranger", "--yes").stdout
+    assert "not stored" in run(home, "stranger", "--yes").stdout
     doors.door = Door(home.root)
     told = Told(5, "nova", (who(80, "stranger", displayName="Stran Ger"), 12))
     told.land(DiskLanding(home.landing))

@@ -40,6 +40,6 @@ def test_a_profile_is_in_no_file_of_the_home_after_its_days(tmp_path: Path) -> N
 
 
 def test_raw_pages_are_not_kept_longer_than_profiles() -> None:
-    with pytest.raises(RegistryError, match="profiles_days must not be less than raw_days"):
+    with pytest.raises(RegistryError, match="profiles_days must be at least raw_days"):
         parse_registry("handles: [bob]\nretention: {raw_days: 30, profiles_days: 29}\n")
     assert parse_registry("handles: [bob]").retention.profiles_days is None

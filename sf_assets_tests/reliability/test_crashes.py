@@ -109,7 +109,7 @@ def test_stopped_by_hand_it_says_what_is_kept_and_begins_nothing_more(
     target.append(world.start(home, code=A_HANDLE_A_RUN))
     ended = target[0].wait()
     assert ended.code == 1
-    assert "sf-assets: stopped before everything was read" in ended.stderr
+    assert "sf-assets: stopped before all lists were read" in ended.stderr
     assert "Error" not in ended.stderr
     bought = spent_on(DiskLanding(home.landing), DAY2)
     assert f"bought, {counted(bought, 'credit')}, " in ended.stdout

@@ -330,7 +330,7 @@ def test_a_new_status_is_said_in_one_sentence(tmp_path: Path) -> None:
         pipeline.track("odd", relations=["followers"])
         server.set("odd", "followers", status="age_restricted\x1b[2J")
         (result,) = pipeline.snapshot(DAY1, "odd", relations=["followers"], derive=False)
-    said = failure_of(result).said
+    said = failure_of(result).message
     assert r"lookupStatus is 'age_restricted\x1b[2J', which this version does not know" in said
     assert "found, hidden, private, not_found" in said
     assert "\x1b" not in said

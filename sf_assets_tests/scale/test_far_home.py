@@ -285,7 +285,7 @@ def test_a_lake_that_is_not_there_yet_reads_as_nothing_published(
 ) -> None:
     code, said = ended(worker(tmp_path, server, DAY1, "query"))
     assert code == 2
-    assert "is not there yet: it comes with the first snapshot" in said
+    assert "does not exist yet; the first snapshot creates it" in said
 
 
 def test_while_s3_cannot_be_reached_nothing_is_bought(

@@ -36,14 +36,14 @@ def test_an_address_of_the_warehouse_is_taken(address: str) -> None:
 )
 def test_another_address_is_refused_with_what_it_may_be(address: str) -> None:
     os.environ["SF_ASSETS_WAREHOUSE"] = address
-    with pytest.raises(SettingsError, match="SF_ASSETS_WAREHOUSE: needs ducklake:postgres:<dsn>"):
+    with pytest.raises(SettingsError, match="SF_ASSETS_WAREHOUSE: must be ducklake:postgres:<dsn>"):
         load_settings()
 
 
 @pytest.mark.parametrize("storage", ["s3://", "gs://bucket", "s3:// bucket", "https://x/y"])
 def test_a_storage_that_is_none_is_refused(storage: str) -> None:
     os.environ.update(SF_ASSETS_WAREHOUSE="ducklake:x", SF_ASSETS_STORAGE=storage)
-    with pytest.raises(SettingsError, match="needs a folder, or s3://bucket/prefix"):
+    with pytest.raises(SettingsError, match="must be a folder, or s3://bucket/prefix"):
         load_settings()
 
 

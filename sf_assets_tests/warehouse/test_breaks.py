@@ -187,7 +187,7 @@ def test_it_is_said_once_and_the_operator_decides(
             found = con.execute("SELECT reason FROM comparisons WHERE snapshot_date = ?", [on(2)])
             assert all(one.startswith(reason) for (one,) in found.fetchall())
     refused = CliRunner().invoke(cli, ["track", "@other", "--continue"])
-    assert (refused.exit_code, "no list of it breaks" in refused.output) == (2, True)
+    assert (refused.exit_code, "none of its lists has a break" in refused.output) == (2, True)
     assert [one for one in verify(home, full=True) if one.problems] == []
     before = published_tables(home.published)
     rebuild(home)
@@ -215,7 +215,7 @@ def test_one_decision_is_for_both_lists_where_one_was_read_later(
 
     assert passed() == [False, False]
     said = CliRunner().invoke(cli, ["track", "@nova", asked])
-    assert "2026-11-02 and 2026-11-03, from the next snapshot on" in said.output
+    assert "2026-11-02 and 2026-11-03, effective with the next snapshot" in said.output
     derived(home)
     assert passed() == [True, True]
     assert find_all(home, load_settings(), remember=False) == []

@@ -127,16 +127,19 @@ def test_a_broken_file_of_annotations_leaves_those_that_are_recorded(
     good = "- {day: 2026-11-03, text: x}\n"
     for text, wrong in (
         ("- {day: 3, text: x}", r"yaml:1: annotation 1\.day"),
-        (good + "- {day: 2026-11-03, text: x, until: 2026-11-01}", "yaml:2: .*until lies before"),
-        (good * 3 + "- {day: 2026-11-03, text: x, handle: a, tag: b}", "yaml:4: .*name a handle"),
+        (good + "- {day: 2026-11-03, text: x, until: 2026-11-01}", "yaml:2: .*until is before"),
+        (
+            good * 3 + "- {day: 2026-11-03, text: x, handle: a, tag: b}",
+            "yaml:4: .*use handle or tag",
+        ),
         (good + "- day: 2026-11-03\n  text: x\n  handel: a\n", r"yaml:4: annotation 2\.handel"),
         (good + "- day: 2026-11-03\n  text: x\n  handle: a b\n", r"yaml:4: annotation 2\.handle"),
         (good + "- day: 2026-11-03\n", r"yaml:2: annotation 2\.text"),
         (good + "-\n- x\n", "yaml:2: annotation 2"),
         ("\nnotes: {}", "yaml:2: annotation : Input should be a valid list"),
-        (good + "- [", "cannot be read .*line 2"),
-        ("[" * 5000, "cannot be read"),
-        ("- {day: 2026-11-03, text: '\x00'}", "cannot be read"),
+        (good + "- [", "cannot read .*line 2"),
+        ("[" * 5000, "cannot read"),
+        ("- {day: 2026-11-03, text: '\x00'}", "cannot read"),
     ):
         path.write_text(text)
         with pytest.raises(RegistryError, match=wrong):
