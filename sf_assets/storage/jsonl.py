@@ -10,7 +10,7 @@ from typing import Any
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file, oldest first; none where it is not there. A torn line is skipped."""
+    """The objects of a file, oldest first; none if it is missing. Incomplete lines are skipped."""
     try:
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -403,7 +403,7 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
 
 
 def quarantined(path: Path) -> Path:
-    """The path of bodies that break the contract, beside the landing of their list."""
+    """The path of bodies that break the contract, next to the landing of their list."""
     # The file of no handle has this name: `bob.quarantine` is a valid handle.
     return path.with_name(f"{path.name}{QUARANTINE}")
 

@@ -113,13 +113,13 @@ class LandingMoved(SfAssetsError):
 
 
 def write_batch(
-    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY, *, mend: bool = False
+    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY, *, repair: bool = False
 ) -> list[SnapshotRow]:
     """Archive finished snapshots of one day; returns their rows for the warehouse.
 
     Uses an in-memory DuckDB and no database file. Raises duckdb.Error if a page cannot be read, and
     LandingMoved if another process packed, unpacked or continued a list meanwhile; nothing is
-    written then. With `mend`, Python reads every page first, which accepts JSON that DuckDB
+    written then. With `repair`, Python reads every page first, which accepts JSON that DuckDB
     rejects. Data beyond `memory` goes to the disk.
     """
     batch = sorted(batch, key=lambda landed: (landed.key.relation, landed.key.handle))
@@ -138,7 +138,7 @@ def write_batch(
             if memory is not None:
                 con.execute("SET memory_limit = ?", [memory])
             before = _versions(batch)
-            files, longest, extra = _readable(batch, Path(scratch), mend)
+            files, longest, extra = _readable(batch, Path(scratch), repair)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
             con.execute("SET VARIABLE landing_files = ?", [[pattern_of(file) for file in files]])
@@ -172,7 +172,7 @@ def write_batch(
         # Not all operators can spill to the disk.
         if memory is None:
             raise
-        return write_batch(root, batch, None, mend=mend)
+        return write_batch(root, batch, None, repair=repair)
     finally:
         con.close()
     return rows
@@ -350,17 +350,17 @@ def _completeness(raw: dict[str, Any]) -> str:
 
 
 def _readable(
-    batch: Sequence[Landed], mended: Path, every: bool
+    batch: Sequence[Landed], repaired: Path, every: bool
 ) -> tuple[list[str], int, list[str]]:
     """The files with the pages, the length of their longest line, and those with new fields.
 
-    The files are the landed ones, or repaired copies in the folder `mended`.
+    The files are the landed ones, or repaired copies in the folder `repaired`.
     """
     files = []
     extra = []
     longest = 0
     for number, landed in enumerate(batch):
-        path = landed.on_disk(mended)
+        path = landed.on_disk(repaired)
         files.append(str(path))
         page = partial(mended_page, landed.key.relation)
 
@@ -375,7 +375,7 @@ def _readable(
                 more = more or b'"new_fields":' in line[:120]
                 broken = broken or right(line) != line
         if broken:
-            copy = mended / f"{number}.jsonl"
+            copy = repaired / f"{number}.jsonl"
             with path.open("rb") as lines, copy.open("wb") as file:
                 for line in map(right, lines):
                     longest = max(longest, len(line))

@@ -87,7 +87,7 @@ def writing_file(
         except duckdb.Error as error:
             if _NO_ROOM.search(str(error)):
                 raise WarehouseUnwritable(
-                    f"cannot write to {path} ({first_line(error)}). Landed pages are kept: free "
+                    f"{path} cannot be written ({first_line(error)}). Landed pages are kept: free "
                     "some space, then run the day again, which buys nothing twice"
                 ) from None
             if _tells_of_damage(error):

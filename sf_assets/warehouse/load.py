@@ -156,7 +156,7 @@ def _archive_repaired(
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     """Archive a list that DuckDB cannot read, with Python. `error` is DuckDB's error."""
     try:
-        return write_batch(archive, batch, mend=True), []
+        return write_batch(archive, batch, repair=True), []
     except Exception:
         return [], [LoadFailure(batch[0].key, one_line(first_line(error)))]
 

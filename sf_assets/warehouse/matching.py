@@ -1,7 +1,7 @@
 """Matches the entries of a list to the accounts of a series.
 
 A match by id counts. A match by handle alone counts only if the account is at its old place. This
-module claims no gains or losses: it decides whom a list shows, and who cannot be told apart.
+module claims no gains or losses: it decides whom a list shows, and who cannot be distinguished.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def find(keys: Keys, wanted: Keys) -> Ints:
 
 
 def match(series: Series, listing: Listing) -> Match:
-    """Match by id, then by handle among accounts that no id tells apart."""
+    """Match by id, then by handle among accounts that no id distinguishes."""
     rows = series.accounts
     has_id = listing.has_number | listing.has_sec
     account = np.where(has_id, find(rows["key"], listing.key), -1)
@@ -193,7 +193,7 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
 
 
 def heal(series: Series, accounts: Ints, until: int) -> None:
-    """Retract the losses of accounts that never left, and heal the days before `until`.
+    """Retract the losses of accounts that never left, and mark the days before `until` as healed.
 
     `until` is the first day on which the accounts are in the list again.
     """
@@ -261,8 +261,8 @@ def possible_renames(
 
 
 def has_bearer(series: Series, listing: Listing, found: Match, accounts: Ints) -> Bools:
-    """For which of these accounts another entry of the list has the handle, and no id tells the two
-    apart."""
+    """For which of these accounts another entry of the list has the handle, and no id
+    distinguishes the two."""
     rows = series.accounts
     result = np.zeros(len(accounts), dtype=bool)
     suspects = np.flatnonzero(np.isin(rows["handle"][accounts], listing.handle))

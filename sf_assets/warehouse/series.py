@@ -140,8 +140,8 @@ def new_accounts(count: int) -> Accounts:
 class Listing:
     """A usable snapshot: the accounts that it shows, top first. Arrays have one item per entry.
 
-    `entry` has row numbers of the source table. `has_number` and `has_sec` tell which ids identify
-    an entry, `bare` entries have no profile, `shows_time` entries have the time of the follow.
+    `entry` has row numbers of the source table. `has_number` and `has_sec` mark the ids that an
+    entry has, `bare` entries have no profile, `shows_time` entries have the time of the follow.
     `ordered`: the list may be in the order of the follows. `unnamed` has the indexes before which
     the list shows accounts without any identifier, which may be anybody. `facts` maps the hash of
     the handle of a tracked profile to whether its own list of the same day has this handle.

@@ -104,7 +104,7 @@ def test_where_a_setting_says_where_the_grid_begins_it_stays(
         *("--day", "2026-10-01", "--yes", "--extend-grid"),
     )
     assert answer.code == 2
-    assert "SF_ASSETS_START_DATE says where the grid begins" in answer.complaint
+    assert "SF_ASSETS_START_DATE sets the first day of the grid" in answer.complaint
 
 
 def test_a_folder_goes_on_with_the_next_file_and_tells_at_the_end(home: Home) -> None:
