@@ -75,7 +75,7 @@ class Outcome(Enum):
     FINISHED = "finished"
     PEEKED = "peeked"
     """Only its first page was requested so far."""
-    BROKEN_OFF = "broken off"
+    BROKEN_OFF = "interrupted"
     """Another attempt may finish it."""
     FAILED = "failed"
     """Another attempt would not help."""
