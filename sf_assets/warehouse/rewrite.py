@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from graphlib import TopologicalSorter
@@ -187,21 +189,35 @@ class _Stage:
         ordered = _in_order(self.reader, files)
         for done, about in enumerate(ordered, start=1):
             try:
-                target = self.staging / about.path.parent.name / about.path.name
-                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                anew = self._packed if is_packed(about.path) else self._full
-                written = anew(about, target)
+                write = self._packed if is_packed(about.path) else self._full
+                with self._place(about) as target:
+                    written = write(about, target)
+                    checksum = sha256_of(target) if written else ""
             except (Unfit, pa.ArrowException, duckdb.Error) as error:
                 raise damaged(about.path, error) from None
             if written:
-                name, checksum = name_of(about.path), sha256_of(target)
-                (self._sha256 if is_packed(about.path) else self._full_sha256)[name] = checksum
+                known = self._sha256 if is_packed(about.path) else self._full_sha256
+                known[name_of(about.path)] = checksum
                 self.made.files += 1
             if self.reader.kept_bytes() > KEPT_BYTES:
                 self.reader.drop()
             tell(done, len(ordered))
             crash_point("staging")
         return self.made
+
+    @contextmanager
+    def _place(self, about: Described) -> Iterator[Path]:
+        """A local path for the new version of a file; what is written there is staged."""
+        target = self.staging / about.path.parent.name / about.path.name
+        if not is_remote(target):
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            yield target
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / target.name
+            yield local
+            if local.exists():
+                put(local, target)
 
     def _changed(self, about: Described) -> tuple[pa.Table, Whole, Changed | None]:
         rows, numbers = _rows(self.reader, about)
