@@ -424,7 +424,7 @@ def _all() -> Iterator[Check]:
         "landing_finished",
         "Are all pages that were bought loaded?",
         "Run the handle's partition again; landed pages are not bought twice. After 6 hours the "
-        "day stays as it is, and the next day is compared across the gap.",
+        "day is final, and the next day is compared across the gap.",
         landing_finished,
     )
     yield Check(

@@ -103,6 +103,7 @@ class OpenEventLog(SqliteEventLogStorage):
 
     @contextmanager
     def run_connection(self, run_id: str | None = None) -> Iterator[sa.Connection]:
+        """A transaction on the file of a run, which is created if missing."""
         shard = run_id or ""
         # Dagster's own class also allows one thread at a time.
         with self._one_at_a_time:
@@ -121,6 +122,7 @@ class OpenEventLog(SqliteEventLogStorage):
                     os.utime(self.path_for_shard(shard))
 
     def index_connection(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction on the index."""
         return self.run_connection("index")
 
     def _make(self, shard: str) -> bool:
@@ -154,11 +156,13 @@ class OpenEventLog(SqliteEventLogStorage):
         return True
 
     def wipe(self) -> None:
+        """Close all files and delete all events."""
         self._engines.dispose()
         self._seen.clear()
         super().wipe()
 
     def dispose(self) -> None:
+        """Close all files."""
         self._engines.dispose()
         super().dispose()
 
@@ -202,4 +206,5 @@ class OpenSqliteStorage(DagsterSqliteStorage):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> OpenSqliteStorage:
+        """Create the storage from `dagster.yaml`, as Dagster calls it."""
         return cls.from_local(inst_data=inst_data, **config_value)

@@ -79,7 +79,7 @@ class RunOutcome:
             )
 
     def add_not_loaded(self, keys: Iterable[SnapshotKey], error: Exception) -> str:
-        """Add landed lists of which none could be loaded; returns a line for the log."""
+        """Add landed lists that could not be loaded; returns a line for the log."""
         why = str(error) if isinstance(error, SfAssetsError) else first_line(error)
         reasons = dict.fromkeys(keys, f"its landed pages are not loaded: {why}")
         self.unfinished |= reasons

@@ -75,7 +75,7 @@ class Outcome(Enum):
     FINISHED = "finished"
     PEEKED = "peeked"
     """Only its first page was requested so far."""
-    BROKEN_OFF = "broken off"
+    BROKEN_OFF = "interrupted"
     """Another attempt may finish it."""
     FAILED = "failed"
     """Another attempt would not help."""
@@ -403,7 +403,7 @@ class Reader:
         return None if doubtful else answer
 
     def _quarantine(self, error: ContractViolation, page: int) -> str:
-        """Keep an unusable response beside the landing; returns the reason and its path."""
+        """Keep an unusable response in quarantine; returns the reason and its path."""
         reason = _new_status(error.body) or error.reason
         body = self.context.door.unusable(error.body)
         path = self.context.landing.quarantine(self.key, page, reason, body)

@@ -167,7 +167,7 @@ class _OneRequestATry(AiohttpTransport):
 class SocialFetchClient:
     """A client for the Social Fetch API. Use it as an async context manager.
 
-    At most `concurrency` requests run at once; the vendor suggests fewer than 500. Transient errors
+    At most `concurrency` requests run at once (Social Fetch suggests under 500). Transient errors
     are retried, with `max_tries` requests in all and pauses of up to `max_wait` seconds. A response
     must be complete within `deadline` seconds and `max_body_bytes`. After the API rejected the key
     or ran out of credits, no task requests another list.

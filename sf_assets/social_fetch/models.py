@@ -1,6 +1,6 @@
 """Models of the responses of the Social Fetch API.
 
-Names and types follow the vendor's OpenAPI description of 2026-09-16. Python names are the
+Names and types follow Social Fetch's OpenAPI description of 2026-09-16. Python names are the
 snake_case of the API's camelCase. Three rules apply to every model:
 
 * A required field must be present. It may be null only if the API declares it nullable.
@@ -81,7 +81,7 @@ _LAST_SECOND = 253_402_300_799
 
 
 def _seconds_or_iso(value: object) -> object:
-    """Accept ISO date-times (OpenAPI, 2026-09-16) and Unix seconds (older pages of the vendor)."""
+    """Accept ISO date-times (OpenAPI, 2026-09-16) and Unix seconds (older API documentation)."""
     if isinstance(value, bool):
         raise ValueError("expected a date-time or Unix seconds, found a boolean")
     if isinstance(value, int):
@@ -264,7 +264,7 @@ class Subscription(_Model):
 class Balance(_Model):
     """The balance of the account, in credits.
 
-    Older pages of the vendor have only `balance`, so only that is required. The states are plain
+    Older API documentation has only `balance`, so only that is required. The states are plain
     text, so that a new state does not hide the balance.
     """
 

@@ -1,9 +1,9 @@
-"""The door of a home: what a forgotten account leaves of itself in an answer, before it is landed.
+"""Removes forgotten accounts from a response before it is landed.
 
-`forgotten.jsonl` has who is forgotten, as HMACs of all ids that were ever seen together, with the
-date and the operator's reason. A line of a person adds to those before it: the door notes what else
-it learns of the person, and from which day on a handle is somebody else's. A line with `everybody`
-says that the home keeps no name of anybody.
+`forgotten.jsonl` has the forgotten people, as HMACs of all ids that were ever seen together, with
+the date and the operator's reason. Later lines of a person add to earlier ones: new ids of the
+person, and the day from which a handle belongs to another account. A line with `everybody` means
+that the home stores no names at all.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ FILE_NAME = "forgotten.jsonl"
 # So old may what a worker of a far home knows of them be.
 LOOK_SECONDS = 5.0
 _KINDS: tuple[IdKind, ...] = get_args(IdKind)
-# What the API calls them.
+# The names of these ids in the API.
 _FIELDS: dict[IdKind, str] = {
     "number": "platformUserId", "sec_uid": "secUid", "handle": "handle",
 }  # fmt: skip
 
-# From which day and until which day a handle is a person's; None is no bound.
+# The first day on which a handle belongs to a person, and the day it ends; None without a bound.
 Span = tuple[str | None, str | None]
 ALWAYS: Span = (None, None)
 
 
 @dataclass
 class _Person:
-    """What is known of somebody: marks of ids, those of handles with their days."""
+    """The HMACs of a person's ids; those of handles with their days."""
 
     numbers: set[str] = field(default_factory=set)
     sec_uids: set[str] = field(default_factory=set)
@@ -58,6 +58,7 @@ class _Person:
 
     @property
     def has(self) -> frozenset[IdKind]:
+        """The kinds of ids that are known, except handles."""
         kinds: list[tuple[IdKind, bool]] = [
             ("number", bool(self.numbers)), ("sec_uid", bool(self.sec_uids)),
         ]  # fmt: skip
@@ -80,25 +81,25 @@ class Door:
 
     @property
     def pseudonyms(self) -> Pseudonyms:
-        """Those of the home. Raises OSError."""
+        """The pseudonyms of the home. Raises OSError."""
         if self._pseudonyms is None:
             self._pseudonyms = pseudonyms_of(self._home)
         return self._pseudonyms
 
     @property
     def everybody(self) -> bool:
-        """Whether the home keeps no name of anybody."""
+        """Whether the home stores no names at all."""
         self._look()
         return self._everybody
 
     @property
     def closed(self) -> bool:
-        """Whether anybody is forgotten at all."""
+        """Whether anybody is forgotten."""
         self._look()
         return self._everybody or bool(self._people)
 
     def page(self, relation: Relation, day: date, body: bytes) -> bytes:
-        """An answer as it may be landed; the same bytes where it shows nobody who is forgotten."""
+        """A response to land; the same bytes if it shows no forgotten account."""
         if not self.closed:
             return body
         try:
@@ -107,23 +108,23 @@ class Door:
             return body  # a status without a list
 
     def unusable(self, body: bytes) -> bytes:
-        """An answer that breaks the contract as it may be kept.
+        """A response that breaks the contract, to keep in quarantine.
 
-        What is in it has no known place. If a word of it is an id of somebody forgotten, its form
-        is kept, without what it says.
+        Its structure is unknown. If any word is an id of a forgotten account, only the structure is
+        kept, without its values.
         """
         if not self.closed or not (self._everybody or self._names(body)):
             return body
         try:
-            said: object = _form(json.loads(body))
+            content: object = _form(json.loads(body))
         except (ValueError, RecursionError):
-            said = f"{len(body)} bytes that are no JSON"
-        return json.dumps({"withheld": said}).encode()
+            content = f"{len(body)} bytes that are not JSON"
+        return json.dumps({"withheld": content}).encode()
 
     def forgets(self, day: date, shown: Sequence[Ids]) -> list[bool]:
-        """Which accounts of a list, or of a part of it, are of somebody forgotten.
+        """Which accounts of a list, or of a part of it, are forgotten.
 
-        What is learnt of them is noted. An id that two of them show identifies neither.
+        Records new ids of them. An id that two of them share identifies neither.
         """
         self._look()
         if self._everybody:
@@ -140,15 +141,15 @@ class Door:
         return found
 
     def is_known(self, kind: IdKind, value: str) -> bool:
-        """Whether a number or secUid is of somebody forgotten."""
+        """Whether a number or secUid belongs to a forgotten account."""
         return self._everybody or self.pseudonyms.mark(kind, value) in self._by_mark
 
     def known_as(
         self, numbers: Sequence[str], sec_uids: Sequence[str], handles: Sequence[str]
     ) -> tuple[str, Mapping[str, Span]] | None:
-        """Who of the forgotten has these marks, and the marks of that one's handles.
+        """The forgotten person with one of these HMACs, and the HMACs of their handles; or None.
 
-        By a handle, whoever may bear it still, where one of the two is known by nothing else.
+        A handle counts if the person may still have it, and one of the two has no other id.
         """
         self._look()
         strong = {*numbers, *sec_uids}
@@ -162,7 +163,7 @@ class Door:
         return None
 
     def _accounts(self, accounts: list[Any], day: date) -> bool:
-        """Put tombstones into a page's list; says whether there are any."""
+        """Replace forgotten accounts in a page by tombstones; returns whether there are any."""
         shown = [
             Ids(*(valid_id(kind, one.get(_FIELDS[kind])) for kind in _KINDS))
             if isinstance(one, dict)
@@ -183,7 +184,7 @@ class Door:
                 else:
                     shared[name] = account[name]
             if forgotten:
-                # What several accounts show for an id is nobody's, and stays.
+                # An id that several accounts share identifies nobody and stays.
                 nothing = {"displayName": None, "avatarUrl": None, "bio": None}
                 accounts[at] = {**ids, **shared, **nothing}
             elif ids:
@@ -240,7 +241,7 @@ class Door:
         self._add(line)
 
     def _names(self, body: bytes) -> bool:
-        """Whether a word of the text is an id of somebody forgotten."""
+        """Whether a word of the text is an id of a forgotten account."""
         text = body.decode("utf-8", "replace")
         with suppress(ValueError, RecursionError):
             text = "\n".join(_texts(json.loads(text)))
@@ -299,9 +300,9 @@ def note_forgotten(
     handles: Mapping[str, Span],
     reason: str,
 ) -> None:
-    """Note that a person with all these ids is forgotten from now on. Raises OSError.
+    """Record that the person with all these ids is forgotten from now on. Raises OSError.
 
-    Adds to somebody who is forgotten already under one of the ids.
+    Adds to a person who is already forgotten under one of the ids.
     """
     ids = pseudonyms_of(home)
     marks: dict[str, list[Any]] = {
@@ -315,14 +316,14 @@ def note_forgotten(
     known = door.known_as(marks["number"], marks["sec_uid"], [mark for mark, *_ in marks["handle"]])
     if known is not None:
         name, spans = known
-        # Its days are known better than now, when the person's rows show it no more.
+        # Keep the recorded days: the rows of the person no longer show the handle.
         marks["handle"] = [one for one in marks["handle"] if one[0] not in spans]
     line = {"person": name, "on": date.today().isoformat(), "reason": reason, **marks}
     append(door.file, [line])
 
 
 def note_everybody(home: Home | Path, reason: str) -> None:
-    """Note that no name of anybody is kept from now on. Raises OSError."""
+    """Record that no names are stored from now on. Raises OSError."""
     pseudonyms_of(home)
     line = {"everybody": True, "on": date.today().isoformat(), "reason": reason}
     append(Door(home).file, [line])
@@ -334,7 +335,7 @@ def _strong(ids: Ids) -> list[tuple[IdKind, str]]:
 
 
 def within(span: Span, day: date) -> bool:
-    """Whether a handle is the person's on that day."""
+    """Whether a handle belongs to the person on that day."""
     begin, until = span
     return (begin is None or begin <= day.isoformat()) and (
         until is None or day.isoformat() < until
@@ -342,7 +343,7 @@ def within(span: Span, day: date) -> bool:
 
 
 def _form(said: object) -> object:
-    """What a JSON value is like, without what it says."""
+    """The structure of a JSON value, without its values."""
     if isinstance(said, dict):
         return {f"{len(said)} fields": [_form(one) for one in said.values()][:20]}
     if isinstance(said, list):
@@ -363,7 +364,7 @@ def _texts(said: object) -> Iterable[str]:
 
 
 def _words(text: str) -> Iterable[str]:
-    """Whole lines, and what stands in them between characters that no id has."""
+    """The lines of a text, and their parts between characters that no id has."""
     yield from text.splitlines()
     for word in re.findall(r"[\w.\-]+", text):
         yield word

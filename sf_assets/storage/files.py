@@ -39,6 +39,7 @@ def lock(file: IO[Any] | int, path: Path, *, wait: bool) -> None:
 
 
 def unlock(file: IO[Any] | int) -> None:
+    """Release the lock of `lock`."""
     portalocker.unlock(file)
 
 

@@ -120,7 +120,7 @@ class Home:
 
     @property
     def rewriting(self) -> Path:
-        """Where files of the archive are made anew, before they take the place of the old ones."""
+        """Where archive files are rewritten before they replace the old ones."""
         return place(self.storage or "", "rewriting") if self.far else self.root / "rewriting"
 
     @property
@@ -130,16 +130,17 @@ class Home:
 
     @property
     def counts(self) -> Path | Shared:
-        """Below it credits are counted, beside a landing that keeps none."""
+        """Where the credits of a day are counted, for a landing that keeps no files."""
         return self.log("") if self.far else self.root
 
     @property
     def deliveries(self) -> Path | Shared:
+        """The delivered alerts."""
         return self.log("alerts.jsonl")
 
     @property
     def days(self) -> Path | Shared:
-        """Why lists failed on which day, and whether the heartbeat of a day was sent."""
+        """The reasons of failed lists per day, and the heartbeats that were sent."""
         return self.log("days.jsonl")
 
     @property
@@ -150,8 +151,8 @@ class Home:
     def start_date(self, settings: Settings) -> date:
         """First day of the grid: the setting, else the day of first use, else today.
 
-        With SF_ASSETS_GRID_DAYS it moves on, so that the grid has so many days at most.
-        Raises SettingsError where the home was made by a newer version.
+        With SF_ASSETS_GRID_DAYS it moves, so that the grid has at most that many days. Raises
+        SettingsError if a newer version made the home.
         """
         marker = self._read_marker()
         if marker is None and self.far and (self.root / "handles.yaml").exists():
@@ -161,7 +162,7 @@ class Home:
             start = date.fromisoformat(marker["start_date"]) if marker else settings.day()
         if settings.grid_days is None:
             return start
-        # What came before stays in the warehouse; only Dagster's grid forgets it.
+        # Earlier days stay in the warehouse; only Dagster's grid no longer has them.
         return max(start, settings.day() - timedelta(days=settings.grid_days - 1))
 
     def begin_earlier(self, settings: Settings, day: date) -> None:
@@ -173,7 +174,7 @@ class Home:
             return
         name = "SF_ASSETS_GRID_DAYS" if settings.grid_days else "SF_ASSETS_START_DATE"
         if settings.grid_days or settings.start_date:
-            raise SettingsError(f"{name} says where the grid begins; change it to show {day}")
+            raise SettingsError(f"{name} sets the first day of the grid; change it to show {day}")
         marker = {**(self._read_marker() or {}), "start_date": day.isoformat()}
         write_atomically(self.marker, json.dumps(marker) + "\n")
 
@@ -186,7 +187,7 @@ class Home:
         if not known or (self.far and not self.root.exists()):
             try:
                 self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.chmod(self.root, 0o700)  # lists of people: for this user's eyes only
+                os.chmod(self.root, 0o700)  # personal data: only for this user
             except OSError as error:
                 raise self._unwritable(error) from None
         if not known:
@@ -198,7 +199,7 @@ class Home:
                     folder.mkdir(exist_ok=True)
                     folder.chmod(0o700)
         if self.group_read and self.root.stat().st_mode & 0o777 == 0o700:
-            os.chmod(self.root, 0o710)  # they may pass, to what they know the name of
+            os.chmod(self.root, 0o710)  # the group may enter, without listing
         if not os.access(self.root, os.W_OK | os.X_OK):
             raise self._unwritable("no permission to write there")
         return self
@@ -233,8 +234,8 @@ class Home:
 
     def _unwritable(self, why: object) -> SettingsError:
         return SettingsError(
-            f"SF_ASSETS_HOME: {self.root} cannot be written ({why}); nothing was fetched. "
-            "Give write permission or point SF_ASSETS_HOME to another folder"
+            f"SF_ASSETS_HOME: {self.root} cannot be written ({why}); nothing was read. Give write "
+            "permission or set SF_ASSETS_HOME to another folder"
         )
 
     def _read_marker(self) -> dict[str, str] | None:

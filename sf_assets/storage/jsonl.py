@@ -12,7 +12,7 @@ from sf_assets.storage.shared import Shared
 
 
 def lines(path: Path | Shared) -> Iterator[dict[str, Any]]:
-    """The objects of a file, oldest first; none where it is not there. A torn line is skipped."""
+    """The objects of a file, oldest first; none if it is missing. Incomplete lines are skipped."""
     try:
         texts = (
             path.lines()

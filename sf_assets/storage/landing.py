@@ -162,8 +162,8 @@ class Landing(ABC):
             return error
         except Exception as error:  # for example no permission, or an unexpected record
             return LandingDamaged(
-                f"cannot read {self.path(key)} ({first_line(error)}); repair it, or move it away "
-                "and read the list again"
+                f"{self.path(key)} cannot be read ({first_line(error)}); repair it, or move it "
+                "away and read the list again"
             )
 
     def days(self) -> list[date]:
@@ -413,7 +413,7 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
 
 
 def quarantined(path: Path) -> Path:
-    """The path of bodies that break the contract, beside the landing of their list."""
+    """The path of bodies that break the contract, next to the landing of their list."""
     # The file of no handle has this name: `bob.quarantine` is a valid handle.
     return path.with_name(f"{path.name}{QUARANTINE}")
 

@@ -1,8 +1,8 @@
-"""What stands in the place of an account that is forgotten: pseudonyms, and nothing else.
+"""Pseudonyms: the only ids that remain of a forgotten account.
 
-A pseudonym is an HMAC with a key of the home, so an id has the same one in every list and on every
-day, and what two rows have in common they still have. It is of the form of what it replaces: a
-number of 20 digits, which TikTok's never have, or text that begins with `anon-`, which no handle
+A pseudonym is an HMAC with a key of the home, so an id has the same pseudonym in every list and on
+every day, and rows with a common id keep a common pseudonym. It has the form of the id it replaces:
+a number of 20 digits, which TikTok does not use, or text that begins with `anon-`, which no handle
 and no secUid does.
 """
 
@@ -24,12 +24,12 @@ IdKind = Literal["number", "sec_uid", "handle"]
 PREFIX = "anon-"
 KEY_NAME = "pseudonyms.key"
 _FIRST_NUMBER = 10**19
-# Pseudonyms that are remembered; each takes two microseconds to make.
+# Pseudonyms to cache; each takes two microseconds to compute.
 _REMEMBERED = 1 << 20
 
 
 class Ids(NamedTuple):
-    """The ids that an account shows, each in its one spelling, None where it identifies nobody."""
+    """The ids of an account, each in its normal form, None if it identifies nobody."""
 
     number: str | None
     sec_uid: str | None
@@ -44,11 +44,11 @@ class Pseudonyms:
         self._made: dict[tuple[str, str], str] = {}
 
     def mark(self, kind: IdKind, value: str) -> str:
-        """The HMAC of an id, as hex: by it `forgotten.jsonl` knows the id and does not say it."""
+        """The HMAC of an id, as hex. `forgotten.jsonl` stores it instead of the id."""
         return self._hmac(f"mark {kind}:{value}").hex()
 
     def of(self, kind: IdKind, value: str) -> str:
-        """The pseudonym of an id that `valid_id` returned; a pseudonym is its own."""
+        """The pseudonym of an id from `valid_id`; a pseudonym is returned unchanged."""
         if is_pseudonym(kind, value):
             return value
         made = self._made.get((kind, value))
@@ -69,12 +69,12 @@ class Pseudonyms:
 
 
 def is_pseudonym(kind: IdKind, value: str) -> bool:
-    """Whether an id stands for another one."""
+    """Whether an id is a pseudonym."""
     return len(value) == 20 if kind == "number" else value.startswith(PREFIX)
 
 
 def valid_id(kind: IdKind, value: object) -> str | None:
-    """The one spelling of an id, as `valid_ids.sql` has it; None for what identifies nobody."""
+    """The normal form of an id, as in `valid_ids.sql`; None if it identifies nobody."""
     text = str(value) if type(value) is int else value
     if not isinstance(text, str):
         return None
@@ -89,11 +89,11 @@ def valid_id(kind: IdKind, value: object) -> str | None:
 
 
 def is_same(shown: Ids, known: Ids, has: frozenset[IdKind]) -> bool | None:
-    """Whether an account that shows these ids is a person; None where nothing tells.
+    """Whether an account with these ids is a given person; None if unknown.
 
-    `known` has those of them that are the person's, `has` the kinds of ids that are known of the
-    person. A number tells more than a secUid. A handle may have a new owner: it counts unless an id
-    of a kind that is known shows that this is somebody else.
+    `known` has those of the ids that belong to the person, `has` the kinds of ids known for the
+    person. A number is stronger than a secUid. A handle may have a new owner: it counts unless an
+    id of a known kind shows that this is another account.
     """
     for kind, value, same in (
         ("number", shown.number, known.number), ("sec_uid", shown.sec_uid, known.sec_uid),

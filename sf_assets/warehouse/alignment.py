@@ -1,9 +1,9 @@
-"""Who was there, who came, who left: what two lists can prove, as pure functions.
+"""What two lists can prove about gains and losses, as pure functions.
 
-A list is the newest part of what TikTok knows, cut short, shifting while it is read. So a missing
-account is a loss only where the current list would have shown it. The *chain* is the longest run
-of common accounts that keep their order in both lists; its first account is the *front* (who
-followed later stands above it), its last the *horizon* (below it nothing is known).
+A list is the newest part of what TikTok has: it is cut short and shifts while it is read. So a
+missing account is a loss only if the current list would have shown it. The *chain* is the longest
+run of common accounts that keep their order in both lists. Its first account is the *front* (later
+followers are above it), its last one the *horizon* (below it nothing is known).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 Completeness = Literal["complete", "window", "none"]
 
-# Under this share of common accounts that kept their order, order proves nothing.
+# If a smaller share of the common accounts kept their order, the order proves nothing.
 MIN_ORDER_AGREEMENT = 0.9
-# So many neighbours that vanish together are a hole in the list, not that many decisions.
+# This many neighbours that vanish together are a hole in the list, not separate losses.
 HOLE_SIZE = 4
-# A list of so many accounts that has at most this share in common with the one before is a break:
-# the handle may be somebody else's now.
+# A list with at least BREAK_SIZE accounts and at most BREAK_SHARE of them in common with the list
+# before is a break: the handle may belong to another person now.
 BREAK_SIZE = 20
 BREAK_SHARE = 0.05
 
@@ -32,12 +32,12 @@ Bools = npt.NDArray[np.bool_]
 
 
 def tolerance(total: int) -> float:
-    """How far a list and its total may differ: the total drifts while the list is read."""
+    """The allowed difference of a list and its total, which drifts while the list is read."""
     return max(2, 0.005 * total)
 
 
 def usable_total(listed: int, reported_total: int | None) -> int | None:
-    """The reported total, or None where it contradicts the list: more accounts are shown."""
+    """The reported total, or None if the list shows more accounts than that."""
     if reported_total is None or listed - reported_total > tolerance(reported_total):
         return None
     return reported_total
@@ -48,9 +48,9 @@ def completeness(
 ) -> Completeness:
     """How much of a list a snapshot shows.
 
-    `complete`: read to its end and within max(2, 0.5 %) of the reported total, or no usable total
-    is reported; an empty list only where the total is 0. `window`: found, anything less. `none`: no
-    list, also where nothing but its total is known.
+    `complete`: read to the end and within max(2, 0.5 %) of the reported total, or without a usable
+    total; an empty list only if the total is 0. `window`: found, anything less. `none`: no list,
+    or only its total.
     """
     if lookup_status != "found" or end_reason == "counts":
         return "none"
@@ -67,10 +67,10 @@ def completeness(
 def exhaustive(
     lookup_status: str, end_reason: str | None, listed: int, reported_total: int | None
 ) -> bool:
-    """Whether a list shows everyone, so that whoever is not in it does not follow.
+    """Whether a list shows everyone, so that an account that is not in it does not follow.
 
-    It was read to its end and its total is not above what is listed, nor more than the tolerance
-    below. Without a total nobody can know: a cap ends a list as its last page does.
+    It must be read to the end, with a total not above the number of listed accounts and not more
+    than the tolerance below it. Without a total this is unknown, because a cap looks like the end.
     """
     total = usable_total(listed, reported_total)
     return (
@@ -90,10 +90,10 @@ def is_break(
     total: int | None,
     total_before: int | None,
 ) -> bool:
-    """Whether a list is not that of the same person any more, as far as anybody can tell.
+    """Whether a list probably belongs to another person than the list before.
 
-    It has next to nothing in common with the one before, and either both are `complete`, or the
-    totals are too far apart: a window of somebody who wins many followers changes as a whole, too.
+    They share almost no account, and either both are `complete` or the totals are far apart. (The
+    window of a person who gains many followers may change completely, too.)
     """
     few, many = sorted((listed, listed_before))
     if few < BREAK_SIZE or common > BREAK_SHARE * few:
@@ -107,11 +107,11 @@ def is_break(
 
 @dataclass(frozen=True)
 class Claims:
-    """What one comparison allows to claim, and why.
+    """What a comparison allows to claim, and why.
 
     `losses`: `all` (the current list shows everyone), `window` (accounts above the horizon) or
     `none`. `gains`: `all` (the previous list showed everyone), `front` (new accounts above the
-    front) or `none`. Both are `baseline` where there is no earlier snapshot, `break` where the list
+    front) or `none`. Both are `baseline` without an earlier snapshot, and `break` if the list
     begins a new series. `order`: whether the order of the two lists proves anything.
     """
 
@@ -134,9 +134,9 @@ def claims(
     """What the comparison of two usable snapshots allows to claim.
 
     `shows_all`, `showed_all`: whether the current and the previous list are exhaustive. `listed`
-    and `listed_before` are their accounts, `common` those in both whose positions are known,
-    `chain` those of them that kept their order. `ordered`: whether the order of both may be that of
-    the follows.
+    and `listed_before` are their numbers of accounts, `common` the number in both with known
+    positions, `chain` the number of those that kept their order. `ordered`: whether both lists may
+    be in the order of the follows.
     """
     if common == 0 and listed > 0 and listed_before > 0:
         return Claims("none", "none", False, "The lists have no account in common.")
@@ -165,10 +165,10 @@ def claims(
 
 
 def longest_chain(places: Floats) -> Bools:
-    """Which of the common accounts, in the order of the current list, are in the chain.
+    """A mask of the common accounts, in the order of the current list, that are in the chain.
 
-    `places` are their places in the previous list, the larger the higher up. Returns a mask of the
-    longest strictly falling subsequence; O(n log n).
+    `places` are their places in the previous list; higher up is larger. The chain is the longest
+    strictly falling subsequence, found in O(n log n).
     """
     count = len(places)
     mask: Bools = np.zeros(count, dtype=bool)
@@ -201,13 +201,13 @@ def longest_chain(places: Floats) -> Bools:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The current list laid over the previous one.
+    """The current list aligned with the previous one.
 
-    The arrays have one entry an account of the current list: its place (NaN where its order is not
-    believed), and the places of the next accounts of the chain at or above and at or below it
-    (infinite where there is none). `front` is an index (0 is the top), `horizon` the place of the
-    chain's last account; `shown_to` is the deepest place that the list is known to reach, which is
-    lower than the horizon where it shows again what the previous list did not reach.
+    The arrays have one item per account of the current list: its place (NaN if its order does not
+    count), and the places of the nearest accounts of the chain at or above it (`ceiling`) and at or
+    below it (`floor`), infinite if there is none. `front` is an index (0 is the top), `horizon` the
+    place of the last account of the chain. `shown_to` is the deepest place that the list is known
+    to reach; it is below the horizon if the list shows accounts below the previous list again.
     """
 
     in_chain: Bools
@@ -230,21 +230,20 @@ def align(
     established: bool = False,
     ordered: bool = True,
 ) -> Alignment:
-    """Lay the current list over the previous one and give every account its place.
+    """Align the current list with the previous one and give every account a place.
 
     For each account of the current list, top first: `previous` is its place in the previous list,
-    NaN where it was not in it; `remembered` its last place where it was in an earlier list only,
-    else NaN. `known`: the last places of everybody ever listed, rising.
+    or NaN; `remembered` is its last place if it was only in an earlier list, or NaN. `known` has
+    the last places of all accounts ever listed, rising.
 
-    Places fall along the list: accounts of the chain keep theirs, and so does who is back where it
-    stood; who stands above them all gets a new one above every place ever given, so that who has
-    left keeps a place in the order; the others come between their neighbours, or right below the
-    last one. Where no number is left between two places, `renumbered` has the old places of those
-    who keep theirs, or are not in the list, and the new ones, both rising.
+    Places fall along the list. Accounts of the chain keep theirs, and so do accounts that are back
+    at their old place. Accounts above all of them get new places above every place ever given, so
+    that accounts that left keep theirs. The others get places between their neighbours, or just
+    below the last one. If no number is left between two places, `renumbered` has old and new places
+    (both rising) of the accounts that keep their order or are not in the list.
 
-    `established`: the list before was in order. Then a list that contradicts this order is not
-    followed: it is shuffled today, and the next one is laid over the order as it was. So is
-    one that is not `ordered`.
+    `established`: the list before was in order. Then a list that contradicts it, or that is not
+    `ordered`, does not change the order: the next list is aligned with the old one.
     """
     count = len(previous)
     common = np.flatnonzero(~np.isnan(previous))
@@ -272,7 +271,7 @@ def align(
     anchors = chain
     back = np.flatnonzero((remembered > floor) & (remembered < ceiling))
     if len(back):
-        # Between two accounts of the chain they can only contradict one another.
+        # Between two accounts of the chain, they can only contradict each other.
         kept = np.sort(np.concatenate([chain, back]))
         anchors = kept[longest_chain(np.where(in_chain, previous, remembered)[kept])]
     at = np.where(in_chain, previous, remembered)[anchors]
@@ -295,7 +294,7 @@ def align(
 
 
 def _between(count: int, anchors: Ints, at: Floats, known: Floats) -> Floats:
-    """Places for a whole list of `count`, given those `at` some of its accounts, the `anchors`."""
+    """Places for a list of `count` accounts, given the places `at` the indexes `anchors`."""
     highest = float(known[-1]) if len(known) else 0.0
     if len(anchors) == 0:
         return highest + np.arange(count, 0, -1, dtype=np.float64)
@@ -304,7 +303,7 @@ def _between(count: int, anchors: Ints, at: Floats, known: Floats) -> Floats:
     places[:first] = highest + np.arange(first, 0, -1, dtype=np.float64)
     tail = np.arange(1, count - last, dtype=np.float64)
     lower = int(np.searchsorted(known, at[-1], side="left")) - 1
-    # Above whoever stood next: what is not certain to be lower must not lower the horizon.
+    # Above the next known place: an uncertain account must not lower the horizon.
     step = (float(at[-1]) - float(known[lower])) / (len(tail) + 1) if lower >= 0 else 1.0
     places[last + 1 :] = float(at[-1]) - tail * step
     return places
@@ -313,9 +312,9 @@ def _between(count: int, anchors: Ints, at: Floats, known: Floats) -> Floats:
 def _anew(
     count: int, anchors: Ints, at: Floats, known: Floats
 ) -> tuple[Floats, tuple[Floats, Floats]]:
-    """The same with whole numbers, and how everybody else's places change with them."""
+    """Places as whole numbers, and the old and new places of all other accounts."""
     elsewhere = np.setdiff1d(known, at)[::-1]
-    # Behind which anchor each stands; there, whoever is in the list comes first.
+    # The anchor that each account follows. Among equals, accounts in the list come first.
     segment = np.concatenate(
         [
             np.searchsorted(anchors, np.arange(count), side="right"),

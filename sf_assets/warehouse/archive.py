@@ -1,9 +1,9 @@
-"""From landed pages to the archive: one Parquet file a batch under `archive/day=…/`.
+"""Writes landed pages to the archive: one Parquet file per batch under `archive/day=…/`.
 
-The archive is evidence, like the landing: everything in DuckDB is derived from it and can be
-rebuilt. A file holds the listed accounts of its snapshots as rows and the snapshots themselves,
-also those that listed nobody, as metadata, so that it is whole or absent. `pack` makes it small
-later; docs/archive.md has the formats.
+The archive is evidence, like the landing: all of DuckDB's tables can be rebuilt from it. A file has
+the listed accounts of its snapshots as rows, and the snapshots themselves, including empty ones, as
+metadata, so that it is complete or absent. `pack` makes it smaller later. docs/archive.md has the
+formats.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 from sf_assets.warehouse.packing import with_macros
 from sf_assets.warehouse.statements import quoted, run_sql, sql
 
-# Rows of a Parquet row group: it is made in memory.
+# Rows per Parquet row group, which is built in memory.
 ROW_GROUP = 10_240
 _NO_EXTRA = "SELECT NULL::INT AS series, NULL::BIGINT AS place_read, NULL::VARCHAR AS extra LIMIT 0"
 
 
 @dataclass(frozen=True)
 class SnapshotRow:
-    """One relation of one handle on one UTC day, as it goes into the warehouse."""
+    """One relation of one handle on one UTC day, as a row of the warehouse."""
 
     relation: Relation
     handle: str
@@ -78,12 +78,12 @@ class SnapshotRow:
 
     @property
     def imported(self) -> bool:
-        """Whether it came from a file of somebody's."""
+        """Whether it came from an imported file."""
         return self.source != "api"
 
     @property
     def key(self) -> SnapshotKey:
-        """Which list of which day it is."""
+        """The list and the day of the snapshot."""
         return SnapshotKey(self.snapshot_date, self.handle, self.relation)
 
     @property
@@ -95,12 +95,12 @@ class SnapshotRow:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Attempt and pages: of two readings of one list and day, the greater stands."""
+        """Attempt and pages. Of two snapshots of one list and day, the greater one counts."""
         return self.attempt, self.pages
 
     @property
     def seconds(self) -> float:
-        """Seconds from the first question to the last landed page."""
+        """Seconds from the first request to the last landed page."""
 
         def moment(text: str) -> datetime:
             return datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -109,18 +109,18 @@ class SnapshotRow:
 
 
 class LandingMoved(SfAssetsError):
-    """A landing file is not what it was when it was read. Nothing was archived of it."""
+    """A landing file changed while it was archived. Nothing of it was archived."""
 
 
 def write_batch(
-    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY, *, mend: bool = False
+    root: Path, batch: Sequence[Landed], memory: str | None = MEMORY, *, repair: bool = False
 ) -> list[SnapshotRow]:
     """Archive finished snapshots of one day; returns their rows for the warehouse.
 
-    Touches no database file: pages are read by an in-memory DuckDB. Raises duckdb.Error where a
-    page cannot be read, and LandingMoved where another process packed, unpacked or went on with a
-    list meanwhile; nothing was written then. With `mend` every page is read by Python first,
-    which takes JSON that DuckDB refuses. What needs more than `memory` goes to the disk.
+    Uses an in-memory DuckDB and no database file. Raises duckdb.Error if a page cannot be read, and
+    LandingMoved if another process packed, unpacked or continued a list meanwhile; nothing is
+    written then. With `repair`, Python reads every page first, which accepts JSON that DuckDB
+    rejects. Data beyond `memory` goes to the disk.
     """
     batch = sorted(batch, key=lambda landed: (landed.key.relation, landed.key.handle))
     day = batch[0].key.day
@@ -128,17 +128,17 @@ def write_batch(
     name = f"{uuid.uuid4().hex[:12]}.parquet"
     con = with_macros()
     try:
-        # Other lists are being read meanwhile; and a thread more takes buffers more.
+        # Other lists are read meanwhile, and each thread needs more buffers.
         con.execute("SET threads = 1")
-        # Of its joins the left side is what streams by; DuckDB, which cannot know how much is in a
-        # JSON file, would now and then hold that in memory and stream the other.
+        # Keeps the large left side of the joins streaming. DuckDB cannot know the size of a JSON
+        # file and might otherwise hold it in memory.
         con.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
         with tempfile.TemporaryDirectory() as scratch:
             con.execute("SET temp_directory = ?", [scratch])
             if memory is not None:
                 con.execute("SET memory_limit = ?", [memory])
             before = _versions(batch)
-            files, longest, extra = _readable(batch, Path(scratch), mend)
+            files, longest, extra = _readable(batch, Path(scratch), repair)
             con.register("finished_arrow", _finished(batch, files))
             con.execute("CREATE TEMP TABLE finished AS FROM finished_arrow")
             con.execute("SET VARIABLE landing_files = ?", [[pattern_of(file) for file in files]])
@@ -165,14 +165,14 @@ def write_batch(
             def copy(path: Path) -> None:
                 _copy(con, accounts, rows, about, path)
                 if _versions(batch) != before:
-                    raise LandingMoved("landed pages were written to while they were archived")
+                    raise LandingMoved("landed pages changed while they were archived")
 
             _write(folder / name, copy)
     except duckdb.OutOfMemoryException:
-        # Not everything can be spilled.
+        # Not all operators can spill to the disk.
         if memory is None:
             raise
-        return write_batch(root, batch, None, mend=mend)
+        return write_batch(root, batch, None, repair=repair)
     finally:
         con.close()
     return rows
@@ -181,23 +181,23 @@ def write_batch(
 def write_import(
     con: duckdb.DuckDBPyConnection, root: Path, rows: Sequence[SnapshotRow], accounts: str
 ) -> list[SnapshotRow]:
-    """Archive imported snapshots with the accounts that a query on `con` has, in one file.
+    """Archive imported snapshots, with the accounts from a query on `con`, in one file.
 
-    Returns the rows with the name of the file: the same for the same import, so that one that was
-    killed before it was loaded is not there twice.
+    Returns the rows with the name of the file. The name is the same for the same import, so that an
+    import that was killed before its load does not leave a second file.
     """
     folder = root / f"day={min(row.snapshot_date for row in rows).isoformat()}"
-    said = [(row.key, row.run_id, row.source, row.attempt) for row in rows]
-    name = f"{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}.parquet"
+    identity = [(row.key, row.run_id, row.source, row.attempt) for row in rows]
+    name = f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:12]}.parquet"
     rows = [replace(row, archive_file=f"{folder.name}/{name}") for row in rows]
     _write(folder / name, lambda path: _copy(con, accounts, rows, {"attempts": []}, path))
     return rows
 
 
 def _write(target: Path, copy: Callable[[Path], None]) -> None:
-    """A new file, whole or absent."""
+    """Write a new file, complete or not at all."""
     if is_remote(target):
-        # An object is whole or absent: it is made here and put there in one step.
+        # An object is complete or absent: write it locally and upload it in one step.
         with tempfile.TemporaryDirectory() as scratch:
             made = Path(scratch) / target.name
             copy(made)
@@ -217,7 +217,7 @@ def _write(target: Path, copy: Callable[[Path], None]) -> None:
 def _accounts_of(
     con: duckdb.DuckDBPyConnection, batch: Sequence[Landed], files: Sequence[str], extra: bool
 ) -> str:
-    """A query for the accounts in `kept`, with all that the pages say of them."""
+    """A query for the accounts in `kept`, with all their fields from the pages."""
     listed = []
     for relation in RELATIONS:
         own = [
@@ -257,36 +257,36 @@ def _copy(
 
 
 def read_archive(root: Path) -> Iterator[SnapshotRow]:
-    """Every snapshot in the archive, a later reading of the same list and day after an earlier.
+    """Every snapshot in the archive; a later snapshot of a list and day follows an earlier one.
 
-    Raises ArchiveDamaged naming the file.
+    Raises ArchiveDamaged with the file.
     """
     for path in archive_files(root):
         yield from snapshots_in(path)
 
 
 def readable(root: Path, problems: list[str]) -> Iterator[SnapshotRow]:
-    """The same, without lists that lost what they build on; adds to `problems` which those are.
+    """Every snapshot in the archive except lists whose base is missing; adds those to `problems`.
 
-    Lists that lost nothing but profiles are named, too, and read. Raises ArchiveDamaged.
+    Lists that only lack profiles are also added to `problems`, and read. Raises ArchiveDamaged.
     """
     reader = ArchiveReader(root)
     for path in archive_files(root):
-        said: dict[str, list[str]] = {}
+        lists_of: dict[str, list[str]] = {}
         for number, row in enumerate(snapshots_in(path)):
             problem, whole = (
                 reader.problem(name_of(path), number) if is_packed(path) else ("", True)
             )
             if problem:
                 lost = "profiles of" if whole else "the list of"
-                said.setdefault(problem, []).append(f"{lost} {row.key}")
+                lists_of.setdefault(problem, []).append(f"{lost} {row.key}")
             if whole:
                 yield row
-        problems += [f"{problem}: {', '.join(lost)}" for problem, lost in said.items()]
+        problems += [f"{problem}: {', '.join(lists)}" for problem, lists in lists_of.items()]
 
 
 def snapshots_in(path: Path) -> list[SnapshotRow]:
-    """The snapshots in a file of the archive. Raises ArchiveDamaged."""
+    """The snapshots in an archive file. Raises ArchiveDamaged."""
     return [
         SnapshotRow(
             **{
@@ -303,9 +303,9 @@ def snapshots_in(path: Path) -> list[SnapshotRow]:
 def accounts_in(
     con: duckdb.DuckDBPyConnection, path: Path, reader: ArchiveReader
 ) -> dict[tuple[SnapshotKey, int], tuple[int, int]]:
-    """Snapshot and attempt -> how many accounts a file lists, and a sum that names them.
+    """(snapshot, attempt) -> the number of accounts in a file, and a checksum of their names.
 
-    Reads every byte of the accounts. Raises ArchiveDamaged.
+    Reads all accounts. Raises ArchiveDamaged.
     """
     try:
         if is_packed(path):
@@ -329,7 +329,7 @@ def accounts_in(
 
 
 def refuse_newer(root: Path) -> None:
-    """Raises ArchiveTooNew where a file of the newest day is of a format that is not known here."""
+    """Raise ArchiveTooNew if a file of the newest day has an unknown format."""
     newest = max(root.glob("day=*"), key=lambda folder: folder.name, default=None)
     for path in newest.glob("*.parquet") if newest else ():
         try:
@@ -337,11 +337,11 @@ def refuse_newer(root: Path) -> None:
         except ArchiveTooNew:
             raise
         except ArchiveDamaged:
-            continue  # no load reads it, so it is no reason to miss a day
+            continue  # loads do not read it, so it must not block the day
 
 
 def _completeness(raw: dict[str, Any]) -> str:
-    """As today's rule has it; a list that shows accounts without any name is never complete."""
+    """The completeness by the current rule, except for lists with unidentified accounts."""
     if raw.get("damaged_fields"):
         return str(raw["completeness"])
     return completeness(
@@ -350,23 +350,22 @@ def _completeness(raw: dict[str, Any]) -> str:
 
 
 def _readable(
-    batch: Sequence[Landed], mended: Path, every: bool
+    batch: Sequence[Landed], repaired: Path, every: bool
 ) -> tuple[list[str], int, list[str]]:
-    """The files to read pages from, how long a line of theirs is at most, and which of them have
-    fields that the contract does not have.
+    """The files with the pages, the length of their longest line, and those with new fields.
 
-    They are the landed ones, or copies in the folder `mended`, without damaged fields.
+    The files are the landed ones, or repaired copies in the folder `repaired`.
     """
     files = []
     extra = []
     longest = 0
     for number, landed in enumerate(batch):
-        path = landed.on_disk(mended)
+        path = landed.on_disk(repaired)
         files.append(str(path))
         page = partial(mended_page, landed.key.relation)
 
         def right(line: bytes, page: Callable[[bytes], bytes] = page) -> bytes:
-            # DuckDB refuses a file for half an emoji, which a name cut short ends in.
+            # DuckDB rejects a file with a lone surrogate, which a truncated name may have.
             return with_body(mend_surrogates(line), page, every=every)
 
         broken = more = False
@@ -376,7 +375,7 @@ def _readable(
                 more = more or b'"new_fields":' in line[:120]
                 broken = broken or right(line) != line
         if broken:
-            copy = mended / f"{number}.jsonl"
+            copy = repaired / f"{number}.jsonl"
             with path.open("rb") as lines, copy.open("wb") as file:
                 for line in map(right, lines):
                     longest = max(longest, len(line))
@@ -388,21 +387,21 @@ def _readable(
 
 
 def _versions(batch: Sequence[Landed]) -> list[tuple[int, int, int]]:
-    """What tells whether landing files that are read where they are were written to meanwhile.
+    """The inode, size and time of the landing files that are read in place, to notice a change.
 
-    A list that another process unpacks just now is there in part, which looks like a short list.
+    A list that another process is unpacking would look like a short list.
     """
-    found = []
+    versions = []
     for landed in batch:
         if type(landed) is Landed:
             try:
                 stat = landed.path.stat()
             except FileNotFoundError:
-                raise LandingMoved(f"{landed.path} is not there any more") from None
+                raise LandingMoved(f"{landed.path} no longer exists") from None
             if stat.st_size < landed.sound_bytes:
-                raise LandingMoved(f"{landed.path} is shorter than it was")
-            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
-    return found
+                raise LandingMoved(f"{landed.path} is shorter than before")
+            versions.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return versions
 
 
 def _finished(batch: Sequence[Landed], files: Sequence[str]) -> pa.Table:
@@ -460,7 +459,7 @@ def _row(raw: Sequence[Any], archive_file: str) -> SnapshotRow:
     total = total if status == "found" else None
     shows = completeness(status, end_reason, listed, total)
     if nameless and shows == "complete":
-        shows = "window"  # whoever is missing may be the one without a name
+        shows = "window"  # a missing account may be the unidentified one
     return SnapshotRow(
         relation, handle, day, status, end_reason, shows, listed, total, pages, credits_charged,
         started_at, finished_at, run_id, attempt, archive_file, damaged_fields,
@@ -470,7 +469,7 @@ def _row(raw: Sequence[Any], archive_file: str) -> SnapshotRow:
 def _measured(landed: Landed) -> str | None:
     attempt = landed.to_load
     if attempt is None or attempt.measures is None:
-        return None  # landed by a version that did not measure
+        return None  # landed by a version without measures
     more = {"cached": attempt.cached, "retries": attempt.retries}
     return json.dumps({**attempt.measures.to_json(), **more})
 

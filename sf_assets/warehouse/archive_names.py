@@ -1,8 +1,8 @@
-"""What the files of the archive are called, and which of them holds a list.
+"""The names of the archive's files.
 
-A file of the day's lists is written in full, as `day=…/NAME.parquet`, and packed later into
-`day=…/NAME.packed.parquet` beside it, which says the same. The full one then goes. The warehouse
-knows both by the name of the first.
+The lists of a day are first written in full to `day=…/NAME.parquet`. Packing writes the same
+content to `day=…/NAME.packed.parquet` and then removes the full file. The warehouse uses the name
+of the full file for both.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _PACKED = ".packed.parquet"
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file holds what changed, not every row."""
+    """Whether a file is packed, so that it has the changes instead of every row."""
     return path.name.endswith(_PACKED)
 
 
 def name_of(path: Path) -> str:
-    """The name that the warehouse knows a file by: its day's folder, and the name it began with."""
+    """The name of a file in the warehouse: the folder of its day and the name of the full file."""
     name = path.name
     return f"{path.parent.name}/{name.removesuffix(_PACKED)}.parquet" if is_packed(path) else (
         f"{path.parent.name}/{name}"
@@ -26,17 +26,17 @@ def name_of(path: Path) -> str:
 
 
 def packed_path(archive: Path, name: str) -> Path:
-    """Where the packed file is, or will be."""
+    """The path of the packed file."""
     return archive / (name.removesuffix(".parquet") + _PACKED)
 
 
 def all_files(archive: Path) -> list[Path]:
-    """Every file that holds lists, the oldest day first; a list may be in two of them."""
+    """All files with lists, the oldest day first. A list may be in a full and a packed file."""
     return sorted(archive.glob("day=*/*.parquet"), key=str)
 
 
 def archive_files(archive: Path) -> list[Path]:
-    """The files that hold lists, each list in one of them, the oldest day first."""
+    """The files with lists, the oldest day first. Each list is in one of them."""
     files = all_files(archive)
     full = {name_of(path) for path in files if not is_packed(path)}
     return [path for path in files if not is_packed(path) or name_of(path) not in full]

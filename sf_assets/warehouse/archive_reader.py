@@ -109,6 +109,7 @@ def described(path: Path) -> Described:
 
 
 def damaged(path: Path, error: object) -> ArchiveDamaged:
+    """The error for an archive file that cannot be read."""
     return ArchiveDamaged(
         f"{path} cannot be read ({error}); restore it from a backup, or move it away to go on "
         "without the lists in it"

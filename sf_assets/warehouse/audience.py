@@ -1,4 +1,4 @@
-"""What the profiles of listed accounts said on the day: counted once, from the archive."""
+"""Counts the traits of listed accounts on each day, once, from the archive."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pyarrow as pa
 from sf_assets.warehouse.archive_reader import ArchiveReader, Wanted, show_lists
 from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
-# Accounts that are read at a time.
+# Accounts to read at once.
 ACCOUNTS_AT_A_TIME = 1_000_000
 
 
 def count_profiles(con: duckdb.DuckDBPyConnection, rows: Rows, archive: ArchiveReader) -> None:
-    """Count the profiles of lists that are compared and not counted yet, and keep those of accounts
-    that came or left; in the transaction of the caller. Lists whose file is gone are left out.
+    """Count the profiles of lists that are compared and not counted yet, and store the profiles of
+    accounts that came or left. Runs in the caller's transaction; skips lists without a file.
     """
     for group in _groups(con.execute(sql("profiles_waiting")).fetchall(), archive):
         lists = [
@@ -37,14 +37,14 @@ def count_profiles(con: duckdb.DuckDBPyConnection, rows: Rows, archive: ArchiveR
 
 
 def _groups(lists: list[Any], archive: ArchiveReader) -> Iterator[list[tuple[Wanted, bool]]]:
-    """The lists, and whether each counts itself; so many at a time that memory holds them."""
-    there: dict[str, bool] = {}
+    """The lists, and whether each is counted itself, in groups that fit into memory."""
+    has_file: dict[str, bool] = {}
     group: list[tuple[Wanted, bool]] = []
     accounts = 0
     for archive_file, relation, handle, day, attempt, listed, counted in lists:
-        if archive_file not in there:
-            there[archive_file] = archive.has(archive_file)
-        if not there[archive_file]:
+        if archive_file not in has_file:
+            has_file[archive_file] = archive.has(archive_file)
+        if not has_file[archive_file]:
             continue
         if group and accounts + listed > ACCOUNTS_AT_A_TIME:
             yield group

@@ -1,8 +1,9 @@
-"""A consistent copy of a home, made beside a pipeline that runs: a home itself, ready to go on.
+"""Makes a consistent copy of a home while its pipeline runs. The copy is a home itself.
 
-The order makes it consistent. First Dagster's storage, which may know less than the rest; then
-archive and landing; then, while nobody loads, the warehouse, and what came or grew since. What is
-loaded in the copy is so archived in it, and a page that is landed in it is not bought again.
+The order makes it consistent: first Dagster's storage, which may be older than the rest; then
+archive and landing; then, with the warehouse locked, the warehouse and all files that are new or
+larger since. So whatever is loaded in the copy is also in its archive, and a page that is landed in
+the copy is not bought again.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.publish import PublishFailed, publish, unshared
 from sf_assets.warehouse.verify import Finding, verify
 
-# In the form of `sha256sum`, which checks it.
+# In the format of `sha256sum`, which can check it.
 CHECKSUMS = "backup.sha256"
 _LOCK = ".backup.lock"
-# Made anew in the copy, or of a process that runs: locks, files that are being written, SQLite's
-# own, which its backup takes in.
+# Not needed in the copy: locks, files that are being written, and SQLite's own files, which its
+# backup includes.
 _NOT_COPIED = (".lock", ".partial", ".moving", "-wal", "-shm", "-journal")
 
 
 class BackupFailed(SfAssetsError):
-    """The copy is not what was copied; it was removed again."""
+    """The copy differs from the home or could not be made. It was removed."""
 
 
 @dataclass
 class BackedUp:
-    """What was copied, and what `verify` finds in the copy."""
+    """The number and bytes of the copied files, and what `verify` finds in the copy."""
 
     files: int = 0
     bytes: int = 0
@@ -53,10 +54,10 @@ def backup(
     tell: Callable[[Finding], None] = lambda _: None,
     wait_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> BackedUp:
-    """Copy a home to a new folder, whole or not at all, and verify the copy.
+    """Copy a home to a new folder, completely or not at all, and verify the copy.
 
-    Raises SettingsError where there is nothing to copy or the target is there already, BackupFailed
-    for a copy that differs or a full disk, WarehouseBusy where the warehouse stays held.
+    Calls `tell` with each finding. Raises SettingsError if there is nothing to copy or the target
+    exists, BackupFailed for a copy that differs or a full disk, and WarehouseBusy.
     """
     _refuse(home, target)
     partial = target.with_name(f".{target.name}.partial")
@@ -64,8 +65,8 @@ def backup(
         files, size = _made(home, target, partial, wait_seconds)
     except (OSError, PublishFailed) as error:
         raise BackupFailed(
-            f"backup: {target} cannot be made ({error}); nothing of it is left, and {home.root} is "
-            "as it was"
+            f"backup: cannot write {target} ({error}); the partial copy was removed, and "
+            f"{home.root} is unchanged"
         ) from None
     return BackedUp(files, size, verify(replace(home, root=target), tell))
 
@@ -97,21 +98,21 @@ def _made(home: Home, target: Path, partial: Path, wait_seconds: float) -> tuple
 def _refuse(home: Home, target: Path) -> None:
     if home.lake is not None:
         raise SettingsError(
-            f"backup: the tables are in {home.lake}; back up its database and its files with their "
-            "own tools, or copy everything into one home: "
+            f"backup: the tables are in {home.lake}; back up its database and files with their own "
+            "tools, or copy everything into one home: "
             f"sf-assets migrate --to duckdb --home {target}"
         )
     if not home.marker.exists():
-        raise SettingsError(f"backup: {home.root} is not a home: there is nothing to copy")
+        raise SettingsError(f"backup: {home.root} is not a home, so there is nothing to copy")
     if target.exists() or target.is_symlink():
-        raise SettingsError(f"backup: {target} is there already; name a new folder")
+        raise SettingsError(f"backup: {target} already exists; choose a new folder")
     if home.root.resolve() in (target.resolve(), *target.resolve().parents):
-        raise SettingsError(f"backup: {target} is inside of the home; name a folder elsewhere")
+        raise SettingsError(f"backup: {target} is inside the home; choose a folder elsewhere")
 
 
 @contextmanager
 def _held(partial: Path) -> Iterator[None]:
-    """The folder that is filled, locked; what a killed backup left in it is removed first."""
+    """Create and lock the folder of the copy; removes what a killed backup left there."""
     try:
         if partial.exists():
             with suppress(OSError), open_locked(partial / _LOCK, wait=False):
@@ -121,19 +122,19 @@ def _held(partial: Path) -> Iterator[None]:
         with open_locked(partial / _LOCK, wait=False):
             yield
     except Locked:
-        raise SettingsError(f"backup: another one to {partial.name[1:-8]} is under way") from None
+        raise SettingsError(f"backup: another backup to {partial.name[1:-8]} is running") from None
 
 
 class _Copy:
-    """A home being copied into a folder."""
+    """The copy of a home into a folder."""
 
     def __init__(self, home: Home, root: Path) -> None:
         self.home, self.root = home, root
-        # Path in the home -> size and time it had when it was copied, and what was read.
+        # Path in the home -> its size and time when it was copied, and its checksum.
         self.copied: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def dagster(self) -> None:
-        """Dagster's storage: each database by SQLite's own backup, whoever writes to it."""
+        """Copy Dagster's storage, each database with SQLite's own backup."""
         for name in self._names("dagster"):
             if name.suffix != ".db":
                 self._copy(name)
@@ -146,26 +147,26 @@ class _Copy:
             ):
                 try:
                     old.backup(new)
-                except sqlite3.OperationalError as error:  # no room, or locked for a minute
+                except sqlite3.OperationalError as error:  # disk full, or locked for a minute
                     raise OSError(f"{name}: {error}") from None
                 except sqlite3.DatabaseError:
-                    self._copy(name)  # damaged, and so kept as it is
+                    self._copy(name)  # damaged, so copy it unchanged
 
     def files(self) -> None:
-        """All else but the warehouse and its publications, as far as it changed since."""
+        """Copy all other files except the warehouse and its publications, if they changed."""
         for name in self._names(""):
             if name.parts[0] not in ("dagster", "warehouse", "published", "lake"):
                 self._copy(name)
 
     def warehouse(self) -> None:
-        """The warehouse, with what a killed process left in its log. The caller holds its lock."""
+        """Copy the warehouse with its log. The caller holds its lock."""
         work = self.home.warehouse
         with unshared(work):
             for file in (work, *work.parent.glob(f"{work.name}.wal*")):
                 self._copy(file.relative_to(self.home.root))
 
     def mend_and_publish(self, copy: Home) -> None:
-        """Close the copied warehouse cleanly where it was not, and publish it for people."""
+        """Close the copied warehouse cleanly if necessary, and publish it."""
         if not copy.warehouse.exists():
             return
         if any(copy.warehouse.parent.glob(f"{copy.warehouse.name}.wal*")):
@@ -175,7 +176,7 @@ class _Copy:
         publish(copy)
 
     def check(self) -> tuple[int, int]:
-        """Read the copy once more, and note its checksums; returns its files and their bytes."""
+        """Read the copy again and write its checksums; returns the number of files and bytes."""
         lines, size = [], 0
         for path in sorted(self.root.rglob("*")):
             name = path.relative_to(self.root)
@@ -183,14 +184,14 @@ class _Copy:
                 continue
             digest = sha256_of(path)
             if name in self.copied and self.copied[name][1] != digest:
-                raise BackupFailed(f"{path} is not what {self.home.root / name} is; try again")
+                raise BackupFailed(f"{path} differs from {self.home.root / name}; try again")
             size += path.stat().st_size
             lines.append(f"{digest}  {name.as_posix()}\n")
         (self.root / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
         return len(lines), size
 
     def _names(self, folder: str) -> Iterator[Path]:
-        # Folders of days may go while they are looked through.
+        # Folders of days may be removed meanwhile.
         for parent, _, names in os.walk(self.home.root / folder):
             for name in sorted(names):
                 path = Path(parent, name)

@@ -1,4 +1,4 @@
-"""Some lists of some series, read from the archive, compared, and written into the warehouse."""
+"""Reads lists of some series from the archive, compares them and writes the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
 
 class Snapshot(NamedTuple):
-    """A snapshot waiting to be compared."""
+    """A snapshot to compare."""
 
     relation: str
     handle: str
@@ -53,21 +53,21 @@ class Snapshot(NamedTuple):
 
     @property
     def wanted(self) -> Wanted:
-        """Which list of the archive it is."""
+        """The list in the archive."""
         return Wanted(
             self.archive_file, self.relation, self.handle, self.snapshot_date, self.attempt
         )
 
     @property
     def comparable(self) -> bool:
-        # Found with nobody listed under a total above zero: a window of nothing, not an exodus.
+        """Whether the list can be compared. An empty window with a total above 0 cannot."""
         return self.completeness == "complete" or (
             self.completeness == "window" and self.listed > 0
         )
 
 
 class Chunk:
-    """Snapshots that are compared together, each series in the order of its days."""
+    """Snapshots to compare together, each series in the order of its days."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Chunk:
         self._series: list[Series] = []
 
     def read(self) -> list[tuple[str, str]]:
-        """Read the lists; returns the series that are to be replayed for what their ids tell."""
+        """Read the lists; returns the series to replay because of new ids."""
         con = self._con
         put_table(con, "chunk", _chunk_table(self._snapshots, self._number))
         put_table(
@@ -111,14 +111,14 @@ class Chunk:
         return con.execute("SELECT relation, handle FROM to_replay ORDER BY ALL").fetchall()
 
     def drop(self, names: Iterable[tuple[str, str]]) -> None:
-        """Leave these series out."""
+        """Remove these series from the chunk."""
         dropped = [self._number[name] for name in names if name in self._number]
         self._dropped = set(dropped)
         for table in ("chunk", "chunk_series") if dropped else ():
             self._con.execute(f"DELETE FROM {table} WHERE list_contains(?, series)", [dropped])
 
     def compare(self) -> None:
-        """Take one list after the other."""
+        """Compare the lists, one after the other."""
         if not self._has_lists:
             return
         con = self._con
@@ -189,7 +189,7 @@ class Chunk:
         return rows
 
     def _facts(self) -> dict[int, dict[int, bool]]:
-        """What lists on the other side say of accounts that a listing does not show."""
+        """Listing -> hash of a handle -> whether that handle's own list has the tracked handle."""
         con = self._con
         asked = con.execute(sql("other_side")).fetchall()
         if not asked:
@@ -207,14 +207,14 @@ class Chunk:
         return facts
 
     def write(self) -> None:
-        """Put the results into the warehouse; from then on the snapshots count as derived."""
+        """Write the results to the warehouse, after which the snapshots count as derived."""
         con = self._con
         out = _Output(self._series).tables()
         if self._has_lists:
             for name, table in out.items():
                 self._rows.put(f"out_{name}", table)
             self._renumber()
-            # Hundreds of bytes an account, and all is in the tables now.
+            # Frees hundreds of bytes per account; the tables have everything now.
             self._series.clear()
             self._rows.query("named", "named")
             run_sql(con, "derive_write")
@@ -226,7 +226,7 @@ class Chunk:
         run_sql(con, "derive_end")
 
     def _renumber(self) -> None:
-        """Give what is stored of a series the places that everybody got."""
+        """Move the stored places of a series to the new numbering."""
         con = self._con
         for series in self._series:
             if not series.changes.renumbered:
@@ -247,7 +247,7 @@ def shown_on_other_side(
     rows: Rows,
     asked: Sequence[Sequence[Any]],
 ) -> set[tuple[int, str]]:
-    """Of rows of other_side.sql those whose list shows the handle: listing and other handle."""
+    """The (listing, other handle) of rows of other_side.sql whose list shows the handle."""
     put_table(
         con,
         "other_side",
@@ -332,15 +332,16 @@ def _words(kind: type[Start] | type[End] | type[State], values: Any) -> pa.Array
 
 
 class _Output:
-    """The changes of some series as Arrow tables."""
+    """Converts the changes of some series to Arrow tables."""
 
     def __init__(self, series: Sequence[Series]) -> None:
         self._series = series
-        # By series: those of which something is written.
+        # Accounts with changes, by series.
         self._touched: list[list[Any]] = [[] for _ in series]
         self._at = {one.number: at for at, one in enumerate(series)}
 
     def tables(self) -> dict[str, pa.Table]:
+        """Name -> table, as derive_write.sql reads them."""
         made = {
             "presences": self._presences(),
             "losses": self._losses(),
@@ -406,7 +407,7 @@ class _Output:
         )
 
     def _of_accounts(self, changed: str, closed: str) -> tuple[Any, Any, Accounts]:
-        """Rows of accounts that are to be written: series, account, row."""
+        """The rows of accounts to write: series, account, row."""
         numbers, accounts, rows = [], [], []
         for series in self._series:
             own = np.flatnonzero(series.accounts[changed])

@@ -1,9 +1,10 @@
-"""What the next list of a series proves: who came, who left, and what becomes of earlier claims.
+"""Decides what the next list of a series proves: gains, losses, and the fate of earlier claims.
 
-Three kinds of proof exist. A list that shows everyone (*exhaustive*): whoever is not in it does not
-follow. The order of the list: who stood above its *horizon* and is not there left, who stands above
-its *front* came. And the list on the other side, where both profiles are tracked. Nothing else
-proves anything: who is missing otherwise is *beyond*, who appears otherwise is *revealed*.
+Three kinds of proof exist. An *exhaustive* list shows everyone, so an account that is not in it
+does not follow. The order of the list: an account that was above its *horizon* and is missing left,
+and an account above its *front* came. And the list of the other side, if both profiles are tracked.
+Nothing else proves anything: other missing accounts are *beyond* (right-censored), other new ones
+are *revealed* (left-truncated).
 """
 
 from __future__ import annotations
@@ -53,17 +54,17 @@ from sf_assets.warehouse.series import (
     new_accounts,
 )
 
-# A loss is confirmed by the second later list that would have shown the account where the totals
-# agree, by the third where they do not: some accounts are missing for two days, and the total may
-# follow them. Where something stands against it that long, it is withdrawn.
+# A loss is confirmed by the second later list that would have shown the account if the totals
+# agree, else by the third, because some accounts are missing for two days and the total may follow
+# them. If something contradicts the loss for that long, it is withdrawn.
 AGREEING_LISTS, ENOUGH_LISTS = 2, 3
-# How many days without order somebody who is back is waited for.
+# Days without order after which an account that is back is decided.
 PATIENCE = 3
 
 
 @dataclass(frozen=True)
 class _Today:
-    """A list laid over its series: what every step of the comparison asks for."""
+    """A list aligned with its series: the data that every step of the comparison uses."""
 
     series: Series
     listing: Listing
@@ -71,47 +72,49 @@ class _Today:
     over: Alignment
     claims: Claims
     shows_all: bool
-    # Places of the chain, from the top; of all whom the list before showed, rising.
+    # The places of the chain, from the top, and of all accounts of the list before, rising.
     chain_places: Floats
     places_before: Floats
     before: Reading | None
 
     @property
     def rows(self) -> Accounts:
+        """The accounts of the series."""
         return self.series.accounts
 
     @property
     def order(self) -> bool:
+        """Whether the order proves anything."""
         return self.claims.order
 
     @property
     def tells_places(self) -> bool:
-        """Whether the order says where somebody without ids stood: few are in order by chance."""
+        """Whether the order shows where an account without ids was. A short chain is chance."""
         return self.order and self.over.chain >= 2 * HOLE_SIZE
 
     @property
     def swapped(self) -> bool:
-        """Whether handles without ids may have passed on: out of order, one stands elsewhere in a
-        list that kept most of its order, or is too short to tell."""
+        """Whether handles without ids may have changed owners: one is out of its place in a list
+        that kept most of its order or is too short to decide."""
         if self.order or HOLE_SIZE <= self.over.chain < self.over.common / 2:
             return False
         return bool(np.any(self.found.by_handle & ~self.over.in_chain))
 
     def gap_of_entries(self, entries: Ints) -> Ints:
-        """Between which two accounts of the chain each of these entries stands."""
+        """The gap of the chain in which each of these entries is."""
         if not self.tells_places:
             return np.zeros(len(entries), dtype=np.int64)
         return np.searchsorted(np.flatnonzero(self.over.in_chain), entries, side="right")
 
     def gap_of_accounts(self, accounts: Ints) -> Ints:
-        """Between which two accounts of the chain each of these, not listed, would stand."""
+        """The gap of the chain in which each of these missing accounts would be."""
         if not self.order:
             return np.zeros(len(accounts), dtype=np.int64)
         return _gaps_of(self.rows["place"][accounts], self.chain_places)
 
     def last_gap_of(self, accounts: Ints) -> Ints:
-        """Between which two accounts of the chain each of these stood in the last list that showed
-        it: anywhere, where that was a list without order."""
+        """The gap of the chain in which each of these accounts was last seen; ANYWHERE if that was
+        in a list without order."""
         if not self.tells_places:
             return np.zeros(len(accounts), dtype=np.int64)
         gaps = self.gap_of_accounts(accounts)
@@ -125,8 +128,8 @@ class _Today:
         return nameless
 
     def seen_shuffled(self, accounts: Ints) -> Bools:
-        """Which of these accounts, not listed, were last seen in a list without order that gave
-        nobody a place."""
+        """Which of these missing accounts were last seen in a list without order that gave no
+        places."""
         readings = self.series.readings
         days = [r.day for n, r in enumerate(readings) if r.shuffled and _established(readings[:n])]
         last = self.rows["last"][accounts]
@@ -135,7 +138,7 @@ class _Today:
         return np.isin(last, days)
 
     def unnamed_beside(self, accounts: Ints) -> Bools:
-        """Of which of these, not listed, the list may show the entry without any name."""
+        """Which of these missing accounts may be an unidentified entry of the list."""
         unnamed = self.listing.unnamed
         if not self.tells_places:
             return np.full(len(accounts), len(unnamed) > 0)
@@ -143,7 +146,7 @@ class _Today:
         return np.isin(self.last_gap_of(accounts), [*gaps, ANYWHERE] if len(gaps) else gaps)
 
     def facts(self, accounts: Ints) -> tuple[Bools, Bools]:
-        """Of whom the other side's list of this day says that it follows, and that it does not."""
+        """Which of these accounts follow, and which do not, by their own lists of this day."""
         follows = np.zeros(len(accounts), dtype=bool)
         does_not = follows.copy()
         for handle, fact in self.listing.facts.items():
@@ -154,13 +157,13 @@ class _Today:
 
 
 def _gaps_of(places: Floats, chain: Floats) -> Ints:
-    """How many of the places of a chain, from the top, are above each place."""
+    """The number of places of a chain (from the top) above each place; ANYWHERE for NaN."""
     gaps = np.searchsorted(-chain, -places, side="left")
     return np.where(np.isnan(places), ANYWHERE, gaps)
 
 
 def advance(series: Series, listing: Listing) -> None:
-    """Compare a series with its next usable list, and take the list in."""
+    """Compare a series with its next usable list, and update the series."""
     found, before = match(series, listing), series.before
     broken = before is not None and _is_break(series, listing, found, before)
     if before is not None and broken and not listing.continued:
@@ -175,7 +178,7 @@ def advance(series: Series, listing: Listing) -> None:
     shown[today.found.account[today.found.account >= 0]] = True
     gone = unseen = np.flatnonzero(rows["present"] & ~shown)
     if listing.until_known and before is not None:
-        # A reading that stopped at what is known says nothing of who stands below.
+        # A `recent` list shows nothing below the part that was read.
         gone = gone[rows["place"][gone] > today.over.horizon] if today.order else gone[:0]
         unseen = gone if today.order else unseen
     absent = np.flatnonzero(~rows["present"] & ~shown & (rows["end"] != End.none))
@@ -191,17 +194,19 @@ def advance(series: Series, listing: Listing) -> None:
     series.readings.append(_reading(today))
     if latest is not None and before is None:
         begun = "The handle may be somebody else's now: the list has next to nothing in common with"
-        said = f"{begun} the one before. It begins a new series, and nothing is claimed of the old."
-        today = replace(today, claims=Claims("break", "break", False, said))
+        reason = (
+            f"{begun} the one before. It begins a new series, and nothing is claimed of the old."
+        )
+        today = replace(today, claims=Claims("break", "break", False, reason))
     elif broken:
-        said = f"Continued, as handles.yaml says. {today.claims.reason}"  # breaks.sql asks for it
-        today = replace(today, claims=replace(today.claims, reason=said))
+        reason = f"Continued, as handles.yaml says. {today.claims.reason}"  # breaks.sql asks for it
+        today = replace(today, claims=replace(today.claims, reason=reason))
     _note_comparison(today, latest)
 
 
 def leave_out(series: Series, listing: Listing) -> None:
-    """Note a list of which nobody knows what part it is, and which so proves nothing beside others:
-    it is compared only where no list came before."""
+    """Record an imported list with an unknown part, which proves nothing next to others: it is
+    compared only if no list came before."""
     reason = "Nobody said which part of the list was imported: it is not compared."
     series.changes.comparisons.append(
         Comparison(listing.number, NONE, 0, 0, "unusable", "unusable", reason, None, 0)
@@ -210,7 +215,7 @@ def leave_out(series: Series, listing: Listing) -> None:
 
 def _is_break(series: Series, listing: Listing, found: Match, before: Reading) -> bool:
     if listing.until_known:
-        return False  # it stopped at what was known
+        return False  # reading stopped at known accounts
     common = np.count_nonzero(series.accounts["present"][found.account[found.account >= 0]])
     return is_break(
         listed=len(listing),
@@ -232,7 +237,7 @@ def _lay_over(series: Series, listing: Listing, found: Match) -> _Today:
     )  # fmt: skip
     present = known & (rows["present"][found.account] if len(rows) else False)
     places = rows["place"]
-    # A list that is in no order leaves everybody where one that is in order has them.
+    # A list without order does not change the places from lists with order.
     in_order = any(reading.ordered for reading in series.readings)
     established = _established(series.readings) or (in_order and not listing.ordered)
     over = align(
@@ -277,8 +282,8 @@ def _lay_over(series: Series, listing: Listing, found: Match) -> _Today:
 
 
 def _forget_order(series: Series, found: Match) -> None:
-    """A list gives everybody a place anew: the others stood in an order that counts no more, and
-    proves nothing of losses that no list has confirmed yet."""
+    """Drop the places of accounts that are not in a list which gives new places. The old order no
+    longer counts and proves no losses that are not confirmed yet."""
     rows = series.accounts
     elsewhere = ~np.isnan(rows["place"])
     elsewhere[found.account[found.account >= 0]] = False
@@ -291,14 +296,14 @@ def _forget_order(series: Series, found: Match) -> None:
 
 
 def _established(readings: list[Reading]) -> bool:
-    """Whether the last of these that may be in order is so with those before it: a next one that is
-    not does not give anybody a place."""
+    """Whether the last list that may be in order agrees with those before it. Then a list without
+    order gives no places."""
     last = next((reading for reading in reversed(readings) if reading.ordered), None)
     return last is not None and last.agreement is not None and not last.shuffled
 
 
 def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:
-    """The same, with all places told in the new numbers."""
+    """The alignment with places in the new numbering."""
 
     def moved(places: Floats) -> Floats:
         return np.where(np.isfinite(places), np.interp(places, old, new), places)
@@ -314,7 +319,7 @@ def _renumbered(over: Alignment, old: Floats, new: Floats) -> Alignment:
 
 
 def _better_ids(today: _Today) -> None:
-    """Accounts that show a better id than the one they are known by take it."""
+    """Update accounts that show a better id than before."""
     rows, listing, found = today.rows, today.listing, today.found
     entries = np.flatnonzero(found.account >= 0)
     accounts = found.account[entries]
@@ -332,8 +337,8 @@ def _better_ids(today: _Today) -> None:
 
 
 def _decide_who_is_back(today: _Today, gone: Ints) -> None:
-    """Who was away and is listed again: back in its old place it never left; above somebody who
-    stood above it, or who came since, it left and returned. Without order nobody can tell."""
+    """Decide about accounts that are listed again. An account at its old place never left. Above
+    an account that was above it or came later, it left and returned. Without order: unknown."""
     series, rows, found = today.series, today.rows, today.found
     day = today.listing.day
     entries = np.flatnonzero(found.account >= 0)
@@ -344,12 +349,12 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
     order = today.order or (
         today.over.common == 0 and today.listing.ordered and _among_themselves(today, entries[away])
     )
-    # Where the list without order that showed somebody last had it, nobody knows.
+    # Accounts last seen in a list without order have no known place.
     placeless = np.isnan(rows["place"][accounts]) | (away & today.seen_shuffled(accounts))
     moved = _has_moved(today, entries, accounts, away | waiting, placeless)
-    # Where more are out of their places than keep the order, few are in order by chance.
+    # If more accounts are out of place than in order, the order is chance.
     if order and not (today.order and np.count_nonzero(away & moved) > today.over.chain):
-        # Where no place says whether they ever left; a few alone are in order by chance.
+        # Accounts without a place. A few alone are in order by chance.
         alone = not today.order and np.count_nonzero(away) < HOLE_SIZE
         sure = (away | waiting) & ~moved & ((away & alone) | placeless)
         sure &= _surely_left(rows, accounts)
@@ -363,7 +368,7 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         if today.claims.gains != "all":
             unclear |= sure & away & (entries >= today.over.front)
         _start(today, entries[back & ~unclear], Start.returned)
-        # It left; on which day it came again, nobody can tell.
+        # It left, and the day of its return is unknown.
         series.confirm_losses(accounts[unclear], Proof.order, day)
         series.close_losses(accounts[unclear])
         _start(today, entries[unclear], Start.revealed)
@@ -377,8 +382,8 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
 
 
 def _leave_undecided(today: _Today, entries: Ints, away: Bools, waiting: Bools) -> None:
-    """Nothing tells whether those who are listed again ever left: a later list decides, or that
-    lists that show everyone lacked them."""
+    """Leave accounts that are listed again undecided until a later list, unless exhaustive lists
+    lacked them."""
     rows = today.rows
     accounts = today.found.account[entries]
     sure = away & _surely_left(rows, accounts) & np.isnan(rows["place"][accounts])
@@ -391,14 +396,13 @@ def _leave_undecided(today: _Today, entries: Ints, away: Bools, waiting: Bools) 
     rows["undecided"][patient] += 1
     rows["changed"][patient] = True
     patient = patient[rows["undecided"][patient] >= PATIENCE]
-    # Lists without order for days.
+    # After days of lists without order.
     sure = _surely_left(rows, patient)
     _decide_waiting(today, patient[~sure], patient[sure])
 
 
 def _surely_left(rows: Accounts, accounts: Ints) -> Bools:
-    """Which of these were away for lists that show everyone: those did leave, wherever they are
-    back."""
+    """Which of these accounts were missing in exhaustive lists, so that they did leave."""
     surely: Bools = (rows["loss_state"][accounts] == State.confirmed) & (
         (rows["loss_proof"][accounts] & Proof.exhaustive) > 0
     )
@@ -406,7 +410,7 @@ def _surely_left(rows: Accounts, accounts: Ints) -> Bools:
 
 
 def _among_themselves(today: _Today, entries: Ints) -> bool:
-    """Whether those who are back stand in the order in which they stood."""
+    """Whether the accounts that are back kept their order."""
     if not len(entries):
         return False
     old = today.rows["place"][today.found.account[entries]]
@@ -417,17 +421,17 @@ def _among_themselves(today: _Today, entries: Ints) -> bool:
 def _has_moved(
     today: _Today, entries: Ints, accounts: Ints, asked: Bools, placeless: Bools
 ) -> Bools:
-    """Of those `asked` for, who stands above somebody that stood above it, or came after it was
-    last seen. Who was revealed since then proves nothing."""
+    """Which of the `asked` accounts are above an account that was above them, or that came after
+    they were last seen. Accounts that were revealed since then prove nothing."""
     rows, over = today.rows, today.over
     moved = np.zeros(len(entries), dtype=bool)
     place = np.where(placeless, np.nan, rows["place"][accounts])
     stays = ~asked & ~placeless
-    # (Who got its ids with this list may be another of that name.)
+    # (An account that got its ids with this list may be another one with that name.)
     named = rows["id_entry"][accounts] != today.listing.entry[entries]
     stood = np.flatnonzero(stays & named & (over.places[entries] == place))
-    # A page of the day before shows a whole block above its place: who is in it proves nothing.
-    # (Above the front are those who came back.)
+    # A page from the day before shows a whole block above its place, which proves nothing.
+    # (Accounts above the front came back.)
     displaced = np.pad(~over.in_chain[entries[stays]], HOLE_SIZE)
     block = np.all(sliding_window_view(displaced, HOLE_SIZE), axis=1)
     beside_block: Bools = np.any(sliding_window_view(block, HOLE_SIZE + 1), axis=1)
@@ -448,7 +452,7 @@ def _has_moved(
         proves = stood[came | (first <= day)]
         if not len(proves):
             continue
-        # The highest old place of anybody who stands at or below each entry.
+        # The highest old place of the accounts at or below each entry.
         highest = np.maximum.accumulate(place[proves][::-1])[::-1]
         of_day = suspects[last[suspects] == day]
         below = np.searchsorted(entries[proves], entries[of_day], side="right")
@@ -458,7 +462,7 @@ def _has_moved(
 
 
 def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
-    """Settle losses of accounts that came back on days without order."""
+    """Decide losses of accounts that came back on days without order."""
     series, rows = today.series, today.rows
     for index in stood.tolist():
         first = int(rows["first"][index])
@@ -494,8 +498,8 @@ def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:
 
 
 def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> None:
-    """Who stood where no reading has looked since, and stands above the front now, left and came
-    again in between."""
+    """Claim a loss and a return for accounts below the part that was read since, if they are above
+    the front now."""
     before, rows, series = today.before, today.rows, today.series
     if before is None or before.reach is None or not today.order:
         return
@@ -518,7 +522,7 @@ def _unseen_leave_and_return(today: _Today, entries: Ints, accounts: Ints) -> No
 
 
 def _start(today: _Today, entries: Ints, start: Start) -> None:
-    """A new presence for the accounts of these entries."""
+    """Begin a new presence for the accounts of these entries."""
     if not len(entries):
         return
     series, rows, before = today.series, today.rows, today.before
@@ -544,20 +548,20 @@ def _start(today: _Today, entries: Ints, start: Start) -> None:
 
 
 def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
-    """For each entry the days between which it began to follow, as far as the order tells."""
+    """For each entry, the days between which it began to follow, by the order of the list."""
     count, day = len(today.listing), today.listing.day
     after = np.full(count, NONE, dtype=np.int64)
     before = np.full(count, day, dtype=np.int64)
     if not today.tells_places or today.over.chain < today.over.common:
-        # Where one account is out of its place, any other may be; few are in order by chance.
+        # If one account is out of place, any other may be. A few are in order by chance.
         return after, before
     chain = np.flatnonzero(today.over.in_chain)
     rows = today.rows[today.found.account[chain]]
     before[chain] = np.where(rows["before"] == NONE, day, rows["before"])
-    # A handle alone may have passed to another account on a day without order.
+    # A handle alone may have changed owners on a day without order.
     after[chain] = np.where(rows["number"] | rows["sec"], rows["after"], NONE)
-    # Who left and came again unseen stands above people who follow for longer. So whoever stands
-    # below came before a day only where as many as make a hole say so, all above it.
+    # An account that left and returned unseen is above people who have followed for longer. So an
+    # entry came before a day only if at least HOLE_SIZE accounts above it say so.
     few: list[int] = [day] * HOLE_SIZE
     latest = np.full(count, day, dtype=np.int64)
     for entry, own in enumerate(before.tolist()):
@@ -569,18 +573,18 @@ def _follow_bounds(today: _Today) -> tuple[Ints, Ints]:
 
 
 def _keep_places(today: _Today) -> None:
-    """Put in the places and handles that the list shows."""
+    """Store the places and handles of the list."""
     rows, found, series = today.rows, today.found, today.series
     entries = np.flatnonzero(found.account >= 0)
     accounts = found.account[entries]
     places = today.over.places[entries]
     new_place = ~np.isnan(places) & (places != rows["place"][accounts])
     if today.listing.until_known and not today.order:
-        # Who stands elsewhere came back, nobody knows when: it gets a place with the next list.
+        # An account elsewhere came back on an unknown day. The next list gives it a place.
         new_place = ~today.over.in_chain[entries]
         places = np.full(len(entries), np.nan)
     if not (today.order or _established(series.readings)):
-        # Who came back on such a day: the place it gets is not the one in which it stood.
+        # Accounts that came back on such a day get a place that is not their old one.
         undecided = rows["undecided"][accounts] > 0
         new_place |= undecided
         places = np.where(undecided, np.nan, places)
@@ -598,11 +602,11 @@ def _keep_places(today: _Today) -> None:
 
 
 def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
-    """Which of these entries the list before may have shown under another name, or without one,
-    or not have reached, as it was in no order."""
+    """Which of these entries the list before may have shown under another name or unidentified, or
+    may not have reached because it had no order."""
     rows, listing, readings = today.rows, today.listing, today.series.readings
     before = today.before
-    # (A reading that stopped at what is known found that in order.)
+    # (A `recent` list stops only at known accounts in order.)
     cut_off = before is not None and before.reach is None and not before.exhaustive
     if cut_off and readings[-1].shuffled and _established(readings[:-1]):
         return np.ones(len(entries), dtype=bool)
@@ -617,7 +621,7 @@ def _may_have_been_there(today: _Today, entries: Ints, gone: Ints) -> Bools:
 
 
 def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
-    """Take in whom nobody knows; returns the gaps and kinds of these entries."""
+    """Add the unknown entries as new accounts; returns their gaps and kinds."""
     series, listing, found = today.series, today.listing, today.found
     entries = np.flatnonzero(found.account < 0)
     rows = today.rows
@@ -630,14 +634,14 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
     if today.claims.gains == "baseline":
         start: Ints = np.full(len(entries), Start.baseline)
     elif today.order:
-        # The order contradicts a gain further down, whatever the list before showed.
-        # The name of somebody without ids who stood elsewhere: two may have swapped names.
+        # The order contradicts gains below the front, whatever the list before showed. Also, a name
+        # of an account without ids from elsewhere may be a swap of names.
         left = np.zeros(len(rows), dtype=bool)
         left[gone] = ~(rows["number"][gone] | rows["sec"][gone])
         unclear |= (kinds == 0) & (namesakes(rows, left, listing, entries) >= 0)
         start = np.where(above & ~unclear, Start.gained, Start.revealed)
     elif today.claims.gains == "all":
-        # Without order whoever bears the handle of somebody who is away may be the same.
+        # Without order, an entry with the handle of a missing account may be the same account.
         away = np.ones(len(rows), dtype=bool)
         away[found.account[found.account >= 0]] = False
         unclear |= namesakes(rows, away, listing, entries) >= 0
@@ -645,7 +649,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
         start = np.where(unclear, Start.revealed, Start.gained)
     else:
         start = np.full(len(entries), Start.revealed)
-    # A name that was known before, of somebody without ids, may have another bearer now.
+    # A known name without ids may belong to another account now.
     known = find(rows["key"], listing.key[entries]) if len(rows) else np.full(len(entries), -1)
     namesake = known >= 0
     for index in known[namesake].tolist():
@@ -674,7 +678,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
     rows["first"][accounts] = listing.day
     rows["start"][accounts] = start
     rows["end"][accounts] = End.none
-    # Not the place that its namesake had.
+    # It must not keep the place of its namesake.
     same = namesake & (today.over.places[entries] == rows["place"][accounts])
     rows["place"][accounts] = np.where(same, np.nan, today.over.places[entries])
     rows["changed"][accounts] = True
@@ -698,7 +702,7 @@ def _newcomers(today: _Today, gone: Ints) -> tuple[Ints, Ints]:
 
 
 def _claim_losses(today: _Today, accounts: Ints, proof: Proof | Ints) -> None:
-    """A loss of each of these, between the day it was last read and today; provisional."""
+    """Claim a provisional loss for each account, between the day it was last read and today."""
     rows = today.rows
     rows["loss_from"][accounts] = rows["looked"][accounts]
     rows["loss_on"][accounts] = today.listing.day
@@ -718,9 +722,9 @@ def _claim_losses(today: _Today, accounts: Ints, proof: Proof | Ints) -> None:
 
 
 def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -> None:
-    """Who was in the list before and is not in this one: lost where that is proved, else beyond."""
+    """Decide about accounts that are missing in this list: lost if that is proved, else beyond."""
     series, rows = today.series, today.rows
-    # A namesake may have taken the account of a nameless one over.
+    # A namesake may have taken over the account of one without ids.
     gone = gone[rows["present"][gone] & (rows["first"][gone] < today.listing.day)]
     if not len(gone):
         return
@@ -733,7 +737,7 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     nameless = today.nameless_chain
     renamed, _ = possible_renames(gaps, kinds, *came, nameless)
     if today.tells_places and (today.listing.until_known or not today.listing.exhaustive):
-        # Below the last account that is shown may stand a new name, and its old one be that.
+        # The last shown account may be a rename of the missing one, whose own place is not shown.
         renamed |= (kinds == 0) & (gaps == len(nameless) - 1) & nameless[-1]
     blocked = renamed | follows | has_bearer(series, today.listing, today.found, gone)
     blocked |= today.unnamed_beside(gone)
@@ -751,7 +755,7 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
     rows["last"][gone] = before.day
     rows["present"][gone] = False
     rows["changed"][gone] = True
-    # A loss of which nobody could say whether the account was back is no longer the newest.
+    # An undecided loss is no longer the newest.
     undecided = gone[rows["undecided"][gone] > 0]
     rows["undecided"][gone] = 0
     provisional = rows["loss_state"][undecided] == State.provisional
@@ -766,7 +770,7 @@ def _gone(today: _Today, gone: Ints, came: tuple[Ints, Ints], before: Reading) -
 def _holes(today: _Today, gone: Ints, candidates: Bools, before: Reading) -> Bools:
     """Which of the candidates are a hole in the list: neighbours that vanished together.
 
-    Only where both lists are complete can the total tell: if it fell by as much, they left.
+    If both lists are complete and the total fell by as much, they did leave.
     """
     rows = today.rows
     result = np.zeros(len(gone), dtype=bool)
@@ -792,9 +796,9 @@ def _gained_since(today: _Today, day: int) -> int:
 
 
 def _fall(today: _Today, since: Reading) -> int | None:
-    """How many must have left since a reading by the totals, None where they tell nothing.
+    """How many accounts must have left since a snapshot, by the totals; None if unknown.
 
-    In a list that is cut off the total also falls for accounts that nobody can see.
+    In a list that is cut off, the total also falls for accounts that are not shown.
     """
     listing = today.listing
     complete = _complete(today)
@@ -804,7 +808,7 @@ def _fall(today: _Today, since: Reading) -> int | None:
 
 
 def _complete(today: _Today) -> bool:
-    """Whether the list as it is known now is complete: read whole, or its top over one that was."""
+    """Whether the list is completely known: read to the end, or its top on a complete list."""
     before = today.before
     return today.listing.complete or (
         today.listing.until_known and before is not None and before.complete
@@ -812,7 +816,7 @@ def _complete(today: _Today) -> bool:
 
 
 def _judge_losses(today: _Today, accounts: Ints) -> None:
-    """What today's list makes of losses that are still provisional, of accounts it lacks."""
+    """Decide provisional losses of accounts that are missing in today's list."""
     series, rows = today.series, today.rows
     if not len(accounts):
         return
@@ -823,10 +827,10 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
     shown_above = _would_show(today, accounts)
     shows = (today.shows_all | shown_above | does_not) & ~withdrawn
     blocked = follows | has_bearer(series, today.listing, today.found, accounts)
-    # Who had another name already before the loss may have been missing then.
+    # An account renamed before the loss may have been missing then.
     blocked |= _may_be_renamed(today, accounts, rows["loss_on"][accounts])
     blocked |= today.unnamed_beside(accounts)
-    # Followed all the while, the other list says: the loss is none, although the list lacks it.
+    # The account's own list shows that it still follows, so the loss is wrong.
     retracted = follows & ~withdrawn
     counted = shows & ~retracted
     rows["loss_misses"][accounts[counted]] += 1
@@ -856,9 +860,9 @@ def _judge_losses(today: _Today, accounts: Ints) -> None:
 
 
 def _would_show(today: _Today, accounts: Ints) -> Bools:
-    """Whether the order says that the list would show each of these accounts.
+    """Whether, by the order, the list would show each of these accounts.
 
-    Not where others around it are missing and nobody knows why: the list may have a hole there.
+    Not if others around it are missing for unknown reasons: the list may have a hole there.
     """
     rows = today.rows
     if not today.order:
@@ -876,8 +880,8 @@ def _would_show(today: _Today, accounts: Ints) -> Bools:
 
 
 def _totals_agree(today: _Today, accounts: Ints) -> Ints:
-    """Whether the fall of the total covers all who are missing since each of these was last read:
-    1 yes, 0 no, -1 where the totals tell nothing."""
+    """Whether the fall of the total covers all accounts missing since each of these was last read:
+    1 yes, 0 no, -1 unknown."""
     rows = today.rows
     result = np.full(len(accounts), -1, dtype=np.int64)
     missing = ~rows["present"] & (rows["end"] != End.none)
@@ -905,9 +909,9 @@ def _totals_agree(today: _Today, accounts: Ints) -> Ints:
 
 
 def _settle(today: _Today, accounts: Ints) -> None:
-    """Open questions that today's list answers: who was beyond, and is proved not to follow.
+    """Claim losses of accounts that were beyond and that today's list proves not to follow.
 
-    The loss lies between the last sight and today.
+    The loss is between the last sight and today.
     """
     series, rows = today.series, today.rows
     accounts = accounts[rows["end"][accounts] == End.beyond]
@@ -935,10 +939,10 @@ def _settle(today: _Today, accounts: Ints) -> None:
 
 
 def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
-    """Which of these absent accounts may be somebody in the list under another name.
+    """Which of these missing accounts may be in the list under another name.
 
-    Somebody without ids who came since it was last read, before a day `until`, and stands between
-    the same accounts that were in the list already then.
+    Candidates have no ids, came after the account was last read and before the day `until`, and are
+    between the same accounts of that time.
     """
     rows, listing = today.rows, today.listing
     result = np.zeros(len(accounts), dtype=bool)
@@ -967,7 +971,7 @@ def _may_be_renamed(today: _Today, accounts: Ints, until: Ints) -> Bools:
 
 
 def _settled_by_order(today: _Today, accounts: Ints) -> Bools:
-    """Whose old place today's list shows, with nobody in it and no hole around it."""
+    """Which old places today's list shows as empty, with no hole around them."""
     rows = today.rows
     result = np.zeros(len(accounts), dtype=bool)
     if not today.order:
@@ -1006,7 +1010,7 @@ def _reading(today: _Today) -> Reading:
     listing, over = today.listing, today.over
     reach = None
     if listing.until_known and today.before is not None:
-        # The first reading of all is what there is to go by, however deep it went.
+        # The first list counts completely, however deep it was read.
         reach = over.horizon if today.order else float("inf")
     return Reading(
         listing.day,

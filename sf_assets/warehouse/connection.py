@@ -1,7 +1,7 @@
-"""Opening the warehouse: one writer at a time, waiting with jitter, always closed.
+"""Opens the warehouse: one writer at a time, waiting with jitter, always closed.
 
-DuckDB lets one process write and then shuts out even readers of that file. So our writers queue on
-a lock file of their own, hold it for seconds, and people read published copies instead.
+While one process has a DuckDB file open for writing, no other process can even read it. So our
+writers wait for a lock file of their own, hold it for seconds, and people read published copies.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from sf_assets.warehouse.schema import WAREHOUSE_FORMAT, format_of, prepare
 from sf_assets.warehouse.statements import STORAGE_VERSION, transaction
 
 DEFAULT_WAIT_SECONDS = 600.0
-# Of a lake: how often a commit that met another one is done again, each time a little later.
+# Tries of a commit to a lake that conflicts with another one, with growing pauses.
 CONFLICT_TRIES = 12
 
-# Opens the warehouse for writing, for the length of a `with` block.
+# Opens the warehouse for writing, inside a `with` block.
 Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
 
 _Result = TypeVar("_Result")
 _log = logging.getLogger("sf_assets.warehouse")
 
-# What DuckDB holds in memory before it spills to the disk; by itself it would take most of it.
+# DuckDB's memory before it spills to the disk. By default it would use most of the memory.
 MEMORY = "250MB"
 
 
@@ -45,10 +45,10 @@ MEMORY = "250MB"
 def writing(
     where: Path | Lake, wait_seconds: float = DEFAULT_WAIT_SECONDS
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse open for writing, made on first use; a file of ours or a lake.
+    """Open the warehouse (a file or a lake) for writing; created on first use.
 
-    The file is closed and checkpointed at the end. A lake is everybody's at once: nobody waits, and
-    what is to be written goes through `committed`. Raises as `writing_file` does.
+    The file is closed and checkpointed at the end. A lake has several writers at once, so nobody
+    waits, and changes must go through `committed`. Raises as `writing_file`.
     """
     with (
         _writing_lake(where, wait_seconds)
@@ -62,11 +62,11 @@ def writing(
 def writing_file(
     path: Path, wait_seconds: float = DEFAULT_WAIT_SECONDS
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse file open for writing, made on first use; closed and checkpointed at the end.
+    """Open the warehouse file for writing; created on first use, checkpointed at the end.
 
-    Other writers of ours wait, up to `wait_seconds`, then WarehouseBusy names the holder.
-    Raises WarehouseUnreadable for a file that is damaged, of a newer format, or gone while there
-    is a publication of it, WarehouseUnwritable for a full disk.
+    Waits up to `wait_seconds` for other writers, then raises WarehouseBusy with the holder. Raises
+    WarehouseUnreadable for a file that is damaged, of a newer format, or missing although it was
+    published, and WarehouseUnwritable for a full disk.
     """
     deadline = time.monotonic() + wait_seconds
     with locked(path, wait_seconds):
@@ -78,18 +78,18 @@ def writing_file(
                 con.close()
                 _keep_copy(path, older)
                 con = _open(path, wait_seconds, deadline)
-            # Its statements are small: a second thread takes as much processor time again, and
-            # twice the memory, for no shorter wait.
+            # The statements are small: a second thread would double processor time and memory and
+            # save no time.
             con.execute("SET threads = 1")
             prepare(con, path)
             yield con
-            # Without it a copy of the file lacks what is in the WAL, and rewritten days bloat it.
+            # Otherwise a copy would lack the data in the WAL, and rewritten days would bloat it.
             con.execute("CHECKPOINT")
         except duckdb.Error as error:
             if _NO_ROOM.search(str(error)):
                 raise WarehouseUnwritable(
-                    f"{path} cannot be written ({first_line(error)}). What was landed is kept: "
-                    "free some space, then run the day again, which buys nothing twice"
+                    f"{path} cannot be written ({first_line(error)}). Landed pages are kept: free "
+                    "some space, then run the day again, which buys nothing twice"
                 ) from None
             if _tells_of_damage(error):
                 raise _damaged(path, error) from None
@@ -107,8 +107,8 @@ def _keep_copy(path: Path, made_as: int) -> None:
     shutil.copy2(path, partial)
     os.replace(partial, kept)
     _log.info(
-        "%s has format %d and is upgraded to %d; the file as it was is kept as %s, and may be "
-        "deleted once `sf-assets verify --full` finds nothing wrong",
+        "%s has format %d and is upgraded to %d. The old file is kept as %s; delete it after "
+        "`sf-assets verify --full` finds no problem",
         path, made_as, WAREHOUSE_FORMAT, kept,
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def locked(path: Path | Shared, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> I
                 if time.monotonic() > deadline:
                     holder = lock_path.read_text().strip() or "unknown"
                     raise WarehouseBusy(
-                        f"{path} is being written by process {holder} for more than "
+                        f"process {holder} has been writing {path} for more than "
                         f"{wait_seconds:.0f} s; landed pages are kept, run the day again later"
                     ) from None
                 time.sleep(random.uniform(0.02, 0.2))
@@ -149,11 +149,11 @@ def locked(path: Path | Shared, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> I
 
 
 def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Result]) -> _Result:
-    """Do `work` in one transaction, and again where another one came between; returns its result.
+    """Run `work` in one transaction, repeated after a conflict; returns its result.
 
-    Into a lake two commits can add the same rows without noticing each other, two loads of one
-    list for example. So each takes the one `turn` there is, `load` or `derive`: of two at a time
-    the later one fails to commit, begins anew and finds what the first has done.
+    Two commits to a lake could add the same rows without a conflict, for example two loads of one
+    list. So each updates a counter for its `turn`, `load` or `derive`: of two at once, the later
+    one fails to commit, starts again and sees the changes of the first.
     """
     from sf_assets.warehouse.lake import is_lake
 
@@ -170,18 +170,18 @@ def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Res
         except duckdb.Error as error:
             if not _CONFLICT.search(str(error)):
                 raise
-            _log.info("another commit came between: the %s is done again", turn)
+            _log.info("Another commit came first; repeating the %s", turn)
     raise WarehouseBusy(
-        f"others committed to the warehouse {CONFLICT_TRIES} times before this {turn} could; "
-        "nothing of it is lost: run it again later"
+        f"this {turn} conflicted with other commits to the warehouse {CONFLICT_TRIES} times; "
+        "nothing is lost, run it again later"
     )
 
 
 @contextmanager
 def reading(where: Path | Lake) -> Iterator[duckdb.DuckDBPyConnection]:
-    """What people read, read-only: the published file, or the lake itself.
+    """Open the published file, or the lake, read-only.
 
-    Raises FileNotFoundError where nothing is there yet.
+    Raises FileNotFoundError if nothing is published yet.
     """
     if isinstance(where, Lake):
         with _telling_no_password(where):
@@ -200,14 +200,14 @@ def reading(where: Path | Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def why_unreadable(where: Path | Lake, error: duckdb.Error) -> str:
-    """What is wrong with what is published, and what to do, in a sentence."""
+    """The problem of the published file or lake, and what to do, in a sentence."""
     made_as = None
     with suppress(FileNotFoundError, duckdb.Error), reading(where) as con:
         made_as = format_of(con)
     if made_as is None or made_as == WAREHOUSE_FORMAT:
         return (
             f"{where} cannot be read ({first_line(error)}): run sf-assets rebuild, or a snapshot, "
-            "which publishes it anew"
+            "which publishes it again"
         )
     if made_as > WAREHOUSE_FORMAT:
         return (
@@ -215,8 +215,8 @@ def why_unreadable(where: Path | Lake, error: duckdb.Error) -> str:
             f"to {WAREHOUSE_FORMAT}. Upgrade sf_assets"
         )
     return (
-        f"{where} has format {made_as}, made by an older sf_assets: a snapshot brings it up to "
-        "date, or sf-assets rebuild, which buys nothing"
+        f"{where} has format {made_as}, made by an older sf_assets: run a snapshot to upgrade it, "
+        "or sf-assets rebuild, which buys nothing"
     )
 
 
@@ -230,7 +230,7 @@ def _writing_lake(lake: Lake, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
                     prepare(con, lake)
                     break
                 except duckdb.Error as error:
-                    # Two workers make the lake at once: one of them finds it made.
+                    # Two workers may create the lake at once.
                     if attempt == CONFLICT_TRIES - 1 or not _MADE_MEANWHILE.search(str(error)):
                         raise
                     time.sleep(random.uniform(0.1, 1.0))
@@ -242,7 +242,7 @@ def _writing_lake(lake: Lake, wait_seconds: float) -> Iterator[duckdb.DuckDBPyCo
 def _attach(
     lake: Lake, *, read_only: bool, wait_seconds: float = 60.0
 ) -> duckdb.DuckDBPyConnection:
-    """Attach a lake. One whose catalog is a file is one process's at a time: the others wait."""
+    """Attach a lake. If its catalog is a file, one process can hold it and the others wait."""
     from sf_assets.warehouse.lake import attach
 
     deadline = time.monotonic() + wait_seconds
@@ -256,12 +256,12 @@ def _attach(
                 continue
             if again:
                 raise WarehouseBusy(
-                    f"{lake} is held, or being made, by others for more than {wait_seconds:.0f} s; "
-                    "landed pages are kept, run the day again later"
+                    f"other processes have held {lake} for more than {wait_seconds:.0f} s; landed "
+                    "pages are kept, run the day again later"
                 ) from None
             raise WarehouseUnreadable(
-                f"{lake} cannot be opened ({without_password(first_line(error))}). What was "
-                "landed is kept: mend the address or what it names, then run the day again"
+                f"{lake} cannot be opened ({without_password(first_line(error))}). Landed pages "
+                "are kept: correct the address or start its database, then run the day again"
             ) from None
 
 
@@ -270,15 +270,15 @@ def _telling_no_password(lake: Lake) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        said = without_password(str(error))
-        if said == str(error):
+        text = without_password(str(error))
+        if text == str(error):
             raise
-        raise type(error)(said) from None
+        raise type(error)(text) from None
 
 
 def _open_published(path: Path) -> duckdb.DuckDBPyConnection:
     while True:
-        # Resolved: the generation we open stays ours while the link moves on.
+        # The resolved file stays readable while the link moves on.
         generation = path.resolve()
         try:
             if not generation.exists():
@@ -287,16 +287,16 @@ def _open_published(path: Path) -> duckdb.DuckDBPyConnection:
         except (FileNotFoundError, duckdb.IOException):
             if generation == path.resolve():
                 raise
-            # Two publications came between the two steps and took the generation with them.
+            # Two publications happened in between and removed the file.
 
 
 def _refuse_to_start_over(path: Path) -> None:
-    # An empty file in its place would be published over the history of all days.
+    # A new empty file would be published over the whole history.
     published = path.parents[1] / path.name
     if not path.exists() and published.is_symlink():
         raise WarehouseUnreadable(
-            f"{path} is gone, though {published} was published from it. Landing and archive are "
-            "the evidence: run `sf-assets rebuild`, which makes it anew and buys nothing"
+            f"{path} is missing, although {published} was published from it. Run "
+            "`sf-assets rebuild`, which recreates it from archive and landing and buys nothing"
         )
 
 
@@ -316,9 +316,9 @@ def _open(path: Path, wait_seconds: float, deadline: float) -> duckdb.DuckDBPyCo
             if time.monotonic() > deadline:
                 holder = re.search(r"PID (\d+)", str(error))
                 raise WarehouseBusy(
-                    f"{path} is held by process {holder.group(1) if holder else 'unknown'} for "
-                    f"more than {wait_seconds:.0f} s (a tool that opened it for writing?); landed "
-                    "pages are kept: close that tool, then run the day again"
+                    f"process {holder.group(1) if holder else 'unknown'} has held {path} for more "
+                    f"than {wait_seconds:.0f} s (a tool that opened it for writing?); landed pages "
+                    "are kept, close that tool, then run the day again"
                 ) from None
             time.sleep(random.uniform(0.05, 0.5))
         except duckdb.Error as error:
@@ -334,14 +334,14 @@ _DAMAGE = re.compile(r"corrupt|checksum|not a valid|deserializ|invalidated", re.
 
 
 def _tells_of_damage(error: duckdb.Error) -> bool:
-    # DuckDB has no class of its own for a damaged file: a checksum is an IOException like a full
-    # disk, and bytes that make no sense end in an InternalException or FatalException.
+    # DuckDB has no error class for a damaged file: a wrong checksum is an IOException like a full
+    # disk, and invalid bytes end in an InternalException or FatalException.
     kinds = (duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
     return isinstance(error, kinds) or _DAMAGE.search(str(error)) is not None
 
 
 def _damaged(path: Path, error: duckdb.Error) -> WarehouseUnreadable:
     return WarehouseUnreadable(
-        f"{path} cannot be read ({first_line(error)}). Nothing is lost: landing and archive are "
-        "the evidence. Run `sf-assets rebuild`, which keeps the old file and buys nothing"
+        f"{path} cannot be read ({first_line(error)}). Nothing is lost: landing and archive have "
+        "all data. Run `sf-assets rebuild`, which keeps the old file and buys nothing"
     )

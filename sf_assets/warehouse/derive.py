@@ -1,10 +1,10 @@
-"""From snapshots to memberships, churn, growth and status changes.
+"""Derives memberships, churn, growth and status changes from snapshots.
 
-What is derived of a series (one relation of one handle) is a function of its usable snapshots in
-order of their days, and of the ids that the lists of the home show, whatever the order in which
-they arrived: a snapshot that follows the last one derived is compared with it; anything else (a day
-loaded late or again) replays the series from the archive. Lists are read and results are written
-set-based, for many series and days at a time; in between `compare` takes one list after the other.
+The result for a series (one relation of one handle) depends only on its usable snapshots in the
+order of their days, and on the ids that the lists of the home show, not on the order of loading. A
+snapshot that follows the last derived one is compared with it. Anything else (a day that is loaded
+late or again) replays the series from the archive. Lists are read and results are written
+set-based, for many series and days at once; in between, `compare` handles one list after the other.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from sf_assets.warehouse.connection import committed
 from sf_assets.warehouse.schema import RULES
 from sf_assets.warehouse.statements import Rows, put_table, run_sql, sql
 
-# So many accounts are compared at a time; bounds the memory.
+# Accounts to compare at once. Limits the memory.
 ACCOUNTS_AT_A_TIME = 500_000
-# Lists of many days are compared so many accounts at a time, or a day's where that is more.
+# Accounts to compare at once in lists of several days; at least those of one day.
 ACCOUNTS_OF_MANY_DAYS = 50_000
 
 _log = logging.getLogger("sf_assets.warehouse")
 
 
 class ArchiveIncomplete(SfAssetsError):
-    """A file of the archive that `snapshots` names is not there."""
+    """An archive file that `snapshots` refers to is missing."""
 
 
 class _Name(NamedTuple):
@@ -46,7 +46,7 @@ class _Name(NamedTuple):
 
 @dataclass
 class Derived:
-    """What a derivation did: days whose churn, growth or status may have changed, by relation."""
+    """The result of a derivation. `days` has the days that may have changed, by relation."""
 
     days: dict[str, set[date]] = field(default_factory=dict)
     handles: set[str] = field(default_factory=set)
@@ -54,13 +54,14 @@ class Derived:
     replayed: int = 0
 
     def all_days(self) -> list[date]:
+        """The days that may have changed, oldest first."""
         return sorted(set().union(*self.days.values()) if self.days else set())
 
 
 def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
-    """Bring everything derived up to what is loaded, in one transaction.
+    """Derive everything from the loaded snapshots, in one transaction.
 
-    `con` is the warehouse, open for writing. Raises ArchiveIncomplete; nothing is changed then.
+    `con` is the warehouse, open for writing. Raises ArchiveIncomplete; then nothing is changed.
     """
     enough = _memory(con)
     for limit in (f"{enough}MB", f"{4 * enough}MB"):
@@ -68,24 +69,24 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
         try:
             return committed(con, "derive", lambda: derive_within(con, archive))
         except duckdb.OutOfMemoryException:
-            continue  # not everything can be spilled
-    # RESET would show the default again and not lift the limit.
+            continue  # not all operators can spill to the disk
+    # RESET would show the default and not lift the limit (DuckDB 1.5.5).
     con.execute("SET memory_limit = '80%'")
     return committed(con, "derive", lambda: derive_within(con, archive))
 
 
 def _memory(con: duckdb.DuckDBPyConnection) -> int:
-    """Megabytes that DuckDB may hold before it spills to the disk; by itself it takes all it gets.
+    """Megabytes that DuckDB may use before it spills to the disk. By default it uses all memory.
 
-    Lists that are compared at a time need about 600 bytes an account (measured on lists of 5,000
-    and of 200,000, and on 365 days of 2,000), and are hardly quicker with more.
+    A comparison needs about 600 bytes per account (measured on lists of 5,000 and 200,000 accounts,
+    and on 365 days of 2,000), and is hardly faster with more.
     """
     size = con.execute(sql("waiting_size"), [ACCOUNTS_AT_A_TIME]).fetchall()[0][0]
     return 48 + max(int(size), ACCOUNTS_OF_MANY_DAYS) * 600 // 1_000_000
 
 
 def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
-    """The same within a transaction that is the caller's."""
+    """Derive everything, as `derive`, in the caller's transaction."""
     return _Derivation(con, archive).run()
 
 
@@ -118,7 +119,7 @@ class _Derivation:
             for snapshots in self._chunks(todo):
                 snapshots = [s for s in snapshots if _Name(s.relation, s.handle) not in restart]
                 restart |= self._advance(snapshots)
-            # An id told that two accounts of these are one.
+            # An id showed that two accounts of these series are the same.
             done.handles |= {name.handle for name in restart}
             todo = restart
         put_table(con, "touched", pa.table({"handle": pa.array(sorted(done.handles))}))
@@ -126,13 +127,13 @@ class _Derivation:
         count_profiles(con, self.rows, self.archive)
         run_sql(con, "status_changes")
         run_sql(con, "drop_unseen_profiles")
-        # What is committed is for people at once: from a lake directly, of a file in the same run.
+        # People see committed data at once in a lake, and after this run in a file.
         con.execute("UPDATE internal.warehouse_format SET published_at = now()")
         return done
 
     def _read_decisions(self) -> None:
-        """Which breaks were none, as handles.yaml says; series of which it said otherwise begin
-        again."""
+        """Read the breaks that handles.yaml marks with `continue`, and restart series for which
+        that changed."""
         con = self.con
         rows = con.execute("SELECT handle, unnest(continued) FROM main.handles").fetchall()
         self.continued = {(handle, day) for handle, day in rows}
@@ -146,7 +147,7 @@ class _Derivation:
         )
 
     def _decided_late(self) -> set[_Name]:
-        """Series that were derived before a list on the other side which decides about them."""
+        """Series that were derived before a list of the other side that decides about them."""
         late: set[_Name] = set()
         asked = []
         rows = self.con.execute(sql("late_other_side")).fetchall()
@@ -160,21 +161,21 @@ class _Derivation:
         return late | {_Name(*rows[a[0]][:2]) for a in asked if (a[0], a[2]) not in shown}
 
     def _forget_old_rules(self) -> None:
-        """Derive everything anew where it was made by rules of an older version."""
+        """Restart all series if an older version of the rules derived them."""
         con = self.con
         made_by = con.execute("SELECT max(rules) FROM internal.warehouse_format").fetchall()[0][0]
         if made_by == RULES:
             return
         names = con.execute("SELECT DISTINCT relation, handle FROM internal.comparisons").fetchall()
         if names:
-            _log.info("new rules of proof: %d lists are derived anew from the archive", len(names))
+            _log.info("The rules of proof are new: deriving %d lists again", len(names))
             self._forget({_Name(*name) for name in names})
             self.done.replayed = 0
             con.execute("DELETE FROM internal.stored_profiles")
         con.execute("UPDATE internal.warehouse_format SET rules = ?", [RULES])
 
     def _chunks(self, names: set[_Name]) -> Iterator[list[Snapshot]]:
-        """Snapshots without a comparison: some series at a time, of these some days at a time."""
+        """Snapshots without a comparison, in chunks of some series and some days."""
         waiting = self._waiting(names)
         total, done = len(waiting), 0
         for group in _groups(waiting):
@@ -189,7 +190,7 @@ class _Derivation:
                     yield chunk
                     done += len(chunk)
                     if total > 200:
-                        _log.info("%d of %d lists compared", done, total)
+                        _log.info("Compared %d of %d lists", done, total)
                     chunk, accounts = [], 0
                 chunk += by_day[day]
                 accounts += own
@@ -199,27 +200,27 @@ class _Derivation:
 
     def _waiting(self, names: set[_Name]) -> list[Snapshot]:
         rows = self.con.execute(sql("waiting")).fetchall()
-        there: dict[str, bool] = {}
+        has_file: dict[str, bool] = {}
         waiting = []
         for *values, archive_file in rows:
             path = self.archive.archive / archive_file
             snapshot = Snapshot._make([*values, str(path), archive_file])
             if _Name(snapshot.relation, snapshot.handle) not in names:
                 continue
-            # A file holds the lists of a batch: each is asked for once.
-            if archive_file not in there:
-                there[archive_file] = self.archive.has(archive_file)
-            if not there[archive_file]:
+            # A file holds the lists of a batch, so check each file once.
+            if archive_file not in has_file:
+                has_file[archive_file] = self.archive.has(archive_file)
+            if not has_file[archive_file]:
                 raise ArchiveIncomplete(
-                    f"{path} is missing, which holds {snapshot.handle} {snapshot.relation} of "
-                    f"{snapshot.snapshot_date}; restore it from a backup, or run "
-                    "`sf-assets rebuild` to go on without it"
+                    f"{path} with {snapshot.handle} {snapshot.relation} of "
+                    f"{snapshot.snapshot_date} is missing; restore it from a backup, or run "
+                    "`sf-assets rebuild` to continue without it"
                 )
             waiting.append(snapshot)
         return waiting
 
     def _advance(self, snapshots: list[Snapshot]) -> set[_Name]:
-        """Compare each snapshot with the one before it; returns series to be started anew."""
+        """Compare each snapshot with the one before it; returns the series to restart."""
         if not snapshots:
             return set()
         chunk = Chunk(self.con, self.archive, snapshots, self.rows, self.continued)
@@ -243,7 +244,7 @@ class _Derivation:
 
 
 def _groups(snapshots: Sequence[Snapshot]) -> list[list[Snapshot]]:
-    """Series that are compared together: about ACCOUNTS_AT_A_TIME accounts on a day."""
+    """Groups of series to compare together: about ACCOUNTS_AT_A_TIME accounts per day."""
     size: dict[_Name, int] = {}
     for snapshot in snapshots:
         name = _Name(snapshot.relation, snapshot.handle)

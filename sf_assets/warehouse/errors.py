@@ -1,4 +1,4 @@
-"""What can be wrong with the warehouse; each says what is kept and what to do."""
+"""The errors of the warehouse. Each message says what is kept and what to do."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from sf_assets.errors import SfAssetsError
 
 
 class WarehouseBusy(SfAssetsError):
-    """Another process holds the warehouse for writing longer than we wait."""
+    """Another process held the warehouse for writing for longer than the wait time."""
 
 
 class WarehouseUnwritable(SfAssetsError):
-    """The disk has no room, or gives no permission. Nothing of the transaction is lost or half
-    there: landing and archive have it, and the next attempt loads it."""
+    """The disk is full or there is no permission. The transaction is rolled back and no data is
+    lost: landing and archive have it, and the next attempt loads it."""
 
 
 class WarehouseUnreadable(SfAssetsError):
-    """The warehouse file is damaged, missing, or of a format this version does not know."""
+    """The warehouse file is damaged, missing, or of a format that this version does not know."""

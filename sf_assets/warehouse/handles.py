@@ -1,4 +1,4 @@
-"""The table `handles`: who is tracked, and who was."""
+"""Writes the tables `handles` and `annotations`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRACKED = pa.schema(
 
 
 def record_handles(con: duckdb.DuckDBPyConnection, registry: Registry, day: date) -> None:
-    """Bring `handles` up to the registry in force, in the transaction of the caller."""
+    """Update `handles` from the registry in force, in the caller's transaction."""
     rows = [
         {
             "handle": handle,
@@ -42,20 +42,20 @@ def record_handles(con: duckdb.DuckDBPyConnection, registry: Registry, day: date
 
 
 def record_annotations(con: duckdb.DuckDBPyConnection, path: Path) -> str | None:
-    """Bring `annotations` up to the file, in the transaction of the caller.
+    """Update `annotations` from the file, in the caller's transaction.
 
-    Of a broken file nothing is taken, and what was recorded stays: returns what is wrong with it.
+    An invalid file is ignored and the recorded annotations stay; returns the problem.
     """
     try:
         annotations = read_annotations(path)
     except RegistryError as error:
-        return f"{error}; the annotations that were recorded stay"
+        return f"{error}; the recorded annotations stay in force"
     rows = [
         (
-            f"{one.day}/{one.handle or one.tag or 'all'}/{number}",
-            *(one.handle, one.tag, one.day, one.until or one.day, one.text),
+            f"{note.day}/{note.handle or note.tag or 'all'}/{number}",
+            *(note.handle, note.tag, note.day, note.until or note.day, note.text),
         )
-        for number, one in enumerate(annotations, start=1)
+        for number, note in enumerate(annotations, start=1)
     ]
     stored = con.execute("FROM main.annotations").fetchall()
     if sorted(rows, key=repr) != sorted(stored, key=repr):
@@ -66,7 +66,7 @@ def record_annotations(con: duckdb.DuckDBPyConnection, path: Path) -> str | None
 
 
 def _depth(own: HandleSettings) -> str:
-    """`full`, or by list where they differ: `followers recent, following full`."""
+    """The depth, such as `full`, or per list if they differ: `followers recent, following full`."""
     depths = {
         relation: counted(own.of(relation).max_pages or 0, "page")
         if own.of(relation).max_pages

@@ -1,8 +1,8 @@
-"""Attaching a lake: the same DuckDB and the same SQL, with the tables kept somewhere else.
+"""Attaches a DuckLake instead of the warehouse file.
 
-The lake is the default catalog of an in-memory DuckDB, so every statement of ours reads as it does
-on the file. Who reads attaches it read-only; who writes commits whenever he likes, and where two
-commits touch the same rows the second is done again.
+The lake is the default catalog of an in-memory DuckDB, so all statements are the same as for the
+file. Readers attach it read-only. Writers commit at any time; if two commits change the same rows,
+the second one is repeated.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from sf_assets.storage.object_store import is_remote, s3_secret
 from sf_assets.text import first_line
 from sf_assets.warehouse.statements import STORAGE_VERSION, quoted
 
-# The name tables have in full: sf_assets.main.follower_growth, as in the file.
+# The catalog name: sf_assets.main.follower_growth, as in the file.
 NAME = "sf_assets"
-# Keeps DuckLake's own tables apart from what else is in the database, Dagster's for example.
+# Separates DuckLake's own tables from others in the database, such as Dagster's.
 METADATA_SCHEMA = "sf_assets"
 
 _NOT_THERE = "creating a new DuckLake is explicitly disabled"
@@ -32,14 +32,14 @@ _NOT_THERE = "creating a new DuckLake is explicitly disabled"
 def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake as its default catalog.
 
-    Raises duckdb.Error as DuckDB words it (the caller hides the password), FileNotFoundError where
-    a lake to be read is not there.
+    Raises duckdb.Error unchanged (the caller must hide the password), and FileNotFoundError if a
+    lake to read does not exist.
     """
-    # Also that of a catalog which is a file of DuckDB's.
+    # Also the version of a catalog that is a DuckDB file.
     con = duckdb.connect(":memory:", config={"storage_compatibility_version": STORAGE_VERSION})
     try:
         con.execute("SET TimeZone = 'UTC'")
-        # What does not fit into memory; by itself it would go into the folder we were started in.
+        # By default DuckDB would spill into the current folder.
         spill = Path(tempfile.gettempdir()) / f"sf_assets-{os.getpid()}"
         con.execute("SET temp_directory = ?", [str(spill)])
         attach_to(con, lake, NAME, read_only=read_only)
@@ -53,7 +53,7 @@ def attach(lake: Lake, *, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 
 def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_only: bool) -> None:
-    """Attach the lake under a name to a connection that is there. Raises duckdb.Error."""
+    """Attach the lake under a name to an open connection. Raises duckdb.Error."""
     load_extension(con, "ducklake")
     if lake.on_postgres:
         load_extension(con, "postgres_scanner")
@@ -69,17 +69,17 @@ def attach_to(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, *, read_onl
         options.append(f"METADATA_SCHEMA '{METADATA_SCHEMA}'")
     if read_only:
         options.append("READ_ONLY")
-    # Commits that only add rows never collide; they queue for the next number of a version.
+    # Commits that only add rows never conflict; they wait for the next version number.
     con.execute("SET ducklake_max_retry_count = 100")
     con.execute(f"ATTACH {quoted(lake.address)} AS {name} ({', '.join(options)})")
 
 
 def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
-    """Let this connection read and write S3, where one of the places is there."""
+    """Let this connection use S3 if one of the places is there. Raises SettingsError."""
     if not any(is_remote(str(place)) for place in places):
         return
     load_extension(con, "httpfs")
-    # As long as our own client waits: half a minute of refusals, ten seconds for an answer.
+    # The same waits as our own client: half a minute of errors, ten seconds per response.
     for setting in (f"http_timeout = {object_store.ANSWER_SECONDS}", "http_retries = 8",
                     "http_retry_wait_ms = 100", "http_retry_backoff = 2"):  # fmt: skip
         con.execute(f"SET {setting}")
@@ -91,7 +91,7 @@ def use_s3(con: duckdb.DuckDBPyConnection, *places: object) -> None:
 
 
 def is_lake(con: duckdb.DuckDBPyConnection) -> bool:
-    """True where the tables of this connection are not in a file of ours."""
+    """Whether the tables of this connection are in a lake."""
     return bool(con.execute(_IS_LAKE).fetchall()[0][0])
 
 
@@ -102,30 +102,27 @@ FROM duckdb_databases() WHERE database_name = current_database()
 
 
 def maintain(con: duckdb.DuckDBPyConnection) -> None:
-    """Merge the small files that many commits leave, and drop versions of more than 30 days ago.
+    """Merge the small files of many commits, and drop versions older than 30 days.
 
-    Raises duckdb.Error, which callers log: it is done again after the next derivation.
+    Raises duckdb.Error, which callers log, because the next derivation repeats it.
     """
     if is_lake(con):
         con.execute("CHECKPOINT")
 
 
 def drop_versions(con: duckdb.DuckDBPyConnection) -> None:
-    """Have a lake keep its present version alone, and no file of an older one.
-
-    Raises duckdb.Error.
-    """
-    # A file whose rows are all deleted would stay beside the list of what is deleted in it.
+    """Drop all old versions of a lake and their files. Raises duckdb.Error."""
+    # Otherwise a file would stay after all its rows are deleted.
     for step in ("rewrite_data_files('{}', delete_threshold => 0)",
                  "expire_snapshots('{}', older_than => now())",
                  "cleanup_old_files('{}', cleanup_all => true)"):  # fmt: skip
-        con.execute(f"CALL ducklake_{step.format(NAME)}").fetchall()  # does nothing until asked for
+        con.execute(f"CALL ducklake_{step.format(NAME)}").fetchall()  # runs only when fetched
 
 
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load an extension: from its Python package where that fits, else from DuckDB's own site.
+    """Load an extension from its Python package if the version fits, else from DuckDB's site.
 
-    Raises duckdb.Error where neither has it.
+    Raises duckdb.Error if neither has it.
     """
     version = duckdb.__version__
     folders = None
@@ -141,9 +138,9 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
         con.execute(f"LOAD {name}")
     except duckdb.Error as error:
         package = f"duckdb-extension-{name.replace('_', '-')}"
-        there = "is of another version" if folders else "is not installed"
+        state = "has another version" if folders else "is not installed"
         raise duckdb.IOException(
-            f"DuckDB {version} needs its extension {name}: the package {package} {there}, and "
-            f"DuckDB's own site cannot be reached ({first_line(error)}). Let this machine reach "
-            "it once, or pip install 'sf_assets[scale-offline]'"
+            f"DuckDB {version} needs its extension {name}: the package {package} {state}, and "
+            f"DuckDB's own site cannot be reached ({first_line(error)}). Connect this machine to "
+            "it once, or run pip install 'sf_assets[scale-offline]'"
         ) from None

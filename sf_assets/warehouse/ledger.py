@@ -1,8 +1,8 @@
-"""What was paid: one row a snapshot attempt, and the balance before and after each run.
+"""The ledger: the cost of each attempt at a snapshot, and the balances around each run.
 
-The evidence is the archive: a Parquet file names the attempts of its snapshots beside them, and
-what no snapshot stands for (a list that broke off, a run's balance) is in small files of its own.
-The warehouse is filled from both, so that `sf-assets rebuild` makes the same ledger.
+The archive is the evidence: a Parquet file has the attempts at its snapshots, and small separate
+files have the rest (interrupted lists, balances of runs). The warehouse is filled from both, so
+`sf-assets rebuild` makes the same ledger.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from sf_assets.warehouse.statements import run_sql, sql
 
 LEDGER_FORMAT = 1
 _SUFFIX = ".ledger.json"
-#: Where a Parquet file of the archive names its snapshots, and the attempts at them.
+#: The metadata key of a Parquet file with its snapshots and the attempts at them.
 METADATA_KEY = "sf_assets_snapshots"
 
 
 class LedgerDamaged(SfAssetsError):
-    """A file of the archive that says what was paid cannot be read."""
+    """An archive file with costs cannot be read."""
 
 
 @dataclass(frozen=True)
 class Paid:
-    """One attempt at a snapshot and what it cost.
+    """An attempt at a snapshot and its cost.
 
-    `credits` are what the API said, and one for each of the `unread` answers, which could not say.
+    `credits` are those that the API reported, plus one for each of the `unread` responses.
     """
 
     relation: Relation
@@ -59,16 +59,17 @@ class Paid:
 
     @property
     def name(self) -> tuple[str, str, date, int]:
+        """What identifies the attempt."""
         return self.relation, self.handle, self.snapshot_date, self.attempt
 
 
 @dataclass(frozen=True)
 class Balances:
-    """The credits of the account before and after a run, and what the run paid in between.
+    """The balances before and after a run, and what the home paid in between, in credits.
 
-    `credits` counts what other runs of the same home paid meanwhile, too; `unexplained` is what is
-    gone beyond them: answers that were charged and never came, or another user of the key. Below 0
-    where the account was topped up.
+    `credits` includes other runs of the home at the same time. `unexplained` is the rest of the
+    difference: responses that were charged and lost, or other users of the key. It is below 0 after
+    a top-up.
     """
 
     run_id: str
@@ -80,11 +81,12 @@ class Balances:
 
     @property
     def unexplained(self) -> int:
+        """Credits that left the account and are not in `credits`."""
         return self.balance_before - self.balance_after - self.credits
 
 
 def paid_for(key: SnapshotKey, attempts: Iterable[Attempt]) -> list[Paid]:
-    """The attempts at a snapshot for which something was asked."""
+    """The attempts at a snapshot that requested anything."""
     return [
         Paid(
             key.relation,
@@ -107,16 +109,16 @@ def paid_for(key: SnapshotKey, attempts: Iterable[Attempt]) -> list[Paid]:
 def write_ledger(
     archive: Path, day: date, paid: Sequence[Paid], balances: Balances | None = None
 ) -> Path:
-    """Keep what no snapshot of the archive stands for; returns the new file.
+    """Write costs and balances without a snapshot to the archive; returns the new file.
 
-    Raises OSError where it cannot be written.
+    Raises OSError if it cannot be written.
     """
     folder = archive / f"day={day.isoformat()}"
     path = folder / f"{uuid.uuid4().hex[:12]}{_SUFFIX}"
     text = json.dumps(
         {
             "format": LEDGER_FORMAT,
-            "attempts": [to_json(one) for one in paid],
+            "attempts": [to_json(attempt) for attempt in paid],
             "balances": [to_json(balances)] if balances else [],
         }
     )
@@ -138,12 +140,12 @@ def write_ledger(
 
 
 def record_paid(con: duckdb.DuckDBPyConnection, paid: Sequence[Paid]) -> None:
-    """Put attempts into `credit_ledger`; of two readings of one attempt the dearer is the later."""
+    """Write attempts to `credit_ledger`. Of two states of an attempt, the dearer one is newer."""
     newest: dict[tuple[str, str, date, int], Paid] = {}
-    for one in paid:
-        known = newest.get(one.name)
-        if known is None or one.credits >= known.credits:
-            newest[one.name] = one
+    for attempt in paid:
+        other = newest.get(attempt.name)
+        if other is None or attempt.credits >= other.credits:
+            newest[attempt.name] = attempt
     if newest:
         con.register("incoming_paid", _table(Paid, list(newest.values())))
         run_sql(con, "record_paid")
@@ -151,27 +153,27 @@ def record_paid(con: duckdb.DuckDBPyConnection, paid: Sequence[Paid]) -> None:
 
 
 def load_ledger(connect: Connect, archive: Path, since: date) -> None:
-    """Put what the ledger files of days from `since` on say into the warehouse."""
+    """Load the ledger files of days from `since` on into the warehouse."""
     with connect() as con:
         committed(con, "load", lambda: record_new_files(con, archive, since))
 
 
 def record_new_files(con: duckdb.DuckDBPyConnection, archive: Path, since: date | None) -> None:
-    """Put what the ledger files of days from `since` on say into the tables, each file once.
+    """Load the ledger files of days from `since` on into the tables, each file once.
 
     Raises LedgerDamaged.
     """
-    known = {name for (name,) in con.execute("SELECT name FROM internal.ledger_files").fetchall()}
+    loaded = {name for (name,) in con.execute("SELECT name FROM internal.ledger_files").fetchall()}
     names: list[str] = []
     paid: list[Paid] = []
     balances: list[Balances] = []
     for path in sorted(archive.glob(f"day=*/*{_SUFFIX}")):
         name = f"{path.parent.name}/{path.name}"
-        if name in known or (since and path.parent.name < f"day={since.isoformat()}"):
+        if name in loaded or (since and path.parent.name < f"day={since.isoformat()}"):
             continue
-        some, more = _read(path)
+        attempts, more = _read(path)
         names.append(name)
-        paid += some
+        paid += attempts
         balances += more
     if not names:
         return
@@ -184,7 +186,7 @@ def record_new_files(con: duckdb.DuckDBPyConnection, archive: Path, since: date 
 
 
 def archived_attempts(archive: Path) -> Iterator[Paid]:
-    """The attempts that the archive's Parquet files name. Raises LedgerDamaged."""
+    """The attempts in the archive's Parquet files. Raises LedgerDamaged."""
     for path in archive_files(archive):
         try:
             with path.open("rb") as file:
@@ -193,22 +195,22 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
                 yield _paid(raw)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
             raise LedgerDamaged(
-                f"{path} cannot be read ({error}); restore it from a backup, or move it away to go "
-                "on without the lists in it"
+                f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
+                "continue without its lists"
             ) from None
 
 
 def without_evidence(
     con: duckdb.DuckDBPyConnection, archive: Path, paid: Sequence[Paid]
 ) -> list[str]:
-    """The rows of `credit_ledger` and `credit_balances` that neither the archive nor `paid` has so.
+    """The rows of `credit_ledger` and `credit_balances` that neither the archive nor `paid` has.
 
-    An attempt that cost more since is no such row. Raises LedgerDamaged.
+    Ignores attempts that cost more since. Raises LedgerDamaged.
     """
     paid, balances = [*paid, *archived_attempts(archive)], []
     for path in archive.glob(f"day=*/*{_SUFFIX}"):
-        some, more = _read(path)
-        paid += some
+        attempts, more = _read(path)
+        paid += attempts
         balances += more
     con.register("evidence_paid", _table(Paid, paid))
     con.register("evidence_balances", _table(Balances, balances))
@@ -219,22 +221,23 @@ def without_evidence(
 
 
 def to_json(row: Paid | Balances) -> dict[str, Any]:
+    """The row as JSON fields."""
     return {**asdict(row), "snapshot_date": row.snapshot_date.isoformat()}
 
 
 def _read(path: Path) -> tuple[list[Paid], list[Balances]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] > LEDGER_FORMAT:
-            raise LedgerDamaged(f"{path} was written by a newer sf_assets; upgrade it")
-        return [_paid(raw) for raw in found["attempts"]], [
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] > LEDGER_FORMAT:
+            raise LedgerDamaged(f"{path} was written by a newer sf_assets; upgrade sf_assets")
+        return [_paid(raw) for raw in content["attempts"]], [
             Balances(**{**raw, "snapshot_date": date.fromisoformat(raw["snapshot_date"])})
-            for raw in found["balances"]
+            for raw in content["balances"]
         ]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise LedgerDamaged(
-            f"{path} cannot be read ({error}); restore it from a backup, or move it away to go on "
-            "without what it says of credits"
+            f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
+            "continue without its costs"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""From finished landings to rows of `snapshots`, in batches, each in one short transaction."""
+"""Archives and loads finished landings, in batches, each in one short transaction."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sf_assets.warehouse.connection import Connect, committed
 from sf_assets.warehouse.ledger import paid_for, record_paid
 from sf_assets.warehouse.statements import run_sql, sql
 
-# A list that could not be read is looked for again so often.
-LOOKS = 3
+# Retries for a list that another process changed while it was read.
+RETRIES = 3
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LoadFailure:
 
 
 def wanted(keys: Iterable[SnapshotKey]) -> pa.Table:
-    """Keys as a table: relation, handle, day."""
+    """Keys as an Arrow table: relation, handle, day."""
     return pa.Table.from_pylist(
         [{"relation": k.relation, "handle": k.handle, "day": k.day} for k in keys],
         schema=pa.schema(
@@ -45,7 +45,7 @@ def wanted(keys: Iterable[SnapshotKey]) -> pa.Table:
 
 
 def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> list[SnapshotRow]:
-    """The rows of `snapshots` that are there for these keys."""
+    """The existing rows of `snapshots` for these keys."""
     con.register("wanted", wanted(keys))
     rows = con.execute(sql("loaded")).fetchall()
     con.unregister("wanted")
@@ -53,8 +53,8 @@ def loaded_rows(con: duckdb.DuckDBPyConnection, keys: Iterable[SnapshotKey]) -> 
 
 
 class Before(NamedTuple):
-    """The latest snapshot of a list before some day: its status, and the pages it had. `largest` is
-    how many accounts any snapshot of it listed at most."""
+    """The last snapshot of a list before a day. `largest` is the largest number of accounts in any
+    of its snapshots."""
 
     lookup_status: str
     pages: int
@@ -62,7 +62,7 @@ class Before(NamedTuple):
 
 
 def lists_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, str], Before]:
-    """(relation, handle) -> its latest snapshot before `day`."""
+    """(relation, handle) -> its last snapshot before `day`."""
     rows = con.execute(sql("lists_before"), [day]).fetchall()
     return {(relation, handle): Before(*before) for relation, handle, *before in rows}
 
@@ -70,13 +70,13 @@ def lists_before(con: duckdb.DuckDBPyConnection, day: date) -> dict[tuple[str, s
 def load(
     connect: Connect, archive: Path, landings: Sequence[Landed], landing: Landing | None = None
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
-    """Archive and load finished landings of any days; a batch's bad page fails only its own list.
+    """Archive and load finished landings of any days. A bad page fails only its own list.
 
-    `connect` opens the warehouse; it is held only for one short transaction, at the end.
-    Re-loading replaces the day. A list that another process packed since it was read is read once
-    more, from `landing`. Raises WarehouseBusy where the warehouse stays locked, and
-    duckdb.Error where it cannot be written (a full disk): nothing is loaded then, and the archive
-    files are orphans, which the next load of the same landings supersedes.
+    `connect` opens the warehouse, which is held for one short transaction at the end. Loading a
+    list again replaces its day. A list that another process packed meanwhile is read again from
+    `landing`. Raises WarehouseBusy, and duckdb.Error if the warehouse cannot be written (disk
+    full): then nothing is loaded, and the next load of the same landings replaces the archive
+    files.
     """
     rows: list[SnapshotRow] = []
     failures: list[LoadFailure] = []
@@ -91,10 +91,10 @@ def load(
         crash_point("archived")
         loaded = {row.key for row in rows}
         paid = [
-            one
+            attempt
             for landed in landings
             if landed.key in loaded
-            for one in paid_for(landed.key, landed.attempts)
+            for attempt in paid_for(landed.key, landed.attempts)
         ]
 
         def note() -> None:
@@ -107,7 +107,7 @@ def load(
 
 
 def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
-    """Put rows into `snapshots`, in the place of what is there for the same list and day."""
+    """Write rows to `snapshots`, replacing rows of the same list and day."""
     columns = {
         field.name: [getattr(row, field.name) for row in rows] for field in fields(SnapshotRow)
     }
@@ -119,49 +119,49 @@ def record(con: duckdb.DuckDBPyConnection, rows: Sequence[SnapshotRow]) -> None:
 
 
 def _archive(
-    archive: Path, batch: Sequence[Landed], landing: Landing | None, looks: int = LOOKS
+    archive: Path, batch: Sequence[Landed], landing: Landing | None, retries: int = RETRIES
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
     try:
         return write_batch(archive, batch), []
     except Exception as error:
-        if _is_room(error):
-            # That is nobody's page, and smaller batches would not help.
+        if _is_disk_full(error):
+            # No page is at fault, and smaller batches would not help.
             return [], [LoadFailure(landed.key, first_line(error)) for landed in batch]
-        if landing is not None and looks and (now := _as_it_is_now(landing, batch)) != list(batch):
-            return _archive(archive, now, landing, looks - 1)
+        if landing is not None and retries and (now := _read_again(landing, batch)) != list(batch):
+            return _archive(archive, now, landing, retries - 1)
         if len(batch) == 1:
-            return _archive_mended(archive, batch, error)
-    # One unreadable page must not keep the others out: halve until it stands alone.
+            return _archive_repaired(archive, batch, error)
+    # An unreadable page must not block the others: halve the batch until it is alone.
     middle = len(batch) // 2
-    left = _archive(archive, batch[:middle], landing, looks)
-    right = _archive(archive, batch[middle:], landing, looks)
+    left = _archive(archive, batch[:middle], landing, retries)
+    right = _archive(archive, batch[middle:], landing, retries)
     return left[0] + right[0], left[1] + right[1]
 
 
-def _as_it_is_now(landing: Landing, batch: Sequence[Landed]) -> list[Landed]:
-    """The same lists where and how long they are now; the given one of what cannot be read."""
-    found = []
+def _read_again(landing: Landing, batch: Sequence[Landed]) -> list[Landed]:
+    """The lists with their current path and length; unreadable ones unchanged."""
+    current = []
     for landed in batch:
         now = landing.read_or_why(landed.key)
         same = isinstance(now, Landed) and (now.path, now.sound_bytes) == (
             landed.path,
             landed.sound_bytes,
         )
-        found.append(landed if same or not isinstance(now, Landed) or not now.to_load else now)
-    return found
+        current.append(landed if same or not isinstance(now, Landed) or not now.to_load else now)
+    return current
 
 
-def _archive_mended(
+def _archive_repaired(
     archive: Path, batch: Sequence[Landed], error: Exception
 ) -> tuple[list[SnapshotRow], list[LoadFailure]]:
-    """A list that DuckDB cannot read, as Python reads it; `error` is why DuckDB could not."""
+    """Archive a list that DuckDB cannot read, with Python. `error` is DuckDB's error."""
     try:
-        return write_batch(archive, batch, mend=True), []
+        return write_batch(archive, batch, repair=True), []
     except Exception:
         return [], [LoadFailure(batch[0].key, one_line(first_line(error)))]
 
 
-def _is_room(error: Exception) -> bool:
+def _is_disk_full(error: Exception) -> bool:
     no_room = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
     return isinstance(error, OSError) and error.errno in no_room
 

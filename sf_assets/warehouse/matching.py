@@ -1,7 +1,7 @@
-"""Who is who: which account of a series each entry of a list shows.
+"""Matches the entries of a list to the accounts of a series.
 
-An id is believed, a handle alone only where the account stands in its old place. Nothing here
-claims anything; it says whom a list shows, and who cannot be told apart from whom.
+A match by id counts. A match by handle alone counts only if the account is at its old place. This
+module claims no gains or losses: it decides whom a list shows, and who cannot be distinguished.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from sf_assets.warehouse.series import (
 
 @dataclass
 class Match:
-    """For each entry of a list: the account it shows, -1 for a new one, and whether nothing but
-    the handle says so."""
+    """For each entry of a list: the index of its account (-1 for a new one), and whether only the
+    handle matches."""
 
     account: Ints
     by_handle: Bools
 
 
 def find(keys: Keys, wanted: Keys) -> Ints:
-    """The index in `keys` of each of `wanted`, -1 where it is not among them."""
+    """The index in `keys` of each of `wanted`, or -1."""
     if len(keys) == 0:
         return np.full(len(wanted), -1, dtype=np.int64)
     order = np.argsort(keys, kind="stable")
     at = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
-    found = order[at]
-    return np.where(keys[found] == wanted, found, -1)
+    index = order[at]
+    return np.where(keys[index] == wanted, index, -1)
 
 
 def match(series: Series, listing: Listing) -> Match:
-    """Match by id; then by handle, among those whom no id tells apart."""
+    """Match by id, then by handle among accounts that no id distinguishes."""
     rows = series.accounts
     has_id = listing.has_number | listing.has_sec
     account = np.where(has_id, find(rows["key"], listing.key), -1)
     free = np.ones(len(rows), dtype=bool)
     free[account[account >= 0]] = False
     by_handle = np.zeros(len(listing), dtype=bool)
-    # Entries with ids first: who shows none must not take somebody's account away.
+    # Entries with ids first: an entry without ids must not take another one's account.
     for entries in (np.flatnonzero(has_id & (account < 0)), np.flatnonzero(~has_id)):
         if not len(entries) or not free.any():
             continue
@@ -64,10 +64,10 @@ def match(series: Series, listing: Listing) -> Match:
 
 
 def namesakes(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> Ints:
-    """For each of `entries` the likeliest free account of that handle, each account once.
+    """For each of `entries`, the index of the likeliest free account with that handle, or -1.
 
-    Who is in the list already goes before who was; of those who shows no ids, and who was seen
-    last.
+    Accounts in the list come before former ones, then accounts without ids, then those seen last.
+    Each account is used once.
     """
     wanted = np.isin(rows["handle"], listing.handle[entries])
     candidates = np.flatnonzero(free & wanted)
@@ -102,10 +102,10 @@ def namesakes(rows: Accounts, free: Bools, listing: Listing, entries: Ints) -> I
 
 
 def believe(series: Series, found: Match, over: Alignment, order: bool, ordered: bool) -> None:
-    """Drop matches by handle alone of accounts that do not stand in their old place.
+    """Drop matches by handle alone for accounts that are not at their old place.
 
-    Without `order`, or where the list before was not `ordered`, nobody can say what an old place
-    is: then those are believed who were in the list before.
+    Without `order`, or if the list before was not `ordered`, there are no old places: then the
+    match counts if the account was in the list before.
     """
     rows = series.accounts
     weak = np.flatnonzero(found.by_handle)
@@ -123,8 +123,8 @@ def believe(series: Series, found: Match, over: Alignment, order: bool, ordered:
 
 
 def merge_nameless(series: Series, listing: Listing, found: Match) -> None:
-    """Where an account shows its id again, and somebody without ids had its handle meanwhile and
-    is gone now, the two are one: the spell without a name was the account's own."""
+    """Merge an account that shows its id again with an account without ids that had its handle
+    meanwhile and is gone now."""
     rows = series.accounts
     matched = found.account
     back = np.flatnonzero(matched >= 0)
@@ -155,7 +155,7 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
     one = np.array([account])
     came = Start(int(rows["start"][spell]))
     first = int(rows["first"][spell])
-    # Readings of the top alone took it for listed until a whole one looked.
+    # `recent` lists counted it as listed until a complete list was read.
     rows["last"][account] = min(int(rows["last"][account]), first - 1)
     if came in (Start.gained, Start.returned):
         series.confirm_losses(one, Proof.order, day)
@@ -165,7 +165,7 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
         rows["start"][account] = Start.returned
         rows["after"][account] = rows["after"][spell]
         rows["before"][account] = rows["before"][spell]
-        # The claim of the day on which it came may be of this chunk, or stored already.
+        # The gain may be in this chunk or already stored.
         for at, gain in enumerate(changes.gains):
             if gain[0] == spell and gain[2] == first:
                 changes.gains[at] = (account, gain[1], first, Start.returned, *gain[4:])
@@ -174,7 +174,7 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
             changes.moved_gains.append((spell, account, first))
     else:
         heal(series, one, first)
-    # Who never left stands where it stood.
+    # An account that never left keeps its place.
     if came in (Start.gained, Start.returned) or np.isnan(rows["place"][account]):
         rows["place"][account] = rows["place"][spell]
     rows["present"][account] = True
@@ -193,9 +193,9 @@ def _merge(series: Series, account: int, spell: int, day: int) -> None:
 
 
 def heal(series: Series, accounts: Ints, until: int) -> None:
-    """These accounts never left: their losses are retracted, the days up to `until` healed.
+    """Retract the losses of accounts that never left, and mark the days before `until` as healed.
 
-    `until` is the first day on which the account is in the list again.
+    `until` is the first day on which the accounts are in the list again.
     """
     rows, changes = series.accounts, series.changes
     days = [reading.day for reading in series.readings]
@@ -214,14 +214,14 @@ def heal(series: Series, accounts: Ints, until: int) -> None:
 
 
 def same_kind(number: Bools, sec: Bools) -> Ints:
-    """0 to 3: which ids an account shows, neither, the secUid, the number, both."""
+    """0 to 3 for the ids that an account shows: none, secUid, user id, both."""
     return number.astype(np.int64) * 2 + sec.astype(np.int64)
 
 
-# Between which accounts somebody stood who has no place.
+# The gap of an account without a place.
 ANYWHERE = -1
 
-# Whether accounts of two such kinds can be told apart, if they are different ones.
+# Whether two different accounts of these kinds can be told apart.
 TOLD_APART = np.array(
     [[bool((one & 2 and two & 2) or (one & 1 and two & 1)) for two in range(4)] for one in range(4)]
 )
@@ -230,20 +230,20 @@ TOLD_APART = np.array(
 def possible_renames(
     gaps: Ints, kinds: Ints, new_gaps: Ints, new_kinds: Ints, nameless: Bools
 ) -> tuple[Bools, Bools]:
-    """Who of those gone may be one of the newcomers under another name, and the other way round.
+    """Which missing accounts may be new ones under another name, and vice versa.
 
-    `gaps` say between which accounts that kept their order somebody stood or stands, ANYWHERE where
-    nobody knows; `nameless` which of those, from the top, have no ids. Without ids a new name in
-    the place of one that is gone may be a rename. Beside an account without ids too: it may have
-    taken the new name, and its neighbour, who seems gone, its own.
+    `gaps` and `new_gaps` are the positions among the accounts that kept their order, ANYWHERE if
+    unknown. `nameless` marks which of those, from the top, have no ids. Without ids, a new name at
+    the place of a missing one may be a rename. The same holds next to an account without ids: it
+    may have taken the new name, and its neighbour, which seems missing, its old one.
     """
-    # The last row is for ANYWHERE, which is -1.
+    # The last row is for ANYWHERE (-1).
     size = int(max(gaps.max(initial=-1), new_gaps.max(initial=-1))) + 2
     new_there = np.zeros((size, 4), dtype=bool)
     new_there[new_gaps, new_kinds] = True
     gone_there = np.zeros((size, 4), dtype=bool)
     gone_there[gaps, kinds] = True
-    # A nameless newcomer further down, where nobody is gone, stands in no order: any of them.
+    # A new account without ids further down, where nobody is missing, may be any missing account.
     stray = (new_gaps > 0) & (new_kinds == 0)
     stray &= ~(gone_there | gone_there[ANYWHERE])[new_gaps].any(axis=1)
     above = np.flatnonzero(nameless[: max(size - 2, 0)])
@@ -261,8 +261,8 @@ def possible_renames(
 
 
 def has_bearer(series: Series, listing: Listing, found: Match, accounts: Ints) -> Bools:
-    """For which of these accounts somebody else in the list bears the handle, and no id tells the
-    two apart."""
+    """For which of these accounts another entry of the list has the handle, and no id
+    distinguishes the two."""
     rows = series.accounts
     result = np.zeros(len(accounts), dtype=bool)
     suspects = np.flatnonzero(np.isin(rows["handle"][accounts], listing.handle))

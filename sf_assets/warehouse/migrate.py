@@ -1,7 +1,7 @@
-"""Moving up to a lake, and back: everything is copied and compared, nothing is taken away.
+"""Moves a home to a lake and back: copies and compares everything, removes nothing.
 
-Archive, landing, registry and told alerts first, the tables last and in one transaction: a
-move that breaks off leaves a target without tables, which the next one fills.
+Archive, landing, registry and delivered alerts are first, and the tables last, in one transaction.
+An interrupted move leaves a target without tables, which the next one fills.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ OLD = "moved_from"
 
 
 class MoveFailed(SfAssetsError):
-    """A copy is not what it was copied from. The old home is as it was."""
+    """A copy differs from its source. The old home is unchanged."""
 
 
 @dataclass
 class Moved:
-    """What was copied: rows by table, files of the archive, lists of the landing."""
+    """What was copied: rows by table, archive files, landed lists."""
 
     rows: dict[str, int] = field(default_factory=dict)
     archive_files: int = 0
@@ -47,14 +47,14 @@ class Moved:
 
 
 def migrate(source: Home, target: Home, tell: Callable[[str], None] = lambda _: None) -> Moved:
-    """Copy a home to another one, which must not have tables yet.
+    """Copy a home to another one without tables. `source` is only read.
 
-    Raises SettingsError where there is nothing to move or the target is in use, MoveFailed where a
-    copy differs. `source` is only read.
+    Calls `tell` with progress lines. Raises SettingsError if there is nothing to move or the target
+    is in use, and MoveFailed if a copy differs.
     """
     _refuse(source, target)
     moved = Moved()
-    # Nobody loads meanwhile: a file has a lock for it, of a lake one version is copied.
+    # No loads meanwhile: a file is locked, and of a lake one version is copied.
     with nullcontext() if source.lake else locked(source.warehouse):
         moved.archive_files = _copy_archive(source, target)
         tell(f"archive: {counted(moved.archive_files, 'file')}, checksums equal")
@@ -69,24 +69,28 @@ def migrate(source: Home, target: Home, tell: Callable[[str], None] = lambda _: 
 
 def _refuse(source: Home, target: Home) -> None:
     if source.writable == target.writable:
-        raise SettingsError(f"migrate: {target.writable} is where the tables are already")
+        raise SettingsError(f"migrate: the tables are already in {target.writable}")
     if source.lake is None and not source.warehouse.exists():
-        raise SettingsError(f"migrate: {source.warehouse} is not there: nothing to move")
+        raise SettingsError(
+            f"migrate: {source.warehouse} does not exist, so there is nothing to move"
+        )
     try:
         if source.lake is not None:
             with reading(source.lake):
                 pass
     except FileNotFoundError:
-        raise SettingsError(f"migrate: {source.lake} is not there: nothing to move") from None
+        raise SettingsError(
+            f"migrate: {source.lake} does not exist, so there is nothing to move"
+        ) from None
     if target.lake is None and target.warehouse.exists():
         raise SettingsError(
-            f"migrate: {target.warehouse} is there already; choose another folder with --home"
+            f"migrate: {target.warehouse} already exists; choose another folder with --home"
         )
     try:
         if target.lake is not None:
             with reading(target.lake) as con:
                 if con.execute("SELECT count(*) FROM internal.snapshots").fetchall()[0][0]:
-                    raise SettingsError(f"migrate: {target.lake} holds snapshots already")
+                    raise SettingsError(f"migrate: {target.lake} already has snapshots")
     except (FileNotFoundError, duckdb.CatalogException):
         return
 
@@ -100,7 +104,7 @@ def _copy_archive(source: Home, target: Home) -> int:
         copy = target.archive / name
         _write(copy, body)
         if hashlib.sha256(copy.read_bytes()).digest() != hashlib.sha256(body).digest():
-            raise MoveFailed(f"{copy} is not what {source.archive / name} is; move again")
+            raise MoveFailed(f"{copy} differs from {source.archive / name}; run migrate again")
     return len(names)
 
 
@@ -118,13 +122,15 @@ def _copy_landing(source: Home, target: Home) -> int:
                 if landed is None:
                     continue
                 file = landed.on_disk(Path(scratch))
-                # A line that was being written when its process died is no page.
+                # Without an incomplete last line.
                 _write(to.path(key), file.read_bytes()[: landed.sound_bytes])
                 if file.parent == Path(scratch):
                     file.unlink()
                 copy = to.read(key)
                 if copy is None or copy.attempts != landed.attempts:
-                    raise MoveFailed(f"{to.path(key)} is not what {landed.path} is; move again")
+                    raise MoveFailed(
+                        f"{to.path(key)} differs from {landed.path}; run migrate again"
+                    )
                 copied += 1
     return copied
 
@@ -164,22 +170,22 @@ def _copy_tables(source: Home, target: Home, tell: Callable[[str], None]) -> dic
         made_as = con.execute(f"SELECT max(format) FROM {OLD}.internal.warehouse_format").fetchall()
         if made_as[0][0] != WAREHOUSE_FORMAT:
             raise SettingsError(
-                f"migrate: {source.writable} has format {made_as[0][0]} and this sf_assets makes "
-                f"{WAREHOUSE_FORMAT}; take one more snapshot with it first"
+                f"migrate: {source.writable} has format {made_as[0][0]} and this sf_assets writes "
+                f"{WAREHOUSE_FORMAT}; run a snapshot with it first"
             )
         with transaction(con):
             for table in TABLES:
                 con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {OLD}.{table}")
         for table in TABLES:
-            there, here = (fingerprint(con, one, table) for one in (f"{OLD}.{table}", table))
+            there, here = (fingerprint(con, name, table) for name in (f"{OLD}.{table}", table))
             if there != here:
-                # Else the next attempt would find a target in use.
+                # Otherwise the next attempt would find a target in use.
                 with transaction(con):
                     for one in TABLES:
                         con.execute(f"DELETE FROM {one}")
                 raise MoveFailed(
-                    f"{table} has {counted(here[0], 'row')} in {target.writable} and {there[0]} in "
-                    f"{source.writable}, or other ones; the copy was emptied again"
+                    f"{table} differs: {counted(here[0], 'row')} in {target.writable}, {there[0]} "
+                    f"in {source.writable}; the copy was emptied again"
                 )
             rows[table] = here[0]
             tell(f"{table}: {counted(here[0], 'row')}, checksums equal")

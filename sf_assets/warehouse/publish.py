@@ -1,9 +1,9 @@
-"""People get a file they can keep open for ever, in any tool, without the pipeline noticing.
+"""Publishes the warehouse as a file that people can keep open without blocking the pipeline.
 
-Each publication is a new folder; the link `sf_assets.duckdb` moves to it in one step. Who has an
-older one open keeps reading it. Overwriting one path instead serves stale data to readers that
-reconnect, and can merge a leftover WAL into the wrong file. Where the file system can, a
-publication takes room only for what is new in it.
+Each publication is a new folder, and the link `sf_assets.duckdb` moves to it in one step. Readers
+of an older one continue to read it. Overwriting one path would serve stale data to readers that
+reconnect, and could merge a leftover WAL into the wrong file. If the file system supports it, a
+publication uses disk space only for new blocks.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from sf_assets.storage.home import Home
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
 
-# Of Linux: btrfs, XFS, bcachefs and overlays of them have it.
+# Linux ioctl that btrfs, XFS, bcachefs and overlays of them support.
 _FICLONE = 0x40049409
 
 
 class PublishFailed(SfAssetsError):
-    """The copy for people could not be made; the warehouse has everything, and the next run tries
+    """The published copy could not be made. The warehouse has all data, and the next run tries
     again."""
 
 
 def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | Lake:
-    """Copy the closed warehouse to a new generation and move the link; returns the new file.
+    """Copy the closed warehouse to a new folder and move the link; returns the new file.
 
-    From a lake people read as it is, so there is nothing to do, and the lake is returned.
-    Raises PublishFailed, which callers log: a failed publication never fails a snapshot.
+    A lake needs no publication and is returned. Raises PublishFailed, which callers log, because a
+    failed publication must not fail a snapshot.
     """
     if home.lake is not None:
         return home.lake
@@ -50,7 +50,7 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
     try:
         with locked(work, wait_seconds), unshared(work) as source:
             if any(work.parent.glob(f"{work.name}.wal*")):
-                raise PublishFailed(f"{work} was not closed cleanly; the next run mends it")
+                raise PublishFailed(f"{work} was not closed cleanly; the next run repairs it")
             second, nanosecond = divmod(time.time_ns(), 10**9)
             stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(second))}-{nanosecond:09d}"
             folder = home.generations / stamp
@@ -64,7 +64,7 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
                     partial.chmod(0o750)
                 home.generations.chmod(0o750 if home.group_read else 0o700)
             except BaseException:
-                # What a full disk broke off would keep the disk full.
+                # A partial copy on a full disk would keep it full.
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
             partial.rename(folder)
@@ -76,49 +76,49 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
             os.replace(link, home.published)
             _drop_others(home, {folder.name, before.name})
     except WarehouseBusy as error:
-        raise PublishFailed(f"{home.published} could not be renewed: {error}") from None
+        raise PublishFailed(f"cannot publish {home.published}: {error}") from None
     except OSError as error:
         raise PublishFailed(
-            f"{home.published} could not be renewed ({error}); it stays as it was, the warehouse "
-            "has everything, and the next run tries again"
+            f"cannot publish {home.published} ({error}); the old file stays, the warehouse has all "
+            "data, and the next run tries again"
         ) from error
     return folder / home.published.name
 
 
 @contextmanager
 def unshared(work: Path) -> Iterator[IO[bytes]]:
-    """The warehouse that none of ours has open, for copying; a tool of somebody else's may have.
+    """Open the warehouse for copying, while no process of ours has it open.
 
-    Raises WarehouseBusy where a copy would not be whole.
+    Raises WarehouseBusy if another tool has it open for writing.
     """
     with work.open("rb") as source:
         try:
             if fcntl is not None:
-                # The kind of lock DuckDB takes: while a tool has the file open for writing we get
-                # none, and while we have ours no tool can open it so.
+                # DuckDB uses this kind of lock, so it fails while a tool has the file open for
+                # writing, and no tool can open it for writing while we hold it.
                 fcntl.lockf(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise WarehouseBusy(
-                f"{work} is open for writing in another tool; close it, then try again"
+                f"another tool has {work} open for writing; close it, then try again"
             ) from None
         yield source
 
 
 def _copy(source: IO[bytes], target: Path, before: Path) -> None:
-    """The same file where nothing is new, blocks that both use where there are such, or a copy."""
+    """Link the old file if nothing changed, else share blocks if possible, else copy."""
     if _is_same(source, before):
-        with suppress(OSError):  # a file system without links
+        with suppress(OSError):  # the file system has no links
             os.link(before.resolve(), target)
             return
     source.seek(0)
-    # Read-only, so that a tool that opens it for writing fails instead of forking it.
+    # Read-only, so that a tool cannot write into the published file.
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as copy:
         if not _shares_blocks(source, copy):
             shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _is_same(source: IO[bytes], before: Path) -> bool:
-    # The source by its open file: to open it once more and close it would end our lock on it.
+    # Uses the open source: opening and closing it again would release our lock.
     try:
         with before.open("rb") as file:
             if os.fstat(file.fileno()).st_size != os.fstat(source.fileno()).st_size:
@@ -132,7 +132,7 @@ def _is_same(source: IO[bytes], before: Path) -> bool:
 
 
 def _shares_blocks(source: IO[bytes], copy: IO[bytes]) -> bool:
-    """Make one file of the other without copying its blocks; False where that cannot be done."""
+    """Copy the file by sharing its blocks; False if that is not possible."""
     if fcntl is None or sys.platform != "linux":
         return False
     try:
@@ -143,7 +143,7 @@ def _shares_blocks(source: IO[bytes], copy: IO[bytes]) -> bool:
 
 
 def _drop_others(home: Home, kept: set[str]) -> None:
-    """All generations but these, whatever their stamps say: a clock can go back."""
+    """Remove all generations but these, regardless of their times: a clock can go back."""
     for folder in home.generations.iterdir():
-        if folder.name not in kept:  # older, or of a publication that was killed
+        if folder.name not in kept:  # older, or left by a killed process
             shutil.rmtree(folder, ignore_errors=True)

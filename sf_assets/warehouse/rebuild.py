@@ -1,4 +1,4 @@
-"""The warehouse anew, from archive and landing; nothing is bought."""
+"""Recreates the warehouse from archive and landing. Buys nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from sf_assets.warehouse.statements import transaction
 
 @dataclass
 class Rebuilt:
-    """How many snapshots were replayed, where the old file is, and what could not be read."""
+    """The number of replayed snapshots, the old file, and what could not be read."""
 
     snapshots: int = 0
     old: Path | None = None
@@ -48,22 +48,21 @@ class Rebuilt:
 
 
 def rebuild(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Rebuilt:
-    """Replay all snapshots of the archive, then what is landed and not archived, and publish.
+    """Replay all snapshots of the archive, then load what is landed and not archived, and publish.
 
-    The old warehouse is moved aside, not deleted, and only when the new one is whole: a rebuild
-    that is killed changes nothing. Damaged landings are left out and named. Raises ArchiveDamaged,
-    WarehouseBusy while another process writes. A lake is emptied and filled in one transaction;
-    what it held before stays one of its versions.
+    The old warehouse is moved aside when the new one is complete, so a killed rebuild changes
+    nothing. Damaged landings are skipped and reported. Raises ArchiveDamaged and WarehouseBusy. A
+    lake is emptied and filled in one transaction and keeps its old content as a version.
     """
     if home.lake is not None:
         return _rebuild_lake(home, home.lake)
     made = Rebuilt()
     new = home.warehouse.with_name("rebuilding.duckdb")
     connect = partial(writing, new, wait_seconds)
-    # Held to the end, so that nobody loads into a file that is about to be moved aside.
+    # Locked to the end, so that nobody loads into the old file.
     with locked(home.warehouse, wait_seconds):
         finish(home.archive, home.rewriting)
-        remove(new)  # of a rebuild that was killed
+        remove(new)  # left by a killed rebuild
         with connect() as con, transaction(con):
             rows, landings = _replay(con, home, made.problems)
         landing = landing_of(home)
@@ -86,7 +85,7 @@ def _rebuild_lake(home: Home, lake: Lake) -> Rebuilt:
     with writing(lake) as con:
 
         def replay() -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
-            # Nobody's load may come between the reading of the archive and the commit.
+            # No load may commit between the reading of the archive and this commit.
             con.execute("UPDATE internal.load_turn SET taken = taken + 1")
             made.problems.clear()
             for table in TABLES:
@@ -120,7 +119,7 @@ def _record_handles(con: duckdb.DuckDBPyConnection, home: Home) -> None:
 def _replay(
     con: duckdb.DuckDBPyConnection, home: Home, problems: list[str]
 ) -> tuple[dict[tuple[str, str, object], SnapshotRow], list[Landed]]:
-    """Snapshots and ledger of the archive into empty tables; returns what is landed besides."""
+    """Load snapshots and ledger of the archive; returns the rows, and landings to load."""
     rows = newest_rows(home.archive, problems)
     paid, landings = _landed(home, rows, problems)
     if rows:
@@ -132,14 +131,14 @@ def _replay(
 
 
 def _swap(work: Path, new: Path) -> Path | None:
-    """Put `new` in the place of `work`; returns where the old file is now."""
+    """Replace `work` by `new`; returns the new path of the old file."""
     old = None
     if work.exists():
         stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.time_ns() % 10**9:09d}"
         old = work.with_name(f"{work.name}.{stamp}.old")
         work.rename(old)
     for wal in work.parent.glob(f"{work.name}.wal*"):
-        # Replayed into another file it would do harm.
+        # DuckDB would replay it into the new file.
         aside = old or work.with_name(f"{work.name}.lost")
         wal.rename(aside.with_name(aside.name + wal.name.removeprefix(work.name)))
     os.replace(new, work)
@@ -149,33 +148,33 @@ def _swap(work: Path, new: Path) -> Path | None:
 def newest_rows(
     archive: Path, problems: list[str] | None = None
 ) -> dict[tuple[str, str, object], SnapshotRow]:
-    """(relation, handle, day) -> the snapshot that stands for it. Raises ArchiveDamaged.
+    """(relation, handle, day) -> the snapshot that counts. Raises ArchiveDamaged.
 
-    Lists that lost what they build on are left out and added to `problems`.
+    Lists whose base is missing are left out and added to `problems`.
     """
     return newest_of(readable(archive, [] if problems is None else problems))
 
 
 def newest_of(rows: Iterable[SnapshotRow]) -> dict[tuple[str, str, object], SnapshotRow]:
-    """(relation, handle, day) -> of these snapshots the one that stands for it."""
+    """(relation, handle, day) -> the snapshot that counts among these."""
     newest: dict[tuple[str, str, object], SnapshotRow] = {}
     for row in rows:
         key = (row.relation, row.handle, row.snapshot_date)
-        known = newest.get(key)
-        if known is None or _rank(row) > _rank(known):
+        other = newest.get(key)
+        if other is None or _rank(row) > _rank(other):
             newest[key] = row
     return newest
 
 
 def _rank(row: SnapshotRow) -> tuple[int, int, str]:
-    # A later attempt, or the same one read further, stands for the day.
+    # A later attempt, or the same one with more pages, counts.
     return row.attempt, row.pages, row.archive_file
 
 
 def _landed(
     home: Home, rows: dict[tuple[str, str, object], SnapshotRow], problems: list[str]
 ) -> tuple[list[Paid], list[Landed]]:
-    """What was paid for all that is landed, and of that what is to be loaded, not archived yet."""
+    """The costs of all landed lists, and the landed lists that are not archived yet."""
     landing = landing_of(home)
     paid: list[Paid] = []
     to_load: list[Landed] = []

@@ -1,8 +1,8 @@
-"""The archive with some of its rows changed: what `forget` and retention need.
+"""Rewrites rows of the archive, for `forget` and retention.
 
-A packed file bears the checksums of those it builds on, so a row that changes changes every later
-file. All of them are made anew beside the archive first, each read back and compared, and only then
-put in the place of the old ones, which can be done again from wherever it was broken off.
+A packed file has the checksums of the files it builds on, so a changed row changes all later files.
+They are first written beside the archive, each read back and compared, and then replace the old
+files. An interrupted replacement continues where it stopped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is in the warehouse: tables, views, macros and what they mean, in today's form.
+"""Creates and upgrades the warehouse: tables, views, macros and comments.
 
-A warehouse made by an older version is upgraded when it is opened for writing.
+A warehouse of an older version is upgraded when it is opened for writing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from sf_assets.warehouse.errors import WarehouseUnreadable
 from sf_assets.warehouse.statements import quoted, run_sql, sql, transaction
 
 WAREHOUSE_FORMAT = 9
-#: The oldest one that is upgraded; all before were never released.
+#: The oldest format that is upgraded. Older ones were never released.
 OLDEST_FORMAT = 4
-#: The rules of proof that everything derived is made by; where they changed, it is derived anew.
+#: The version of the rules of proof. If it changes, all lists are derived again.
 RULES = 3
 
-# All that hold what was loaded and derived.
+# All tables with loaded or derived data.
 TABLES = (
     "internal.snapshots",
     "internal.comparisons",
@@ -46,7 +46,7 @@ TABLES = (
     "internal.ledger_files",
 )
 
-# Of these, what is loaded; the others are derived of it and of the archive.
+# The loaded tables. The others are derived from them and from the archive.
 LOADED = (
     "internal.snapshots",
     "main.handles",
@@ -58,7 +58,7 @@ LOADED = (
 
 
 def format_of(con: duckdb.DuckDBPyConnection) -> int | None:
-    """The format of an open warehouse; None where it has no tables yet."""
+    """The format of an open warehouse; None without tables."""
     known = con.execute(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'internal' "
         "AND table_name = 'warehouse_format'"
@@ -70,9 +70,9 @@ def format_of(con: duckdb.DuckDBPyConnection) -> int | None:
 
 
 def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
-    """Make the tables, or bring those of an older version up to today: their form, views, comments.
+    """Create the tables, or upgrade those of an older version, with views and comments.
 
-    In one transaction. Raises WarehouseUnreadable for a newer format; nothing is changed then.
+    Uses one transaction. Raises WarehouseUnreadable for a newer format; then nothing is changed.
     """
     con.execute("SET TimeZone = 'UTC'")
     found = format_of(con)
@@ -82,7 +82,7 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
             f"{where} has format {made_as}, made by a newer sf_assets; this one knows formats "
             f"up to {WAREHOUSE_FORMAT}. Upgrade sf_assets; nothing was changed"
         )
-    # Views and comments hold no data: a warehouse made by an older version gets today's.
+    # Views and comments hold no data, so they are replaced if they changed.
     words = _words()
     if found == WAREHOUSE_FORMAT:
         known_words = con.execute("SELECT any_value(words) FROM internal.warehouse_format")
@@ -100,15 +100,14 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
         elif made_as < WAREHOUSE_FORMAT:
             if made_as < OLDEST_FORMAT:
                 raise WarehouseUnreadable(
-                    f"{where} has format {made_as}, which this sf_assets does not upgrade any "
-                    "more; run `sf-assets rebuild`, which makes it anew from the archive and buys "
-                    "nothing"
+                    f"{where} has format {made_as}, which this sf_assets can no longer upgrade; "
+                    "run `sf-assets rebuild`, which recreates it from the archive and buys nothing"
                 )
             for newer in range(made_as + 1, WAREHOUSE_FORMAT + 1):
                 run_sql(con, f"upgrade_{newer}")
             con.execute("UPDATE internal.warehouse_format SET format = ?", [WAREHOUSE_FORMAT])
         if found is not None:
-            _make_tables(con)  # the tables it does not have
+            _make_tables(con)  # creates missing tables
         of_a_lake = isinstance(where, Lake)
         views = _views()
         con.execute(_ON_MACRO.sub("", views) if of_a_lake else views)
@@ -117,7 +116,7 @@ def prepare(con: duckdb.DuckDBPyConnection, where: Path | Lake) -> None:
 
 
 def make_empty(con: duckdb.DuckDBPyConnection) -> None:
-    """Make all tables and views, without comments on columns and without a format."""
+    """Create all tables and views, without column comments and without a format."""
     _make_tables(con)
     con.execute(_views())
 
@@ -129,7 +128,7 @@ def _make_tables(con: duckdb.DuckDBPyConnection) -> None:
 
 @cache
 def _views() -> str:
-    """The statements that make all views and macros, and comment on them."""
+    """The statements that create all views and macros, with their comments."""
     names = (
         "views",
         "views_lists",
@@ -144,13 +143,13 @@ def _views() -> str:
 
 @cache
 def _words() -> str:
-    """Names the present views and comments: a digest of their texts."""
+    """A digest of the current views and comments."""
     texts = _views() + (resources.files(__package__) / "sql" / "columns.yaml").read_text("utf-8")
     return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
 def column_comments() -> dict[str, dict[str, str]]:
-    """Table or view -> column -> what it means."""
+    """Table or view -> column -> its meaning."""
     import yaml
 
     text = (resources.files(__package__) / "sql" / "columns.yaml").read_text(encoding="utf-8")
@@ -164,13 +163,13 @@ def column_comments() -> dict[str, dict[str, str]]:
     }
 
 
-# Table macros have comments in a file, and none in a lake.
+# A lake has no comments on table macros.
 _ON_MACRO = re.compile(r"^COMMENT ON MACRO TABLE main\.(\w+) IS ('.*');$", re.MULTILINE)
 
 
 def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None:
-    """Comments on columns. A lake has none for those of views, and none for macros:
-    `column_meanings` has them all, a macro's without a column."""
+    """Comment on columns. A lake has no comments on macros and on columns of views, so there
+    `column_meanings` has all of them (without a column for a macro)."""
     tables = {
         name
         for (name,) in con.execute(
@@ -191,20 +190,20 @@ def _comment_columns(con: duckdb.DuckDBPyConnection, *, views_too: bool) -> None
             "AS meanings(table_name, column_name, meaning)"
         )
         con.execute(
-            "COMMENT ON VIEW main.column_meanings IS 'One row is one column and what it means.'"
+            "COMMENT ON VIEW main.column_meanings IS 'One row is one column and its meaning.'"
         )
 
 
 def fingerprint(
     con: duckdb.DuckDBPyConnection, table: str, columns_of: str, without: Collection[str] = ()
 ) -> tuple[int, int]:
-    """Rows of a table, and a sum that any other row, or one more or less, would change.
+    """The number of rows of a table and a checksum over them.
 
-    Of the columns of `columns_of`, but for those `without`. Reads all of it: a block that is
-    damaged raises duckdb.Error.
+    Covers the columns of `columns_of` except those in `without`. Reads all rows, so a damaged block
+    raises duckdb.Error.
     """
     described = con.execute(f"DESCRIBE {columns_of}").fetchall()
-    # By name: an upgrade adds a column at the end, where a new table has it in the middle.
+    # Ordered by name, because an upgrade adds columns at the end.
     names = sorted(name for (name, *_) in described if name not in without)
     columns = ", ".join(quoted(name, '"') for name in names)
     found = con.execute(

@@ -1,8 +1,8 @@
-"""A series, one relation of one handle: what is known of its accounts, as arrays.
+"""A series (one relation of one handle): the state of its accounts, as arrays.
 
-Days are whole numbers, counted from 1970-01-01; NONE stands for a day that nobody knows. Accounts
-are rows of an array of dtype ACCOUNT, one for each account ever listed, with its newest presence
-and its newest loss. Names stay in DuckDB; here an account is a key, a hash of its id.
+Days are whole numbers since 1970-01-01; NONE is an unknown day. Accounts are rows of an array of
+dtype ACCOUNT, one for each account that was ever listed, with its newest presence and its newest
+loss. Names stay in DuckDB; here an account is identified by `key`, a hash of its id.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class End(IntEnum):
 
 
 class State(IntEnum):
-    """What is thought of a loss; `none`: there is no loss."""
+    """The state of a loss; `none` without a loss."""
 
     none = 0
     provisional = 1
@@ -64,6 +64,7 @@ class Proof(IntFlag):
 
     @property
     def words(self) -> str:
+        """The names of the proofs, separated by commas."""
         return ",".join(str(proof.name) for proof in Proof if proof and proof in self)
 
 
@@ -73,9 +74,9 @@ ACCOUNT = np.dtype(
         ("handle", "u8"),  # a hash of the newest handle
         ("number", "?"),  # identified by the numeric id
         ("sec", "?"),  # has shown a secUid
-        ("place", "f8"),  # the larger, the higher up in the list
+        ("place", "f8"),  # position in the list; higher up is larger
         # The newest presence. `last` is the last day on which the account belonged to the list,
-        # `looked` the last on which it was read; they differ where readings stopped above it.
+        # `looked` the last day on which it was read. They differ if `recent` stopped above it.
         ("present", "?"),
         ("first", "i4"),
         ("last", "i4"),
@@ -85,32 +86,32 @@ ACCOUNT = np.dtype(
         ("missed", "i4"),
         ("after", "i4"),  # followed after this day
         ("before", "i4"),  # followed on or before this day
-        ("undecided", "i1"),  # lists without order since the account is back
-        # The newest loss that is not retracted, in the days between from and on.
+        ("undecided", "i1"),  # number of lists without order since the account is back
+        # The newest loss that is not retracted, between the days loss_from and loss_on.
         ("loss_from", "i4"),
         ("loss_on", "i4"),
         ("loss_state", "i1"),
         ("loss_proof", "i1"),
         ("loss_misses", "i1"),  # later lists that would have shown the account and lack it
-        ("loss_agree", "i1"),  # whether the totals agree: 1, 0, or -1 where they tell nothing
+        ("loss_agree", "i1"),  # whether the totals agree: 1, 0, or -1 if unknown
         ("loss_first", "i4"),  # first day of the presence that it ended
         ("loss_last", "i4"),
         ("loss_start", "i1"),
         ("loss_after", "i4"),
         ("loss_before", "i4"),
         ("loss_confirmed", "i4"),  # day of the list that confirmed it
-        # What of it is in the database already, and what has changed.
+        # What is stored in the database already, and what has changed.
         ("stored", "i4"),  # first day of the stored row of the presence
         ("changed", "?"),
         ("loss_stored", "i4"),  # day of the stored row of the loss
         ("loss_changed", "?"),
-        # Entries of the lists read now that tell its id, its handle, and its profile.
+        # Entries of the current lists with its id, handle, profile and so on.
         ("id_entry", "i8"),
         ("handle_entry", "i8"),
         ("seen_entry", "i8"),
         ("sec_entry", "i8"),
-        ("loss_entry", "i8"),  # the handle that it had when it was lost
-        ("time_entry", "i8"),  # when it began to follow
+        ("loss_entry", "i8"),  # with its handle when it was lost
+        ("time_entry", "i8"),  # with the time when it began to follow
     ]
 )
 
@@ -128,7 +129,7 @@ _UNKNOWN: dict[str, Any] = {
 
 
 def new_accounts(count: int) -> Accounts:
-    """So many rows of which nothing is known."""
+    """`count` rows with unknown values."""
     rows = np.zeros(count, dtype=ACCOUNT)
     for name, value in _UNKNOWN.items():
         rows[name] = value
@@ -137,14 +138,14 @@ def new_accounts(count: int) -> Accounts:
 
 @dataclass(frozen=True)
 class Listing:
-    """One usable snapshot: the accounts it shows, top first.
+    """A usable snapshot: the accounts that it shows, top first. Arrays have one item per entry.
 
-    `entry` are row numbers of the table the arrays were read from; `has_number` and `has_sec` say
-    which ids an entry shows; a `bare` one shows no profile, `shows_time` one says when it began to
-    follow. `ordered`: its order may be that of the follows. `unnamed`: in front of which entries
-    the list shows accounts without any name, which may be anybody. `facts`: for hashes of handles
-    of tracked profiles, what the list on their side says of the same day. `continued`: somebody
-    said that this list is the same person's as the one before.
+    `entry` has row numbers of the source table. `has_number` and `has_sec` mark the ids that an
+    entry has, `bare` entries have no profile, `shows_time` entries have the time of the follow.
+    `ordered`: the list may be in the order of the follows. `unnamed` has the indexes before which
+    the list shows accounts without any identifier, which may be anybody. `facts` maps the hash of
+    the handle of a tracked profile to whether its own list of the same day has this handle.
+    `continued`: handles.yaml marks a break on this day with `continue`.
     """
 
     number: int
@@ -172,10 +173,10 @@ class Listing:
 
 @dataclass
 class Reading:
-    """A usable snapshot that was compared, as later ones look back to it.
+    """A snapshot that was compared, as later comparisons need it.
 
-    `reach`: the place down to which a reading went that stopped at what is known, else None.
-    `complete`: the list as known then is complete, so that its total can vouch for losses.
+    `reach` is the place down to which a `recent` list was read, None for a list read to its end.
+    `complete`: the list was completely known, so its total can confirm losses.
     """
 
     day: int
@@ -191,7 +192,7 @@ class Reading:
 
     @property
     def shuffled(self) -> bool:
-        """Whether it has no order, or one that contradicts the lists before it."""
+        """Whether the list has no order, or an order that contradicts the lists before it."""
         return not self.ordered or (
             self.agreement is not None and self.agreement < MIN_ORDER_AGREEMENT
         )
@@ -199,7 +200,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is noted of a snapshot that was compared."""
+    """The result of a comparison, as a row of `comparisons`."""
 
     listing: int
     previous: int
@@ -214,10 +215,10 @@ class Comparison:
 
 @dataclass
 class Changes:
-    """What a series has to write besides the newest state of its accounts."""
+    """What must be written for a series in addition to the newest state of its accounts."""
 
     comparisons: list[Comparison] = field(default_factory=list)
-    # Presences and losses that an account has newer ones of: copies of its row.
+    # Earlier presences and losses of accounts that have newer ones: copies of their rows.
     closed: list[tuple[int, np.void]] = field(default_factory=list)
     closed_losses: list[tuple[int, np.void]] = field(default_factory=list)
     dropped: list[tuple[int, int]] = field(default_factory=list)  # account, first day
@@ -225,20 +226,20 @@ class Changes:
     unclaimed: list[tuple[int, int]] = field(default_factory=list)  # account, first day
     # account, previous day, day, how it came, proof, entry of the handle
     gains: list[tuple[int, int, int, Start, Proof, int]] = field(default_factory=list)
-    # A gain that turned out to be another account's return: from, to, day
+    # A gain that is the return of another account: from, to, day
     moved_gains: list[tuple[int, int, int]] = field(default_factory=list)
     healed: list[tuple[int, int, int]] = field(default_factory=list)  # account, from day, to day
     renamed: list[tuple[int, int, int, int]] = field(
         default_factory=list
     )  # account, entry of the handle before, entry of the new one, day
     upgraded: list[int] = field(default_factory=list)  # accounts with a better id
-    # Old and new places, where everybody's were numbered anew; one after the other.
+    # Old and new places of each renumbering, in order.
     renumbered: list[tuple[Floats, Floats]] = field(default_factory=list)
 
 
 @dataclass
 class Series:
-    """One relation of one handle, ready to be compared with its next lists."""
+    """The state of one relation of one handle, for the comparison with its next lists."""
 
     relation: str
     handle: str
@@ -250,20 +251,20 @@ class Series:
 
     @property
     def before(self) -> Reading | None:
-        """The latest usable snapshot."""
+        """The last usable snapshot."""
         return self.readings[-1] if self.readings else None
 
     def looks(self) -> list[Reading]:
-        """Readings back to the last that went to its end: each account was last seen by one."""
-        found: list[Reading] = []
+        """The lists back to the last one read to its end, newest first."""
+        readings: list[Reading] = []
         for reading in reversed(self.readings):
-            found.append(reading)
+            readings.append(reading)
             if reading.reach is None:
                 break
-        return found
+        return readings
 
     def last_looked(self, rows: Accounts) -> Ints:
-        """The last day on which each of these present accounts was read."""
+        """The last day on which each of these present accounts was read, as an array of days."""
         days = rows["first"].astype(np.int64)
         for reading in self.looks():
             deep = (
@@ -275,7 +276,7 @@ class Series:
         return days
 
     def add(self, rows: Accounts) -> Ints:
-        """Put new accounts in; returns their indices."""
+        """Add new accounts; returns their indices."""
         first = len(self.accounts)
         self.accounts = np.concatenate([self.accounts, rows])
         return np.arange(first, len(self.accounts))
@@ -283,7 +284,7 @@ class Series:
     def gain(
         self, account: int, previous: int, day: int, start: Start, proof: Proof, entry: int
     ) -> None:
-        """Note that an account came on a day, or came back."""
+        """Record that an account came, or came back, on a day."""
         self.changes.gains.append((account, previous, day, start, proof, entry))
         if self.readings and self.readings[-1].day >= day:
             for reading in self.readings:
@@ -292,7 +293,7 @@ class Series:
             self.gained_today += 1
 
     def close(self, indices: Ints) -> None:
-        """Set the newest presence of these accounts aside: they get a newer one."""
+        """Close the newest presence of these accounts, which get a newer one."""
         for index in indices.tolist():
             self.changes.closed.append((index, self.accounts[index].copy()))
         rows = self.accounts
@@ -303,7 +304,7 @@ class Series:
             rows[name][indices] = NONE
 
     def confirm_losses(self, indices: Ints, proof: Proof, day: int) -> None:
-        """Of these accounts, confirm the losses that are provisional."""
+        """Confirm the provisional losses of these accounts."""
         rows = self.accounts
         provisional = indices[rows["loss_state"][indices] == State.provisional]
         rows["loss_state"][provisional] = State.confirmed
@@ -312,7 +313,7 @@ class Series:
         rows["loss_changed"][provisional] = True
 
     def close_losses(self, indices: Ints) -> None:
-        """Set the newest loss of these accounts aside, as it stands."""
+        """Close the newest loss of these accounts in its current state."""
         rows = self.accounts
         for index in indices[rows["loss_state"][indices] != State.none].tolist():
             if rows["loss_changed"][index]:
@@ -320,8 +321,7 @@ class Series:
         self._clear_losses(indices)
 
     def withdraw_losses(self, indices: Ints) -> None:
-        """Take the newest losses of these accounts back, as if they had not been claimed: the
-        presences that they ended are beyond."""
+        """Withdraw the newest losses of these accounts; the presences they ended are beyond."""
         rows = self.accounts
         for index in indices.tolist():
             if rows["loss_stored"][index] != NONE:
@@ -351,8 +351,10 @@ class Series:
         rows["loss_changed"][indices] = False
 
     def begin_anew(self, before: Reading) -> None:
-        """Set everything known aside, for good: the next list is not compared with it. Who was in
-        the last list, `before`, is beyond, and no open loss is decided any more."""
+        """Start a new series: the next list is not compared with the old ones.
+
+        Accounts in the last list, `before`, are beyond, and provisional losses are withdrawn.
+        """
         rows = self.accounts
         present = np.flatnonzero(rows["present"])
         rows["looked"][present] = self.last_looked(rows[present])
@@ -370,7 +372,7 @@ class Series:
         self.accounts, self.readings = blank, []
 
     def renumber(self, old: Floats, new: Floats) -> None:
-        """Give everybody a new place, in the same order as before."""
+        """Give all accounts new places in the same order."""
         rows = self.accounts
         known = ~np.isnan(rows["place"])
         rows["place"][known] = np.interp(rows["place"][known], old, new)
@@ -382,12 +384,12 @@ class Series:
         self.changes.comparisons = [
             Comparison(
                 **{
-                    **vars(one),
-                    "reach": float(np.interp(one.reach, old, new))
-                    if one.reach is not None and np.isfinite(one.reach)
-                    else one.reach,
+                    **vars(comparison),
+                    "reach": float(np.interp(comparison.reach, old, new))
+                    if comparison.reach is not None and np.isfinite(comparison.reach)
+                    else comparison.reach,
                 }
             )
-            for one in self.changes.comparisons
+            for comparison in self.changes.comparisons
         ]
         self.changes.renumbered.append((old, new))

@@ -1,4 +1,4 @@
-"""Running SQL: the files in `warehouse/sql`, and transactions."""
+"""Runs the SQL files in `warehouse/sql`, and transactions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sf_assets.fault_injection import crash_point
 if TYPE_CHECKING:
     import pyarrow as pa  # not needed to read SQL, and slow to load
 
-# By itself DuckDB 2 writes files that no DuckDB 1.5 reads; this is what both read and write.
+# By default DuckDB 2 writes files that DuckDB 1.5 cannot read. Both read and write this version.
 STORAGE_VERSION = "v1.5.0"
 
 
@@ -31,21 +31,21 @@ def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def quoted(text: object, mark: str = "'") -> str:
-    """The text as SQL has it: between quotes, those within it doubled."""
+    """The text as an SQL literal, or as an identifier with `mark='"'`."""
     return f"{mark}{str(text).replace(mark, mark * 2)}{mark}"
 
 
 def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-    """A temp table from Arrow; a mere registration would not survive in a transaction."""
+    """Create a temp table from Arrow. A registered table would not survive in a transaction."""
     con.register(f"{name}_arrow", table)
     con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {name}_arrow")
     con.unregister(f"{name}_arrow")
 
 
 class Rows:
-    """Tables of Arrow's that SQL reads by their names, each exchanged as often as wanted.
+    """Arrow tables that SQL reads by name and that can be replaced.
 
-    Unlike temp tables: DuckDB keeps what is dropped or replaced until the transaction ends.
+    Replaced temp tables would stay in DuckDB's memory until the transaction ends.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -53,7 +53,7 @@ class Rows:
         self._slots: dict[str, _Slot] = {}
 
     def put(self, name: str, table: pa.Table) -> None:
-        """Show these rows from now on; always the same columns under the same name."""
+        """Set the rows of a table. A name must always have the same columns."""
         if name in self._slots:
             self._slots[name].table = table
         else:
@@ -61,7 +61,7 @@ class Rows:
             self._con.register(name, self._slots[name])
 
     def query(self, name: str, query: str) -> None:
-        """The same with what a query of `warehouse/sql` finds."""
+        """Set the rows of a table to the result of a file in `warehouse/sql`."""
         self.put(name, self._con.sql(sql(query)).to_arrow_table())
 
 
@@ -75,7 +75,7 @@ class _Slot:
 
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """BEGIN … COMMIT; ROLLBACK where anything is raised inside."""
+    """Run the block in a transaction: COMMIT at the end, ROLLBACK on an exception."""
     con.execute("BEGIN TRANSACTION")
     try:
         yield

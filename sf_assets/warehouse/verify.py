@@ -1,6 +1,6 @@
-"""Archive, landing, warehouse and published file held against each other; nothing is changed.
+"""Compares archive, landing, warehouse and published file with each other; changes nothing.
 
-What is looked at is a copy of the warehouse, so that a pipeline on the same home hardly notices.
+It reads a copy of the warehouse, so that a running pipeline is hardly disturbed.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from sf_assets.warehouse.publish import unshared
 from sf_assets.warehouse.schema import LOADED, TABLES, WAREHOUSE_FORMAT, fingerprint
 from sf_assets.warehouse.statements import sql
 
-# Landed lists that are archived once more to compare, and lists of days that are asked for.
+# Landed lists to archive again for a comparison, and lists of days to query.
 LANDED_SAMPLE = 10
 LISTS_SAMPLE = 50
-# A person whose ids were found to be one stands once in a list that shows both.
+# The share of accounts that may be merged, because two entries of a list were the same person.
 SAME_PEOPLE = 0.005
 
 
 @dataclass
 class Finding:
-    """What one check found; fine where there are no `problems`."""
+    """The result of a check; it passed without `problems`."""
 
     check: str
     says: str
@@ -57,11 +57,11 @@ def verify(
     full: bool = False,
     wait_seconds: float = DEFAULT_WAIT_SECONDS,
 ) -> list[Finding]:
-    """Check a home, telling each finding as it comes. Changes nothing.
+    """Check a home and call `tell` with each finding. Changes nothing.
 
-    `full` derives everything anew in a scratch folder and compares all tables, unless something is
-    wrong already; that takes as long as a rebuild. Raises SettingsError where there is no home,
-    WarehouseBusy where the warehouse stays held.
+    `full` derives everything again in a temporary folder and compares all tables, unless a check
+    failed already; that takes as long as a rebuild. Raises SettingsError without a home, and
+    WarehouseBusy.
     """
     if not home.marker.exists():
         raise SettingsError(f"{home} is not a home: there is nothing to verify")
@@ -72,7 +72,7 @@ def verify(
         tell(finding)
 
     with tempfile.TemporaryDirectory() as name:
-        look = _Look(home, Path(name), wait_seconds)
+        look = _Checks(home, Path(name), wait_seconds)
         say(look.archive())
         say(look.landing())
         if home.lake is None and not home.published.is_symlink() and not look.copy.exists():
@@ -93,15 +93,15 @@ def verify(
     return findings
 
 
-class _Look:
-    """What the checks of one home share."""
+class _Checks:
+    """The checks of a home, with the data they share."""
 
     def __init__(self, home: Home, scratch: Path, wait_seconds: float) -> None:
         self.home, self.scratch, self.wait_seconds = home, scratch, wait_seconds
         self.copy = scratch / "warehouse" / home.warehouse.name
-        # The published file as it was when the warehouse was copied; None where they are equal.
+        # The published file at the time of the copy; None if it is equal to the warehouse.
         self.published_copy: Path | None = scratch / "published.duckdb"
-        # Copied first: whatever it names is in an archive that is read later.
+        # Copied first, so that the archive, which is read later, has all its files.
         if home.lake is None and home.warehouse.exists():
             self._copy_files()
         self.archived: dict[str, list[SnapshotRow]] = {}
@@ -116,7 +116,7 @@ class _Look:
         with locked(work, self.wait_seconds) if may_lock else nullcontext(), unshared(work) as file:
             with self.copy.open("wb") as copy:
                 shutil.copyfileobj(file, copy, 1 << 20)
-            for log in work.parent.glob(f"{work.name}.wal*"):  # of a process that was killed
+            for log in work.parent.glob(f"{work.name}.wal*"):  # left by a killed process
                 shutil.copyfile(log, self.copy.with_name(log.name))
             published = self.home.published
             if published.exists():
@@ -128,18 +128,19 @@ class _Look:
 
     @contextmanager
     def warehouse_open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the copy of the warehouse, or the lake."""
         if self.home.lake is not None:
             with reading(self.home.lake) as con:
                 yield con
             return
         if not self.copy.exists():
-            raise FileNotFoundError("it is not there")
+            raise FileNotFoundError("the file is missing")
         with duckdb.connect(str(self.copy)) as con:
             con.execute("SET TimeZone = 'UTC'")
             yield con
 
     def archive(self) -> Finding:
-        """Every file can be read to its last byte and lists as many accounts as it says."""
+        """Every file is readable and has the number of accounts in its metadata."""
         found = Finding("archive", "")
         root = self.home.archive
         with duckdb.connect() as con:
@@ -151,7 +152,7 @@ class _Look:
                 except SfAssetsError as error:
                     if not path.exists() and reader.has(name_of(path)):
                         continue  # packed meanwhile
-                    if str(error) not in found.problems:  # of files that build on one another
+                    if str(error) not in found.problems:  # files may share a base
                         found.problems.append(str(error))
                     self.unreadable.add(name_of(path))
                     continue
@@ -172,7 +173,7 @@ class _Look:
         return found
 
     def landing(self) -> Finding:
-        """Every line has its checksum; a sample of lists is what the archive has of them."""
+        """Every line matches its checksum, and a sample of lists matches the archive."""
         found = Finding("landing", "")
         landing = landing_of(self.home)
         for day in landing.days():
@@ -183,7 +184,7 @@ class _Look:
                     self.landed[key] = landed
         versions = {
             (row.key, row.version) for rows in self.archived.values() for row in rows
-        }  # what was read on since is archived when it is loaded
+        }  # lists that continued since are archived with their next load
         both = [
             one
             for key, one in self.landed.items()
@@ -197,23 +198,25 @@ class _Look:
                 (row,) = write_batch(self.scratch / "archive", [landed])
                 name = (row.key, row.attempt)
                 made = self.scratch / "archive"
-                anew = accounts_in(con, made / row.archive_file, ArchiveReader(made))
-                if anew.get(name) != self.accounts.get(name):
+                fresh = accounts_in(con, made / row.archive_file, ArchiveReader(made))
+                if fresh.get(name) != self.accounts.get(name):
                     found.problems.append(
-                        f"{row.key}: the archive does not have what was landed in {landed.path}"
+                        f"{row.key}: the archive differs from the landed pages in {landed.path}"
                     )
         found.says = f"{len(self.landed)} lists, {len(sample)} compared with the archive"
         return found
 
     def tables(self, con: duckdb.DuckDBPyConnection) -> Finding:
-        """The warehouse is of our format, and every block of every table can be read."""
+        """The warehouse has the current format, and every block of every table is readable."""
         found = Finding("warehouse", "")
         ((made_as,),) = con.execute("SELECT max(format) FROM internal.warehouse_format").fetchall()
         if made_as != WAREHOUSE_FORMAT:
-            mend = "upgrade sf_assets" if made_as > WAREHOUSE_FORMAT else "the next run upgrades it"
+            remedy = (
+                "upgrade sf_assets" if made_as > WAREHOUSE_FORMAT else "the next run upgrades it"
+            )
             found.problems.append(
                 f"{self.home.writable} has format {made_as}, this sf_assets {WAREHOUSE_FORMAT}: "
-                + mend
+                + remedy
             )
             return found
         rows = sum(fingerprint(con, table, table)[0] for table in TABLES)
@@ -221,7 +224,7 @@ class _Look:
         return found
 
     def snapshots(self, con: duckdb.DuckDBPyConnection) -> Finding:
-        """What is loaded is archived as it is loaded, and what is archived is loaded."""
+        """Loaded and archived snapshots are the same."""
         found = Finding("snapshots", "")
         loaded = {row.key: row for row in _all_rows(con)}
         known = {row for rows in self.archived.values() for row in rows}
@@ -232,7 +235,7 @@ class _Look:
             ).fetchall()
         }
         found.problems += [
-            f"{key}: {row.archive_file} of the archive does not have it as it is loaded"
+            f"{key}: the archive file {row.archive_file} differs from the warehouse"
             for key, row in loaded.items()
             if (row not in known or row.exhaustive is not shows_everyone[key])
             and row.archive_file not in self.unreadable
@@ -240,18 +243,18 @@ class _Look:
         waiting = set()
         for rows in self.archived.values():
             for row in rows:
-                there = loaded.get(row.key)
-                if there is not None and there.version >= row.version:
+                row_loaded = loaded.get(row.key)
+                if row_loaded is not None and row_loaded.version >= row.version:
                     continue
                 landed = self.landed.get(row.key)
                 if landed is not None and landed.to_load is not None:
-                    waiting.add(row.key)  # archived a moment ago, or by a run that was killed then
+                    waiting.add(row.key)  # archived just now, or by a run that was killed then
                 else:
                     found.problems.append(
-                        f"{row.key}: {row.archive_file} has it and the warehouse does not: run "
+                        f"{row.key} is in {row.archive_file} and not in the warehouse: run "
                         "sf-assets rebuild"
                     )
-        found.says = f"{len(loaded)} loaded, each in the archive, and what they cost"
+        found.says = f"{len(loaded)} loaded; the archive has all of them and their costs"
         if waiting:
             found.says += f"; {len(waiting)} landed and not loaded yet"
         paid = {
@@ -265,12 +268,12 @@ class _Look:
         ]
         try:
             found.problems += [
-                f"{name}: what it cost is not loaded as the archive has it: run sf-assets rebuild"
+                f"{name}: its cost differs from the archive: run sf-assets rebuild"
                 for name in without_evidence(con, self.home.archive, evidence)
             ]
         except LedgerDamaged as error:
             found.problems += [] if self.unreadable else [str(error)]
-        with suppress(LedgerDamaged):  # told of the archive already
+        with suppress(LedgerDamaged):  # reported above
             for one in archived_attempts(self.home.archive):
                 key = SnapshotKey(one.snapshot_date, one.handle, one.relation)
                 if key not in waiting and paid.get(one.name, -1) < one.credits:
@@ -278,22 +281,22 @@ class _Look:
         return found
 
     def published(self, con: duckdb.DuckDBPyConnection) -> Finding:
-        """People read what is in the warehouse, or what was in it before the last load."""
+        """The published file equals the warehouse, now or before the last load."""
         found = Finding("published", "")
         if self.home.lake is not None:
-            found.says = "a lake is read as it is"
+            found.says = "a lake needs no publication"
         elif self.published_copy is None:
             found.says = "equal to the warehouse, byte for byte"
         elif not self.published_copy.exists():
-            found.says = "not published yet: the next run does"
+            found.says = "not published yet; the next run publishes it"
         else:
             try:
                 with duckdb.connect(str(self.published_copy), read_only=True) as other:
                     self._compare(found, con, other)
             except duckdb.Error as error:
                 found.problems.append(
-                    f"{self.home.published} cannot be read ({first_line(error)}): the "
-                    "next snapshot publishes it anew"
+                    f"{self.home.published} cannot be read ({first_line(error)}): the next "
+                    "snapshot publishes it again"
                 )
         return found
 
@@ -311,11 +314,11 @@ class _Look:
             return
         loaded = {row.key: row.version for row in _all_rows(con)}
         unknown = [row.key for row in _all_rows(other) if loaded.get(row.key, (0, 0)) < row.version]
-        found.problems += [f"{key}: published, and not in the warehouse" for key in unknown]
-        found.says = f"older than the warehouse ({', '.join(differ)}): the next run renews it"
+        found.problems += [f"{key} is published and not in the warehouse" for key in unknown]
+        found.says = f"older than the warehouse ({', '.join(differ)}); the next run updates it"
 
     def lists(self, con: duckdb.DuckDBPyConnection) -> Finding:
-        """A sample of lists, as people are shown them, has as many accounts as the archive."""
+        """A sample of queried lists has as many accounts as in the archive."""
         found = Finding("lists", "")
         sample = con.execute(sql("lists_sample"), [LISTS_SAMPLE]).fetchall()
         for relation, handle, day, listed in sample:
@@ -324,33 +327,33 @@ class _Look:
             ).fetchall()
             if not listed - max(2, SAME_PEOPLE * listed) <= shown <= listed:
                 found.problems.append(
-                    f"{handle} {relation} {day}: {shown} accounts are derived of {listed}: run "
+                    f"{handle} {relation} {day}: {shown} accounts instead of {listed}: run "
                     "sf-assets rebuild"
                 )
-        found.says = f"{len(sample)} asked for, as many accounts as in the archive"
+        found.says = f"{len(sample)} queried, with as many accounts as in the archive"
         return found
 
     def derived(self, con: duckdb.DuckDBPyConnection) -> Finding:
-        """All that is derived, derived anew of what is loaded."""
+        """The derived tables equal those derived again from the loaded snapshots."""
         found = Finding("derived", "")
         ((waiting,),) = con.execute("SELECT count(*) FROM internal.waiting").fetchall()
         if waiting:
-            found.says = f"not compared: {waiting} snapshots wait to be derived"
+            found.says = f"not compared: {waiting} snapshots are not derived yet"
             return found
         tables = [table for table in TABLES if table not in LOADED]
         with writing(self.scratch / "anew" / "warehouse.duckdb") as anew:
             use_s3(anew, self.home.archive)
             record(anew, _all_rows(con))
-            # What handles.yaml says of breaks is no evidence of the archive.
+            # The archive does not have the breaks in handles.yaml.
             anew.register("stored", con.sql("FROM main.handles").to_arrow_table())
             anew.execute("INSERT INTO main.handles BY NAME FROM stored")
             derive(anew, self.home.archive)
             found.problems = [
-                f"{table} is not what the archive gives: run sf-assets rebuild"
+                f"{table} differs from the archive: run sf-assets rebuild"
                 for table in tables
                 if fingerprint(anew, table, table) != fingerprint(con, table, table)
             ]
-        found.says = f"{len(tables)} tables, equal to what the archive gives"
+        found.says = f"{len(tables)} tables, equal to those derived from the archive"
         return found
 
 
@@ -364,4 +367,4 @@ def _is_writable(folder: Path) -> bool:
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
-        return False  # a backup on a read-only disk: nobody writes there
+        return False  # a backup on a read-only disk, which has no writers

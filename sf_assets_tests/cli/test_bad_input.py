@@ -243,8 +243,8 @@ def test_a_mistyped_command_is_told_the_one_that_was_meant() -> None:
     ("made_as", "said_of_it"),
     [
         (99, "made by a newer sf_assets; this one knows formats up to"),
-        (4, "made by an older sf_assets: a snapshot brings it up to date, or sf-assets rebuild"),
-        (WAREHOUSE_FORMAT, "run sf-assets rebuild, or a snapshot, which publishes it anew"),
+        (4, "made by an older sf_assets: run a snapshot to upgrade it, or sf-assets rebuild"),
+        (WAREHOUSE_FORMAT, "run sf-assets rebuild, or a snapshot, which publishes it again"),
     ],
 )
 def test_a_published_file_in_another_form_is_named_with_the_way_out(

@@ -60,7 +60,7 @@ def test_an_import_that_was_killed_before_it_was_derived_is_finished_by_the_same
         assert con.execute("SELECT count(*) FROM comparisons").fetchall() == [(2,)]
     found = verify(home, full=True)
     assert [one.problems for one in found if one.problems] == []
-    assert not [one.says for one in found if "wait to be derived" in one.says]
+    assert not [one.says for one in found if "are not derived yet" in one.says]
 
 
 def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:
@@ -104,7 +104,7 @@ def test_where_a_setting_says_where_the_grid_begins_it_stays(
         *("--day", "2026-10-01", "--yes", "--extend-grid"),
     )
     assert answer.code == 2
-    assert "SF_ASSETS_START_DATE says where the grid begins" in answer.complaint
+    assert "SF_ASSETS_START_DATE sets the first day of the grid" in answer.complaint
 
 
 def test_a_folder_goes_on_with_the_next_file_and_tells_at_the_end(home: Home) -> None:

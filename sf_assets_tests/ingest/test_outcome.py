@@ -75,7 +75,7 @@ def test_a_failure_names_handles_and_reasons_each_once() -> None:
         "reasons": ["same", "unfinished"],
         "refused_by_vendor": "",
     }
-    assert outcome.unfinished_of([BOB]) == f"unfinished: {BOB}: unfinished"
+    assert outcome.unfinished_of([BOB]) == f"Unfinished: {BOB}: unfinished"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_cannot_be_loaded_is_tried_again_where_only_another_process_is_in_t
     error: Exception,
 ) -> None:
     outcome = outcome_of(Collected(ALICE, Outcome.FINISHED, LANDED, attempts=LANDED.attempts))
-    assert outcome.add_not_loaded([ALICE], error) == f"1 list is landed and not loaded: {error}"
+    assert outcome.add_not_loaded([ALICE], error) == f"1 list landed and not loaded: {error}"
     assert outcome.unfinished == {ALICE: f"its landed pages are not loaded: {error}"}
     busy = isinstance(error, WarehouseBusy)
     assert (outcome.busy, outcome.worth_another_try) == (busy, busy)

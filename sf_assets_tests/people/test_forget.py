@@ -296,7 +296,7 @@ def test_it_asks_first_and_waits_for_who_writes(home: Home) -> None:
     assert run(home, "xen", input="n\n").exit_code == 1
     assert not (home.root / FILE_NAME).exists()
     people = look(home, ["xen"], lambda _: None)
-    with locked(home.warehouse), pytest.raises(Exception, match="is being written by"):
+    with locked(home.warehouse), pytest.raises(Exception, match="has been writing"):
         forget(home, Journal(home.root / JOURNAL, people, ""), lambda _: None, wait_seconds=0)
     assert forget(home, Journal.of(home), lambda _: None).done  # type: ignore[arg-type]
 

@@ -51,7 +51,7 @@ def test_without_its_package_an_extension_comes_from_duckdbs_site(
 
 @pytest.mark.parametrize(
     ("package", "said"),
-    [(None, "is not installed"), ("of another version", "is of another version")],
+    [(None, "is not installed"), ("of another version", "has another version")],
 )
 def test_offline_without_a_package_the_sentence_says_what_to_do(
     con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, package: str | None, said: str

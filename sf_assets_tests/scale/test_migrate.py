@@ -100,13 +100,13 @@ def test_a_target_that_holds_something_is_left_alone(far: Far, tmp_path: Path) -
     old = a_home(tmp_path / "old")
     lake = Home.of(load_settings())
     migrate(old, lake)
-    with pytest.raises(SettingsError, match="holds snapshots already"):
+    with pytest.raises(SettingsError, match="already has snapshots"):
         migrate(old, lake)
-    with pytest.raises(SettingsError, match="is there already; choose another folder"):
+    with pytest.raises(SettingsError, match="already exists; choose another folder"):
         migrate(lake, old)
     with pytest.raises(SettingsError, match="nothing to move"):
         migrate(Home(tmp_path / "nothing"), lake)
-    with pytest.raises(SettingsError, match="where the tables are already"):
+    with pytest.raises(SettingsError, match="the tables are already in"):
         migrate(lake, lake)
 
 

@@ -126,7 +126,7 @@ def test_a_home_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     not Path("/proc/self").is_dir(), reason="needs a folder that even root cannot write to"
 )
 def test_a_folder_nobody_can_write_to_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"cannot be written .*; nothing was fetched"):
+    with pytest.raises(SettingsError, match=r"cannot be written .*; nothing was read"):
         Home(Path("/proc/self/sf_assets_home")).ensure(on_day("2026-03-04"))
 
 

@@ -113,7 +113,7 @@ def test_an_upgrade_that_cannot_be_finished_changes_nothing(
         assert derive(con, home.archive).snapshots == 32
         assert con.execute(CHURN).fetchall() != before
     assert "is kept as" in caplog.text
-    assert "new rules of proof: 4 lists are derived anew" in caplog.text
+    assert "rules of proof are new: deriving 4 lists again" in caplog.text
 
 
 def test_names_change_in_place_and_nothing_is_derived_anew(tmp_path: Path) -> None:

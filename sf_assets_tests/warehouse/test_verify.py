@@ -60,7 +60,7 @@ def test_a_sound_home_has_no_problem_and_is_not_changed(home: Home) -> None:
     said = {one.check: one.says for one in found}
     assert said["archive"] == "3 files, 6 snapshots, 48 accounts"
     assert said["landing"] == "4 lists, 4 compared with the archive"
-    assert said["snapshots"] == "6 loaded, each in the archive, and what they cost"
+    assert said["snapshots"] == "6 loaded; the archive has all of them and their costs"
     assert said["published"] == "equal to the warehouse, byte for byte"
     assert held(home) == before
 
@@ -146,28 +146,28 @@ def warehouse_of_the_day_before(home: Home) -> None:
         (spoiled_archive, {"archive": "cannot be read"}),
         (torn_archive, {"archive": "cannot be read"}),
         (archive_without_an_account, {"archive": "8 accounts instead of 9"}),
-        (archive_file_gone, {"snapshots": r"of the archive does not have it as it is loaded"}),
+        (archive_file_gone, {"snapshots": r"the archive file .* differs from the warehouse"}),
         (spoiled_balance, {"snapshots": r"ledger\.json cannot be read .* restore it"}),
         (spoiled_landing, {"landing": "damaged line"}),
-        (other_landing, {"landing": "the archive does not have what was landed"}),
+        (other_landing, {"landing": "the archive differs from the landed pages"}),
         (
             changed("DELETE FROM internal.snapshots WHERE snapshot_date = DATE '2026-11-01'"),
-            {"snapshots": "has it and the warehouse does not: run sf-assets rebuild"},
+            {"snapshots": "and not in the warehouse: run sf-assets rebuild"},
         ),
         (
             changed("UPDATE internal.snapshots SET reported_total = reported_total + 1"),
             {"snapshots": "does not have it as it is loaded"},
         ),
         (changed("DELETE FROM credit_ledger"), {"snapshots": "credits are not in the ledger"}),
-        (changed("UPDATE credit_ledger SET retries = 7"), {"snapshots": "what it cost is not"}),
+        (changed("UPDATE credit_ledger SET retries = 7"), {"snapshots": "its cost differs"}),
         (changed("UPDATE credit_balances SET credits = 0"), {"snapshots": "the balance after"}),
         (
             changed("DELETE FROM internal.presences WHERE last_seen IS NULL"),
-            {"lists": "accounts are derived of .*: run sf-assets rebuild"},
+            {"lists": "accounts instead of .*: run sf-assets rebuild"},
         ),
         (
             changed("UPDATE internal.churn SET state = 'retracted'"),
-            {"derived": r"internal\.churn is not what the archive gives: run sf-assets rebuild"},
+            {"derived": r"internal\.churn differs from the archive: run sf-assets rebuild"},
         ),
         (
             changed("UPDATE internal.warehouse_format SET format = 99"),
@@ -175,8 +175,8 @@ def warehouse_of_the_day_before(home: Home) -> None:
         ),
         (spoiled_warehouse, {"warehouse": "cannot be read .*: run sf-assets rebuild"}),
         (warehouse_gone, {"warehouse": "cannot be read .*: run sf-assets rebuild"}),
-        (spoiled_publication, {"published": "the next snapshot publishes it anew"}),
-        (warehouse_of_the_day_before, {"published": "published, and not in the warehouse"}),
+        (spoiled_publication, {"published": "the next snapshot publishes it again"}),
+        (warehouse_of_the_day_before, {"published": "is published and not in the warehouse"}),
     ],
 )
 def test_what_is_wrong_is_found_by_its_check(
@@ -209,7 +209,7 @@ def test_what_is_under_way_is_no_problem(home: Home) -> None:
     assert [one.problems for one in found.values()] == [[]] * 7
     assert found["snapshots"].says.endswith("1 landed and not loaded yet")
     assert found["published"].says.startswith("older than the warehouse")
-    assert found["derived"].says == "not compared: 1 snapshots wait to be derived"
+    assert found["derived"].says == "not compared: 1 snapshots are not derived yet"
 
 
 def killed() -> None:
@@ -288,5 +288,5 @@ def test_a_warehouse_held_for_writing_is_named(home: Home) -> None:
         use(home.root)
         said = run("verify")
         assert said.code == 1
-        assert "is open for writing in another tool" in said.complaint
+        assert "open for writing; close it" in said.complaint
         tool.stdin.close()

@@ -14,8 +14,8 @@ from sf_assets.text import counted
 
 @dataclass(frozen=True)
 class DayFailed(Alert):
-    """Lists that could not be read since `day`. If healed, they failed since `previous_day` and are
-    stored again since `day`."""
+    """Lists that could not be read since `day`. If `healed`, they failed since `previous_day` and
+    are stored again since `day`."""
 
     kind: ClassVar[AlertKind] = "failed"
 

@@ -1,4 +1,4 @@
--- The accounts that a word may mean, newest seen first: by id, secUid, or a handle they bear or bore.
+-- The accounts that a word may mean, the newest seen first: by id, secUid, or current or past handle.
 WITH found AS (
     SELECT account_id FROM internal.profiles
     WHERE $word IN (account_id, platform_user_id, sec_uid) OR lower(account_handle) = $handle

@@ -1,4 +1,4 @@
--- One row is a list that began a new series since a day, with its total and the one before.
+-- One row is a list that began a new series since a day, with its total and the total before.
 SELECT c.snapshot_date, c.handle, c.relation, c.previous_date, s.reported_total, p.reported_total
 FROM internal.comparisons AS c
 JOIN internal.snapshots AS s

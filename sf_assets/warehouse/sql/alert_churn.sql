@@ -1,4 +1,4 @@
--- One row is one handle-day and direction whose count is a spike beside the 28 days before it.
+-- One row is a handle-day and direction with a spike compared with the 28 days before.
 SELECT snapshot_date, handle, previous_date, change, accounts, usual, most, followers_total
 FROM internal.spikes
 WHERE snapshot_date >= $since AND days >= $min_days AND accounts >= $accounts

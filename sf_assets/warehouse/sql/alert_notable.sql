@@ -1,4 +1,4 @@
--- One row is a notable account that came to a list or left it, for certain.
+-- One row is a notable account with a confirmed gain or loss.
 SELECT n.snapshot_date, n.handle, n.relation,
     CASE n.change WHEN 'lost' THEN 'left' ELSE 'came' END AS direction, c.previous_date,
     n.change, n.account_id, n.account_handle, n.display_name, n.verified, n.followers

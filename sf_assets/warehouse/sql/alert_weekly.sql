@@ -1,4 +1,4 @@
--- The seven days up to $last of these handles, one row a handle: the newest total, and what changed.
+-- One row is a handle over the seven days up to $last: its newest total and the changes.
 SELECT handle, arg_max(followers_total, snapshot_date) AS total,
     CAST(sum(followers_net) AS BIGINT) AS net, CAST(sum(followers_gained) AS BIGINT) AS gained,
     CAST(sum(followers_lost) AS BIGINT) AS lost, count(followers_total) AS days

@@ -1,5 +1,5 @@
--- All rows of some lists of the archive, with the path of their file, as files of the first format have
--- them: of a picture in other sizes the whole addresses.
+-- All rows of some lists of the archive, with the path of their file, in the first format, which has
+-- complete picture URLs.
 CREATE OR REPLACE TEMP VIEW {name} AS
 SELECT * EXCLUDE (avatar_rests) REPLACE (
     coalesce(avatar_urls, internal.avatar_urls_of(avatar_rests, avatar_url)) AS avatar_urls

@@ -1,4 +1,4 @@
--- What the addresses of a picture in other sizes add to the first one, and whether they come back.
+-- The differences of the picture URLs from the first one, and whether they restore the URLs.
 SELECT avatar_rests, internal.avatar_urls_of(avatar_rests, avatar_url) IS NOT DISTINCT FROM avatar_urls
     AS same
 FROM (

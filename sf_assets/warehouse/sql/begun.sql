@@ -1,4 +1,4 @@
--- One row is a series of `chunk_series` and the day it began on: that of its last break, if any.
+-- One row is a series of `chunk_series` and the day of its beginning, or of its last break.
 CREATE OR REPLACE TEMP VIEW begun AS
 SELECT n.*, coalesce(
     (SELECT max(c.snapshot_date) FROM internal.comparisons AS c

@@ -1,5 +1,5 @@
--- One row is a list that has next to nothing in common with the one before, and whether it was compared
--- all the same.
+-- One row is a list that shares almost no account with the list before, and whether it was compared
+-- nevertheless.
 SELECT relation, handle, snapshot_date, losses <> 'break' AS continued
 FROM internal.comparisons
 WHERE losses = 'break' OR starts_with(reason, 'Continued, as handles.yaml says.')

@@ -1,11 +1,11 @@
--- One row is one list with snapshots before a day: what reading it has cost, by how it was read.
--- A status that was asked for twice costs a credit more than there are pages; the page counts.
+-- One row is a list with snapshots before a day, and what reading it cost, by depth. A status that was
+-- requested twice costs a credit more than its pages; the pages count.
 WITH past AS (
     SELECT s.*, row_number() OVER (PARTITION BY relation, handle ORDER BY snapshot_date DESC) AS back
     FROM internal.snapshots AS s
     WHERE snapshot_date < $day AND source = 'api'
 ),
--- Gains a day, of the last 28 days: how much of the top of a list is new.
+-- Gains per day in the last 28 days: how much of the top of a list is new.
 came AS (
     SELECT relation, handle, count(*) AS gained FROM internal.churn
     WHERE change IN ('gained', 'returned') AND snapshot_date BETWEEN $day - 28 AND $day - 1
@@ -27,7 +27,7 @@ SELECT p.relation, p.handle, max(p.snapshot_date) AS last_date,
     coalesce(
         max_by(p.listed / p.pages, p.snapshot_date)
             FILTER (p.lookup_status = 'found' AND p.listed > 0),
-        -- Of a list that was never open: as the others have it.
+        -- For a list that was never open: the value of the others.
         (SELECT median(page_size) FROM main.api_measures WHERE snapshot_date >= $day - 28)
     ) AS page_size,
     any_value(c.gained) / greatest(1, least(28, $day - min(p.snapshot_date))) AS gained_a_day,

@@ -1,4 +1,4 @@
--- Note what was compared; from here on these snapshots count as derived.
+-- Record the comparisons, after which these snapshots count as derived.
 
 DELETE FROM internal.comparisons USING chunk AS c
 WHERE comparisons.relation = c.relation AND comparisons.handle = c.handle

@@ -1,4 +1,4 @@
--- Empty everything derived of the series in `forgotten`, to replay them from the archive.
+-- Delete all derived rows of the series in `forgotten`, to replay them from the archive.
 
 DELETE FROM internal.comparisons USING forgotten AS f
 WHERE comparisons.relation = f.relation AND comparisons.handle = f.handle;

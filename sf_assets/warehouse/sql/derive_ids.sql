@@ -1,6 +1,6 @@
--- What the ids that `listed` shows tell -> `internal.ids`, and `to_replay`.
+-- Update `internal.ids` from the ids in `listed`, and fill `to_replay`.
 
--- One row is one secUid that was not known to belong to this number.
+-- One row is one secUid that newly belongs to a number.
 CREATE OR REPLACE TEMP TABLE new_links AS
 SELECT DISTINCT l.sec_key, CAST(l.number AS VARCHAR) AS account_id
 FROM listed AS l
@@ -27,7 +27,7 @@ SELECT l.relation, l.handle FROM linked AS l
 SEMI JOIN internal.presences AS m
     ON m.relation = l.relation AND m.handle = l.handle AND m.account_id = l.account_id
 UNION
--- Another list shows the account by its number already: its profile is made of both.
+-- Another list shows the account with its number already: its profile combines both.
 SELECT l.relation, l.handle FROM linked AS l
 SEMI JOIN internal.stored_profiles AS p ON p.account_id = l.account_id
 UNION

@@ -1,7 +1,7 @@
--- What the comparison found, from its `out_…` tables into the warehouse. Accounts are numbers there;
--- `named` has their ids, `listed` the handles they showed.
+-- Write the results of the comparison from the `out_…` tables to the warehouse. Accounts are numbers
+-- there; `named` has their ids, `listed` their handles.
 
--- Accounts that showed a better id than the one they are known by.
+-- Accounts that showed a better id than before.
 CREATE OR REPLACE TEMP VIEW bettered AS
 SELECT n.* FROM named AS n JOIN out_upgraded AS u USING (series, account);
 
@@ -50,7 +50,7 @@ SELECT relation, handle, account_id, first AS first_seen, last AS last_seen, sta
 FROM presences_out WHERE stored IS NULL
 ORDER BY series, first, place DESC;
 
--- When they began to follow, as imported lists say.
+-- The time of the follow, from imported lists.
 UPDATE internal.presences SET followed_at = t.followed_at, followed_at_source = t.source
 FROM (
     SELECT o.relation, o.handle, o.account_id, o.first, l.followed_at, s.source
@@ -75,7 +75,7 @@ FROM (SELECT n.relation, n.handle, n.account_id, o.* FROM out_losses AS o
 WHERE o.stored IS NOT NULL AND churn.relation = o.relation AND churn.handle = o.handle
     AND churn.account_id = o.account_id AND churn.change = 'lost' AND churn.snapshot_date = o.stored;
 
--- Somebody without an id who turned out to be one that had left: it did not come, it returned.
+-- An account without an id that is a former account: a return instead of a gain.
 UPDATE internal.churn SET account_id = n.account_id, change = 'returned'
 FROM out_moved_gains AS g
 JOIN named AS o ON o.series = g.series AND o.account = g.account

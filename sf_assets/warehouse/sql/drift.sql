@@ -1,6 +1,6 @@
--- One row is a measure of the API that left its range of the 28 days before on a day since $since, in
--- many lists at once: in how many of how many, where it was and where it is (medians of these lists).
--- Where there are no 7 days to compare with, order and ids are held against what the rules need.
+-- One row is a measure of the API that left its range of the 28 days before in many lists at once, on a
+-- day since $since: the number of these lists and of all, the value before and now (their medians).
+-- With fewer than 7 days before, order and ids are compared with what the rules need.
 WITH allowed (measure, slack, factor, alone, low, high) AS (
     VALUES ('page_size', 1.0, 0.05, true, NULL, NULL),
         ('without_number', 0.1, 0.0, true, NULL, 0.5),
@@ -44,7 +44,7 @@ SELECT snapshot_date, measure, count(*) FILTER (is_out) AS lists_out, count(*) A
     median((least + most) / 2) FILTER (is_out) AS was, median(now) FILTER (is_out) AS now
 FROM judged WHERE is_judged
 GROUP BY snapshot_date, measure
--- One handle alone may be the handle's doing, unless it is something that no handle can do.
+-- A single handle may have changed itself, except for measures that no handle can change.
 HAVING lists_out >= 0.5 * lists
     AND (count(DISTINCT handle) FILTER (is_out) >= 3 OR (any_value(alone) AND lists_out = lists))
 ORDER BY snapshot_date, measure

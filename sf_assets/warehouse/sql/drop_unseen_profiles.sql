@@ -1,8 +1,8 @@
--- Profiles of ids that no presence has any more: an id was bettered, or a series replayed.
+-- Delete profiles of ids without a presence: an id was improved, or a series replayed.
 DELETE FROM internal.stored_profiles
 WHERE account_id NOT IN (SELECT account_id FROM internal.presences);
 
--- And what they have from lists of one relation that do not show them any more.
+-- And their fields from lists of a relation that no longer shows them.
 UPDATE internal.stored_profiles
 SET following_digest = NULL, posts = NULL, profile_url = NULL, region = NULL, "language" = NULL,
     account_created_at = NULL, details = NULL
@@ -13,7 +13,7 @@ UPDATE internal.stored_profiles SET followers_digest = NULL, avatar_rests = NULL
 WHERE (followers_digest IS NOT NULL OR avatar_rests IS NOT NULL)
     AND account_id NOT IN (SELECT account_id FROM internal.presences WHERE relation = 'followers');
 
--- And what profiles said of changes that are told no more: a late list says otherwise.
+-- And the profiles of changes that a late list has removed.
 DELETE FROM internal.churn_profiles AS p
 WHERE handle IN (SELECT handle FROM touched) AND NOT EXISTS (
     FROM internal.churn AS c

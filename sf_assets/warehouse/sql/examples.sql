@@ -1,5 +1,5 @@
--- Questions people ask, each a name, a comment and its SQL; `sf-assets query --example NAME` runs one.
--- {handle}, {tag} and {days=N} stand for what --handle, --tag and --days say, or else for all, and N.
+-- Example queries: a name, a question and its SQL. `sf-assets query --example NAME` runs one.
+-- {handle}, {tag} and {days=N} are replaced by --handle, --tag and --days; by default all, and N.
 
 -- growth: How did each handle grow in the last week?
 SELECT handle, max_by(followers_total, snapshot_date) AS followers, sum(followers_net) AS net,
@@ -8,7 +8,7 @@ FROM follower_growth
 WHERE snapshot_date > (SELECT max(snapshot_date) FROM follower_growth) - {days=7} AND {handle}
 GROUP BY handle ORDER BY net DESC NULLS LAST;
 
--- who_left: Who left in the last week, and is it sure?
+-- who_left: Who left in the last week, and is it confirmed?
 SELECT c.snapshot_date, c.handle, c.account_handle, a.display_name, a.followers, c.state, c.evidence
 FROM follower_churn AS c LEFT JOIN accounts AS a USING (account_id)
 WHERE c.change = 'lost' AND c.state <> 'retracted'
@@ -46,23 +46,23 @@ FROM lost_mutuals
 WHERE snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=90} AND {handle}
 ORDER BY snapshot_date DESC, handle, account_handle;
 
--- not_following_back: Whom does a handle follow that is proved not to follow back?
+-- not_following_back: Which accounts does a handle follow that provably do not follow back?
 SELECT handle, account_handle, display_name, followers, followed_since, left_by
 FROM not_following_back WHERE {handle} ORDER BY handle, followed_since, account_handle;
 
--- follow_back: How many follow back, and of how many can nobody know?
+-- follow_back: How many accounts follow back, and how many are unknown?
 SELECT handle, relation, listed, round(100 * coverage, 1) AS percent_shown, mutual, one_sided,
     unknown, round(100 * rate, 1) AS percent, round(100 * rate_low, 1) AS at_least,
     round(100 * rate_high, 1) AS at_most
 FROM follow_back WHERE {handle} ORDER BY handle, relation;
 
--- renamed: Who changed their handle in the last 30 days?
+-- renamed: Which accounts changed their handle in the last 30 days?
 SELECT seen_on, account_id, from_handle, to_handle, handle, relation
 FROM account_renames
 WHERE seen_on > (SELECT max(snapshot_date) FROM snapshots) - {days=30} AND {handle}
 ORDER BY seen_on DESC, handle, account_id;
 
--- audience: Who follows, who came and who left, by what their profiles said?
+-- audience: Which profiles do the followers have who are listed, came or left?
 SELECT handle, segment, trait, "value", sum(accounts) AS accounts,
     round(100 * sum(accounts) / sum(sum(accounts)) OVER (PARTITION BY handle, segment, trait), 1)
         AS percent
@@ -80,29 +80,29 @@ SELECT handle, other_handle, shared, round(100 * share, 1) AS percent_of_handle
 FROM audience_overlap WHERE handle < other_handle AND {handle}
 ORDER BY shared DESC, handle, other_handle;
 
--- groups: How did each group grow in the last week, and how many of its handles had a figure?
+-- groups: How did each group grow in the last week, and how many of its handles had a total?
 SELECT tag, snapshot_date, followers_total, handles_with_total, handles, followers_net,
     followers_gained, followers_lost, handles_compared
 FROM group_growth
 WHERE snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=7} AND {tag}
 ORDER BY tag, snapshot_date;
 
--- reach: How many different accounts does each group reach?
+-- reach: How many distinct accounts does each group reach?
 SELECT tag, handles, handles_listed, accounts, shared_accounts,
     round(100 * overlap_share, 1) AS percent_shared, round(100 * coverage, 1) AS percent_shown
 FROM group_reach WHERE {tag} ORDER BY accounts DESC NULLS LAST;
 
--- retention: How many of a week's new followers are still there weeks later?
+-- retention: How many of a week's new followers still follow weeks later?
 SELECT handle, week, weeks_after, gained, still_listed, round(100 * retention, 1) AS percent
 FROM weekly_retention WHERE {handle} ORDER BY handle, week, weeks_after;
 
--- tenure: How long had those stayed who left?
+-- tenure: How long did the lost accounts stay?
 SELECT handle, count(*) AS lost, median(tenure_days) AS median_days,
     count(*) FILTER (is_lower_bound) AS there_before_us
 FROM tenure_of_lost WHERE relation = 'followers' AND {handle}
 GROUP BY handle ORDER BY lost DESC, handle;
 
--- cost: What does each handle cost a day?
+-- cost: What does each handle cost per day?
 SELECT handle, relation,
     round(sum(credits) / count(DISTINCT snapshot_date), 1) AS credits_a_day,
     sum(credits) AS credits, sum(pages) AS pages, sum(retries) AS retries

@@ -1,5 +1,5 @@
--- Takes the profiles of the accounts in `expired` out of the tables; `pseudonyms` has what takes the
--- place of a handle.
+-- Remove the profiles of the accounts in `expired` from the tables; `pseudonyms` has the replacements
+-- of their handles.
 UPDATE internal.stored_profiles
 SET display_name = NULL, bio = NULL, verified = NULL, private_account = NULL, followers = NULL,
     following = NULL, posts = NULL, avatar_url = NULL, avatar_rests = NULL, profile_url = NULL,

@@ -1,5 +1,5 @@
--- follower_growth of the handles in `touched`, anew: one row is one handle-day. Written is what changed:
--- most days are as they were, and in a lake each row that is written makes files and versions.
+-- Derive follower_growth of the handles in `touched`: one row is one handle-day. Only changed rows are
+-- written, because in a lake each written row makes files and versions.
 
 CREATE OR REPLACE TEMP TABLE grown AS SELECT * FROM main.follower_growth LIMIT 0;
 
@@ -15,7 +15,7 @@ WITH days AS (
 totals AS (
     SELECT d.handle, d.snapshot_date, f.completeness,
         CASE WHEN c.losses <> 'break' THEN c.previous_date END AS previous_date,
-        -- What was before a break is another handle's history.
+        -- Days before a break belong to another person.
         count(*) FILTER (c.losses = 'break') OVER (
             PARTITION BY d.handle ORDER BY d.snapshot_date
         ) AS series,
@@ -86,7 +86,7 @@ SELECT t.handle, t.snapshot_date, t.followers_total, t.following_total, t.follow
     CASE WHEN t.followers_total IS NOT NULL AND t.date_28d < t.snapshot_date
         THEN (t.followers_total - t.total_28d) / (t.snapshot_date - t.date_28d) END,
     t.gap_days, t.completeness,
-    -- Who came is seen on every day, who left only as deep as the list was read.
+    -- Gains are visible every day, losses only as deep as the list was read.
     CASE WHEN compared AND t.followers_total IS NOT NULL AND t.compared_total IS NOT NULL
         THEN greatest(0, coalesce(c.gained, 0) - t.followers_total + t.compared_total) END
 FROM (SELECT *, previous_date IS NOT NULL AS compared FROM changes) AS t

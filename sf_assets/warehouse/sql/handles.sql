@@ -1,5 +1,5 @@
--- handles, brought up to `tracked`, which is what handles.yaml names; run_day is the day of the run.
--- Nobody is deleted: whoever is not named any more keeps the last tags, relations and depth.
+-- Update `handles` from `tracked`, the handles in handles.yaml; run_day is the day of the run. A handle
+-- that is no longer there keeps its last tags, relations and depth.
 
 CREATE OR REPLACE TEMP TABLE handles_now AS
 WITH seen AS (
@@ -19,7 +19,7 @@ FROM tracked AS t
 FULL JOIN seen AS s USING (handle)
 FULL JOIN main.handles AS h USING (handle);
 
--- Only what differs is written: most days change nothing.
+-- Only changed rows are written; most days change nothing.
 CREATE OR REPLACE TEMP TABLE handles_changed AS
 FROM handles_now EXCEPT FROM main.handles;
 

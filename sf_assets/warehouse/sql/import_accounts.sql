@@ -1,5 +1,5 @@
 -- import_rows -> import_accounts: one row is one account of one day's list, each account once, with its
--- position, as the archive keeps them. Of rows without any name nothing is kept but their place.
+-- position, as in the archive. Rows without any identifier keep only their position.
 CREATE OR REPLACE TEMP TABLE import_accounts AS
 SELECT getvariable('import_relation') AS relation, getvariable('import_handle') AS handle,
     snapshot_date, CAST(0 AS INTEGER) AS attempt, position, account_handle, platform_user_id, sec_uid,

@@ -1,4 +1,4 @@
--- One row: what the rows of a file are like.
+-- One row with facts about the rows of a file.
 SELECT count(*) AS rows, count(handle) AS named,
     min(line) FILTER (handle IS NULL) AS line_without,
     arg_min(said, line) FILTER (handle IS NULL) AS said_without,

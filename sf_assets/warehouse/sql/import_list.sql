@@ -1,5 +1,5 @@
--- One row is one account of a list that is archived. Where nothing but names and ids is shown, the
--- digest of the profile is 0: it tells nothing of whoever is known better.
+-- One row is one account of a list to archive. If only names and ids are shown, the digest of the
+-- profile is 0, so that it does not replace a better profile.
 SELECT a.* EXCLUDE (line) REPLACE (t.attempt AS attempt),
     CASE
         WHEN coalesce(display_name, bio, CAST(followers AS VARCHAR), avatar_url) IS NULL

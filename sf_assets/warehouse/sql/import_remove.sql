@@ -1,4 +1,4 @@
--- Take an import out: everything derived is made anew of what is left.
+-- Remove an import; all derived tables are derived again from the rest.
 DELETE FROM internal.snapshots WHERE source = getvariable('import_source');
 DELETE FROM internal.comparisons;
 DELETE FROM internal.presences;

@@ -1,5 +1,5 @@
--- `records` -> import_rows: one row is one row of the file, as its columns say. The pointers are in the
--- order of shapes.FIELDS.
+-- `records` -> import_rows: one row is one row of the file. The pointers are in the order of
+-- shapes.FIELDS.
 
 -- A username, or the address of a profile; null for anything else. Text that a spreadsheet would
 -- compute may have a mark before it.
@@ -32,10 +32,10 @@ FROM (
     SELECT line, json_extract_string(record, getvariable('import_pointers')) AS said FROM records
 );
 
--- Of rows of both lists those of the other one.
+-- In a file with both lists, the rows of the other list.
 DELETE FROM import_rows WHERE relation <> getvariable('import_relation');
 
--- Numbers that a spreadsheet or a script has rounded to what fits into a float name nobody.
+-- Numbers that a spreadsheet or script has rounded to a float identify nobody.
 CREATE OR REPLACE TEMP TABLE import_rounded AS
 SELECT count(*) AS long, count(*) FILTER (
     CAST(number AS UBIGINT) % 100 = 0 OR CAST(number AS UBIGINT) % 256 = 0

@@ -1,5 +1,5 @@
--- One row is one list of `wanted`: its newest accounts as it was last known before the day, top
--- first. What was read on that day already does not count: the reading that goes on is it.
+-- One row is one list of `wanted`: its newest accounts before the day, top first. Pages of the same day
+-- do not count, because the attempt continues them.
 WITH stood AS (
     SELECT w.relation, w.handle, max(c.snapshot_date) AS snapshot_date
     FROM wanted AS w

@@ -1,7 +1,7 @@
--- What only a lake has: of two transactions that update a row the later one fails to commit, so that
--- two loads, or two derivations, never do the same work twice without noticing.
+-- Only in a lake: if two transactions update the same row, the later one fails to commit. So two loads
+-- or two derivations never do the same work twice.
 
--- Versions are kept so long; `CHECKPOINT` then drops them, and their files a day later.
+-- Versions are kept this long; then `CHECKPOINT` drops them, and their files a day later.
 CALL sf_assets.set_option('expire_older_than', '30 days');
 CALL sf_assets.set_option('delete_older_than', '1 day');
 CALL sf_assets.set_option('parquet_compression', 'zstd');

@@ -1,5 +1,5 @@
--- One row is one list between two days: when its loaded snapshot ended, and what the ledger has of
--- its attempts, each with its credits.
+-- One row is one list between two days: the end of its loaded snapshot, and its attempts in the ledger
+-- with their credits.
 WITH ended AS (
     SELECT relation, handle, snapshot_date,
         strftime(finished_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ') AS finished_at

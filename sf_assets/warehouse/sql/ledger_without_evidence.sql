@@ -1,4 +1,4 @@
--- One row is an attempt or a balance that is loaded otherwise than the evidence has it.
+-- One row is a loaded attempt or balance that differs from the archive.
 SELECT l.handle || ' ' || l.relation || ' ' || l.snapshot_date || ', attempt ' || l.attempt AS name
 FROM main.credit_ledger AS l
 WHERE NOT EXISTS (

@@ -1,6 +1,6 @@
--- The lists of the snapshots in `chunk`: one row is one account of one list, with the ids it shows.
--- An id that two accounts of one list share identifies neither. Who has no number is known by its
--- secUid, which is long. Nothing is kept between the steps: the columns are quicker read again.
+-- The lists of the snapshots in `chunk`: one row is one account of one list, with its ids. An id that
+-- two accounts of one list share identifies neither. Without a number the secUid counts. Nothing is
+-- stored between the steps, because reading the columns again is faster.
 WITH entries AS MATERIALIZED (
     SELECT c.series, c.listing, p.position, lower(nullif(p.account_handle, '')) AS account_handle,
         valid_number(p.platform_user_id) AS number, valid_sec_uid(p.sec_uid) AS sec_uid,

@@ -1,5 +1,5 @@
--- The rows of `listed` with the account they are of; without those that show no id at all.
--- A secUid stands for the number it belongs to.
+-- The rows of `listed` with their accounts, without rows that have no id. A secUid is replaced by its
+-- number.
 WITH named AS (
     SELECT l.* REPLACE (
         coalesce(
@@ -12,7 +12,7 @@ WITH named AS (
         WHERE sec_key IN (SELECT sec_key FROM listed WHERE number IS NULL) GROUP BY sec_key
     ) AS i ON l.number IS NULL AND i.sec_key = l.sec_key
 ),
--- Two ids of one account may stand in one list; it counts where it comes first.
+-- A list may have two ids of one account; the first one counts.
 twice AS (
     SELECT listing, account_id, min(position) AS position
     FROM named GROUP BY ALL HAVING count(*) > 1

@@ -1,4 +1,4 @@
--- One row is one snapshot of `wanted` that is loaded, in the order of SnapshotRow's fields.
+-- One row is one loaded snapshot of `wanted`, in the order of SnapshotRow's fields.
 SELECT s.relation, s.handle, s.snapshot_date, lookup_status, end_reason, completeness, listed,
     reported_total, pages, credits_charged,
     strftime(started_at AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%gZ'),

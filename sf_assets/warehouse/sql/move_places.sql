@@ -1,4 +1,4 @@
--- Give what is stored of a list its new places: `moved` has relation, handle, old and new.
+-- Update the stored places of a list: `moved` has relation, handle, old and new place.
 UPDATE internal.presences SET place = m.new
 FROM moved AS m
 WHERE presences.relation = m.relation AND presences.handle = m.handle AND place = m.old;

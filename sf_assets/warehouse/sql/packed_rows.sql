@@ -1,4 +1,4 @@
--- Addresses of stored rows as a packed file has them: of a profile a mark where it is the usual one.
+-- The URLs of stored rows in the form of a packed file: a mark for the usual profile URL.
 SELECT
     CASE WHEN profile_url = 'https://www.tiktok.com/@' || account_handle THEN '@'
         ELSE '=' || profile_url END AS profile_url,

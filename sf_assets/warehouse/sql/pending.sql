@@ -1,5 +1,5 @@
--- Which series (one relation of one handle) have snapshots that are not derived yet, and whether
--- they can go on from where they stand or must be replayed from their first day.
+-- The series (one relation of one handle) with snapshots that are not derived yet, and whether they can
+-- continue or must be replayed from their first day.
 
 CREATE OR REPLACE TEMP TABLE pending_series AS
 SELECT s.relation, s.handle, min(s.snapshot_date) AS first_date, count(*) AS days,

@@ -1,5 +1,5 @@
--- One row: the first and last day with snapshots that are not derived, and a name for what is
--- pending, which stays the same until more is loaded. Nulls where nothing is.
+-- One row: the first and last day with snapshots that are not derived, and a name for them that stays
+-- the same until more is loaded. NULL if nothing is pending.
 SELECT min(s.snapshot_date), max(s.snapshot_date),
     concat_ws('/', min(s.snapshot_date), max(s.snapshot_date), count(*),
         strftime(max(s.finished_at) AT TIME ZONE 'UTC', '%Y%m%dT%H%M%S%g'))

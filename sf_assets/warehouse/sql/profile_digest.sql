@@ -1,5 +1,5 @@
--- What a profile says, as a number: equal where nothing changed. Avatars are left out as far as
--- they are signed anew, and served from another host, from day to day.
+-- A digest of a profile, equal if nothing changed. It excludes the parts of picture URLs that change
+-- daily (signature and host).
 CAST(hash(
     lower(account_handle), sec_uid, display_name, bio, verified, private_account, followers,
     following, posts, regexp_replace(avatar_url, '^[a-z]+://[^/]*', ''), profile_url, region,

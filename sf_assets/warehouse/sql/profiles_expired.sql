@@ -1,6 +1,6 @@
--- The accounts that left every list before a day and whose profiles are stored. The handle of one goes
--- as well where it has another id, its losses are confirmed, and nobody who stays bears that handle:
--- else later lists could take it for somebody else.
+-- The accounts that left every list before a day and have a stored profile. The handle is also removed
+-- if the account has another id, its losses are confirmed, and no remaining account has that handle.
+-- Otherwise later lists could confuse them.
 WITH stays AS (
     SELECT m.account_id, max(coalesce(m.looked_on, m.last_seen)) AS last_seen,
         bool_and(coalesce(c.state = 'confirmed', false)) AS settled

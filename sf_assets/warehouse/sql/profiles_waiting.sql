@@ -1,5 +1,5 @@
--- One row is one list whose profiles are to be counted: compared and not counted yet, or the last one
--- before a loss whose profile is not kept yet. What a file of somebody's says is not of the day.
+-- One row is one list with profiles to count: compared and not counted yet, or the last list before a
+-- loss without a stored profile. Imported files are excluded: their profiles are not of that day.
 SELECT s.archive_file, s.relation, s.handle, s.snapshot_date, s.attempt, s.listed,
     bool_or(w.counted) AS counted
 FROM (

@@ -1,4 +1,4 @@
--- Balances of `incoming_balances` into credit_balances.
+-- Insert `incoming_balances` into credit_balances.
 INSERT INTO main.credit_balances BY NAME
 SELECT * REPLACE (CAST(asked_at AS TIMESTAMPTZ) AS asked_at),
     balance_before - balance_after - credits AS unexplained

@@ -1,4 +1,4 @@
--- Attempts of `incoming_paid` into credit_ledger: an attempt that went on since costs more.
+-- Upsert `incoming_paid` into credit_ledger: an attempt that continued costs more.
 
 CREATE OR REPLACE TEMP TABLE newly_paid AS
 SELECT i.* REPLACE (CAST(i.started_at AS TIMESTAMPTZ) AS started_at)

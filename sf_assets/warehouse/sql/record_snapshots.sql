@@ -1,4 +1,4 @@
--- The rows of `incoming` in the place of what is there for the same list and day.
+-- Insert the rows of `incoming`, replacing rows of the same list and day.
 DELETE FROM internal.snapshots USING incoming AS i
 WHERE snapshots.relation = i.relation AND snapshots.handle = i.handle
     AND snapshots.snapshot_date = i.snapshot_date;

@@ -1,4 +1,4 @@
--- For SQL of strangers: nothing but the open file, nothing that fills the disk, no way back.
+-- Restrictions for untrusted SQL: only the open file, no writes to the disk, no way to lift them.
 SET python_enable_replacements = false;
 SET allow_persistent_secrets = false;
 SET temp_directory = '';

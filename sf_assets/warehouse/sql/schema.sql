@@ -1,11 +1,10 @@
--- What is loaded, and what the warehouse says of itself. People query schema main; schema internal is
--- what main is made of. No keys, indexes or sequences, so that the same statements make a DuckLake.
+-- The loaded tables, and the format of the warehouse. People query schema main, which is made from
+-- schema internal. No keys, indexes or sequences, so that the same statements work for a DuckLake.
 
 CREATE SCHEMA IF NOT EXISTS internal;
 
--- One row: the format of this file, which texts its views and comments were made from, how many
--- bytes it had when it was last copied to free what rewriting had left, the version of the rules
--- that everything derived was made by, and when the file was last written for people.
+-- One row: the format of this file, a digest of its views and comments, its size in bytes after the
+-- last compaction, the version of the rules of proof, and when it was last written for people.
 CREATE TABLE IF NOT EXISTS internal.warehouse_format (
     format INTEGER,
     words VARCHAR,
@@ -54,7 +53,7 @@ CREATE TABLE IF NOT EXISTS main.credit_ledger (
     run_id VARCHAR
 );
 
--- One row is one run that asked for lists, with the account's balance before and after it.
+-- One row is one run that read lists, with the balance before and after it.
 CREATE TABLE IF NOT EXISTS main.credit_balances (
     snapshot_date DATE,
     asked_at TIMESTAMPTZ,
@@ -65,10 +64,10 @@ CREATE TABLE IF NOT EXISTS main.credit_balances (
     run_id VARCHAR
 );
 
--- One row is one ledger file of the archive that is in the two tables above.
+-- One row is one ledger file of the archive that is loaded into the two tables above.
 CREATE TABLE IF NOT EXISTS internal.ledger_files (name VARCHAR);
 
--- One row is one handle that handles.yaml names, or that it named or that has snapshots.
+-- One row is one handle that is or was in handles.yaml, or has snapshots.
 CREATE TABLE IF NOT EXISTS main.handles (
     handle VARCHAR,
     tags VARCHAR[],
@@ -79,7 +78,7 @@ CREATE TABLE IF NOT EXISTS main.handles (
     continued DATE[]
 );
 
--- One row is one note of annotations.yaml about some days of a handle, a tag, or all handles.
+-- One row is one note in annotations.yaml about some days of a handle, a tag, or all handles.
 CREATE TABLE IF NOT EXISTS main.annotations (
     annotation VARCHAR,
     handle VARCHAR,

@@ -1,9 +1,9 @@
--- What is derived of the snapshots and of the archive.
+-- The tables that are derived from the snapshots and the archive.
 
--- One row is one comparison of a snapshot with the latest earlier usable one: what was measured,
--- which claims it allows, and why. A snapshot without such a row is still to be derived. reach is
--- the place down to which a reading went that stopped at what is known, null for any other: below
--- it the list is as it was last read. unnamed counts accounts that the list shows without any name.
+-- One row is one comparison of a snapshot with the last usable one before it: its measures, the claims
+-- it allows, and why. A snapshot without such a row is not derived yet. reach is the place down to
+-- which a `recent` list was read (below it the list is as in the snapshot before), NULL for other
+-- lists. unnamed counts accounts without any identifier.
 CREATE TABLE IF NOT EXISTS internal.comparisons (
     relation VARCHAR,
     handle VARCHAR,
@@ -21,10 +21,10 @@ CREATE TABLE IF NOT EXISTS internal.comparisons (
     unnamed INTEGER
 );
 
--- One row is one unbroken presence of an account in a list. place orders a list: the larger, the
--- higher up. looked_on is the last day the account was read, where later readings stopped above it.
--- undecided counts the lists without order since an account is back that was claimed lost. followed_at
--- is the time that an imported list gives, followed_at_source that list's source.
+-- One row is one unbroken presence of an account in a list. place orders a list; higher up is larger.
+-- looked_on is the last day on which the account was read, if later `recent` lists stopped above it.
+-- undecided counts the lists without order since a lost account is back. followed_at is the time from
+-- an imported list, followed_at_source its source.
 CREATE TABLE IF NOT EXISTS internal.presences (
     relation VARCHAR,
     handle VARCHAR,
@@ -44,9 +44,9 @@ CREATE TABLE IF NOT EXISTS internal.presences (
     followed_at_source VARCHAR
 );
 
--- One row is one claim: an account came, came back or left between two snapshots. misses counts
--- the later lists that would have shown an account that is claimed lost, and lack it; confirmed_on is
--- the day of the list that confirmed the loss.
+-- One row is one claim: an account came, came back or left between two snapshots. misses counts the
+-- later lists that would have shown a lost account and lack it; confirmed_on is the day of the list
+-- that confirmed the loss.
 CREATE TABLE IF NOT EXISTS internal.churn (
     relation VARCHAR,
     handle VARCHAR,
@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS internal.churn (
     confirmed_on DATE
 );
 
--- One row is one absence that turned out to be none: not listed from missed_from to missed_to.
+-- One row is one retracted loss: the account was not listed from missed_from to missed_to.
 CREATE TABLE IF NOT EXISTS internal.retractions (
     relation VARCHAR,
     handle VARCHAR,
@@ -71,14 +71,14 @@ CREATE TABLE IF NOT EXISTS internal.retractions (
     missed_to DATE
 );
 
--- One row is one secUid, as a number, that was shown beside a numeric id: all lists of the home share
--- this map, so that one person is one account_id in all of them.
+-- One row is one secUid, as a number, that was shown together with a numeric id. All lists of the home
+-- share this map, so that one person has one account_id.
 CREATE TABLE IF NOT EXISTS internal.ids (
     sec_key UBIGINT,
     account_id VARCHAR
 );
 
--- One row is one handle an account was seen under in a list, for account_renames.
+-- One row is one handle of an account in a list, for account_renames.
 CREATE TABLE IF NOT EXISTS internal.renames (
     relation VARCHAR,
     handle VARCHAR,
@@ -89,8 +89,8 @@ CREATE TABLE IF NOT EXISTS internal.renames (
 );
 
 -- One row is the newest known profile of an account, with the digests of the two list entries it is
--- made of. Stored as small as it goes; internal.profiles shows what it says. A secUid is in one of
--- two columns, the addresses of the picture as what they add to avatar_url.
+-- made of, in a compact form; internal.profiles shows it decoded. A secUid is in one of two columns,
+-- and picture URLs are stored as differences from avatar_url.
 CREATE TABLE IF NOT EXISTS internal.stored_profiles (
     account_id VARCHAR,
     account_handle VARCHAR,
@@ -145,7 +145,7 @@ CREATE TABLE IF NOT EXISTS main.status_changes (
     change_id VARCHAR
 );
 
--- One row is how many accounts of a list of a day show a value of a trait, as its reading showed them.
+-- One row is one value of a trait: the number of accounts with it in a list of a day.
 CREATE TABLE IF NOT EXISTS internal.profile_counts (
     relation VARCHAR,
     handle VARCHAR,
@@ -155,8 +155,8 @@ CREATE TABLE IF NOT EXISTS internal.profile_counts (
     accounts BIGINT
 );
 
--- One row is what the profile of an account said that is in internal.churn: of one that came in the
--- list that shows it, of one that left in the last list before.
+-- One row is the profile of an account in internal.churn: for a gain from the list that shows it, for a
+-- loss from the last list before.
 CREATE TABLE IF NOT EXISTS internal.churn_profiles (
     relation VARCHAR,
     handle VARCHAR,

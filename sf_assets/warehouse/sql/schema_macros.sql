@@ -1,7 +1,7 @@
--- How profiles are stored small, and which total of a list counts.
+-- Macros for the compact form of profiles, and for the total of a list that counts.
 
--- A secUid is nearly always 48 bytes as URL-safe base64, with 9 bytes before them that all have:
--- those bytes are stored, and null where it is anything else.
+-- A secUid is nearly always a common prefix and 48 bytes as URL-safe base64: those bytes are stored,
+-- NULL for any other form.
 CREATE OR REPLACE MACRO internal.sec_uid_bytes(sec_uid) AS
 CASE
     WHEN length(sec_uid) % 4 = 0 AND regexp_full_match(sec_uid, 'MS4wLjABAAAA[A-Za-z0-9_-]+')
@@ -12,8 +12,8 @@ CASE WHEN internal.sec_uid_bytes(sec_uid) IS NULL THEN sec_uid END;
 CREATE OR REPLACE MACRO internal.sec_uid_of(sec_uid_bytes, sec_uid_text) AS
 coalesce('MS4wLjABAAAA' || translate(to_base64(sec_uid_bytes), '+/', '-_'), sec_uid_text);
 
--- The same picture in another size has an address that ends differently: a plus and its end are
--- stored, an equals sign and all of it where it begins differently, too.
+-- The URL of a picture in another size usually differs only at its end: then a plus and the end are
+-- stored, otherwise an equals sign and the whole URL.
 CREATE OR REPLACE MACRO internal.url_stem(url) AS regexp_extract(url, '^.*[/~]');
 CREATE OR REPLACE MACRO internal.url_rest(url, base) AS
 CASE
@@ -36,16 +36,16 @@ CASE WHEN avatar_rests IS NOT NULL THEN {
     'thumb': internal.url_of(avatar_rests['thumb'], base)
 } END;
 
--- The total of a list: as reported, unless more accounts are listed than it says; without one, of a
--- complete list, what is listed.
+-- The total of a list: the reported one unless more accounts are listed; without one, the number of
+-- listed accounts of a complete list.
 CREATE OR REPLACE MACRO internal.total_of(listed, reported_total, completeness) AS
 coalesce(
     CASE WHEN listed - reported_total <= greatest(2, 0.005 * reported_total) THEN reported_total END,
     CASE WHEN completeness = 'complete' THEN listed END
 );
 
--- What the shares of audience_profile count: each trait of a profile with one value, 'unknown' where
--- the list does not show it. p is a row with the columns of internal.churn_profiles.
+-- The traits of a profile in audience_profile, each with one value, 'unknown' if the list does not show
+-- it. p is a row with the columns of internal.churn_profiles.
 CREATE OR REPLACE MACRO internal.yes_or_no(said) AS
 CASE WHEN said THEN 'yes' WHEN NOT said THEN 'no' ELSE 'unknown' END;
 CREATE OR REPLACE MACRO internal.traits(p) AS

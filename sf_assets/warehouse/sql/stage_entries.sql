@@ -1,6 +1,6 @@
--- Landed pages of the snapshots in `finished` -> kept: one row is one listed account, each account
--- once (first occurrence), with its position. Reads only what tells accounts apart, as numbers: a
--- list of a million accounts must fit beside everything else.
+-- Landed pages of the snapshots in `finished` -> kept: one row is one listed account, each account once
+-- (first occurrence), with its position. Reads only the ids, as numbers, because a list of a million
+-- accounts must fit into memory.
 
 CREATE OR REPLACE TEMP TABLE entries AS
 SELECT series, place_read, total, account IS NOT NULL AS listed,
@@ -18,7 +18,7 @@ FROM (
     FROM (
         SELECT f.series, p.page, coalesce(p.body.data.totalFollowers, p.body.data.totalAccounts)
                 AS total,
-            -- A page without accounts has a total all the same.
+            -- A page without accounts also has a total.
             CASE WHEN len(coalesce(p.body.data.followers, p.body.data.accounts)) > 0
                 THEN coalesce(p.body.data.followers, p.body.data.accounts) ELSE [NULL] END
                 AS accounts
@@ -41,10 +41,10 @@ FROM (
     )
 );
 
--- Pages overlap and repeat: an account counts once, by its best id and its handle or secUid; what
--- shares nothing but the id is another account. An entry with a lesser id and the same handle as one
--- with a better id is the same account again. Of an account without any name nothing is kept but its
--- place: the position that no row has.
+-- Pages overlap and repeat: an account counts once, by its best id and its handle or secUid. Entries
+-- that share only the id are different accounts. An entry with a weaker id and the handle of an entry
+-- with a better id is the same account. An account without any identifier keeps only its position,
+-- which no row has.
 CREATE OR REPLACE TEMP TABLE kept AS
 SELECT series, place_read, position
 FROM (
@@ -68,13 +68,13 @@ FROM (
 ) AS placed
 WHERE id_key IS NOT NULL;
 
--- One row is one snapshot of the batch with what its pages say of it.
+-- One row is one snapshot of the batch, from its pages.
 CREATE OR REPLACE TEMP TABLE staged_snapshots AS
 SELECT f.*, coalesce(k.listed, 0) AS listed, t.reported_total, coalesce(t.nameless, 0) AS nameless
 FROM finished AS f
 LEFT JOIN (SELECT series, count(*) AS listed FROM kept GROUP BY series) AS k USING (series)
 LEFT JOIN (
-    -- The count is live: the newest page knows best.
+    -- The total is live: the newest page counts.
     SELECT series, arg_max(total, place_read) AS reported_total,
         count(*) FILTER (listed AND id_key IS NULL) AS nameless
     FROM entries GROUP BY series

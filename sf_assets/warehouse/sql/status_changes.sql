@@ -1,4 +1,4 @@
--- status_changes of the handles in `touched`, anew: one row is one change between two snapshots.
+-- Derive status_changes of the handles in `touched`: one row is one change between two snapshots.
 
 DELETE FROM main.status_changes USING touched AS t WHERE status_changes.handle = t.handle;
 

@@ -1,4 +1,4 @@
--- The addresses of stored rows as they were.
+-- The original URLs of stored rows.
 SELECT
     CASE WHEN profile_url = '@' THEN 'https://www.tiktok.com/@' || account_handle
         ELSE substring(profile_url, 2) END AS profile_url,

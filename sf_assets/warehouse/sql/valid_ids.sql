@@ -1,5 +1,5 @@
--- Which ids of an account are ids: a number that is positive and whole, a secUid that is not blank.
--- Placeholders such as 0, -1 or an empty text identify nobody.
+-- The valid ids of an account: a positive whole number, a secUid that is not blank. Placeholders such
+-- as 0, -1 or an empty text identify nobody.
 
 CREATE OR REPLACE TEMP MACRO valid_number(id) AS
 CASE

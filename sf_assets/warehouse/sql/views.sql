@@ -1,4 +1,4 @@
--- What was stored, as people query it.
+-- The stored tables as people query them.
 
 CREATE OR REPLACE VIEW main.snapshots AS
 SELECT relation, handle, snapshot_date, lookup_status, end_reason, completeness, exhaustive,
@@ -42,8 +42,8 @@ SELECT * EXCLUDE (attempt, pages, reach, unnamed) FROM internal.comparisons;
 CREATE OR REPLACE VIEW main.account_renames AS
 SELECT relation, handle, account_id, from_handle, to_handle, seen_on FROM internal.renames;
 
--- The newest reading of each list, and before it, where it stopped at what is known, those back to
--- the last that did not: who stands below a reach was last read by an earlier one.
+-- The newest snapshot of each list, and if it is `recent`, those back to the last complete one: an
+-- account below a reach was last read by an earlier one.
 CREATE OR REPLACE VIEW internal.latest_looks AS
 SELECT c.relation, c.handle, c.snapshot_date, c.reach
 FROM internal.comparisons AS c
@@ -54,7 +54,7 @@ JOIN (
 ) AS w ON w.relation = c.relation AND w.handle = c.handle AND c.snapshot_date >= w.snapshot_date
 WHERE c.losses <> 'unusable';
 
--- The id that stands in a list as it is, if it is one of TikTok's own, is the account_id.
+-- The account_id is the id in a list, if it is a valid TikTok id.
 CREATE OR REPLACE VIEW internal.profiles AS
 SELECT account_id, account_handle,
     CASE

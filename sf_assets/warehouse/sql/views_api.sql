@@ -1,4 +1,4 @@
--- What the answers of the API were like, for whoever asks whether it is still the same.
+-- Measures of the API's responses, to notice when the API changes.
 
 CREATE OR REPLACE VIEW main.api_measures AS
 WITH measured AS (
@@ -13,7 +13,7 @@ WITH measured AS (
     WHERE s.source = 'api'
 )
 SELECT relation, handle, snapshot_date,
-    -- The only page of a short list says nothing of how many a page holds.
+    -- The only page of a short list does not show the page size.
     CASE WHEN pages > 1 THEN on_a_page END AS page_size,
     coalesce(CAST(measures ->> 'no_number' AS BIGINT), 0) / accounts AS without_number,
     coalesce(CAST(measures ->> 'no_sec_uid' AS BIGINT), 0) / accounts AS without_sec_uid,

@@ -1,7 +1,7 @@
--- What happened to a handle, what the operator noted, and whether those who came then stayed.
+-- Events of a handle, notes of the operator, and the retention of followers gained on their days.
 
--- One row is one handle-day and direction whose count can be claimed, beside the 28 days before it.
--- Counts are per day: a snapshot after a gap shows the churn of all its days.
+-- One row is one handle-day and direction with proved changes, compared with the 28 days before. Counts
+-- are per day, because a snapshot after a gap shows the churn of several days.
 CREATE OR REPLACE VIEW internal.spikes AS
 WITH figures AS (
     SELECT g.handle, g.snapshot_date, c.previous_date, g.followers_total, u.change, u.accounts,
@@ -16,7 +16,7 @@ WITH figures AS (
     CROSS JOIN LATERAL (
         SELECT 'lost' AS change, g.followers_lost AS accounts
         WHERE c.losses IN ('all', 'window')
-            -- Read from the top, a list shows later who left below, and then all at once.
+            -- The next full read of a `recent` list shows all losses below the part that was read.
             AND NOT coalesce(s.end_reason = 'known', false)
             AND NOT coalesce(p.end_reason = 'known', false)
         UNION ALL
@@ -35,7 +35,7 @@ beside AS (
 )
 SELECT * FROM beside;
 
--- The last round number that a total has reached: 100, 200, 500, 1,000 …
+-- The largest round number that a total has reached: 100, 200, 500, 1,000 …
 CREATE OR REPLACE MACRO internal.round_below(total) AS
 CASE WHEN total >= 100 THEN CAST(
     10 ** floor(log10(total)) * CASE
@@ -52,10 +52,10 @@ WITH large AS (
     JOIN main.follower_growth AS g
         ON g.handle = s.handle AND g.snapshot_date = s.snapshot_date
     WHERE s.days >= 7 AND s.accounts >= 20 AND s.rate >= 3 * s.usual AND s.rate > s.most
-        -- Of a purge the total tells, too.
+        -- For a purge, the total must fall as well.
         AND (s.change = 'gained' OR g.followers_gained - g.followers_net >= 0.8 * s.accounts)
 ),
--- In what those who came or left are most unlike all who are listed.
+-- The trait in which the accounts that came or left differ most from all listed accounts.
 alike AS (
     SELECT l.handle, l.snapshot_date, l.segment, arg_max(
         {'trait': p.trait, 'value': p."value", 'share': p.share, 'among': coalesce(a.share, 0)},
@@ -91,15 +91,15 @@ SELECT handle, snapshot_date, snapshot_date - gap_days - 1, 'milestone', NULL, N
 FROM totals
 WHERE internal.round_below(followers_total) > most_before AND followers_net IS NOT NULL;
 
--- The days of an annotation, for each handle it is about.
+-- The days of an annotation, for each of its handles.
 CREATE OR REPLACE VIEW internal.annotated AS
 SELECT a.annotation, a.first_day, a.last_day, h.handle
 FROM main.annotations AS a
 JOIN main.handles AS h
     ON coalesce(h.handle = a.handle, a.tag IS NULL OR list_contains(h.tags, a.tag));
 
--- New followers of the days of an annotation, beside the handles' other ones since 28 days before:
--- the Kaplan-Meier estimate, as in weekly_retention, 7, 14 … days after each came.
+-- The followers gained on the days of an annotation, and the other gains since 28 days before it: the
+-- Kaplan-Meier estimate, as in weekly_retention, 7, 14 … days after each gain.
 CREATE OR REPLACE VIEW main.annotation_retention AS
 WITH timed AS (
     SELECT a.annotation, f.first_seen BETWEEN a.first_day AND a.last_day AS of_these_days,

@@ -1,8 +1,7 @@
--- Lists as they stood on a day, and what came and went between two days.
+-- The lists on a day, and the changes between two days.
 
--- Each list as its usable snapshot showed it; where the snapshot stopped at what is known, the rest
--- of the list is as it was known then. Not those that were imported beside others without a word
--- of what they show: of them nothing is compared.
+-- Each list as in its usable snapshot. A `recent` list is completed with the part that was known then.
+-- Lists that were imported with an unknown part next to others are left out, as in comparisons.
 CREATE OR REPLACE VIEW main.list_days AS
 SELECT s.handle, s.relation, s.snapshot_date,
     row_number() OVER (
@@ -28,8 +27,8 @@ WHERE s.completeness <> 'none' AND s.listed > 0
         )
     );
 
--- The list of a relation as the latest usable snapshot on or before a day showed it. Looks for that
--- day first: through `list_days` the lists of all days would be made.
+-- The list of a relation in the last usable snapshot on or before a day. Finds that day first, because
+-- `list_days` would build the lists of all days.
 CREATE OR REPLACE MACRO internal.list_on(wanted_relation, wanted_handle, wanted_day) AS TABLE
 WITH stood AS (
     SELECT relation, handle, snapshot_date

@@ -1,6 +1,6 @@
--- Who follows back, who left, who stays: questions across lists and days.
+-- Views across lists and days: mutuals, overlap, retention.
 
--- Of today's lists: who follows a handle and is followed by it.
+-- The accounts that follow a handle and are followed by it, by the newest lists.
 CREATE OR REPLACE VIEW main.mutuals AS
 SELECT m.handle, m.account_id, coalesce(p.account_handle, m.account_handle) AS account_handle,
     p.display_name, p.verified, p.followers, m.first_seen AS follows_since,
@@ -45,7 +45,7 @@ FROM internal.churn AS c
 JOIN internal.profiles AS p USING (account_id)
 WHERE c.state <> 'retracted' AND (p.verified OR p.followers >= 10000);
 
--- Both directions of a pair, so that one handle's partners are found by `handle` alone.
+-- Both directions of a pair, so that a filter on `handle` finds all partners.
 CREATE OR REPLACE VIEW main.audience_overlap AS
 WITH listed AS (
     SELECT handle, account_id FROM internal.presences
