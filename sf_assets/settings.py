@@ -240,7 +240,7 @@ class Settings(BaseModel):
         if "://" not in value:
             return str(_folder(Path(value.strip())))
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+/[^\s?]*[^\s?/]", value.strip()):
-            raise ValueError("needs a file, or s3://bucket/path/handles.yaml")
+            raise ValueError("must be a file, or s3://bucket/path/handles.yaml")
         return value.strip()
 
     @field_validator("home", mode="before")

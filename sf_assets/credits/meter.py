@@ -11,7 +11,7 @@ from pathlib import Path
 from sf_assets.storage.files import lock, unlock
 from sf_assets.storage.shared import Shared
 
-# So many credits a run of a far home takes from the day's count at a time; near a cap, fewer.
+# Credits that a run with a shared counter reserves at once; fewer near a cap.
 TOGETHER = 16
 
 
@@ -65,7 +65,7 @@ class DayMeter:
             return _read(file)
 
     def settle(self) -> None:
-        """Give back what was taken ahead, and add what is not added yet."""
+        """Return reserved credits, and write additions that are not written yet."""
         return
 
     @contextmanager
@@ -87,9 +87,9 @@ class DayMeter:
 
 
 class SharedMeter(DayMeter):
-    """The same where the count is far: in Postgres, and not asked with every page.
+    """A counter in Postgres, which reserves up to TOGETHER credits at once instead of one per page.
 
-    Of what was taken ahead nothing is lost but by a process that is killed, up to TOGETHER credits.
+    A killed process loses its reserved credits.
     """
 
     def __init__(self, of: Shared, spent: Callable[[], int], *, stays_open: bool = True) -> None:
@@ -111,7 +111,7 @@ class SharedMeter(DayMeter):
 
     def add(self, credits: int) -> None:
         self._added += credits
-        # What is not taken before it is bought must be known to the others at once.
+        # Credits that were not reserved must be visible to others at once.
         if abs(self._added) >= self._most or (self._capped and self._added > 0):
             self.settle()
 
@@ -133,7 +133,7 @@ class SharedMeter(DayMeter):
 def meter_of(
     where: Path | Shared, spent: Callable[[], int], *, stays_open: bool = True
 ) -> DayMeter:
-    """The count of a day, or of a handle, wherever it is."""
+    """The counter of a day or a handle, in a file or shared."""
     if isinstance(where, Shared):
         return SharedMeter(where, spent, stays_open=stays_open)
     return DayMeter(where, spent, stays_open=stays_open)

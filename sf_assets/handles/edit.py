@@ -67,11 +67,11 @@ def _track(
 
 
 def _until_alone(path: Path, edit: Callable[[str | None], list[str]]) -> list[str]:
-    """Edit what the file has, and again where another edit of the same object came between."""
+    """Run an edit, and repeat it if another edit of the same object came in between."""
     for _ in range(TRIES):
         with suppress(Changed):
             return edit(version_of(path))
-    raise RegistryError(f"{path} is being edited by others; nothing was changed, try again")
+    raise RegistryError(f"another process is editing {path}; nothing was changed, try again")
 
 
 def untrack(path: Path, handles: list[str]) -> list[str]:
@@ -204,7 +204,7 @@ def _save(path: Path, text: str, version: str | None) -> None:
     except OSError as error:
         raise RegistryError(
             f"cannot write {path} ({error}); nothing was changed. If the file is part of an image, "
-            "edit it in the source of the image, or set SF_ASSETS_HANDLES to an s3:// address"
+            "edit it in the source of the image, or set SF_ASSETS_HANDLES to an s3:// URL"
         ) from None
     keep_last_good(path, text)
 

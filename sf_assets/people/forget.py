@@ -223,7 +223,7 @@ class _Steps:
         self.journal.write()
         self.journal.step("door", self._door)
         if self.home.far:
-            self.tell("waiting until all workers know, and have put what they were reading")
+            self.tell("waiting until all workers know, and have written what they were reading")
             time.sleep(shortened(LOOK_SECONDS + BATCH_SECONDS))
         for turn in range(1, ROUNDS + 1):
             for name, work in (
