@@ -197,7 +197,9 @@ class _Packer:
         self._folders.add(path.parent.name)
         _add(self._of_day(path.parent.name), name_of(path), full.snapshots, lists)
 
-    def _parts(self, full: Described, rows: FullFile, lists: list[PackedList]) -> Iterator[pa.Table]:
+    def _parts(
+        self, full: Described, rows: FullFile, lists: list[PackedList]
+    ) -> Iterator[pa.Table]:
         """The packed rows of a file, unpacked and compared; raises Unfit where they differ."""
         begins = begins_of(rows.sizes)
         con = self.reader.con
@@ -388,7 +390,9 @@ def packed_rows(
             raise Unfit("packed it would not be the same")
         for name, before in (("row", first), ("base", low)):
             at = packed.column_names.index(name)
-            packed = packed.set_column(at, name, pc.add(packed[name], pa.scalar(before, pa.int32())))
+            packed = packed.set_column(
+                at, name, pc.add(packed[name], pa.scalar(before, pa.int32()))
+            )
         yield packed
 
 
