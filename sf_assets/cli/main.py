@@ -67,6 +67,8 @@ port_option = click.option(
 def main() -> None:
     # The files hold lists of people, so only this user may read them.
     os.umask(0o077)
+    # Arrow's own allocator keeps what is freed; read where Arrow is loaded, here and in children.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 for _command in (

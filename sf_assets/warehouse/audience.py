@@ -33,7 +33,9 @@ def count_profiles(con: duckdb.DuckDBPyConnection, rows: Rows, archive: ArchiveR
         ]
         put_table(con, "to_count", pa.Table.from_pylist(lists))
         show_lists(con, rows, archive, "profiles_archived", [wanted for wanted, _ in group])
+        rows.query("profiles_shown", "profiles_shown")
         run_sql(con, "profiles_count")
+        rows.empty()
 
 
 def _groups(lists: list[Any], archive: ArchiveReader) -> Iterator[list[tuple[Wanted, bool]]]:

@@ -129,6 +129,11 @@ class Chunk:
         accounts = con.sql(sql("chunk_accounts")).to_arrow_table()
         of_series = _numbers(accounts["series"])
         known = _accounts(accounts)
+        # As much again, and never needed again.
+        del accounts
+        self._rows.narrow(
+            "known_ids", "known", ["series", "account", "account_id", "account_handle"]
+        )
         readings = self._readings()
         facts = self._facts()
         by_series: dict[int, list[int]] = {}
@@ -219,11 +224,14 @@ class Chunk:
             self._rows.query("named", "named")
             run_sql(con, "derive_write")
             self._rows.query("sightings", "sightings")
+            self._rows.empty("known_ids", "named")
             run_sql(con, "derive_profiles")
+            self._rows.query("profiles_ranked", "profiles_ranked")
             run_sql(con, "derive_profiles_write")
         else:
             self._rows.put("out_comparisons", out["comparisons"])
         run_sql(con, "derive_end")
+        self._rows.empty()
 
     def _renumber(self) -> None:
         """Move the stored places of a series to the new numbering."""

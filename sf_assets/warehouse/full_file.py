@@ -16,7 +16,15 @@ import pyarrow.parquet as pq
 
 from sf_assets.storage.object_store import is_remote
 from sf_assets.warehouse.archive_reader import Described
-from sf_assets.warehouse.packing import COLUMNS, KEYS, Unfit, Whole, begins_of, keys_of
+from sf_assets.warehouse.packing import (
+    COLUMNS,
+    KEYS,
+    Mask,
+    Unfit,
+    Whole,
+    begins_of,
+    keys_of,
+)
 from sf_assets.warehouse.statements import sql
 
 _LABELS = ["relation", "handle", "snapshot_date", "attempt", "position"]
@@ -42,9 +50,9 @@ class FullFile:
         numbers, positions = self._checked(about)
         self.sizes: list[int] = np.bincount(numbers, minlength=len(about.snapshots)).tolist()
         # Where in the file each row is; hardly any is not where it is to be.
-        self._order = np.lexsort((positions, numbers))
+        self._order: Whole = np.lexsort((positions, numbers))
         self.gaps = _gaps(positions[self._order], self.sizes)
-        self._computed = np.zeros(len(numbers), dtype=bool)
+        self._computed: Mask = np.zeros(len(numbers), dtype=bool)
 
     def leave_out(self, digests: Sequence[str]) -> None:
         """From now on, without the digests of lists whose rows give them: these are `computed`."""

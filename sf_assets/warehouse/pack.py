@@ -146,7 +146,7 @@ def pack(
 
 
 class Source(NamedTuple):
-    """Rows of a list as COLUMNS, from one number to another, and what tells their accounts apart."""
+    """Rows of a list as COLUMNS, from one number to another, and the keys of all."""
 
     size: int
     rows: Callable[[int, int], pa.Table]

@@ -120,7 +120,8 @@ def keys_of(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> Whole:
         found = con.sql("SELECT hash(key) AS key FROM rows_in").to_arrow_table()["key"]
     finally:
         con.unregister("rows_in")
-    return found.to_numpy().view(np.int64)
+    keys: Whole = found.to_numpy().view(np.int64)
+    return keys
 
 
 def matches(keys: Whole, plans: Sequence[ListPlan], base_keys: Whole) -> Whole:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # By default DuckDB 2 writes files that DuckDB 1.5 cannot read. Both read and write this version.
 STORAGE_VERSION = "v1.5.0"
+# Below so many bytes of rows DuckDB's memory is left to itself.
+SMALL_ROWS = 8_000_000
 
 
 @cache
@@ -42,6 +44,15 @@ def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Non
     con.unregister(f"{name}_arrow")
 
 
+def settle(con: duckdb.DuckDBPyConnection) -> None:
+    """Have DuckDB give back memory that it does not use, which it would keep for a second."""
+    # It looks at that where it makes room for more, if the setting says so.
+    flush = "SET allocator_bulk_deallocation_flush_threshold = "
+    con.execute(f"{flush}'0B'")
+    con.execute("SELECT count(DISTINCT range) FROM range(10)").fetchall()
+    con.execute(f"{flush}'512MB'")
+
+
 class Rows:
     """Arrow tables that SQL reads by name and that can be replaced.
 
@@ -63,6 +74,18 @@ class Rows:
     def query(self, name: str, query: str) -> None:
         """Set the rows of a table to the result of a file in `warehouse/sql`."""
         self.put(name, self._con.sql(sql(query)).to_arrow_table())
+        if sum(slot.table.nbytes for slot in self._slots.values()) > SMALL_ROWS:
+            settle(self._con)
+
+    def narrow(self, name: str, source: str, columns: list[str]) -> None:
+        """Show some columns of what another name shows, and there nothing any more."""
+        self.put(name, self._slots[source].table.select(columns))
+        self.empty(source)
+
+    def empty(self, *names: str) -> None:
+        """Hold no rows any more, of these names or of all."""
+        for name in names or self._slots:
+            self._slots[name].table = self._slots[name].table.schema.empty_table()
 
 
 class _Slot:

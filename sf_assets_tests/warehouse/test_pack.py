@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 
 from sf_assets.ingest.reader import new_fields
@@ -151,6 +152,37 @@ def days_of_nova(lists: Lists, days: int, size: int = 30) -> None:
         accounts = range(size + day, day, -1)
         told = [who(n, displayName=f"Fan {n} {(n + day) // 9}") for n in accounts if (n + day) % 9]
         lists.load([Told(day, "nova", tuple(told))])
+
+
+@pytest.mark.parametrize("order", ["as listed", "one late", "shuffled"])
+def test_long_lists_are_packed_in_parts_whatever_the_order_of_their_rows(
+    lists: Lists, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside lists of nobody, and with somebody who moves from the end of the list to its top."""
+    monkeypatch.setattr(packing, "ROWS_AT_A_TIME", 5)
+    monkeypatch.setattr(packing, "ROW_GROUP_BYTES", 3_000)
+    for day in (1, 2, 3):
+        accounts = [99 - day, *(n for n in range(95 - day, 2, -1) if n % 7 != day), 95 + day]
+        told = [who(n, bio=f"{n} {(n + day) // 20}") for n in accounts]
+        lists.load([Told(day, "nova", tuple(told)), Told(day, "alto", ()), Told(day, "zeta", ())])
+    archive = lists.home.archive
+    before = rows_of(archive)
+    for path in all_files(archive):
+        table = pq.read_table(path, partitioning=None)
+        at = list(range(len(table)))
+        if order == "one late":
+            at.append(at.pop(30))
+        if order == "shuffled":
+            random.Random(3).shuffle(at)
+        pq.write_table(table.take(at), path, row_group_size=9)
+    assert pack(archive).left == []
+    first, *later = [path for path in archive_files(archive) if is_packed(path)]
+    assert pq.read_metadata(first).num_row_groups > 1
+    assert all(path.stat().st_size < first.stat().st_size for path in later)
+    for path in all_files(archive):
+        if not is_packed(path):
+            path.unlink()
+    assert rows_of(archive) == before
 
 
 PACK = "import sys, pathlib, sf_assets.warehouse.pack as p; p.pack(pathlib.Path(sys.argv[1]))"

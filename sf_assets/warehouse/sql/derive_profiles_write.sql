@@ -27,9 +27,8 @@ WHERE stored_profiles.account_id = n.account_id AND n.newest
 UPDATE internal.stored_profiles
 SET sec_uid_bytes = internal.sec_uid_bytes(n.sec_uid), sec_uid_text = internal.sec_uid_text(n.sec_uid)
 FROM profiles_ranked AS n
-JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE stored_profiles.account_id = n.account_id AND n.sec_uid IS NOT NULL
-    AND (o.sec_uid IS NULL OR (n.newest AND n.sec_uid <> o.sec_uid));
+    AND (n.first_sec_uid OR (n.newest AND n.other_sec_uid));
 
 -- Lists of followers always say who is private, lists of followed accounts only sometimes.
 UPDATE internal.stored_profiles SET private_account = n.private_account
@@ -45,9 +44,8 @@ WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation
 UPDATE internal.stored_profiles
 SET avatar_rests = internal.avatar_rests(n.avatar_urls, stored_profiles.avatar_url)
 FROM profiles_ranked AS n
-JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'followers'
-    AND n.avatar_urls IS DISTINCT FROM o.avatar_urls;
+    AND n.other_avatars;
 
 UPDATE internal.stored_profiles SET posts = n.posts, following_digest = n.digest
 FROM profiles_ranked AS n
@@ -57,11 +55,8 @@ UPDATE internal.stored_profiles
 SET profile_url = n.profile_url, region = n.region, "language" = n."language",
     account_created_at = n.account_created_at, details = n.details
 FROM profiles_ranked AS n
-JOIN profiles_stored AS o ON o.account_id = n.account_id
 WHERE stored_profiles.account_id = n.account_id AND n.newest_here AND n.relation = 'following'
-    AND (n.profile_url, n.region, n."language", n.account_created_at, n.details)
-        IS DISTINCT FROM
-        (o.profile_url, o.region, o."language", o.account_created_at, o.details);
+    AND n.other_details;
 
 -- Nearly always nobody, and then no list is read again for it.
 CREATE OR REPLACE TEMP TABLE profiles_second AS

@@ -1,12 +1,23 @@
 -- What is known of the series in `chunk_series`: one row is one account of a series, with its newest
 -- presence and the loss that may still change.
-WITH newest AS (
+-- Who was away and came back has several; nobody else's are held at once.
+WITH many AS (
+    SELECT c.series, m.account_id, max(m.first_seen) AS first_seen
+    FROM internal.presences AS m
+    JOIN begun AS c ON c.relation = m.relation AND c.handle = m.handle AND m.first_seen >= c.begun
+    GROUP BY ALL HAVING count(*) > 1
+),
+newest AS NOT MATERIALIZED (
     SELECT c.series, c.begun, m.*
     FROM internal.presences AS m
     JOIN begun AS c ON c.relation = m.relation AND c.handle = m.handle AND m.first_seen >= c.begun
-    QUALIFY row_number() OVER (
-        PARTITION BY m.relation, m.handle, m.account_id ORDER BY m.first_seen DESC
-    ) = 1
+    ANTI JOIN many AS o
+        ON o.series = c.series AND o.account_id = m.account_id AND o.first_seen > m.first_seen
+),
+numbered AS (
+    SELECT series, account_id,
+        row_number() OVER (PARTITION BY series ORDER BY first_seen, account_id) - 1 AS account
+    FROM newest
 ),
 losses AS (
     SELECT n.series, l.account_id, l.previous_date, l.snapshot_date, l.state, l.evidence,
@@ -25,8 +36,7 @@ losses AS (
     ) = 1
 )
 SELECT n.series,
-    row_number() OVER (PARTITION BY n.series ORDER BY n.first_seen, n.account_id) - 1 AS account,
-    n.account_id, n.account_handle, n.place, n.first_seen, n.last_seen, n.looked_on, n.start_kind,
+    a.account, n.account_id, n.account_handle, n.place, n.first_seen, n.last_seen, n.looked_on, n.start_kind,
     n.end_kind, n.first_missed, n.followed_after, n.followed_before, n.undecided,
     l.previous_date AS loss_from, l.snapshot_date AS loss_on, l.state AS loss_state,
     l.evidence AS loss_evidence, l.totals_agree, l.misses, l.first_seen AS loss_first,
@@ -36,4 +46,5 @@ SELECT n.series,
     starts_with(n.account_id, 'sec:')
         OR n.account_id IN (SELECT account_id FROM internal.ids) AS sec
 FROM newest AS n
+JOIN numbered AS a ON a.series = n.series AND a.account_id = n.account_id
 LEFT JOIN losses AS l ON l.series = n.series AND l.account_id = n.account_id

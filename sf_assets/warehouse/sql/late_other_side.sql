@@ -3,6 +3,7 @@
 -- decides: whatever it shows; otherwise only where it does not show the tracked handle.
 WITH bearers AS (
     SELECT relation, handle, account_id, account_handle FROM internal.presences
+    WHERE account_handle IN (SELECT handle FROM internal.waiting)
     UNION
     SELECT relation, handle, account_id, unnest([from_handle, to_handle]) FROM internal.renames
 ),

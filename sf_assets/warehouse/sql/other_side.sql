@@ -5,7 +5,7 @@ SELECT DISTINCT c.listing, c.handle, s.handle AS other_handle, s.relation AS oth
     s.snapshot_date, s.attempt, s.exhaustive, s.archive_file
 FROM chunk AS c
 JOIN (
-    SELECT series, account_handle FROM known
+    SELECT series, account_handle FROM known_ids
     UNION
     SELECT series, account_handle FROM listed
 ) AS k ON k.series = c.series

@@ -5,5 +5,5 @@ SELECT coalesce(i.account_id, k.account_id) AS account_id, c.relation, c.handle,
 FROM out_sightings AS o
 JOIN listed AS l ON l.entry = o.seen_entry
 JOIN chunk AS c ON c.listing = l.listing
-LEFT JOIN known AS k ON k.series = o.series AND k.account = o.account
+LEFT JOIN known_ids AS k ON k.series = o.series AND k.account = o.account
 LEFT JOIN listed AS i ON i.entry = o.id_entry

@@ -79,3 +79,5 @@ LEFT JOIN (
         count(*) FILTER (listed AND id_key IS NULL) AS nameless
     FROM entries GROUP BY series
 ) AS t USING (series);
+
+DROP TABLE entries;
