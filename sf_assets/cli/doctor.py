@@ -185,7 +185,9 @@ def _home(settings: Settings, home: Home) -> str:
         home.ensure(settings)  # tells what is wrong; there is nothing left to make
     elif not os.access(home.root, os.W_OK | os.X_OK):
         raise SettingsError(f"SF_ASSETS_HOME: {home.root} cannot be written: give permission")
-    return f"{home.root}, first day {start}"
+    left = home.root / "handles.yaml"
+    unread = f"; {left} is not read, {home.registry} is" if home.far and left.exists() else ""
+    return f"{home}, first day {start}{unread}"
 
 
 def _disk(settings: Settings, home: Home) -> str:
