@@ -248,7 +248,7 @@ class ObjectLanding(Landing):
             self._remove_all()
 
     def let_go(self, log: ObjectLog, unsent: bool) -> None:
-        """Close a list. Unsent records wait for more, or are uploaded while other lists are read."""
+        """Close a list. Unsent records wait for more, or are uploaded during other lists."""
         if unsent:
             self._parked[log.key] = log
             self._put_parked(all_of_them=not self.batch)
