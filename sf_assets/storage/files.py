@@ -1,4 +1,4 @@
-"""Locks and whole replacements of files: how several processes share a folder."""
+"""Locks and atomic replacement of files, for processes that share a folder."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Locked(Exception):
 
 
 class Changed(Exception):
-    """The file is not what it was when it was read."""
+    """The file has changed since it was read."""
 
 
 def lock(file: IO[Any] | int, path: Path, *, wait: bool) -> None:
     """Lock the open file of `path` for this process; `unlock` ends it.
 
-    Raises Locked where another holds it and `wait` is false, OSError where the file system has no
-    locks.
+    Raises Locked if another process holds it and `wait` is false, OSError if the file system has
+    no locks.
     """
     try:
         portalocker.lock(file, portalocker.LOCK_EX | (0 if wait else portalocker.LOCK_NB))
@@ -45,8 +45,8 @@ def unlock(file: IO[Any] | int) -> None:
 
 @contextmanager
 def open_locked(path: Path, *, wait: bool) -> Iterator[IO[bytes]]:
-    """An unbuffered file, made where it is not there, that no other process holds; see `lock`."""
-    # For its owner only: who can open it can hold it.
+    """An unbuffered file that this process has locked, created if missing; see `lock`."""
+    # For its owner only: everyone who can open it can lock it.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         lock(file, path, wait=wait)
@@ -57,7 +57,7 @@ def open_locked(path: Path, *, wait: bool) -> Iterator[IO[bytes]]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder, where the system can tell."""
+    """Sync the names in a folder to disk, on systems that can."""
     if os.name != "nt":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -67,8 +67,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_text(path: Path) -> str:
-    """A small text file, of this machine or an object. Raises FileNotFoundError, OSError,
-    UnicodeDecodeError."""
+    """Read a small text file or object. Raises FileNotFoundError, OSError, UnicodeDecodeError."""
     if not is_remote(path):
         return path.read_text(encoding="utf-8")
     name: str = path.path  # type: ignore[attr-defined]
@@ -78,7 +77,7 @@ def read_text(path: Path) -> str:
 
 
 def version_of(path: Path) -> str | None:
-    """What an object has to be still when it is replaced; None where there is none, "" on disk."""
+    """The version (ETag) of an object for `write_atomically`; None if missing, "" on disk."""
     if not is_remote(path):
         return ""
     try:
@@ -88,9 +87,9 @@ def version_of(path: Path) -> str | None:
 
 
 def write_atomically(path: Path, text: str, *, unless_changed: str | None = "") -> None:
-    """Replace a small text file so that a reader or a crash sees the old one or the new one.
+    """Replace a small text file so that readers see the old or the new one, even after a crash.
 
-    An object may be given its `version_of`. Raises Changed where it has another by now.
+    `unless_changed`: the `version_of` an object. Raises Changed if it has another version now.
     """
     if is_remote(path):
         if unless_changed is None:
@@ -117,7 +116,7 @@ def write_atomically(path: Path, text: str, *, unless_changed: str | None = "") 
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a file."""
+    """The SHA-256 of a file, as hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The folder everything is written to: its layout, its marker, its first use."""
+"""The home folder: its layout, its marker file and its first use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sf_assets.storage.object_store import is_remote, place
 from sf_assets.storage.shared import Shared
 
 HOME_FORMAT = 1
-# Small files that all workers have in common. Of a far home the first ones are objects, and the
-# lines of the others are in its lake's Postgres.
+# Small files that all workers share. In a remote home the documents are objects, and the lines of
+# the logs are in the Postgres of its lake.
 DOCUMENTS = (
     "handles.yaml", ".handles.yaml.last-good", "annotations.yaml", "vendor_facts.json",
     "pseudonyms.key", "forgetting.json", "home.json",
@@ -49,73 +49,82 @@ class Home:
         return cls(settings.home, address, settings.storage, settings.group_read, settings.handles)
 
     def __str__(self) -> str:
-        """By what messages and tags name it."""
+        """The name of the home in messages and tags."""
         return str(self.storage if self.far else self.root)
 
     @property
     def far(self) -> bool:
-        """Whether nothing that counts is in the folder: it may be empty for each process."""
+        """Whether the home is remote: its folder has only temporary files and may start empty."""
         return self.lake is not None and self.lake.on_postgres and is_remote(self.storage or "")
 
     def document(self, name: str) -> Path:
-        """One of DOCUMENTS."""
+        """The path of one of DOCUMENTS."""
         return place(self.storage or "", "home", name) if self.far else self.root / name
 
     def log(self, name: str) -> Path | Shared:
-        """One of LOGS, or what is locked or counted by that name."""
+        """One of LOGS, or the lock or count of that name."""
         return Shared(self.lake, name) if self.far and self.lake else self.root / name
 
     @property
     def marker(self) -> Path:
+        """The marker file: the format of the home and its first day."""
         return self.document("home.json")
 
     @property
     def registry(self) -> Path:
+        """The handles file."""
         return place(self.handles) if self.handles else self.document("handles.yaml")
 
     @property
     def annotations(self) -> Path:
+        """The file of notes on days, `annotations.yaml`."""
         return self.document("annotations.yaml")
 
     @property
     def landing(self) -> Path:
+        """The folder of pages that are not archived yet."""
         return place(self.storage, "landing") if self.storage else self.root / "landing"
 
     @property
     def archive(self) -> Path:
+        """The folder of the archived lists, `day=<date>/*.parquet`."""
         return place(self.storage, "archive") if self.storage else self.root / "archive"
 
     @property
     def warehouse(self) -> Path:
+        """The DuckDB file of a home without a lake."""
         return self.root / "warehouse" / "sf_assets.duckdb"
 
     @property
     def lake(self) -> Lake | None:
-        """The warehouse, where it is a lake and not our file."""
+        """The lake that is the warehouse; None if it is a DuckDB file."""
         if self.address is None:
             return None
         return Lake(self.address, f"{self.storage or self.root}/lake/")
 
     @property
     def writable(self) -> Path | Lake:
-        """What is loaded and derived into: the file, or the lake."""
+        """The warehouse for writing: the DuckDB file or the lake."""
         return self.lake or self.warehouse
 
     @property
     def readable(self) -> Path | Lake:
-        """What people, sensors and checks read: the published file, or the lake."""
+        """The warehouse for people, sensors and checks: the published file or the lake."""
         return self.lake or self.published
 
     @property
     def dagster(self) -> Path:
+        """DAGSTER_HOME: Dagster's runs and events."""
         return self.root / "dagster"
 
     @property
     def generations(self) -> Path:
+        """The folder of the published copies of the warehouse."""
         return self.root / "published"
 
     @property
     def published(self) -> Path:
+        """The published copy of the warehouse, which readers open."""
         return self.root / "sf_assets.duckdb"
 
     @property
@@ -125,7 +134,7 @@ class Home:
 
     @property
     def writer(self) -> Path | Shared:
-        """What is locked by who derives, packs or rewrites."""
+        """The lock of the process that derives, packs or rewrites."""
         return self.log("writer") if self.far else self.warehouse
 
     @property
@@ -145,7 +154,7 @@ class Home:
 
     @property
     def vendor_facts(self) -> Path:
-        """What `sf-assets probe` found."""
+        """The results of `sf-assets probe`."""
         return self.document("vendor_facts.json")
 
     def start_date(self, settings: Settings) -> date:
@@ -156,7 +165,7 @@ class Home:
         """
         marker = self._read_marker()
         if marker is None and self.far and (self.root / "handles.yaml").exists():
-            marker = self.ensure(settings)._read_marker()  # it was not far before
+            marker = self.ensure(settings)._read_marker()  # it was a local home before
         start = settings.start_date
         if start is None:
             start = date.fromisoformat(marker["start_date"]) if marker else settings.day()
@@ -166,9 +175,9 @@ class Home:
         return max(start, settings.day() - timedelta(days=settings.grid_days - 1))
 
     def begin_earlier(self, settings: Settings, day: date) -> None:
-        """Let the grid begin on a day, where it begins later; for lists that were imported.
+        """Move the first day of the grid back to `day`, for imported lists.
 
-        Raises SettingsError where a setting says where it begins.
+        Raises SettingsError if a setting fixes the first day.
         """
         if day >= self.start_date(settings):
             return
@@ -179,9 +188,9 @@ class Home:
         write_atomically(self.marker, json.dumps(marker) + "\n")
 
     def ensure(self, settings: Settings) -> Home:
-        """Make the home on first use; return it.
+        """Create the home on first use; return it.
 
-        Raises SettingsError where it cannot be written or was made by a newer version.
+        Raises SettingsError if it cannot be written or was made by a newer version.
         """
         known = self._read_marker() is not None
         if not known or (self.far and not self.root.exists()):
@@ -193,7 +202,7 @@ class Home:
         if not known:
             self._begin(settings.start_date or settings.day())
         if self.group_read:
-            # Where the group may pass the root, whatever the umask is.
+            # The group may enter the root, but not these folders, regardless of the umask.
             for folder in (self.landing, self.archive, self.warehouse.parent, self.dagster):
                 if not is_remote(folder):
                     folder.mkdir(exist_ok=True)
@@ -217,17 +226,17 @@ class Home:
                 self.marker, json.dumps(marker) + "\n", unless_changed=None if self.far else ""
             )
         except Changed:
-            return  # by another worker, or there was one in the folder
+            return  # created by another worker, or taken from the folder
         except OSError as error:
             raise self._unwritable(error) from None
 
     def _move_in(self) -> None:
-        """Take over what the folder has of a home that was not far: once, for all workers."""
+        """Take over the documents and logs of a local home, once for all workers."""
         for name in LOGS:
             log = self.log(name)
             if isinstance(log, Shared) and (self.root / name).exists() and not log.size():
                 log.append(read_text(self.root / name).splitlines())
-        for name in DOCUMENTS:  # the marker last: until it is there all of it is done again
+        for name in DOCUMENTS:  # the marker last: without it, all is copied again
             with suppress(FileNotFoundError, Changed):
                 text = read_text(self.root / name)
                 write_atomically(self.document(name), text, unless_changed=None)

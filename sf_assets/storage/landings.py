@@ -1,4 +1,4 @@
-"""Which landing a place has."""
+"""Selects the landing of a home or an address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sf_assets.storage.object_store import is_remote
 def landing_of(home: Home, *, batch: bool = False) -> Landing:
     """The landing of a home: files of a folder, or objects below `s3://…`.
 
-    Pages stand in the spool of the home until they are objects; with `batch` many become one.
+    Pages are in the spool of the home until they are uploaded; with `batch`, many as one object.
     """
     if not is_remote(home.landing):
         return landing_at(home.landing)
@@ -22,5 +22,5 @@ def landing_of(home: Home, *, batch: bool = False) -> Landing:
 
 
 def landing_at(root: Path) -> Landing:
-    """The landing at a place, with a spool of its own where it is an address."""
+    """The landing at a folder or at `s3://…`, the latter with a spool of its own."""
     return ObjectLanding(root) if is_remote(root) else DiskLanding(root)

@@ -105,7 +105,7 @@ def put(file: Path, target: Path) -> None:
 
 
 def put_bytes(body: bytes, target: Path, mode: str = "overwrite", **condition: str) -> None:
-    """The same with what is in memory; mode "create" raises FileExistsError where it is there."""
+    """Upload bytes. With mode "create", raises FileExistsError if the object exists."""
     name: str = target.path  # type: ignore[attr-defined]
     Store(target).pipe_file(name, body, mode=mode, **condition)
 

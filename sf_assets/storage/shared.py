@@ -1,8 +1,8 @@
-"""What all workers of a home far from here share, beside lake and bucket: in the lake's Postgres.
+"""Small state that all workers of a remote home share, in the Postgres of its lake.
 
-A `Shared` has a name and is what a small file of a home on this machine is: lines that several
-append to, a count, or a lock. A lock is one of Postgres' session: it ends with its process, or when
-Postgres sees that the machine is gone.
+A `Shared` has a name and replaces a small file of a local home: lines that several processes
+append to, a count, or a lock. A lock belongs to a Postgres session: it ends with its process, or
+when Postgres notices that the machine is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _one_at_a_time = threading.RLock()
 
 @dataclass(frozen=True)
 class Shared:
-    """Something that is shared by its name. Where Postgres does not answer: OSError."""
+    """Shared lines, count or lock of one name. Raises OSError if Postgres does not respond."""
 
     lake: Lake
     name: str
@@ -43,11 +43,12 @@ class Shared:
         return [str(line) for (line,) in rows]
 
     def size(self) -> int:
-        """How many lines there are."""
+        """The number of lines."""
         rows = self._ask("SELECT count(*) FROM sf_assets_home.lines WHERE name = %(name)s")
         return int(rows[0][0]) if rows else 0
 
     def append(self, lines: Sequence[str]) -> None:
+        """Add lines at the end."""
         self._ask(
             "INSERT INTO sf_assets_home.lines (name, line) "
             "SELECT %(name)s, unnest(%(lines)s::text[])",
@@ -55,7 +56,7 @@ class Shared:
         )  # fmt: skip
 
     def replace(self, lines: Sequence[str]) -> None:
-        """Have these lines and no others."""
+        """Replace all lines by these."""
         self._ask(
             "WITH old AS (DELETE FROM sf_assets_home.lines WHERE name = %(name)s) "
             "INSERT INTO sf_assets_home.lines (name, line) "
@@ -64,12 +65,12 @@ class Shared:
         )  # fmt: skip
 
     def count(self) -> int | None:
-        """The count; None where none was begun."""
+        """The count; None if it was not started."""
         rows = self._ask("SELECT n FROM sf_assets_home.counts WHERE name = %(name)s")
         return int(rows[0][0]) if rows else None
 
     def begin_count(self, n: int) -> None:
-        """Begin a count, unless another process did."""
+        """Start a count at `n`, unless another process did."""
         self._ask(
             "INSERT INTO sf_assets_home.counts (name, n) VALUES (%(name)s, %(n)s) "
             "ON CONFLICT DO NOTHING",
@@ -77,28 +78,26 @@ class Shared:
         )  # fmt: skip
 
     def add(self, n: int) -> None:
-        """Add to a count that is begun; it does not fall below 0."""
+        """Add to a started count, which stays at 0 or above."""
         self._ask(
             "UPDATE sf_assets_home.counts SET n = greatest(0, n + %(n)s) WHERE name = %(name)s",
             {"n": n}, write=True,
         )  # fmt: skip
 
     def raise_to(self, n: int) -> None:
+        """Raise a started count to at least `n`."""
         self._ask(
             "UPDATE sf_assets_home.counts SET n = greatest(n, %(n)s) WHERE name = %(name)s",
             {"n": n}, write=True,
         )  # fmt: skip
 
     def take(self, limit: int, most: int) -> int:
-        """Raise a count by up to `most`, and by less the nearer `limit` is; returns by how much.
-
-        It is 0 where the limit is reached.
-        """
+        """Raise a count by up to `most` and return by how much: less near `limit`, 0 at it."""
         rows = self._ask(_TAKE, {"limit": limit, "most": most}, write=True)
         return int(rows[0][0]) if rows else 0
 
     def forget_older(self, beginning: str) -> None:
-        """Drop counts whose names are of this one's kind and come before it."""
+        """Delete the counts with names that start with `beginning` and sort before this one."""
         self._ask(
             "DELETE FROM sf_assets_home.counts "
             "WHERE name < %(name)s COLLATE \"C\" AND name LIKE %(kind)s",
@@ -107,7 +106,7 @@ class Shared:
 
     @contextmanager
     def locked(self, wait_seconds: float) -> Iterator[None]:
-        """Hold the lock of this name. Raises Locked where another holds it for so long."""
+        """Hold the lock of this name. Raises Locked if it is not free within `wait_seconds`."""
         deadline = time.monotonic() + wait_seconds
         with closing(self._connect()) as con, self._telling():
             while True:
@@ -124,7 +123,7 @@ class Shared:
     def _ask(
         self, statement: str, values: Mapping[str, Any] = {}, *, write: bool = False
     ) -> list[tuple[Any, ...]]:
-        """The rows of a statement. Without the tables there are none; who writes makes them."""
+        """The rows of a statement. Writing creates the tables; without them there are no rows."""
         with self._telling(), _one_at_a_time:
             import psycopg2
             from psycopg2 import errors
@@ -140,13 +139,13 @@ class Shared:
                         return []
                     self._make_tables(con)
                 except (psycopg2.OperationalError, psycopg2.InterfaceError):
-                    # It was closed since the last time, by Postgres or on the way.
+                    # The connection was closed since its last use.
                     _connections.pop((os.getpid(), self.lake.address), None)
                     with suppress(psycopg2.Error):
                         con.close()
                     if last:
                         raise
-            raise OSError(f"{self} cannot be made")
+            raise OSError(f"{self}: its tables cannot be created")
 
     def _make_tables(self, con: Any) -> None:
         from importlib import resources

@@ -1,4 +1,4 @@
-"""The rows of archived lists, whether their file holds all of them or only what changed."""
+"""Reads the rows of archived lists from full and from packed files."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class ArchiveTooNew(ArchiveDamaged):
 
 @dataclass(frozen=True)
 class PackedList:
-    """What a packed file says of one of its lists, beside its snapshot.
+    """The metadata of one list of a packed file, apart from its snapshot.
 
-    `base_file` and `base_list` name the list it builds on, None for one that stands alone; with
-    `copied` only profiles that did not change are there. `gaps` are positions that no row has,
-    `list_day` and `whole_day` the days of the last copy of the list, and of all, that it builds on.
-    `digest`: whether profile_digest is `computed` of the rows, `stored`, or `none`.
+    `base_file` and `base_list` name its base, None if it has none; a `copied` list takes only
+    unchanged profiles from its base. `gaps` are the positions without a row. `list_day` and
+    `whole_day` are the days of the last copy of the list and of the last full copy in its chain of
+    bases. `digest`: profile_digest is `computed` from the rows, `stored`, or `none`.
     """
 
     rows: int
@@ -67,10 +67,10 @@ class PackedList:
 
 @dataclass(frozen=True)
 class Described:
-    """What a file of the archive says of itself: its snapshots, and if packed, how they are.
+    """The metadata of an archive file: its snapshots and, if packed, its lists.
 
-    `bases`: file -> SHA-256 of the packed file that lists of this one build on. `full_sha256` is of
-    the file that this one was packed from.
+    `bases`: file -> SHA-256 of each packed file with bases of its lists. `full_sha256` is the
+    checksum of the full file that it was packed from.
     """
 
     path: Path
@@ -84,7 +84,7 @@ class Described:
 
 
 def described(path: Path) -> Described:
-    """What a file says of itself. Raises ArchiveDamaged, ArchiveTooNew."""
+    """Read the metadata of a file. Raises ArchiveDamaged, ArchiveTooNew."""
     try:
         with path.open("rb") as file:
             metadata = pq.read_metadata(file).metadata or {}
@@ -111,14 +111,14 @@ def described(path: Path) -> Described:
 def damaged(path: Path, error: object) -> ArchiveDamaged:
     """The error for an archive file that cannot be read."""
     return ArchiveDamaged(
-        f"{path} cannot be read ({error}); restore it from a backup, or move it away to go on "
-        "without the lists in it"
+        f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
+        "continue without the lists in it"
     )
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One list of a day, and the file that has it."""
+    """One list of a day, and the file that holds it."""
 
     file: str
     relation: str
@@ -128,50 +128,50 @@ class Wanted:
 
 
 class ArchiveReader:
-    """Reads lists of an archive; what was read last of a series is kept, for the next one builds on
-    it. Not for several threads."""
+    """Reads lists of an archive. Caches the last two lists of each series, as bases of the next.
+    Not thread-safe."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
         self._con: duckdb.DuckDBPyConnection | None = None
         self._described: dict[str, Described | None] = {}
         self._sha256: dict[str, str] = {}
-        # Series -> file and list of its last two readings, and their rows.
+        # Series -> (file, list) of its last two lists -> their rows.
         self._kept: dict[tuple[str, str], dict[tuple[str, int], pa.Table]] = {}
         self._problems: dict[tuple[str, int], tuple[str, bool]] = {}
 
     @property
     def con(self) -> duckdb.DuckDBPyConnection:
-        """A database in memory for what packing and unpacking needs."""
+        """The in-memory database for packing and unpacking."""
         if self._con is None:
             self._con = with_macros()
             use_s3(self._con, self.archive)
         return self._con
 
     def has(self, file: str) -> bool:
-        """Whether a file is there, full or packed."""
+        """Whether the file exists, full or packed."""
         return (self.archive / file).exists() or self.packed(file) is not None
 
     def packed(self, file: str) -> Described | None:
-        """What the packed file of that name says of itself; None where there is none."""
+        """The metadata of the packed file of that name; None if there is none."""
         if file not in self._described:
             path = packed_path(self.archive, file)
             self._described[file] = described(path) if path.exists() else None
         return self._described[file]
 
     def opened(self, file: str) -> Described:
-        """The same; raises ArchiveDamaged where there is none."""
+        """The metadata of the packed file. Raises ArchiveDamaged if there is none."""
         packed = self.packed(file)
         if packed is None:
             raise damaged(packed_path(self.archive, file), "it is missing")
         return packed
 
     def forget(self, file: str) -> None:
-        """Look at a file again when it is needed next."""
+        """Drop the cached metadata of a file."""
         self._described.pop(file, None)
 
     def sha256(self, file: str) -> str:
-        """The checksum of a packed file."""
+        """The SHA-256 of a packed file."""
         if file not in self._sha256:
             self._sha256[file] = hashlib.sha256(
                 packed_path(self.archive, file).read_bytes()
@@ -179,7 +179,7 @@ class ArchiveReader:
         return self._sha256[file]
 
     def problem(self, file: str, number: int) -> tuple[str, bool]:
-        """Why a packed list cannot be read as it was, and whether all but profiles can; or ""."""
+        """Why a packed list is not readable in full ("" if it is), and if only profiles lack."""
         chain: list[tuple[tuple[str, int], bool]] = []
         at: tuple[str, int] | None = (file, number)
         found, whole = "", True
@@ -215,7 +215,7 @@ class ArchiveReader:
             return True
 
     def numbers(self, file: str, wanted: Iterable[Wanted]) -> list[int]:
-        """The numbers that a packed file has for these lists. Raises ArchiveDamaged."""
+        """The numbers of these lists in a packed file. Raises ArchiveDamaged."""
         packed = self.opened(file)
         number = {
             (raw["relation"], raw["handle"], raw["snapshot_date"], raw["attempt"]): at
@@ -231,7 +231,7 @@ class ArchiveReader:
     def rows(self, file: str, numbers: Sequence[int]) -> list[pa.Table]:
         """The rows of lists of a packed file, top first, with their positions.
 
-        Where what it builds on is gone, a copy of a list lacks the profiles. Raises ArchiveDamaged.
+        A copied list whose base is missing lacks the profiles. Raises ArchiveDamaged.
         """
         packed = self.opened(file)
         made: dict[int, pa.Table] = {}
@@ -268,7 +268,7 @@ class ArchiveReader:
         return [made[number] for number in numbers]
 
     def keep(self, packed: Described, number: int, rows: pa.Table) -> None:
-        """Remember the rows of a list and of what it builds on, and of no other of its series."""
+        """Cache the rows of a list and of its base; drop the others of its series."""
         own = packed.lists[number]
         series = self._series(packed, number)
         kept = self._kept.get(series, {})
@@ -278,11 +278,11 @@ class ArchiveReader:
         self._kept[series] = now
 
     def kept_bytes(self) -> int:
-        """The bytes of all rows that are remembered."""
+        """The bytes of all cached rows."""
         return sum(rows.nbytes for kept in self._kept.values() for rows in kept.values())
 
     def drop(self) -> None:
-        """Forget all rows."""
+        """Empty the cache."""
         self._kept.clear()
 
     @staticmethod
@@ -302,7 +302,7 @@ class ArchiveReader:
                     raise ArchiveDamaged(
                         f"{packed_path(self.archive, base)} is missing or another one, and "
                         f"{packed.path} builds on it: restore it from a backup, or move "
-                        f"{packed.path.name} away to go on without the lists in that"
+                        f"{packed.path.name} away to continue without its lists"
                     )
                 numbers = [lists[at].base_list or 0 for at in ats]
                 for at, rows in zip(ats, self.rows(base, numbers), strict=True):
@@ -330,7 +330,7 @@ class ArchiveReader:
 
 
 def read_packed(table: pa.Table) -> pa.Table:
-    """A packed table with the columns that are null throughout, which its file leaves out."""
+    """A packed table with the columns that its file leaves out because they are all null."""
     return pa.table(
         {
             name: table[name].cast(kind) if name in table.column_names
@@ -354,7 +354,7 @@ def _positions(own: PackedList) -> Any:
 
 
 def one_file(reader: ArchiveReader, file: str) -> pa.Table:
-    """All rows of a packed file, each with the list it is of. Raises ArchiveDamaged."""
+    """All rows of a packed file, each with its list. Raises ArchiveDamaged."""
     return _labelled(
         reader,
         {
@@ -376,15 +376,15 @@ def show_lists(
     name: str,
     wanted: Sequence[Wanted],
 ) -> None:
-    """Make a view `name` of all rows of these lists, with the path of their file.
+    """Create the view `name` of all rows of these lists, with the path of their file.
 
-    A file of full rows is read as it is, with what else is in it. Raises ArchiveDamaged.
+    A full file is read whole, with its other lists. Raises ArchiveDamaged.
     """
     full: list[str] = []
     packed: dict[str, list[Wanted]] = {}
     there: dict[str, bool] = {}
     for one in wanted:
-        # A file holds the lists of a batch: each is asked for once.
+        # A file holds the lists of a batch; look for it once.
         if one.file not in there:
             there[one.file] = (reader.archive / one.file).exists()
         if there[one.file]:
@@ -403,7 +403,7 @@ def show_lists(
 
 
 def _labelled(reader: ArchiveReader, wanted: Mapping[str, Sequence[Wanted]]) -> pa.Table:
-    """The rows of these lists of packed files, and which list of which file each is of."""
+    """The rows of these lists of packed files, each with its file and list."""
     tables, labels = [], []
     for file, lists in wanted.items():
         packed = reader.opened(file)

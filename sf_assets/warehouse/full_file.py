@@ -1,4 +1,4 @@
-"""The rows of a full file of the archive, read some at a time: a long list is not held whole."""
+"""The rows of a full file of the archive, read in parts: a long list is never in memory whole."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _LABELS = ["relation", "handle", "snapshot_date", "attempt", "position"]
 
 
 class FullFile:
-    """Its rows list after list, each list top first. Only what was asked for last is held.
+    """The rows of a full file, list after list, each top first. Only the last slice is cached.
 
-    `about` says which lists the file has. `sizes` are their rows, `gaps` the positions that no row
-    has. Raises Unfit where the rows are not those of its lists.
+    `about` describes the lists of the file. `sizes` are their numbers of rows, `gaps` the positions
+    without a row. Raises Unfit if the rows do not match the lists.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, about: Described) -> None:
@@ -45,21 +45,21 @@ class FullFile:
         self.columns = list(self._metadata.schema.to_arrow_schema().names)
         groups = range(self._metadata.num_row_groups)
         self._begins = begins_of([self._metadata.row_group(group).num_rows for group in groups])
-        # By row group: the rows of those that were asked for last.
+        # Row group -> its rows, for the groups of the last slice.
         self._held: dict[int, pa.Table] = {}
         numbers, positions = self._checked(about)
         self.sizes: list[int] = np.bincount(numbers, minlength=len(about.snapshots)).tolist()
-        # Where in the file each row is; hardly any is not where it is to be.
+        # The place of each row in the file; few are out of order.
         self._order: Whole = np.lexsort((positions, numbers))
         self.gaps = _gaps(positions[self._order], self.sizes)
         self._computed: Mask = np.zeros(len(numbers), dtype=bool)
 
     def leave_out(self, digests: Sequence[str]) -> None:
-        """From now on, without the digests of lists whose rows give them: these are `computed`."""
+        """From now on, leave out the digests of lists whose digests are `computed`."""
         self._computed = np.repeat(np.array([one == "computed" for one in digests]), self.sizes)
 
     def rows(self, first: int, last: int) -> pa.Table:
-        """Some rows, as COLUMNS."""
+        """The rows from `first` to before `last`, as COLUMNS."""
         groups, at = self._where(first, last)
         self._held = {
             group: self._held[group] if group in self._held else self._read(group)
@@ -80,13 +80,13 @@ class FullFile:
         return table.combine_chunks()
 
     def keys(self, first: int, last: int) -> Whole:
-        """What tells the accounts of some rows apart."""
+        """The keys of the rows from `first` to before `last`."""
         groups, at = self._where(first, last)
         found = [keys_of(self._con, self._parquet(group, KEYS)) for group in groups]
         return np.concatenate([np.zeros(0, dtype=np.int64), *found])[at]
 
     def _where(self, first: int, last: int) -> tuple[list[int], Whole]:
-        """The row groups that have some rows, and where those are in them one after the other."""
+        """The row groups of these rows, and the place of each row in the concatenated groups."""
         at = self._order[first:last]
         of_row = np.searchsorted(self._begins, at, side="right") - 1
         groups = np.unique(of_row)
@@ -94,7 +94,7 @@ class FullFile:
         return groups.tolist(), at - self._begins[of_row] + begins[np.searchsorted(groups, of_row)]
 
     def _checked(self, about: Described) -> tuple[Whole, Whole]:
-        """For each row of the file the number of its list, and its position in that."""
+        """For each row of the file, the number of its list and its position in it."""
         unknown = set(self.columns) - set(COLUMNS) - set(_LABELS) - {"avatar_urls"}
         series = [f"{raw['relation']}/{raw['handle']}" for raw in about.snapshots]
         days = {raw["snapshot_date"] for raw in about.snapshots}
@@ -144,7 +144,7 @@ class FullFile:
 
 
 def _gaps(positions: Whole, sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """The positions that no row of each list has."""
+    """For each list, the positions without a row."""
     gaps = []
     for begin, size in zip(begins_of(sizes), sizes, strict=False):
         own = positions[begin : begin + size]
@@ -158,7 +158,7 @@ def _gaps(positions: Whole, sizes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def _with_rests(con: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
-    """The table with what its pictures' addresses add to the first one, in the place of them."""
+    """The table with the picture addresses replaced by what they add to the first one."""
     con.register("rows_in", table.select(["avatar_url", "avatar_urls"]))
     try:
         rests = con.sql(sql("avatar_rests")).to_arrow_table()

@@ -1,8 +1,8 @@
-"""Packing the archive: what changed is kept, full rows of the newest day only.
+"""Packs the archive: it keeps the changes between lists, and full rows of the newest day only.
 
-A full file is packed against what is packed already, read back, compared row by row, and put beside
-it, whole or not at all. Only then, and where it is not of the newest day, the full file goes; what
-a killed process left is done again. A home of an older version is converted by the same steps.
+A full file is packed against earlier packed files, read back, compared row by row, and moved next
+to the full file in one step. Only then is the full file removed, unless it is of the newest day.
+After a kill, the next call does the rest. A home of an older version is converted the same way.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ KNOWN_SHARE = 0.5
 
 @dataclass
 class Packed:
-    """How many files were packed and removed, the bytes before and after, what cannot be packed,
-    and how many files wait for the next call."""
+    """The number of packed and of removed files, the bytes before and after, the files that cannot
+    be packed, and the number of files that wait for the next call."""
 
     packed: int = 0
     removed: int = 0
@@ -86,7 +86,7 @@ class Packed:
 
 
 class _Reading(NamedTuple):
-    """A packed list that others may build on."""
+    """A packed list that can be the base of others."""
 
     day: date
     file: str
@@ -104,10 +104,10 @@ def pack(
 ) -> Packed:
     """Pack every full file, and remove those of days before the newest one.
 
-    Call it while nobody derives; with `shared`, others may read meanwhile: then only files go that
-    were packed before this call. After `seconds` the rest waits for the next call. `tell` is told
-    how many of how many files are done. Files that cannot be packed stay as they are and are named
-    in `left`. Raises OSError where nothing can be written.
+    No derivation may run at the same time. With `shared`, other processes may read meanwhile, and
+    only files that were packed before this call are removed. After `seconds` the rest waits for the
+    next call. `tell(done, total)` is called after each file. Files that cannot be packed stay
+    unchanged and are listed in `left`. Raises OSError if the archive cannot be written.
     """
     made = Packed()
     files = all_files(archive)
@@ -134,7 +134,7 @@ def pack(
             if name in there or not shared:
                 done.append(path)
         except (Unfit, ArchiveDamaged, pa.ArrowException) as error:
-            made.left.append(f"{path} is left as it is: {error}")
+            made.left.append(f"{path} is not packed: {error}")
         tell(number, len(full))
     # The old ones go last.
     for path in done:
@@ -146,7 +146,7 @@ def pack(
 
 
 class Source(NamedTuple):
-    """Rows of a list as COLUMNS, from one number to another, and the keys of all."""
+    """The rows of a list: a slice of them as COLUMNS, and the keys of all."""
 
     size: int
     rows: Callable[[int, int], pa.Table]
@@ -165,12 +165,12 @@ class _Packer:
         self._full: dict[str, FullFile | None] = {}
 
     def is_same(self, path: Path) -> bool:
-        """Whether a full file is the one that the packed file beside it was made of."""
+        """Whether the packed file of the same name was made from this full file."""
         packed = self.reader.packed(name_of(path))
         return packed is not None and packed.full_sha256 == sha256_of(path)
 
     def pack(self, full: Described, made: Packed) -> None:
-        """Pack one file, and compare what is read back. Raises Unfit where it cannot be packed."""
+        """Pack one file and compare what is read back. Raises Unfit if it cannot be packed."""
         path = full.path
         rows = FullFile(self.reader.con, full)
         digests = self._digests(full, rows.columns)
@@ -200,7 +200,7 @@ class _Packer:
     def _parts(
         self, full: Described, rows: FullFile, lists: list[PackedList]
     ) -> Iterator[pa.Table]:
-        """The packed rows of a file, unpacked and compared; raises Unfit where they differ."""
+        """The packed rows of a file, checked by unpacking them. Raises Unfit if they differ."""
         begins = begins_of(rows.sizes)
         con = self.reader.con
         for some in _groups(rows.sizes):
@@ -228,7 +228,7 @@ class _Packer:
     def _planned(
         self, raw: dict[str, Any], rows: int, gaps: tuple[int, ...], digest: str
     ) -> PackedList:
-        """What a list is to build on."""
+        """Choose the base of a list."""
         day = date.fromisoformat(raw["snapshot_date"])
         alone = PackedList(rows, day.isoformat(), day.isoformat(), digest, gaps=gaps)
         base = self._base(day, (raw["relation"], raw["handle"]), digest) if rows else None
@@ -246,7 +246,7 @@ class _Packer:
         )
 
     def _base(self, day: date, series: tuple[str, str], digest: str) -> _Reading | None:
-        """The nearest reading that a list of that day may build on, best one of a whole list."""
+        """The best base for a list of that day: the nearest one, a complete list first."""
         known = None
         for folder in self._near(day):
             fit = [
@@ -262,7 +262,7 @@ class _Packer:
         return known
 
     def _near(self, day: date) -> Iterator[str]:
-        """Folders with packed files of the days around, the nearest first."""
+        """The folders of packed files of the days around it, the nearest first."""
         for days in range(LIST_COPY_DAYS):
             for step in (-days, days) if days else (0,):
                 folder = f"day={day + timedelta(days=step)}"
@@ -280,7 +280,7 @@ class _Packer:
         return found
 
     def _bases(self, lists: Sequence[PackedList]) -> list[Source | None]:
-        """The rows that lists build on: from the full file, where it is still there."""
+        """The rows of the bases of lists, read from the full file while it exists."""
         found: list[Source | None] = [None] * len(lists)
         by_file: dict[str, list[int]] = {}
         for at, own in enumerate(lists):
@@ -311,7 +311,7 @@ class _Packer:
         return self._full[file]
 
     def _digests(self, full: Described, columns: Sequence[str]) -> list[str]:
-        """For each list whether its digests are what its rows give, or none are there."""
+        """For each list, whether its digests are computed from its rows, stored, or absent."""
         if "profile_digest" not in columns:
             return ["none"] * len(full.snapshots)
         if full.format > 1:
@@ -328,7 +328,7 @@ class _Packer:
 
 @contextmanager
 def _place_for(path: Path) -> Iterator[Path]:
-    """Where to write a new file, which is put in its place at the end, whole or not at all."""
+    """A path to write a new file to; at the end it is moved to `path` in one step."""
     if is_remote(path):
         with tempfile.TemporaryDirectory() as scratch:
             partial = Path(scratch) / path.name
@@ -369,10 +369,9 @@ def packed_rows(
     base: Source,
     found: Whole,
 ) -> Iterator[pa.Table]:
-    """The packed rows of lists, unpacked and compared; raises Unfit where they differ.
+    """The packed rows of lists, checked by unpacking them. Raises Unfit if they differ.
 
-    Of a long list some rows at a time, with the rows of its base from the first to the last one
-    that they are about.
+    A long list is packed in parts, each with the range of rows of the base that it refers to.
     """
     step = ROWS_AT_A_TIME if len(plans) == 1 else max(1, rows.size)
     for first in range(0, max(1, rows.size), step):
@@ -397,7 +396,7 @@ def packed_rows(
 
 
 class Spooled:
-    """Packed rows in a file, until all columns that they need are known."""
+    """Packed rows in a temporary file, until the columns that they need are known."""
 
     def __init__(self, file: Any, parts: Iterable[pa.Table]) -> None:
         self._file = file
@@ -412,7 +411,7 @@ class Spooled:
                 ]  # fmt: skip
 
     def tables(self) -> Iterator[pa.Table]:
-        """Them all again, of a long list some at a time."""
+        """Yield all rows again; a long list in parts."""
         self._file.seek(0)
         some: list[pa.RecordBatch] = []
         with pa.ipc.open_stream(self._file) as batches:
@@ -426,7 +425,7 @@ class Spooled:
 
 @contextmanager
 def spooled(parts: Iterable[pa.Table], folder: Path) -> Iterator[Spooled]:
-    """Packed rows of a file, in a file of this folder that has no name."""
+    """Packed rows in an unnamed temporary file of this folder."""
     with tempfile.TemporaryFile(dir=folder) as file:
         yield Spooled(file, parts)
 
@@ -434,9 +433,9 @@ def spooled(parts: Iterable[pa.Table], folder: Path) -> Iterator[Spooled]:
 def write_packed(
     about: Described, lists: Sequence[PackedList], packed: Spooled, path: Path
 ) -> None:
-    """Write a packed file, which says of itself what `about` and `lists` say.
+    """Write a packed file with `about` and `lists` as its metadata.
 
-    Raises Unfit where it is not read back as it is.
+    Raises Unfit if what is read back differs.
     """
     empty = PackedList(0, "", "", "")
     said = {
@@ -478,7 +477,7 @@ def write_packed(
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[slice]:
-    """Lists that are packed together: about ROWS_AT_A_TIME rows, which bounds the memory."""
+    """Slices of lists of about ROWS_AT_A_TIME rows each, which bounds the memory."""
     first = rows = 0
     for number, size in enumerate(sizes):
         if number > first and rows + size > ROWS_AT_A_TIME:
@@ -495,7 +494,7 @@ def _settle(
     plans: list[ListPlan],
     found: Whole,
 ) -> None:
-    """Have lists of which hardly anybody is known stand alone."""
+    """Remove the base of lists that share few accounts with it."""
     begins = begins_of([plan.rows for plan in plans])
     for number, own in enumerate(lists):
         part = found[begins[number] : begins[number + 1]]

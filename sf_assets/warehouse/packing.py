@@ -1,7 +1,7 @@
-"""How rows of lists become what changed since other lists, and rows again. Knows no files.
+"""Turns the rows of lists into changes against other lists, and back. Reads and writes no files.
 
-Both ways are columns of Arrow and numpy for all lists of a file at once. docs/archive.md says what
-the packed rows mean; `packed_rows.sql` and `unpacked_rows.sql` shorten and lengthen addresses.
+Both directions work on Arrow and numpy columns of all lists of a file. docs/archive.md documents
+the packed rows; `packed_rows.sql` and `unpacked_rows.sql` shorten and lengthen addresses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from sf_assets.warehouse.statements import run_sql, sql
 
 _AVATARS = pa.struct([("large", pa.string()), ("medium", pa.string()), ("thumb", pa.string())])
-#: The columns of a list's rows, beside the list they are of and their position in it.
+#: The columns of a list's rows, without the list and the position.
 COLUMNS: dict[str, pa.DataType] = {
     "account_handle": pa.string(),
     "profile_url": pa.string(),
@@ -43,19 +43,19 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-# The first of them that an account shows tells it from others.
+# The first of these that is not null identifies an account.
 KEYS = ("platform_user_id", "sec_uid", "account_handle")
 
 
 class Group(NamedTuple):
-    """Columns that are stored together, and whether a copy of a list leaves them where they are."""
+    """Columns that are stored together; a copy of a list leaves out the `heavy` ones."""
 
     columns: tuple[str, ...]
     heavy: bool = False
     counted: bool = False
 
 
-#: The n-th of them has bit n of `changed`.
+#: The n-th group has bit n of `changed`.
 GROUPS = (
     Group(("account_handle", "profile_url")),
     Group(("platform_user_id",)),
@@ -72,7 +72,7 @@ GROUPS = (
     Group(("profile_digest",)),
 )
 _SEC_UID = 2
-# A bit of those that hold addresses.
+# The bits of the groups that hold addresses.
 _ADDRESSED = 1 << 0 | 1 << 5
 _LIGHT = sum(1 << bit for bit, group in enumerate(GROUPS) if not group.heavy)
 
@@ -92,9 +92,9 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ListPlan:
-    """One list of a file: how many rows it has, and where its base's rows begin in the base table.
+    """One list of a file: its number of rows, and where its base begins in the base table.
 
-    `copied`: its light columns are there for every row, and its counts are whole.
+    With `copied`, every row has its light columns, and its counts are not differences.
     """
 
     rows: int
@@ -104,16 +104,16 @@ class ListPlan:
 
 
 class Unfit(Exception):
-    """Rows that cannot be packed, or packed rows that make no list."""
+    """Rows cannot be packed, or packed rows cannot be unpacked."""
 
 
 def begins_of(sizes: Sequence[int]) -> Whole:
-    """Where each of some lists begins, one after the other; the last is where all end."""
+    """The offset of each list when they are concatenated, and the total."""
     return np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))]).astype(np.int64)
 
 
 def keys_of(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> Whole:
-    """A number for each row, the same for the same account."""
+    """A hash for each row, equal for the same account."""
     columns = [rows[name] for name in KEYS if name in rows.column_names]
     con.register("rows_in", pa.table({"key": pc.coalesce(*columns)}))
     try:
@@ -125,9 +125,9 @@ def keys_of(con: duckdb.DuckDBPyConnection, rows: pa.Table) -> Whole:
 
 
 def matches(keys: Whole, plans: Sequence[ListPlan], base_keys: Whole) -> Whole:
-    """For each row of lists the base's row that is of the same account, -1 where there is none.
+    """For each row, the row of the base with the same account; -1 if there is none.
 
-    That two accounts have one key makes the packed rows larger and not wrong.
+    Two accounts with equal keys make the packed rows larger, not wrong.
     """
     if not len(base_keys) or not len(keys):
         return np.full(len(keys), -1, dtype=np.int64)
@@ -148,9 +148,9 @@ def pack_rows(
     base: pa.Table,
     found: Whole,
 ) -> pa.Table:
-    """The packed rows of lists, which stand in `rows` one after the other, each top first.
+    """The packed rows of lists. `rows` holds the lists one after the other, each top first.
 
-    `found` is what `matches` says, -1 for rows of lists without a base.
+    `found` is the result of `matches`, -1 for rows of lists without a base.
     """
     sizes = [plan.rows for plan in plans]
     of_row = np.repeat(np.arange(len(plans)), sizes)
@@ -158,7 +158,7 @@ def pack_rows(
     has_base = found >= 0
     kept = np.flatnonzero(has_base)
     begins = np.array([plan.base_begins or 0 for plan in plans], dtype=np.int64)
-    # A run goes on while one row follows the other in both lists.
+    # A run continues while its rows are consecutive in both lists.
     breaks = np.ones(len(kept), dtype=bool)
     breaks[1:] = (
         (np.diff(kept) != 1) | (np.diff(found[kept]) != 1) | (np.diff(of_row[kept]) != 0)
@@ -170,7 +170,7 @@ def pack_rows(
     before = pa.array(found, mask=~has_base)
     copied = np.array([plan.copied for plan in plans], dtype=bool)
     changed[has_base & copied[of_row]] = _LIGHT
-    # Whoever has no number has a secUid for an id.
+    # An account without a number is identified by its secUid.
     nameless = np.asarray(pc.is_null(rows["platform_user_id"]))
     changed[has_base & copied[of_row] & nameless] |= 1 << _SEC_UID
     for bit, group in enumerate(GROUPS):
@@ -217,9 +217,9 @@ def pack_rows(
 def unpack_rows(
     con: duckdb.DuckDBPyConnection, packed: pa.Table, plans: Sequence[ListPlan], base: pa.Table
 ) -> pa.Table:
-    """The rows of lists, one after the other, from packed rows and those of their bases.
+    """The rows of lists, one after the other, from packed rows and the rows of their bases.
 
-    A list that is `copied` and has no `base_begins` lacks its heavy columns. Raises Unfit.
+    A `copied` list without `base_begins` lacks its heavy columns. Raises Unfit if they do not fit.
     """
     sizes = [plan.rows for plan in plans]
     begins = begins_of(sizes)
@@ -280,7 +280,7 @@ def unpack_rows(
 
 
 def with_macros() -> duckdb.DuckDBPyConnection:
-    """A database in memory that knows how profiles are stored small."""
+    """An in-memory database with the macros that shorten and restore profiles."""
     con = duckdb.connect(":memory:")
     con.execute("SET threads = 1")
     con.execute("SET TimeZone = 'UTC'")
@@ -292,7 +292,7 @@ def with_macros() -> duckdb.DuckDBPyConnection:
 def _addresses(
     con: duckdb.DuckDBPyConnection, statement: str, rows: pa.Table, at: Whole
 ) -> dict[str, pa.Array]:
-    """The columns that a statement shortens or lengthens, of the rows that have them."""
+    """The address columns of these rows, shortened or restored by a statement."""
     columns = ["account_handle", "profile_url", "avatar_rests"]
     some = (
         rows.select(columns).take(pa.array(at)).append_column("nth", pa.array(np.arange(len(at))))
@@ -309,7 +309,7 @@ def _addresses(
 
 
 def differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:
-    """Where two columns differ; null is equal to null alone."""
+    """Where two columns differ; null equals only null."""
     if pa.types.is_struct(one.type):
         apart: Mask = np.asarray(pc.is_null(one)) != np.asarray(pc.is_null(other))
         for field in one.type:
@@ -335,5 +335,5 @@ def _one(column: Any) -> pa.Array:
 
 
 def _numbers(column: pa.ChunkedArray) -> Whole:
-    """Whole numbers, null as -1."""
+    """Integers, with -1 for null."""
     return np.asarray(pc.fill_null(column, -1)).astype(np.int64)

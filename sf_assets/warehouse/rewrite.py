@@ -1,8 +1,8 @@
 """Rewrites rows of the archive, for `forget` and retention.
 
 A packed file has the checksums of the files it builds on, so a changed row changes all later files.
-They are first written beside the archive, each read back and compared, and then replace the old
-files. An interrupted replacement continues where it stopped.
+New files are written to a staging folder, read back and compared, and then replace the old ones.
+An interrupted replacement continues where it stopped.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ from sf_assets.warehouse.packing import (
 from sf_assets.warehouse.statements import sql
 
 _READY = "ready"
-#: What a tombstone keeps: where the account stands in which list, and since when it follows.
+#: What a tombstone keeps: the list, the position in it and the follow time.
 KEPT_COLUMNS = {"relation", "handle", "snapshot_date", "attempt", "position", "followed_at"}
 
 
 class ListOf(NamedTuple):
-    """The list that rows are of."""
+    """The list that rows belong to."""
 
     relation: str
     handle: str
@@ -68,21 +68,21 @@ class ListOf(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """Rows as they are to be, and which of them differ from what they were."""
+    """The new rows, and which of them changed."""
 
     rows: pa.Table
     mask: Mask
 
 
-#: Gets whole lists: their rows (columns of COLUMNS, and more in full files), the number of the list
-#: that each row is of, and the lists. Returns None where all stays as it is. It must change two
-#: rows that have an id in common in the same way, and keep apart those that have none.
+#: Takes complete lists: their rows (COLUMNS, and more in full files), the number of the list of
+#: each row, and the lists. Returns None if nothing changes. It must change two rows with an id in
+#: common in the same way, and must not give two other rows an id in common.
 Change = Callable[[pa.Table, Whole, Sequence[ListOf]], Changed | None]
 
 
 @dataclass
 class Rewritten:
-    """How many files were made anew, and in how many lists and rows something changed."""
+    """The number of rewritten files, and of changed lists and rows."""
 
     files: int = 0
     lists: int = 0
@@ -95,12 +95,12 @@ def rewrite(
     change: Change,
     tell: Callable[[int, int], None] = lambda done, all: None,
 ) -> Rewritten:
-    """Change rows of the archive, where nobody else writes to it.
+    """Change rows of the archive. No other process may write to it.
 
-    In the folder `staging` all files that change are made first, and those that build on them.
-    Killed before they are complete it has changed nothing; after that `finish` goes on. `tell` is
-    told how many of how many files are done. Raises ArchiveDamaged where a list cannot be read
-    whole (mend that first; nothing was changed), OSError.
+    All files that change, and those that build on them, are first written to the folder `staging`.
+    If the process is killed before they are complete, nothing has changed; after that, `finish`
+    continues. `tell(done, total)` is called after each file. Raises OSError, and ArchiveDamaged if
+    a list cannot be read in full (repair it first; nothing was changed).
     """
     finish(archive, staging)
     if not is_remote(staging):
@@ -115,7 +115,7 @@ def rewrite(
 
 
 def finish(archive: Path, staging: Path) -> None:
-    """Put what a killed `rewrite` made in its place, or away where it was not complete."""
+    """Complete a `rewrite` that was killed, or remove its files if they are incomplete."""
     if (staging / _READY).exists():
         for name in sorted(names_below(staging, "day=*/*.parquet")):
             path = staging / name
@@ -123,7 +123,7 @@ def finish(archive: Path, staging: Path) -> None:
             path.unlink()
             crash_point("rewritten")
     if staging.exists():
-        # The mark goes last of all: without it what is left would be taken for incomplete.
+        # The mark is removed last: without it the files would look incomplete.
         for folder in (*staging.glob("day=*"), staging):
             if is_remote(folder):
                 Store(folder).rm(folder.path, recursive=True)  # type: ignore[attr-defined]
@@ -132,7 +132,7 @@ def finish(archive: Path, staging: Path) -> None:
 
 
 def finish_broken_off(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
-    """The same, where a rewriting of the home's archive was killed; one that goes on is waited for.
+    """Run `finish` if a rewrite of the home's archive was killed; wait for one that is running.
 
     Raises WarehouseBusy.
     """
@@ -168,7 +168,7 @@ def _put(path: Path, target: Path) -> None:
 def lists_of(
     archive: Path, reader: ArchiveReader
 ) -> Iterator[tuple[pa.Table, Whole, list[ListOf]]]:
-    """The rows of every list, a file at a time, as a Change gets them. Raises ArchiveDamaged."""
+    """Yield the rows of every list by file, as a Change takes them. Raises ArchiveDamaged."""
     for about in _in_order(reader, archive_files(archive)):
         rows, numbers = _rows(reader, about)
         yield rows, numbers, _lists(about)
@@ -229,7 +229,7 @@ class _Stage:
         return rows, numbers, changed
 
     def _full(self, about: Described, target: Path) -> bool:
-        """Write a full file as it is to be; False where it stays."""
+        """Write the new version of a full file; False if it does not change."""
         rows, _, changed = self._changed(about)
         if changed is None:
             return False
@@ -239,7 +239,7 @@ class _Stage:
             if about.format > 1:
                 digests = self._digests(table.drop_columns(["profile_digest"]))
             at = table.column_names.index("profile_digest")
-            # 0 stands for a list that shows no profiles.
+            # 0 means that the list shows no profiles.
             stays = ~changed.mask | np.asarray(
                 pc.fill_null(pc.equal(rows["profile_digest"], 0), False)
             )
@@ -267,12 +267,12 @@ class _Stage:
             con.unregister("rows_in")
 
     def _packed(self, about: Described, target: Path) -> bool:
-        """Write a packed file as it is to be; False where it stays."""
+        """Write the new version of a packed file; False if it does not change."""
         name = name_of(about.path)
         rows, numbers, changed = self._changed(about)
         of_lists = set(np.unique(numbers[changed.mask]).tolist()) if changed else set()
         self._lists[name] = of_lists
-        # A run names rows of its base: they must still be what they were.
+        # A run refers to rows of its base, which must not change under it.
         anew = of_lists | {
             number for number, own in enumerate(about.lists)
             if own.base_file is not None and own.base_list in self._lists[own.base_file]
@@ -293,7 +293,7 @@ class _Stage:
         return True
 
     def _packed_anew(self, about: Described, rows: pa.Table, anew: Sequence[int]) -> pa.Table:
-        """The packed rows of some lists of a file, from all rows of the file as they are to be."""
+        """The packed rows of some lists of a file, from all new rows of the file."""
         begins = begins_of([own.rows for own in about.lists])
         plans, under, begin = [], [], 0
         for number in anew:
@@ -315,7 +315,7 @@ class _Stage:
         return packed.set_column(0, "list", to.take(packed["list"].combine_chunks()))
 
     def _base(self, file: str, number: int) -> pa.Table:
-        """The rows of a list as they are to be."""
+        """The new rows of a list."""
         (rows,) = self.reader.rows(file, [number])
         rows = rows.select(list(COLUMNS))
         if number not in self._lists[file]:
@@ -326,7 +326,7 @@ class _Stage:
 
 
 def tombstoned(rows: pa.Table, mask: Mask, ids: dict[str, pa.Array]) -> pa.Table:
-    """The rows with these columns of ids; those of the mask keep nothing else but their place."""
+    """The rows with these id columns; rows of the mask keep only these and KEPT_COLUMNS."""
     where = pa.array(mask)
     columns = {}
     for name in rows.column_names:
@@ -334,7 +334,7 @@ def tombstoned(rows: pa.Table, mask: Mask, ids: dict[str, pa.Array]) -> pa.Table
         if name not in ids and name not in KEPT_COLUMNS:
             column = pc.if_else(where, pa.scalar(None, column.type), column)
         columns[name] = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    # DuckDB 2 declares columns that have no null in a file as ones that can have none.
+    # DuckDB 2 declares a column without nulls in a file as not nullable.
     fields = [field.with_nullable(True) for field in rows.schema]
     return pa.table(columns, pa.schema(fields, rows.schema.metadata))
 
@@ -347,7 +347,7 @@ def _lists(about: Described) -> list[ListOf]:
 
 
 def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
-    """All rows of a file, and the number of the list that each is of."""
+    """All rows of a file, and the number of the list of each."""
     if is_packed(about.path):
         name, count = name_of(about.path), len(about.lists)
         for number in range(count):
@@ -372,7 +372,7 @@ def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
 
 
 def _in_order(reader: ArchiveReader, files: Sequence[Path]) -> list[Described]:
-    """All files: the full ones first, then each packed one after those it builds on."""
+    """All files: the full ones first, then each packed one after its bases."""
     abouts = {path: described(path) for path in files}
     full = [about for path, about in abouts.items() if not is_packed(path)]
     packed = {name_of(path): about for path, about in abouts.items() if is_packed(path)}

@@ -78,12 +78,12 @@ class Rows:
             settle(self._con)
 
     def narrow(self, name: str, source: str, columns: list[str]) -> None:
-        """Show some columns of what another name shows, and there nothing any more."""
+        """Move some columns of the rows of `source` to `name`; `source` is empty then."""
         self.put(name, self._slots[source].table.select(columns))
         self.empty(source)
 
     def empty(self, *names: str) -> None:
-        """Hold no rows any more, of these names or of all."""
+        """Drop the rows of these names, or of all."""
         for name in names or self._slots:
             self._slots[name].table = self._slots[name].table.schema.empty_table()
 

@@ -142,7 +142,7 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
     other = ("import", "fans_2026-10-02.csv", "--handle", "nova", "--relation", "followers")
     run(*other, "--day", "2026-10-01", "--yes")
     refused = run(*fans, "--dry-run")
-    assert "fans_2026-10-01.csv: import:fans_2026-10-02 has nova followers" in refused.err
+    assert "nova followers 2026-10-01 already exists from import:fans_2026-10-02" in refused.err
     run("import", "--remove", "fans_2026-10-02", "--yes")
     before = contents(tmp_path)
     asked = CliRunner().invoke(main, list(fans), input="n\n")
@@ -159,7 +159,7 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
         (("x.csv", "--handle", "a", "--relation", "followers"), "x.csv: no such file"),
         (
             ("fans_2026-10-01.csv", "--handle", "a", "--relation", "followers"),
-            "of which day is it? Say --day",
+            ": unknown day; give --day ",
         ),
         (
             (

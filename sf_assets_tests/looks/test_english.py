@@ -19,7 +19,7 @@ PACKAGE = Path(sf_assets.__file__).parent
 #: Paths below the package whose texts are checked; ("",) checks all of them.
 CHECKED = (
     *("cli/", "people/", "simulator/", "handles/", "credits/"),
-    *("alerts/", "defs/", "ingest/", "render/", "report/", "social_fetch/"),
+    *("alerts/", "defs/", "ingest/", "render/", "report/", "social_fetch/", "storage/"),
     *("__init__", "__main__", "components", "definitions", "errors", "fault_injection", "model"),
     *("settings", "text"),
 )

@@ -252,7 +252,7 @@ def test_a_file_that_is_lost_is_named_once_as_the_one_to_restore(tmp_path: Path)
     lost.unlink()
     assert [one.problems for one in verify(home) if one.check == "archive"] == [[
         f"{lost} is missing or another one, and {next_one} builds on it: restore it from a backup, "
-        f"or move {next_one.name} away to go on without the lists in that"
+        f"or move {next_one.name} away to continue without its lists"
     ]]  # fmt: skip
 
 
