@@ -77,11 +77,12 @@ def derive(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
 def _memory(con: duckdb.DuckDBPyConnection) -> int:
     """Megabytes that DuckDB may hold before it spills to the disk; by itself it takes all it gets.
 
-    Lists that are compared at a time need about 600 bytes an account (measured on lists of 5,000
-    and of 200,000, and on 365 days of 2,000), and are hardly quicker with more.
+    A day's lists need about 400 bytes an account, those of many days that are compared at a time
+    600 (measured on lists of 5,000 and of 200,000, and on 365 days of 2,000), and are hardly
+    quicker with more.
     """
     size = con.execute(sql("waiting_size"), [ACCOUNTS_AT_A_TIME]).fetchall()[0][0]
-    return 48 + max(int(size), ACCOUNTS_OF_MANY_DAYS) * 600 // 1_000_000
+    return 48 + max(int(size) * 400, ACCOUNTS_OF_MANY_DAYS * 600) // 1_000_000
 
 
 def derive_within(con: duckdb.DuckDBPyConnection, archive: Path) -> Derived:
