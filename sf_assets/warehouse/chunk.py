@@ -142,17 +142,20 @@ class Chunk:
             if snapshot.comparable and number not in self._dropped:
                 by_series.setdefault(number, []).append(listing)
         names = list(self._number)
-        for number, listings in sorted(by_series.items()):
+        for number in sorted(by_series):
             low, high = np.searchsorted(of_series, [number, number + 1])
             series = Series(*names[number], known[low:high], readings.get(number, []))
+            series.number = number
+            self._series.append(series)
+        del known  # a series that grows copies its own
+        for series in self._series:
+            listings = by_series[series.number]
             for listing in sorted(listings, key=lambda at: self._snapshots[at].snapshot_date):
                 shown = self._listing(listing, columns, facts)
                 if self._snapshots[listing].partial and series.before is not None:
                     leave_out(series, shown)
                 else:
                     advance(series, shown)
-            series.number = number
-            self._series.append(series)
 
     def _listing(
         self, number: int, columns: dict[str, Any], facts: dict[int, dict[int, bool]]
