@@ -50,7 +50,7 @@ def settle(con: duckdb.DuckDBPyConnection) -> None:
     flush = "SET allocator_bulk_deallocation_flush_threshold = "
     con.execute(f"{flush}'0B'")
     con.execute("SELECT count(DISTINCT range) FROM range(10)").fetchall()
-    con.execute(f"{flush}'512MB'")
+    con.execute(f"{flush}'512MiB'")
 
 
 class Rows:
