@@ -185,7 +185,9 @@ def _home(settings: Settings, home: Home) -> str:
         home.ensure(settings)  # raises if something is wrong; there is nothing to create
     elif not os.access(home.root, os.W_OK | os.X_OK):
         raise SettingsError(f"SF_ASSETS_HOME: {home.root} is not writable; change its permissions")
-    return f"{home.root}, first day {start}"
+    left = home.root / "handles.yaml"
+    unread = f"; {left} is ignored, {home.registry} is used" if home.far and left.exists() else ""
+    return f"{home}, first day {start}{unread}"
 
 
 def _disk(settings: Settings, home: Home) -> str:

@@ -135,6 +135,8 @@ class SnapshotRun:
                     self.landing.tidy()
                 self._keep_ledger()
         finally:
+            with contextlib.suppress(OSError):
+                self.landing.tidy()
             _tag_bought(self.context, budget)
             if self.loaded_something:
                 self._publish()

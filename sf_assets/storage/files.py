@@ -70,7 +70,9 @@ def read_text(path: Path) -> str:
     """Read a small text file or object. Raises FileNotFoundError, OSError, UnicodeDecodeError."""
     if not is_remote(path):
         return path.read_text(encoding="utf-8")
-    body: bytes = Store(path).cat_file(path.path)  # type: ignore[attr-defined]
+    name: str = path.path  # type: ignore[attr-defined]
+    # One request: in parts it would ask for the size first.
+    body: bytes = Store(path).cat_file(name, max_concurrency=1)
     return body.decode("utf-8")
 
 

@@ -132,6 +132,7 @@ class ObjectLanding(Landing):
         name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
         self.spool = DiskLanding(shared / "spool" / name)
         self._sending: dict[SnapshotKey, Future[None]] = {}
+        self._parked: dict[SnapshotKey, ObjectLog] = {}
         self._sender = ThreadPoolExecutor(AT_ONCE, "putting pages")
         self._to_remove: list[str] = []
 
@@ -167,6 +168,11 @@ class ObjectLanding(Landing):
         return [key for key in self.keys(day) if key not in ended or key in opened]
 
     def open(self, key: SnapshotKey) -> SnapshotLog | None:
+        parked = self._parked.pop(key, None)
+        if parked is not None:
+            if parked.is_fresh():
+                return parked.taken_up()
+            parked.send_and_close()
         if (sending := self._sending.pop(key, None)) is not None:
             sending.result()
         near = self.spool.open(key)
@@ -225,6 +231,7 @@ class ObjectLanding(Landing):
         return sent
 
     def tidy(self) -> None:
+        self._put_parked(all_of_them=True)
         while self._sending:
             self._sending.popitem()[1].result()
         self._remove_all()
@@ -241,11 +248,17 @@ class ObjectLanding(Landing):
             self._remove_all()
 
     def let_go(self, log: ObjectLog, unsent: bool) -> None:
-        """Close a list. Unsent records are uploaded while other lists are read."""
+        """Close a list. Unsent records wait for more, or are uploaded during other lists."""
         if unsent:
-            self._sending[log.key] = self._sender.submit(log.send_and_close)
+            self._parked[log.key] = log
+            self._put_parked(all_of_them=not self.batch)
         else:
             log.send_and_close()
+
+    def _put_parked(self, *, all_of_them: bool) -> None:
+        for key, log in list(self._parked.items()):
+            if all_of_them or not log.is_fresh():
+                self._sending[key] = self._sender.submit(self._parked.pop(key).send_and_close)
 
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
         path = quarantined(self.path(key)) / f"{uuid.uuid4().hex}.json"
@@ -420,6 +433,7 @@ class ObjectLog(SnapshotLog):
         self._body: bytes | None = None
         self._closed = False
         self._unsent, self._since = len(lines) > sent, time.monotonic()
+        self._put = float("-inf")
 
     def begin(self, token: str, run_id: str) -> Attempt:
         attempt = super().begin(token, run_id)
@@ -454,6 +468,7 @@ class ObjectLog(SnapshotLog):
                 put = self._landing._bytes([name])[name]
                 if not part.startswith(put):
                     self._taken()
+            self._put = time.monotonic()
             self._opened.add(self._number + 1)
             self._number += put.count(b"\n")
             self._sent += len(put)
@@ -469,6 +484,16 @@ class ObjectLog(SnapshotLog):
         if not self._closed:
             self._closed = True
             self._landing.let_go(self, self._unsent)
+
+    def is_fresh(self) -> bool:
+        """Whether what is not put may wait, and nobody else may go on with the list yet."""
+        now, lease = time.monotonic(), self._landing.lease_seconds
+        return now - self._since < BATCH_SECONDS and now - self._put < lease / 2
+
+    def taken_up(self) -> ObjectLog:
+        """The same, which was let go of."""
+        self._closed = False
+        return self
 
     def send_and_close(self) -> None:
         """Upload the rest, or leave it in the spool, and close the list."""

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 from sf_assets.storage.address import Lake, without_password
@@ -149,6 +148,8 @@ class Shared:
             raise OSError(f"{self}: its tables cannot be created")
 
     def _make_tables(self, con: Any) -> None:
+        from importlib import resources
+
         ddl = (resources.files(__package__) / "shared.sql").read_text(encoding="utf-8")
         with con.cursor() as cursor:
             cursor.execute(f"BEGIN; SELECT pg_advisory_xact_lock(20261128); {ddl}; COMMIT")

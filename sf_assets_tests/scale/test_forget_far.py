@@ -16,6 +16,7 @@ from sf_assets_tests.served_lists import ListServer, account, followed
 
 from ..conftest import Pipeline
 from .conftest import DAY1, DAY2, Far
+from .test_far_home import ended, worker
 
 pytestmark = pytest.mark.scale
 psycopg2 = pytest.importorskip("psycopg2")
@@ -59,9 +60,15 @@ def test_whoever_is_forgotten_is_in_no_object_and_no_version_of_the_lake(
         before = con.execute("SELECT count(*), min(first_seen) FROM memberships").fetchall()
     assert places_of(fetched(far, tmp_path / "before"), TERMS)
     note_delivered(pipeline.home, ["2026-11-01/7000000000000000007"], "here")
-    # From another machine, whose folder is empty; the one that reads hears of it.
-    os.environ.update(SF_ASSETS_HURRY="60", SF_ASSETS_HOME=str(tmp_path / "empty"))
-    done = CliRunner().invoke(main, ["forget", "fan.7", "--yes"])
+    # From other machines, whose folders are empty: where one is killed, the next goes on.
+    os.environ["SF_ASSETS_HURRY"] = "60"
+    killed = worker(
+        tmp_path / "killed", server, DAY1, "forget", "fan.7", "--yes",
+        SF_ASSETS_CRASH_AT="rewritten",
+    )  # fmt: skip
+    assert ended(killed)[0] == -9
+    os.environ["SF_ASSETS_HOME"] = str(tmp_path / "empty")
+    done = CliRunner().invoke(main, ["forget"])
     os.environ["SF_ASSETS_HOME"] = str(pipeline.home.root)
     assert done.exit_code == 0, done.output
     assert "bucket" in done.stdout

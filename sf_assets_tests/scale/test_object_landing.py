@@ -327,6 +327,29 @@ def test_a_batch_is_few_objects_and_the_lines_are_the_same(
     assert landed.on_disk(tmp_path).read_bytes() == own.on_disk(tmp_path).read_bytes()
 
 
+def test_a_list_that_is_let_go_of_waits_for_more_in_a_batch(
+    landing: ObjectLanding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = "2026-11-01/followers/nova.jsonl.open"
+    here = batched(landing, tmp_path)
+    with opened(here) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+    assert names(landing) == [f"{folder}/00000001"], "the start alone, which tells the others"
+    with opened(here) as log:
+        assert [one.number for one in log.pages()] == [1]
+        log.add_page(page(2))
+    monkeypatch.setattr(landing_objects, "BATCH_SECONDS", 0.0)
+    with opened(here) as log:
+        assert names(landing) == [f"{folder}/00000001", f"{folder}/00000002"], "it waited long"
+        log.add_page(page(3))
+    here.tidy()
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert (landed.attempts[0].pages, len(landed.attempts)) == (3, 1)
+    assert list((tmp_path / "spool").rglob("*.jsonl*")) == []
+
+
 def test_a_process_that_died_left_its_pages_on_its_machine(
     landing: ObjectLanding, tmp_path: Path
 ) -> None:
