@@ -91,9 +91,9 @@ class Rules:
         """
         row = self.known.loaded.get(key)
         best = landed.to_load if landed else None
-        settled = landed.settled if landed else row is not None and not row.imported
+        finished = landed.finished if landed else row is not None and not row.imported
         refusal = self._refusal(key, landed)
-        if refusal is None and (self.refresh or not settled):
+        if refusal is None and (self.refresh or not finished):
             return self._to_read(key, landed)
         if landed and best and (row is None or row.version < (best.number, best.pages)):
             return landed
@@ -118,14 +118,14 @@ class Rules:
             status_before=last.lookup_status if last else None,
             pages_before=last.pages if last else None,
             largest=last.largest if last else 0,
-            paid=landed.spent if landed and not landed.settled else 0,
+            paid=landed.spent if landed and not landed.finished else 0,
             # A refresh does not trust earlier lists.
             whole=self.refresh or not cost or cost.whole_due(depth, key.day, cost.whole_date),
         )
 
     def _refusal(self, key: SnapshotKey, landed: Landed | None) -> Refused | None:
         """Why the API must not be asked for this list now, or None."""
-        begun = landed is not None and bool(landed.attempts) and not landed.settled
+        begun = landed is not None and bool(landed.attempts) and not landed.finished
         if key.day > self.today:
             return Refused(f"{key}: this day has not begun (UTC)")
         if key.day < self.today and not begun:

@@ -185,7 +185,7 @@ async def first_page(wanted: ListToRead, run: RunContext, pages: int = 1) -> Lis
         walk = ListWalk(wanted.key.relation, wanted.key.handle)
         for page in log.pages():
             walk.update(parse_page(wanted.key.relation, page.body))
-        while walk.pages < pages and walk.has_next_page and not log.settled:
+        while walk.pages < pages and walk.has_next_page and not log.finished:
             if not run.budget.take(wanted.key):
                 raise BudgetSpent(f"{wanted.key}: the credits of this day are used up")
             try:
@@ -251,14 +251,14 @@ class Reader:
 
     def _needs_reading(self, log: SnapshotLog) -> bool:
         last, refresh, run_id = log.last, self.context.refresh, self.context.run_id
-        if last is None or (refresh is not None and last.settled and last.token != refresh):
+        if last is None or (refresh is not None and last.finished and last.token != refresh):
             log.begin(refresh or "", run_id)
             return True
         if refresh is None:
-            return not log.settled
-        if not last.settled and last.token != refresh:
+            return not log.finished
+        if not last.finished and last.token != refresh:
             log.adopt(refresh)  # otherwise a retry of this run would read the list once more
-        return not last.settled
+        return not last.finished
 
     async def _read(self, log: SnapshotLog) -> Collected:
         walk = self._walk_so_far(log)

@@ -342,25 +342,25 @@ def within(span: Span, day: date) -> bool:
     )
 
 
-def _form(said: object) -> object:
+def _form(value: object) -> object:
     """The structure of a JSON value, without its values."""
-    if isinstance(said, dict):
-        return {f"{len(said)} fields": [_form(one) for one in said.values()][:20]}
-    if isinstance(said, list):
-        return [_form(one) for one in said[:20]]
-    return type(said).__name__
+    if isinstance(value, dict):
+        return {f"{len(value)} fields": [_form(part) for part in value.values()][:20]}
+    if isinstance(value, list):
+        return [_form(part) for part in value[:20]]
+    return type(value).__name__
 
 
-def _texts(said: object) -> Iterable[str]:
-    if isinstance(said, dict):
-        for name, value in said.items():
+def _texts(value: object) -> Iterable[str]:
+    if isinstance(value, dict):
+        for name, part in value.items():
             yield name
-            yield from _texts(value)
-    elif isinstance(said, list):
-        for value in said:
-            yield from _texts(value)
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
     else:
-        yield str(said)
+        yield str(value)
 
 
 def _words(text: str) -> Iterable[str]:

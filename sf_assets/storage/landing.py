@@ -238,9 +238,9 @@ class SnapshotLog(ABC):
         return self.attempts[-1] if self.attempts else None
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Whether the list is finished for its day."""
-        return any(attempt.settled for attempt in self.attempts)
+        return any(attempt.finished for attempt in self.attempts)
 
     def begin(self, token: str, run_id: str) -> Attempt:
         """Begin a new attempt. `token` is the name of a refresh, which retries of a run share."""

@@ -121,7 +121,7 @@ class Attempt:
         return self.credits + self.unread
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Whether the walk has ended and needs no more pages."""
         return self.end is not None and self.end.end_reason not in RESUMABLE_ENDS
 
@@ -136,9 +136,9 @@ class Landed:
     sound_bytes: int
 
     @property
-    def settled(self) -> bool:
+    def finished(self) -> bool:
         """Whether the list is finished for its day."""
-        return any(attempt.settled for attempt in self.attempts)
+        return any(attempt.finished for attempt in self.attempts)
 
     @property
     def to_load(self) -> Attempt | None:
@@ -147,8 +147,8 @@ class Landed:
         So a refresh that ran out of credits does not replace a complete list.
         """
         ended = [attempt for attempt in self.attempts if attempt.end is not None]
-        settled = [attempt for attempt in ended if attempt.settled]
-        return settled[-1] if settled else ended[-1] if ended else None
+        finished = [attempt for attempt in ended if attempt.finished]
+        return finished[-1] if finished else ended[-1] if ended else None
 
     @property
     def credits(self) -> int:

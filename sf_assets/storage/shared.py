@@ -180,8 +180,8 @@ class Shared:
         try:
             yield
         except psycopg2.Error as error:
-            said = without_password(first_line(error))
-            raise OSError(f"{self.lake} cannot be opened ({said})") from None
+            reason = without_password(first_line(error))
+            raise OSError(f"{self.lake} cannot be opened ({reason})") from None
 
 
 _LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"

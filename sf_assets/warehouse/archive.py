@@ -44,7 +44,7 @@ from sf_assets.warehouse.archive_reader import (
 from sf_assets.warehouse.connection import MEMORY
 from sf_assets.warehouse.ledger import METADATA_KEY, paid_for, to_json
 from sf_assets.warehouse.packing import with_macros
-from sf_assets.warehouse.statements import quoted, run_sql, settle, sql
+from sf_assets.warehouse.statements import quoted, release_memory, run_sql, sql
 
 # Rows per Parquet row group, which is built in memory.
 ROW_GROUP = 10_240
@@ -146,7 +146,7 @@ def write_batch(
             con.execute("SET VARIABLE extra_files = ?", [[pattern_of(file) for file in extra]])
             run_sql(con, "valid_ids")
             run_sql(con, "stage_entries")
-            settle(con)
+            release_memory(con)
             rows = [
                 _row(raw, f"{folder.name}/{name}")
                 for raw in con.execute(sql("staged_rows")).fetchall()

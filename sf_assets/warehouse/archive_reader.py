@@ -325,8 +325,8 @@ class ArchiveReader:
                 rows = rows.set_column(0, "list", place).filter(pc.is_valid(place))
             return unpack_rows(self.con, rows, plans, base)
         except (OSError, pa.ArrowException, duckdb.Error, Unfit, IndexError) as error:
-            said = first_line(error) if isinstance(error, Exception) else error
-            raise damaged(packed.path, said) from None
+            reason = first_line(error) if isinstance(error, Exception) else error
+            raise damaged(packed.path, reason) from None
 
 
 def read_packed(table: pa.Table) -> pa.Table:

@@ -123,11 +123,11 @@ def pack(
             break
         name = name_of(path)
         try:
-            said = described(path)
-            if any(raw.get("source", "api") != "api" for raw in said.snapshots):
+            about = described(path)
+            if any(raw.get("source", "api") != "api" for raw in about.snapshots):
                 continue  # an import may be removed again, so nothing builds on it
             if name not in there:
-                packer.pack(said, made)
+                packer.pack(about, made)
                 crash_point("packed")
             elif not packer.is_same(path):
                 raise Unfit("it is not what it was when it was packed")
@@ -438,7 +438,7 @@ def write_packed(
     Raises Unfit if what is read back differs.
     """
     empty = PackedList(0, "", "", "")
-    said = {
+    metadata = {
         "format": ARCHIVE_FORMAT,
         "snapshots": about.snapshots,
         "attempts": about.attempts,
@@ -469,7 +469,7 @@ def write_packed(
     ) as writer:  # fmt: skip
         for table in packed.tables():
             writer.write_table(table.select(names))
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(said)})
+        writer.add_key_value_metadata({METADATA_KEY: json.dumps(metadata)})
     with pq.ParquetFile(path) as there:
         for number, table in enumerate(packed.tables()):
             if not read_packed(there.read_row_group(number, use_threads=False)).equals(table):

@@ -44,9 +44,9 @@ def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Non
     con.unregister(f"{name}_arrow")
 
 
-def settle(con: duckdb.DuckDBPyConnection) -> None:
-    """Have DuckDB give back memory that it does not use, which it would keep for a second."""
-    # It looks at that where it makes room for more, if the setting says so.
+def release_memory(con: duckdb.DuckDBPyConnection) -> None:
+    """Make DuckDB release unused memory, which it would keep for a second."""
+    # With this setting it does so when it allocates more.
     flush = "SET allocator_bulk_deallocation_flush_threshold = "
     con.execute(f"{flush}'0B'")
     con.execute("SELECT count(DISTINCT range) FROM range(10)").fetchall()
@@ -75,7 +75,7 @@ class Rows:
         """Set the rows of a table to the result of a file in `warehouse/sql`."""
         self.put(name, self._con.sql(sql(query)).to_arrow_table())
         if sum(slot.table.nbytes for slot in self._slots.values()) > SMALL_ROWS:
-            settle(self._con)
+            release_memory(self._con)
 
     def narrow(self, name: str, source: str, columns: list[str]) -> None:
         """Move some columns of the rows of `source` to `name`; `source` is empty then."""

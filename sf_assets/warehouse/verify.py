@@ -87,8 +87,8 @@ def verify(
                     if full and not any(one.problems for one in findings):
                         say(look.derived(con))
         except (duckdb.Error, FileNotFoundError) as error:
-            said = first_line(error)
-            problem = f"{home.writable} cannot be read ({said}): run sf-assets rebuild"
+            reason = first_line(error)
+            problem = f"{home.writable} cannot be read ({reason}): run sf-assets rebuild"
             say(Finding("warehouse", "", [problem]))
     return findings
 

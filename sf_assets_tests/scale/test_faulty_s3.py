@@ -64,7 +64,7 @@ def walk(landing: Landing, key: SnapshotKey, pages: int) -> int:
                 for number in range(log.attempts[-1].pages + 1, pages + 1):
                     bought += 1
                     log.add_page(page(number))
-                if not log.settled:
+                if not log.finished:
                     log.finish("found", "exhausted", "run")
                 log.make_durable()
             return bought
@@ -98,7 +98,7 @@ def test_every_page_is_landed_and_none_bought_twice(
     for key in keys:
         landed = landing.read(key)
         assert landed is not None
-        assert (landed.attempts[0].pages, landed.credits, landed.settled) == (8, 8, True)
+        assert (landed.attempts[0].pages, landed.credits, landed.finished) == (8, 8, True)
         bodies = landed.on_disk(tmp_path).read_bytes()
         assert all(page(number).body in bodies for number in range(1, 9))
 

@@ -82,7 +82,7 @@ def test_every_page_is_an_object_before_the_next_and_all_are_one_at_the_end(
     assert names(landing) == [f"{folder}.zst"]
     landed = landing.read(KEY)
     assert landed is not None
-    assert landed.settled
+    assert landed.finished
     assert (landed.attempts[0].pages, landed.credits) == (2, 2)
     # Its bytes are a file of the landing on disk.
     copy = DiskLanding(tmp_path).path(KEY)
@@ -121,7 +121,7 @@ def test_a_list_that_is_being_read_is_waited_for(landing: ObjectLanding) -> None
         log.finish("private", None, "run")
         log.make_durable()
     with opened(ObjectLanding(landing.root)) as later:
-        assert later.settled
+        assert later.finished
 
 
 def test_of_two_who_begin_at_once_one_is_told(landing: ObjectLanding) -> None:
@@ -200,7 +200,7 @@ def test_a_list_that_becomes_one_object_while_it_is_looked_at_is_read_all_the_sa
         landed = other.read(KEY)
     assert len(looked) == 2
     assert landed is not None
-    assert landed.settled
+    assert landed.finished
 
 
 def test_a_damaged_or_missing_record_is_named_and_nothing_is_used(landing: ObjectLanding) -> None:

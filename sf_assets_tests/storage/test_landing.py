@@ -246,7 +246,7 @@ def test_cut_anywhere_a_file_holds_exactly_its_whole_lines(
     assert found.sound_bytes == sum(len(line) + 1 for line in whole.split(b"\n")[:sound])
     assert len(found.attempts) == min(sound, 1)
     assert sum(attempt.pages for attempt in found.attempts) == min(max(sound - 1, 0), 4)
-    assert found.settled == (sound == 6)
+    assert found.finished == (sound == 6)
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 512, b"\0" * 511 + b"\n", b"garbage\n", b"{}\n", b"\n"])
@@ -257,7 +257,7 @@ def test_what_a_crash_left_behind_the_last_line_is_cut_off(landing: Landing, tai
     with opened(landing) as log:
         log.finish("found", "exhausted", "run-1")
     assert path.read_bytes().startswith(sound + b'{"crc"')
-    assert landed(landing).settled
+    assert landed(landing).finished
 
 
 def test_a_file_that_was_only_made_is_as_good_as_none(landing: Landing) -> None:
@@ -265,7 +265,7 @@ def test_a_file_that_was_only_made_is_as_good_as_none(landing: Landing) -> None:
         pass
     assert landed(landing).attempts == ()
     assert landed(landing).to_load is None
-    assert not landed(landing).settled
+    assert not landed(landing).finished
 
 
 @pytest.mark.parametrize("line", [1, 2, 3, 4])
@@ -292,7 +292,7 @@ def test_a_damaged_file_is_unlocked_again(landing: Landing) -> None:
         landing.open(KEY)
     path.write_bytes(sound)
     with opened(landing) as log:
-        assert log.settled
+        assert log.finished
 
 
 @given(st.data())
@@ -311,7 +311,7 @@ def test_one_flipped_bit_is_never_read_as_a_page(landing: Landing, data: st.Data
         return
     # Only the last line may be lost, and it is the end.
     assert [one.body for one in pages] == [b'{"page": %d}' % n for n in (1, 2, 3)]
-    assert not landed(landing, key).settled
+    assert not landed(landing, key).finished
 
 
 def test_a_file_of_a_newer_version_is_refused_and_not_changed(landing: Landing) -> None:
@@ -408,7 +408,7 @@ def test_a_process_killed_while_it_appends_leaves_sound_pages_and_no_lock(
         log.add_page(page(len(pages) + 1))
         log.finish("found", "exhausted", "run-2")
     assert landed(landing).attempts[0].pages == len(pages) + 1
-    assert landed(landing).settled
+    assert landed(landing).finished
 
 
 # --- attempts -------------------------------------------------------------------------------------
@@ -418,16 +418,16 @@ def test_a_process_killed_while_it_appends_leaves_sound_pages_and_no_lock(
 def test_a_walk_that_our_purse_ended_can_be_loaded_and_goes_on(landing: Landing, end: str) -> None:
     write(landing, 2, end)
     found = landed(landing)
-    assert not found.settled
+    assert not found.finished
     assert found.to_load is not None
     assert found.to_load.pages == 2
     with opened(landing) as log:
-        assert not log.settled
+        assert not log.finished
         log.add_page(page(3))
         assert landed(landing).to_load is None  # a walk that goes on has no end yet
         log.finish("found", "exhausted", "run-2")
     found = landed(landing)
-    assert found.settled
+    assert found.finished
     assert found.to_load is not None
     assert found.to_load.pages == 3
 
@@ -435,7 +435,7 @@ def test_a_walk_that_our_purse_ended_can_be_loaded_and_goes_on(landing: Landing,
 @pytest.mark.parametrize("end", ["exhausted", "page_limit", "stalled"])
 def test_any_other_end_settles_the_day(landing: Landing, end: str) -> None:
     write(landing, 1, end)
-    assert landed(landing).settled
+    assert landed(landing).finished
 
 
 @pytest.mark.parametrize("status", ["private", "hidden", "not_found"])
@@ -444,12 +444,12 @@ def test_a_list_that_cannot_be_read_settles_the_day(landing: Landing, status: st
         log.begin("", "run-1")
         log.add_page(page(1))
         log.finish(status, None, "run-1")
-    assert landed(landing).settled
+    assert landed(landing).finished
 
 
 def test_a_walk_that_broke_off_is_not_loaded(landing: Landing) -> None:
     write(landing, 2, end=None)
-    assert not landed(landing).settled
+    assert not landed(landing).finished
     assert landed(landing).to_load is None
 
 
@@ -486,7 +486,7 @@ def test_a_refresh_that_was_cut_does_not_replace_a_fuller_reading(
         if end:
             log.finish("found", end, "run-2")
     found = landed(landing)
-    assert found.settled
+    assert found.finished
     assert found.to_load is not None
     assert found.to_load.number == 1
 
@@ -522,7 +522,7 @@ def test_a_handle_called_quarantine_is_a_handle_like_any_other(landing: Landing)
     write(landing, 2, key=other)
     write(landing, 1)
     landing.quarantine(KEY, 2, "not JSON", b"<html>")
-    assert landed(landing, other).settled
+    assert landed(landing, other).finished
     assert landing.keys(DAY) == [KEY, other]
 
 
