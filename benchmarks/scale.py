@@ -208,13 +208,21 @@ def read_a_day(arguments: argparse.Namespace) -> int:
             if charged != least:
                 wrong.append(f"{workers} workers: {charged} credits, not {least}")
             wrong += [
-                f"{workers} workers: {name} differs" for name in DERIVED_TABLES
-                if found[name] != expected[name]
+                f"{workers} workers: {name} differs: {differing(expected[name], found[name])}"
+                for name in DERIVED_TABLES if found[name] != expected[name]
             ]  # fmt: skip
     for one in wrong:
         print(one, file=sys.stderr)
     print("All tables are those of one machine." if not wrong else "NOT equal.")
     return 1 if wrong else 0
+
+
+def differing(rows: list[tuple[Any, ...]], others: list[tuple[Any, ...]]) -> str:
+    """The values of the first two rows that are not the same."""
+    first = next((pair for pair in zip(rows, others, strict=False) if pair[0] != pair[1]), None)
+    if first is None:
+        return f"{len(rows)} rows and {len(others)}"
+    return str([pair for pair in zip(*first, strict=True) if pair[0] != pair[1]])
 
 
 def a_month(arguments: argparse.Namespace) -> int:
