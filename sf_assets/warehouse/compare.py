@@ -193,13 +193,13 @@ def advance(series: Series, listing: Listing) -> None:
     _note_sightings(today)
     series.readings.append(_reading(today))
     if latest is not None and before is None:
-        begun = "The handle may be somebody else's now: the list has next to nothing in common with"
         reason = (
-            f"{begun} the one before. It begins a new series, and nothing is claimed of the old."
+            "The handle may belong to another person now: this list has almost no account of the "
+            "list before. A new series begins, and nothing is claimed about the old one."
         )
         today = replace(today, claims=Claims("break", "break", False, reason))
     elif broken:
-        reason = f"Continued, as handles.yaml says. {today.claims.reason}"  # breaks.sql asks for it
+        reason = f"Continued, as set in handles.yaml. {today.claims.reason}"
         today = replace(today, claims=replace(today.claims, reason=reason))
     _note_comparison(today, latest)
 
@@ -207,7 +207,7 @@ def advance(series: Series, listing: Listing) -> None:
 def leave_out(series: Series, listing: Listing) -> None:
     """Record an imported list with an unknown part, which proves nothing next to others: it is
     compared only if no list came before."""
-    reason = "Nobody said which part of the list was imported: it is not compared."
+    reason = "It is unknown which part of the list was imported, so it is not compared."
     series.changes.comparisons.append(
         Comparison(listing.number, NONE, 0, 0, "unusable", "unusable", reason, None, 0)
     )

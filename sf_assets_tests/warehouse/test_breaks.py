@@ -111,7 +111,7 @@ def test_whoever_says_that_it_is_the_same_person_gets_the_comparison(lists: List
     lists.derive()
     # Both lists show everyone, and have nobody in common: the rules claim nothing of that day.
     assert lists.one("SELECT reason FROM comparisons WHERE snapshot_date = ?", on(2)) == (
-        "Continued, as handles.yaml says. The lists have no account in common."
+        "Continued, as set in handles.yaml. The lists have no account in common."
     )
     assert {change for _, _, change, _ in lists.churn("nova")} == {"lost"}
     decide(lists, "handles: {nova: {breaks: {2026-11-02: new}}}")
@@ -173,8 +173,8 @@ def test_it_is_said_once_and_the_operator_decides(
     alert = ("break", "@nova: may belong to another person now")
     assert seen() == ([alert], False, True)
     for asked, how, reason in (
-        ("--new-series", "new", "The handle may be somebody else's now"),
-        ("--continue", "continue", "Continued, as handles.yaml says."),
+        ("--new-series", "new", "The handle may belong to another person now"),
+        ("--continue", "continue", "Continued, as set in handles.yaml."),
     ):
         said = CliRunner().invoke(cli, ["track", "@nova", asked])
         assert said.exit_code == 0, said.output

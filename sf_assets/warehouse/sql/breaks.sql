@@ -2,4 +2,4 @@
 -- nevertheless.
 SELECT relation, handle, snapshot_date, losses <> 'break' AS continued
 FROM internal.comparisons
-WHERE losses = 'break' OR starts_with(reason, 'Continued, as handles.yaml says.')
+WHERE losses = 'break' OR starts_with(reason, 'Continued, as set in handles.yaml.')
