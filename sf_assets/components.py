@@ -45,6 +45,9 @@ class AudienceComponent(dg.Component, dg.Model, dg.Resolvable):
         None, repr=False, description="ducklake:postgres:<dsn>. Default: a DuckDB file."
     )
     storage: str | None = Field(None, description="s3://bucket/prefix, for such a warehouse.")
+    handles: str | None = Field(
+        None, description="Path or s3:// address of handles.yaml; in the home by default."
+    )
     landing_sync: str | None = Field(
         None, description="When pages are written to S3: page (each one, default) or batch."
     )

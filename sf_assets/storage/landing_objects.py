@@ -486,7 +486,7 @@ class ObjectLog(SnapshotLog):
             self._landing.let_go(self, self._unsent)
 
     def is_fresh(self) -> bool:
-        """Whether what is not put may wait, and nobody else may go on with the list yet."""
+        """True if unsent records may wait because no other worker may continue the list yet."""
         now, lease = time.monotonic(), self._landing.lease_seconds
         return now - self._since < BATCH_SECONDS and now - self._put < lease / 2
 
