@@ -303,9 +303,9 @@ def test_where_keys_were_replaced_the_schedule_asks_for_them_and_knows_its_runs(
         # It would switch the schedule on, and have the sensors take it for switched off.
         ({"automation": "Running"}, "automation: 'Running' must be one of"),
         ({"automation": None}, "automation: None must be one of"),
-        ({"key_prefix": "a/b"}, "key_prefix: 'a/b' must be"),
-        ({"key_prefix": ["a", ""]}, "key_prefix: '' must be"),
-        ({"key_prefix": ["ä b"]}, "key_prefix: 'ä b' must be"),
+        ({"key_prefix": "a/b"}, "key_prefix: 'a/b' must contain only"),
+        ({"key_prefix": ["a", ""]}, "key_prefix: '' must contain only"),
+        ({"key_prefix": ["ä b"]}, "key_prefix: 'ä b' must contain only"),
     ],
 )
 def test_a_wrong_argument_is_named(tmp_path: Path, wrong: dict[str, Any], why: str) -> None:
