@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from graphlib import TopologicalSorter
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import NamedTuple
 
@@ -372,9 +373,22 @@ def _rows(reader: ArchiveReader, about: Described) -> tuple[pa.Table, Whole]:
 
 
 def _in_order(reader: ArchiveReader, files: Sequence[Path]) -> list[Described]:
-    """All files: the full ones first, then each packed one after its bases."""
+    """All files: the full ones first, then the packed ones by name, each after its bases.
+
+    By name, because the reader caches the newest lists: in any other order it would unpack the
+    lists that a list builds on again and again.
+    """
     abouts = {path: described(path) for path in files}
     full = [about for path, about in abouts.items() if not is_packed(path)]
     packed = {name_of(path): about for path, about in abouts.items() if is_packed(path)}
-    order = TopologicalSorter({name: sorted(about.bases) for name, about in packed.items()})
-    return full + [packed[name] for name in order.static_order() if name in packed]
+    sorter = TopologicalSorter({name: sorted(about.bases) for name, about in packed.items()})
+    sorter.prepare()
+    ready = list(sorter.get_ready())
+    heapify(ready)
+    ordered = []
+    while ready:
+        ordered.append(name := heappop(ready))
+        sorter.done(name)
+        for follower in sorter.get_ready():
+            heappush(ready, follower)
+    return full + [packed[name] for name in ordered if name in packed]

@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pytest
 
 from sf_assets.storage.tombstone import Pseudonyms
+from sf_assets.warehouse import archive_reader
 from sf_assets.warehouse import pack as packing
-from sf_assets.warehouse.archive_names import all_files
-from sf_assets.warehouse.archive_reader import ArchiveDamaged
+from sf_assets.warehouse.archive_names import all_files, is_packed
+from sf_assets.warehouse.archive_reader import ArchiveDamaged, ArchiveReader
 from sf_assets.warehouse.pack import pack
-from sf_assets.warehouse.packing import Whole
-from sf_assets.warehouse.rewrite import Changed, ListOf, rewrite, tombstoned
+from sf_assets.warehouse.packing import Whole, unpack_rows
+from sf_assets.warehouse.rewrite import Changed, ListOf, lists_of, rewrite, tombstoned
 
 from ..lists import ID_BASE, Lists, Told, nameless, who
 from .test_pack import SHOWN, as_first_format, rows_of
@@ -177,3 +178,24 @@ def test_an_archive_that_is_damaged_is_left_as_it_is(lists: Lists, tmp_path: Pat
     with pytest.raises(ArchiveDamaged, match=str(lost)):
         rewrite(archive, tmp_path / "staging", without_them)
     assert {path: path.read_bytes() for path in all_files(archive)} == before
+
+
+def test_each_list_is_unpacked_once_although_full_copies_come_in_between(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "LIST_COPY_DAYS", 4)
+    monkeypatch.setattr(packing, "WHOLE_COPY_DAYS", 6)
+    for day in range(1, 15):
+        lists.tell(Told(day, "nova", tuple(range(60 + day, day, -1))))
+        pack(lists.home.archive)
+    unpacked = []
+
+    def counted(*given: Any) -> pa.Table:
+        unpacked.append(given)
+        return unpack_rows(*given)
+
+    monkeypatch.setattr(archive_reader, "unpack_rows", counted)
+    archive = lists.home.archive
+    days = [of.day.day for _, _, some in lists_of(archive, ArchiveReader(archive)) for of in some]
+    assert sorted(days) == list(range(1, 15))
+    assert 0 < len(unpacked) <= sum(map(is_packed, all_files(archive)))
