@@ -90,8 +90,8 @@ def _handle(word: str) -> str:
 
 def _unknown(word: str) -> SettingsError:
     return SettingsError(
-        f"no tracked list ever showed {word}; give a handle, a profile URL, a numeric id or a "
-        "secUid"
+        f"no stored list shows {word or 'an account without a name'}; check the spelling, or give "
+        "a profile URL, a numeric id or a secUid"
     )
 
 

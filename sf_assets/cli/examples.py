@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import NamedTuple
 
+import duckdb
+
 from sf_assets.errors import SettingsError
+from sf_assets.handles.parse import registry_in_force
+from sf_assets.storage.home import Home
+from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import quoted, sql
 
 _EXAMPLE = re.compile(r"^-- (\w+): ([^\n]+\?)\n(.+?);$", flags=re.MULTILINE | re.DOTALL)
@@ -73,6 +79,19 @@ def example(name: str) -> Example:
         hint = f"did you mean {close[0]}?" if close else "list them with `query --example`"
         raise SettingsError(f"query: no example is called {name!r}; {hint}")
     return by_name[name]
+
+
+def refuse_unknown(home: Home, handles: Sequence[str]) -> None:
+    """Raises SettingsError for a handle that is not tracked and has no snapshots."""
+    known = {*registry_in_force(home.registry, keep=False)[0].handles}
+    with suppress(FileNotFoundError, duckdb.Error), reading(home.readable) as con:
+        rows = con.execute("SELECT DISTINCT handle FROM internal.snapshots").fetchall()
+        known |= {handle for (handle,) in rows}
+    for handle in handles:
+        if handle not in known:
+            close = get_close_matches(handle, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"query: {handle} is not tracked and has no snapshots{hint}")
 
 
 def examples_text() -> str:

@@ -122,8 +122,11 @@ def _show_places(home: Home, persons: list[Person], *, as_json: bool) -> None:
         _print(home, persons, None, places)
     else:
         click.echo(
-            "found in: "
-            + (", ".join(f"{where} ({n:,})" for where, n in sorted(places.items())) or "no file")
+            "found in "
+            + (
+                ", ".join(f"{where} ({counted(n, 'place')})" for where, n in sorted(places.items()))
+                or "no file"
+            )
         )
 
 
@@ -157,7 +160,7 @@ def _shown(person: Person) -> str:
     for what, where in (("archived", person.rows), ("landed", person.pages)):
         lines += [f"  {what}: {name}: {times:,}" for name, times in sorted(where.items())]
     return "\n".join(
-        lines if len(lines) > 1 else [*lines, "  not stored; will be kept out of new data"]
+        lines if len(lines) > 1 else [*lines, "  not stored; `forget` keeps new data free of it"]
     )
 
 

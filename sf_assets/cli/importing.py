@@ -79,7 +79,11 @@ def import_lists(files: tuple[str, ...], handle: str | None, relation: Any, **op
             raise click.UsageError("--remove takes no files")
         sys.exit(_remove(settings, home, options["remove"], ask=not options["yes"]))
     if not files or handle is None or (relation is None and not options["counts"]):
-        raise click.UsageError("FILES, --handle and --relation are required")
+        needed = {
+            "FILES": files, "--handle": handle, "--relation": relation or options["counts"],
+        }  # fmt: skip
+        missing = ", ".join(name for name, value in needed.items() if not value)
+        raise click.UsageError(f"missing: {missing}")
     if options["everyone"] and (options["window"] or options["total"] is not None):
         raise click.UsageError("choose one of --everyone and --window or --total")
     wanted = ImportOptions(
@@ -240,7 +244,7 @@ class _Import:
         if self.refused and len(self.files) > 1:
             click.echo(
                 f"sf-assets: {len(self.refused)} of {counted(len(self.files), 'file')} refused; "
-                "nothing of them was imported",
+                "nothing from them was imported",
                 err=True,
             )
         sys.exit(FINE if not self.refused else SOME_FAILED if len(self.files) > 1 else 2)

@@ -318,10 +318,12 @@ def query(
         return
     if example is not None:
         from sf_assets.cli.examples import example as example_of
+        from sf_assets.cli.examples import refuse_unknown
         from sf_assets.handles.settings import normalise_handle
 
         question = example_of(example)
         chosen = [normalise_handle(handle) for handle in handles]
+        refuse_unknown(home, chosen)
         tagged = registry_of(home).tagged(tags) if tags else ()
         chosen += () if question.of_tags else tagged
         sql = question.sql(chosen or None, tags or None, days)

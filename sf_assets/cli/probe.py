@@ -99,8 +99,10 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     ]
     print_table(["", *names], rows)
     different = sum(not fact["as_assumed"] for fact in result["facts"])
+    verdict = f"{different} of {len(rows)} facts differ from the assumption"
+    if not different:
+        verdict = f"all {len(rows)} facts are as assumed"
     click.echo(
-        f"{result['day']}, @{result['handle']}, {counted(result['credits'], 'credit')}: "
-        f"{different} of {len(rows)} are not as assumed. Show this again with: "
-        "sf-assets probe --last"
+        f"{result['day']}, @{result['handle']}, {counted(result['credits'], 'credit')}: {verdict}. "
+        "Show this again with: sf-assets probe --last"
     )

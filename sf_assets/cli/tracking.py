@@ -105,7 +105,8 @@ def track(
             click.echo(
                 f"{handle}: {what} {' and '.join(map(str, days))}, effective with the next snapshot"
             )
-        click.echo(f"Written to {home.registry}. Take a snapshot now with: sf-assets snapshot")
+        done = "Written to" if new or own or breaks else "Nothing to change in"
+        click.echo(f"{done} {home.registry}. Take a snapshot now with: sf-assets snapshot")
 
 
 def _breaks(home: Home, handles: Sequence[str]) -> dict[str, list[date]]:

@@ -97,13 +97,16 @@ def bundle(handle: str | None, day: datetime | None, output: Path) -> None:
 @quiet_option
 @report_errors
 def rebuild(quiet: bool) -> None:
+    from sf_assets.errors import SettingsError
     from sf_assets.settings import load_settings
     from sf_assets.storage.home import Home
     from sf_assets.warehouse.rebuild import rebuild
 
     settings = load_settings()
-    home = Home.of(settings).ensure(settings)
-    result = rebuild(home)
+    home = Home.of(settings)
+    if not home.marker.exists():
+        raise SettingsError(f"{home} is not a home: there is nothing to rebuild")
+    result = rebuild(home.ensure(settings))
     if not quiet:
         click.echo(
             f"{counted(result.snapshots, 'snapshot')} replayed into {home.writable}"

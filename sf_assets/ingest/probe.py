@@ -112,7 +112,9 @@ async def _read(made: Probed, run: RunContext, relation: Relation, pages: int) -
         log = run.landing.open(key)
         if log is not None:
             with log:
-                landed = list(log.pages())
+                # The last attempt may be a refresh that got no page.
+                read = (one.number for one in reversed(log.attempts) if one.pages)
+                landed = list(log.pages(next(read, None)))
             if landed:
                 made.landed[relation] = landed
                 made.pages[relation] = [parse_page(relation, page.body) for page in landed]

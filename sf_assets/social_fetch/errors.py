@@ -131,7 +131,7 @@ class SocialFetchError(Exception):
             self.what
             + where
             + (f" ({', '.join(facts)})" if facts else "")
-            + (f": {self.message}" if self.message else "")
+            + (f": {self.message.rstrip('. ')}" if self.message else "")
             + f"; {self.remedy()}."
         )
 

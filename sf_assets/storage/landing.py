@@ -324,9 +324,10 @@ class SnapshotLog(ABC):
         attempt.end = end
         return end
 
-    def pages(self) -> Iterator[Page]:
-        """The landed pages of the last attempt, in order, to continue it."""
-        number = self.attempts[-1].number if self.attempts else 0
+    def pages(self, attempt: int | None = None) -> Iterator[Page]:
+        """The landed pages of an attempt, by default of the last one, in order."""
+        last = self.attempts[-1].number if self.attempts else 0
+        number = last if attempt is None else attempt
         with self.reading() as file:
             for head, body in Records(self.path, file):
                 if head["kind"] == "page" and head["attempt"] == number:

@@ -61,7 +61,8 @@ class Sizes:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{part} {megabytes(size)}" for part, size in self.parts.items())
-        return f"the home uses {megabytes(self.total)} ({parts}); {self.pace}"
+        by_part = f" ({parts})" if parts else ""
+        return f"the home uses {megabytes(self.total)}{by_part}; {self.pace}"
 
 
 def megabytes(size: float) -> str:

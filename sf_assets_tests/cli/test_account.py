@@ -58,8 +58,8 @@ def test_an_account_that_no_list_has_shown_is_said_to_be_unknown(filled: Path) -
     said = run("account", "stranger")
     assert (said.code, said.complaint) == (
         2,
-        "sf-assets: no tracked list ever showed stranger; give a handle, a profile URL, a numeric "
-        "id or a secUid",
+        "sf-assets: no stored list shows stranger; check the spelling, or give a profile URL, a "
+        "numeric id or a secUid",
     )
 
 

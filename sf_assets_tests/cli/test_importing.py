@@ -122,7 +122,7 @@ def test_a_folder_goes_on_with_the_next_file_and_tells_at_the_end(home: Home) ->
     assert answer.code == 1
     assert answer.err.splitlines() == [
         "sf-assets: fans_2026-10-03.csv, line 1: this is a web page (HTML or XML), not a list",
-        "sf-assets: 1 of 4 files refused; nothing of them was imported",
+        "sf-assets: 1 of 4 files refused; nothing from them was imported",
     ]
     with reading(home.readable) as con:
         assert con.execute("SELECT name, file FROM imports ORDER BY ALL").fetchall() == [
@@ -154,7 +154,7 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("x.csv",), "FILES, --handle and --relation are required"),
+        (("x.csv",), "missing: --handle, --relation"),
         (("x.csv", "--handle", "a b", "--relation", "followers"), "is not a TikTok handle"),
         (("x.csv", "--handle", "a", "--relation", "followers"), "x.csv: no such file"),
         (

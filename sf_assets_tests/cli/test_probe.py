@@ -98,6 +98,24 @@ def test_it_finds_what_is_not_as_assumed(
     assert "vendor" in run("doctor").out
 
 
+def test_a_day_that_is_stored_is_probed_too_even_after_a_refresh_that_got_no_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("HOME", tmp_path / "home"), ("TODAY", DAY), ("HURRY", 600)):
+        monkeypatch.setenv(f"SF_ASSETS_{name}", str(value))
+    with in_thread(world(), Options(day=DAY)) as server:
+        monkeypatch.setenv("SOCIALFETCH_BASE_URL", server.base_url)
+        run("track", "sim.probed")
+        assert run("snapshot").code == 0
+        monkeypatch.setenv("SOCIALFETCH_API_KEY", "wrong")
+        assert run("snapshot", "--refresh").code == 3
+        monkeypatch.setenv("SOCIALFETCH_API_KEY", server.api_key)
+        said = run("probe", "sim.probed", "--yes", "--json")
+        assert said.code == 0, said.err
+    found = json.loads(said.out)
+    assert (found["page_size"], found["credits"]) == (20, 2)
+
+
 def test_the_days_snapshot_goes_on_from_its_pages_and_the_ledger_has_all(
     probed: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -329,7 +329,7 @@ def test_imports_are_gone_through_and_come_through_the_door(home: Home, tmp_path
 
 
 def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(home: Home, doors: Doors) -> None:
-    assert "not stored; will be kept out" in run(home, "stranger", "--yes").stdout
+    assert "not stored; `forget` keeps new data free of it" in run(home, "stranger", "--yes").stdout
     doors.door = Door(home.root)
     told = Told(5, "nova", (who(80, "stranger", displayName="Stran Ger"), 12))
     told.land(DiskLanding(home.landing))

@@ -2,16 +2,16 @@
 
 COMMENT ON VIEW main.snapshots IS 'One row is one relation of one handle on one UTC day.';
 COMMENT ON VIEW main.imports IS 'One row is one imported file for one list.';
-COMMENT ON VIEW main.about IS 'One row with the version, the format and the newest day of this file.';
+COMMENT ON VIEW main.about IS 'One row is the version, the format and the newest day of this file.';
 COMMENT ON VIEW main.follower_snapshots IS 'One row is the follower list of one handle on one UTC day.';
 COMMENT ON VIEW main.following_snapshots IS 'One row is the following list of one handle on one UTC day.';
 COMMENT ON VIEW main.list_days IS 'One row is one account in a list of a day.';
 COMMENT ON VIEW main.memberships IS 'One row is one unbroken presence of an account in a list.';
 COMMENT ON VIEW main.follower_churn IS 'One row is one proved change of a follower list.';
 COMMENT ON VIEW main.following_churn IS 'One row is one proved change of a following list.';
-COMMENT ON VIEW main.comparisons IS 'One row is the comparison of a snapshot with the last usable one before it, and what it allows to claim.';
-COMMENT ON VIEW main.api_measures IS 'One row is the measures of the API''s responses for one list on one day; null if they were not taken.';
-COMMENT ON VIEW main.api_days IS 'One row is the measures of the API''s responses on one day.';
+COMMENT ON VIEW main.comparisons IS 'One row is the comparison of a snapshot with the last usable one before it, and which claims it allows.';
+COMMENT ON VIEW main.api_measures IS 'One row is what was measured in the API''s responses for one list on one day; null if they were not taken.';
+COMMENT ON VIEW main.api_days IS 'One row is what was measured in the API''s responses on one day.';
 COMMENT ON VIEW main.account_renames IS 'One row is one change of an account''s handle, seen in a tracked list.';
 COMMENT ON VIEW main.accounts IS 'One row is the newest known profile of an account.';
 COMMENT ON VIEW main.mutuals IS 'One row is one account that follows a handle and is followed back, by the newest lists.';

@@ -29,7 +29,7 @@ WHERE s.lookup_status <> 'found' AND s.snapshot_date = (SELECT max(snapshot_date
     AND {s.handle}
 GROUP BY ALL ORDER BY since DESC NULLS LAST, s.handle, s.relation;
 
--- completeness: Which days of a list are complete, which show only its newest part?
+-- completeness: How many days of each list are complete, and how many show only its newest part?
 SELECT relation, handle, completeness, count(*) AS days, max(snapshot_date) AS newest,
     max_by(listed, snapshot_date) AS listed, max_by(reported_total, snapshot_date) AS total
 FROM snapshots WHERE {handle} GROUP BY ALL ORDER BY handle, relation, completeness;
@@ -40,7 +40,7 @@ FROM notable_changes
 WHERE snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=30} AND {handle}
 ORDER BY snapshot_date DESC, followers DESC NULLS LAST;
 
--- lost_mutuals: Which followers left although the handle follows them?
+-- lost_mutuals: Which followers left although the handle followed them?
 SELECT handle, snapshot_date, account_handle, state, followed_since, still_followed
 FROM lost_mutuals
 WHERE snapshot_date > (SELECT max(snapshot_date) FROM snapshots) - {days=90} AND {handle}
@@ -62,7 +62,7 @@ FROM account_renames
 WHERE seen_on > (SELECT max(snapshot_date) FROM snapshots) - {days=30} AND {handle}
 ORDER BY seen_on DESC, handle, account_id;
 
--- audience: Which profiles do the followers have who are listed, came or left?
+-- audience: What are the followers like that are listed, came or left?
 SELECT handle, segment, trait, "value", sum(accounts) AS accounts,
     round(100 * sum(accounts) / sum(sum(accounts)) OVER (PARTITION BY handle, segment, trait), 1)
         AS percent
