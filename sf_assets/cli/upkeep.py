@@ -104,8 +104,9 @@ def rebuild(quiet: bool) -> None:
 
     settings = load_settings()
     home = Home.of(settings)
-    if not home.marker.exists():
-        raise SettingsError(f"{home} is not a home: there is nothing to rebuild")
+    # A home.json may be lost, as long as there is an archive.
+    if not home.marker.exists() and not any(home.archive.glob("day=*")):
+        raise SettingsError(f"SF_ASSETS_HOME: {home} is not a home: there is nothing to rebuild")
     result = rebuild(home.ensure(settings))
     if not quiet:
         click.echo(

@@ -126,8 +126,17 @@ def test_a_rebuilt_warehouse_equals_the_one_before_and_buys_nothing(tmp_path: Pa
 
 def test_rebuilding_an_empty_home_gives_empty_tables(tmp_path: Path) -> None:
     home = use(tmp_path / "home")
+    run("track", "nasa")
     assert run("rebuild").code == 0
     assert tables(home)["main.snapshots"] == []
+
+
+def test_what_is_no_home_is_not_rebuilt(tmp_path: Path) -> None:
+    home = use(tmp_path / "mistyped")
+    said = run("rebuild")
+    assert said.code == 2
+    assert f"{home} is not a home" in said.complaint
+    assert not home.exists()
 
 
 def test_the_demo_makes_its_days_through_the_pipeline(tmp_path: Path) -> None:
