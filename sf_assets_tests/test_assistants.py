@@ -68,7 +68,7 @@ def test_an_assistant_asks_the_published_file_and_nothing_else(tmp_path: Path) -
         assert "fan13" in session.query(
             "SELECT account_handle FROM follower_churn WHERE change = 'gained' ORDER BY ALL"
         ) or "fan12" in session.query("SELECT account_handle FROM accounts ORDER BY ALL")
-        assert "Accounts listed" in session.query(
+        assert "Number of listed accounts" in session.query(
             "SELECT comment FROM duckdb_columns() WHERE table_name = 'snapshots'"
         )
         for forbidden in (
