@@ -376,9 +376,35 @@ def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: meant[0] for name, meant in close.items() if meant}
 
 
+def problem(item: Any) -> str:
+    """What is wrong with a value, from an error of pydantic, in plain words."""
+    context, kind = item.get("ctx", {}), str(item["type"])
+    for kinds, text in _PROBLEMS.items():
+        if kind.startswith(kinds):
+            return text.format_map(context)
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+# By the beginning of a type of pydantic's errors.
+_PROBLEMS = {
+    ("int_",): "must be a whole number",
+    ("float_",): "must be a number",
+    ("bool_",): "must be true or false",
+    ("date_",): "must be a day such as 2026-11-22",
+    ("string_type",): "must be text",
+    ("list_type", "tuple_type"): "must be a list",
+    ("dict_type", "model_type"): "must be a mapping",
+    ("literal_error",): "must be {expected}",
+    ("greater_than_equal",): "must be at least {ge}",
+    ("less_than_equal",): "must be at most {le}",
+    ("missing",): "is missing",
+    ("extra_forbidden",): "is unknown",
+}
+
+
 def sentence(item: Any, names: Mapping[str, str] = {}) -> str:
-    """pydantic's message about a field; `names` maps fields to the names to show."""
-    message = str(item["msg"]).removeprefix("Value error, ")
+    """The same with the name of the field; `names` maps fields to the names to show."""
+    message = problem(item)
     field = ".".join(names.get(str(part), str(part)) for part in item["loc"])
     return f"{field}: {message}" if field else message
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from sf_assets.handles.settings import RegistryError, normalise_handle
+from sf_assets.settings import problem
 from sf_assets.storage.files import read_text
 
 
@@ -53,11 +54,11 @@ def read_annotations(path: Path) -> Sequence[Annotation]:
         ]
     except ValidationError as error:
         first = error.errors()[0]
-        where, problem = first["loc"], first["msg"]
+        where, what = first["loc"], problem(first)
     except _NoHandle as error:
-        where, problem = (error.args[0], "handle"), str(error.args[1])
+        where, what = (error.args[0], "handle"), str(error.args[1])
     field = ".".join(str(part + 1 if isinstance(part, int) else part) for part in where)
-    raise RegistryError(f"{path}:{_line(root, where)}: annotation {field}: {problem}")
+    raise RegistryError(f"{path}:{_line(root, where)}: annotation {field}: {what}")
 
 
 class _NoHandle(Exception):

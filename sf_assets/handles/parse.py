@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from sf_assets.handles.settings import (
     normalise_handle,
 )
 from sf_assets.model import RELATIONS
+from sf_assets.settings import problem
 from sf_assets.storage.files import read_text, write_atomically
 
 # Replaces pydantic's message about each branch of a union.
@@ -302,7 +304,8 @@ def _valid(
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        first: Any = error.errors()[0]
+        first["msg"] = problem(first)
         field = ".".join(str(part) for part in first["loc"])
         if first["loc"] in (("followers",), ("following",)):
             first["msg"] = f"must be a mapping with any of {', '.join(OF_A_LIST)}"
@@ -311,4 +314,11 @@ def _valid(
                 field = ".".join(str(part) for part in first["loc"][: at + 1])
                 first["msg"] = _EXPECTED[str(part)]
                 break
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            first["msg"] += _hint(str(first["loc"][0]), kind.model_fields)
         raise _at(node, name, f"{what}: {field}: {first['msg']}") from None
+
+
+def _hint(key: str, known: Collection[str]) -> str:
+    close = get_close_matches(key, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"

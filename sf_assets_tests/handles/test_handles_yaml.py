@@ -278,20 +278,24 @@ def test_a_file_that_is_no_text_is_an_error_and_not_an_empty_list(path: Path) ->
         (
             "handles: [bob]\nretention: {raw_days: 0}\n",
             2,
-            "retention: raw_days: Input should be greater",
+            "retention: raw_days: must be at least",
         ),
         (
             "handles: [bob]\nretention: {runs_days: 1}\n",
             2,
-            "retention: runs_days: Input should be gr",
+            "retention: runs_days: must be at least",
         ),
         (
             "handles: [bob]\nretention: {raw_days: off}\n",
             2,
-            "retention: raw_days: Input should be a v",
+            "retention: raw_days: must be a whole number",
         ),
         ("handles: [bob]\nretention: {days: 9}\n", 2, "retention: days: "),
-        ("handles: [bob]\ndefaults: {tag: x}\n", 2, "defaults: tag: "),
+        (
+            "handles: [bob]\ndefaults: {tag: x}\n",
+            2,
+            "tag: is unknown; did you mean tags?",
+        ),
         ("alerts: {adresses: {a: 'json://hush'}}\nhandles: [bob]\n", 1, "alerts: adresses: "),
         ("handles: [bob]\nalerts: {tags: []}\n", 2, "alerts: tags: "),
         ("handles: [bob]\nalerts: {addresses: [json://hush]}\n", 2, "alerts: addresses: "),

@@ -321,7 +321,7 @@ def test_a_wrong_argument_is_named(tmp_path: Path, wrong: dict[str, Any], why: s
         ({"today": "2026-11-01", "base_url": "https://api.example.org"}, "today: works only with"),
         ({"storage": "s3://bucket/prefix"}, "storage: is for the files of a lake"),
         ({"ui_hosts": ["a host/"]}, "ui_hosts: 'a host/' is not a host name"),
-        ({"daily_credits": -1}, "daily_credits: Input should be greater"),
+        ({"daily_credits": -1}, "daily_credits: must be at least 0"),
     ],
 )
 def test_a_wrong_setting_is_named_as_the_project_spells_it(

@@ -136,7 +136,7 @@ def test_a_broken_file_of_annotations_leaves_those_that_are_recorded(
         (good + "- day: 2026-11-03\n  text: x\n  handle: a b\n", r"yaml:4: annotation 2\.handle"),
         (good + "- day: 2026-11-03\n", r"yaml:2: annotation 2\.text"),
         (good + "-\n- x\n", "yaml:2: annotation 2"),
-        ("\nnotes: {}", "yaml:2: annotation : Input should be a valid list"),
+        ("\nnotes: {}", "yaml:2: annotation : must be a list"),
         (good + "- [", "cannot read .*line 2"),
         ("[" * 5000, "cannot read"),
         ("- {day: 2026-11-03, text: '\x00'}", "cannot read"),
