@@ -177,12 +177,12 @@ def test_without_a_pretend_day_today_is_the_utc_day(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("SF_ASSETS_CONCURRENCY", "0", "greater than or equal to 1"),
-        ("SF_ASSETS_CONCURRENCY", "501", "less than or equal to 500"),
-        ("SF_ASSETS_CONCURRENCY", "many", "integer"),
-        ("SF_ASSETS_CONCURRENCY", "1.5", "integer"),
-        ("SF_ASSETS_DAILY_CREDITS", "-1", "greater than or equal to 0"),
-        ("SF_ASSETS_DAILY_CREDITS", "100 credits", "integer"),
+        ("SF_ASSETS_CONCURRENCY", "0", "must be at least 1"),
+        ("SF_ASSETS_CONCURRENCY", "501", "must be at most 500"),
+        ("SF_ASSETS_CONCURRENCY", "many", "must be a whole number"),
+        ("SF_ASSETS_CONCURRENCY", "1.5", "must be a whole number"),
+        ("SF_ASSETS_DAILY_CREDITS", "-1", "must be at least 0"),
+        ("SF_ASSETS_DAILY_CREDITS", "100 credits", "must be a whole number"),
         ("SF_ASSETS_START_DATE", "yesterday", "YYYY-MM-DD"),
         ("SF_ASSETS_START_DATE", "2026-02-30", "day"),
         ("SF_ASSETS_START_DATE", "0", "YYYY-MM-DD"),
