@@ -115,7 +115,7 @@ def test_a_copy_that_differs_is_emptied_again_and_said(far: Far, tmp_path: Path)
     lake = Home.of(load_settings())
     with writing(lake.writable) as con:
         con.execute("INSERT INTO internal.churn (relation, handle) VALUES ('followers', 'odd')")
-    with pytest.raises(MoveFailed, match=r"internal\.churn has \d+ rows"):
+    with pytest.raises(MoveFailed, match=r"internal\.churn differs: \d+ rows?"):
         migrate(old, lake)
     with reading(lake.readable) as con:
         assert con.execute("SELECT count(*) FROM internal.churn").fetchall() == [(0,)]
