@@ -64,6 +64,8 @@ LEASE_SECONDS = 60.0
 # `batch` uploads at this many records or this age of the first one.
 BATCH_RECORDS = 50
 BATCH_SECONDS = 20.0
+# In this time no other worker reads a whole list. After it, a new list is looked up once more.
+BEGIN_SECONDS = 0.25
 # Objects to remove with one request.
 REMOVED_TOGETHER = 500
 # Attempts at reading a list, because its records may become one object meanwhile.
@@ -102,6 +104,7 @@ class _Found:
     opened: dict[int, str]
     touched: float
     plain: str | None
+    seen: float  # time.monotonic() before the request
 
 
 class ObjectLanding(Landing):
@@ -330,6 +333,7 @@ class ObjectLanding(Landing):
 
     def _find(self, key: SnapshotKey) -> _Found:
         path = self._path(key)
+        seen = time.monotonic()
         plain, packed, opened, touched = None, None, {}, 0.0
         folder, _, begins = path.rpartition("/")
         # One request for all forms, which share a prefix.
@@ -343,7 +347,7 @@ class ObjectLanding(Landing):
             else:
                 continue
             touched = max(touched, info["LastModified"].timestamp())
-        return _Found(packed or plain, opened, touched, plain)
+        return _Found(packed or plain, opened, touched, plain, seen)
 
     def _look(self, key: SnapshotKey) -> tuple[_Found, LandedObjects, bytes]:
         """The objects of a list, its records and its lines."""
@@ -402,6 +406,19 @@ class ObjectLanding(Landing):
         body = held[name]
         return b"".join(unpack(io.BytesIO(body))) if name.endswith(SUFFIX) else body
 
+    def content(self, name: str) -> bytes:
+        """The content of an object; empty if another worker has just removed it."""
+        try:
+            return self._bytes([name])[name]
+        except FileNotFoundError:
+            return b""
+
+    def whole_lines(self, key: SnapshotKey) -> int:
+        """The number of records in the complete object of a list; 0 without one."""
+        name = self._path(key) + SUFFIX
+        body = self.content(name)
+        return self._lines(name, {name: body}).count(b"\n") if body else 0
+
     def _bytes(self, names: list[str]) -> dict[str, bytes]:
         """The content of the objects, with one request each. In parts, s3fs would ask for sizes."""
         held = self.fs.cat(names, max_concurrency=1)
@@ -434,6 +451,7 @@ class ObjectLog(SnapshotLog):
         self._closed = False
         self._unsent, self._since = len(lines) > sent, time.monotonic()
         self._put = float("-inf")
+        self._ours_at = found.seen  # time.monotonic() when nobody else had continued the list
 
     def begin(self, token: str, run_id: str) -> Attempt:
         attempt = super().begin(token, run_id)
@@ -460,19 +478,35 @@ class ObjectLog(SnapshotLog):
         while self._sent < len(self._lines):
             part = bytes(self._lines[self._sent :])
             name = f"{self._folder}/{self._number + 1:08d}"
+            asked = time.monotonic()
             try:
                 fs.pipe_file(name, part, mode="create")
                 put = part
             except FileExistsError:
                 # Our own records, if the response to an earlier upload was lost.
-                put = self._landing._bytes([name])[name]
-                if not part.startswith(put):
+                put = self._landing.content(name)
+                if not put or not part.startswith(put):
                     self._taken()
-            self._put = time.monotonic()
+            if not self._is_ours():
+                fs.rm([name])
+                self._taken()
+            self._put, self._ours_at = time.monotonic(), asked
             self._opened.add(self._number + 1)
             self._number += put.count(b"\n")
             self._sent += len(put)
         self._unsent = False
+
+    def _is_ours(self) -> bool:
+        """False if another worker finished the list and removed its records.
+
+        Then the number of our next record was free again. The other worker needs some time for
+        that, so nothing is requested if little time has passed.
+        """
+        begun = self._put > float("-inf")
+        limit = self._landing.lease_seconds / 2 if begun else BEGIN_SECONDS
+        if time.monotonic() - self._ours_at <= limit:
+            return True
+        return self._landing.whole_lines(self.key) <= self._number
 
     def _taken(self) -> None:
         self._sent, self._unsent = len(self._lines), False
@@ -493,6 +527,9 @@ class ObjectLog(SnapshotLog):
     def taken_up(self) -> ObjectLog:
         """The same, which was let go of."""
         self._closed = False
+        # A record whose upload failed is in the lines, but was not counted.
+        lines = io.BytesIO(self._lines)
+        self.attempts = list(read_records(self.key, self.path, lines).attempts)
         return self
 
     def send_and_close(self) -> None:
@@ -510,12 +547,14 @@ class ObjectLog(SnapshotLog):
     def make_durable(self) -> None:
         """Upload the finished walk as one object and remove its records."""
         fs = self._landing.fs
+        if not self._is_ours():
+            self._taken()
         body = b"".join(pack(io.BytesIO(self._lines), len(self._lines)))
         try:
             # A slow worker must not overwrite the object of another one.
             fs.pipe_file(self._packed, body, mode="overwrite" if self._whole else "create")
         except FileExistsError:
-            if self._landing._bytes([self._packed])[self._packed] != body:
+            if self._landing.content(self._packed) != body:
                 self._taken()
         self._body, self._whole = body, self._packed
         self._sent, self._unsent = len(self._lines), False

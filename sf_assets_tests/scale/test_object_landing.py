@@ -149,6 +149,89 @@ def test_who_was_slow_and_taken_for_dead_writes_nothing_more(landing: ObjectLand
     assert (landed.credits, landed.attempts[0].pages) == (2, 2)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_who_was_slow_notices_that_another_one_finished_the_list(
+    landing: ObjectLanding, monkeypatch: pytest.MonkeyPatch, begun: bool, whole: bool, batch: bool
+) -> None:
+    monkeypatch.setattr(landing_objects, "BEGIN_SECONDS", 0)
+    if whole:
+        walk(landing, 2)
+    slow = opened(ObjectLanding(landing.root, lease_seconds=0, batch=batch))
+    if begun:
+        slow.begin("", "slow")
+        slow.add_page(page(1))
+    with opened(patient(landing)) as other:  # its records are one object in the end
+        if not begun:
+            other.begin("", "other")
+        for number in range(1, 6):
+            other.add_page(page(number))
+        other.finish("found", "exhausted", "other")
+        other.make_durable()
+    before, there = landing.read(KEY), names(landing)
+
+    def go_on() -> None:
+        if not begun:
+            slow.begin("", "slow")
+        for number in range(2, 8):
+            slow.add_page(page(number))
+        slow.finish("found", "exhausted", "slow")
+        slow.make_durable()
+
+    with pytest.raises(LandingTaken):
+        go_on()
+    after = landing.read(KEY)
+    assert before is not None
+    assert after is not None
+    assert (after.attempts, names(landing)) == (before.attempts, there)
+
+
+def test_a_record_that_goes_while_its_number_is_found_taken(
+    landing: ObjectLanding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = opened(landing)
+    walk(patient(landing), 2)
+
+    def taken(*_: object, **__: object) -> None:
+        raise FileExistsError
+
+    # Its number is taken when it asks, and the record is removed before it is read.
+    with monkeypatch.context() as during:
+        during.setattr(landing.fs._fs, "pipe_file", taken)
+        with pytest.raises(LandingTaken):
+            slow.begin("", "slow")
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert len(landed.attempts) == 1
+
+
+def test_a_page_that_could_not_be_put_is_counted(
+    landing: ObjectLanding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing_objects, "BATCH_RECORDS", 3)
+    batched = ObjectLanding(landing.root, tmp_path, batch=True)
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("cannot reach")
+
+    with opened(batched) as log:
+        log.begin("", "run")
+        log.add_page(page(1))
+        with monkeypatch.context() as during:
+            during.setattr(batched.fs._fs, "pipe_file", unreachable)
+            log.add_page(page(2))
+            with pytest.raises(OSError, match="cannot reach"):
+                log.add_page(page(3))
+    with opened(batched) as log:
+        assert log.attempts[-1].pages == 3
+        assert [one.number for one in log.pages()] == [1, 2, 3]
+    batched.tidy()
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert landed.credits == 3
+
+
 def test_killed_while_the_records_become_one_object_nothing_is_there_twice(
     landing: ObjectLanding,
 ) -> None:
