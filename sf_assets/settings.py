@@ -25,6 +25,7 @@ from pydantic import (
 
 from sf_assets.errors import SettingsError
 from sf_assets.model import ALERT_KINDS, AlertKind
+from sf_assets.text import first_line
 
 DEFAULT_BASE_URL = "https://api.socialfetch.dev"
 
@@ -304,7 +305,7 @@ class Settings(BaseModel):
             text = self.api_key_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(
-                f"SOCIALFETCH_API_KEY_FILE: cannot read {self.api_key_file} ({error})"
+                f"SOCIALFETCH_API_KEY_FILE: cannot read {self.api_key_file} ({first_line(error)})"
             ) from None
         return SecretStr(text) if text else None
 
@@ -330,7 +331,7 @@ def _folder(path: Path) -> Path:
         path = path.expanduser().absolute()
         str(path).encode()
     except (RuntimeError, UnicodeEncodeError) as error:
-        raise ValueError(f"cannot be used as a folder ({error})") from None
+        raise ValueError(f"cannot be used as a folder ({first_line(error)})") from None
     if "?" in str(path):
         raise ValueError(
             f"{path} contains a ?, and databases read the rest as options; use a path without ?"

@@ -45,15 +45,18 @@ def named(names: Sequence[str], most: int = 20) -> str:
 
 # DuckDB quotes values in errors about data; quoted paths stay.
 _ABOUT_DATA = re.compile(r"(Conversion|Invalid Input|Out of Range|Constraint) Error: ")
+_ERRNO = re.compile(r"^\[Errno \d+\] ")
 _QUOTED = re.compile(r"""(["'])(?!/|s3:).*\1""")
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class if it has none.
 
-    Leaves out values that DuckDB quotes: they may be names of people.
+    Leaves out the number of a system error, and values that DuckDB quotes: they may be names of
+    people.
     """
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__
-    return _QUOTED.sub("…", lines[0]) if _ABOUT_DATA.match(lines[0]) else lines[0]
+    line = _ERRNO.sub("", lines[0])
+    return _QUOTED.sub("…", line) if _ABOUT_DATA.match(line) else line

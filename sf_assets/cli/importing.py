@@ -235,7 +235,7 @@ class _Import:
             click.echo("    " + "  ".join(clean(str(value)) for value in line if value is not None))
         for note in content.notes:
             click.echo(f"  note: {note}")
-        click.echo(f"  claims: {content.claim}")
+        click.echo(f"  proves: {content.claim}")
 
     def end(self) -> None:
         """Print the refusals, and exit."""

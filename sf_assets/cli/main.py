@@ -592,6 +592,7 @@ def simulate(
         preset_world,
         run,
     )
+    from sf_assets.text import first_line
 
     day = today.date() if today else None
     try:
@@ -617,4 +618,4 @@ def simulate(
             options = replace(options, **ANSWERS[answer][2])
         run(world, options, port=port, app=BundledApi(bundle, options) if bundle else None)
     except (ValueError, OSError) as error:
-        raise SettingsError(f"simulate: {error}") from None
+        raise SettingsError(f"simulate: {first_line(error)}") from None

@@ -26,7 +26,7 @@ from sf_assets.report import Letterhead, gather, render
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.storage.sizes import sizes
-from sf_assets.text import counted
+from sf_assets.text import counted, first_line
 from sf_assets.warehouse.connection import reading
 
 
@@ -76,7 +76,7 @@ def run_report(
         else:
             output.write_text(render(report), encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"cannot write {output} ({error})") from None
+        raise SettingsError(f"cannot write {output} ({first_line(error)})") from None
     last, names = report.days[-1], [handle.name for handle in report.handles]
     if as_json:
         print_json(

@@ -21,6 +21,7 @@ from sf_assets.cli.common import not_published
 from sf_assets.errors import SettingsError
 from sf_assets.model import Relation
 from sf_assets.storage.home import Home
+from sf_assets.text import first_line
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.lake import is_lake
 from sf_assets.warehouse.statements import quoted, run_sql
@@ -75,7 +76,10 @@ def run_query(
     except FileNotFoundError:
         raise not_published(home) from None
     except duckdb.Error as error:
-        raise SettingsError(f"query: {_in_one_line(error)}") from None
+        reason = _in_one_line(error)
+        if "read-only mode" in reason:
+            reason = "the database is read-only; `--parquet FILE` writes the rows of a SELECT"
+        raise SettingsError(f"query: {reason}") from None
 
 
 def _tables(con: duckdb.DuckDBPyConnection) -> str:
@@ -201,7 +205,7 @@ def write_xlsx(answer: duckdb.DuckDBPyRelation, path: Path) -> None:
                 count += len(rows)
             sheet.autofilter(0, 0, count, len(answer.columns) - 1)
     except FileCreateError as error:
-        raise SettingsError(f"cannot write {path} ({error})") from None
+        raise SettingsError(f"cannot write {path} ({first_line(error)})") from None
 
 
 def _cell(value: Any) -> Any:

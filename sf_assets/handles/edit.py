@@ -22,6 +22,7 @@ from sf_assets.handles.parse import (
 from sf_assets.handles.settings import HandleSettings, RegistryError, normalise_handle
 from sf_assets.storage.files import Changed, read_text, version_of, write_atomically
 from sf_assets.storage.object_store import is_remote
+from sf_assets.text import first_line
 
 TRIES = 10
 
@@ -203,8 +204,9 @@ def _save(path: Path, text: str, version: str | None) -> None:
             write_atomically(path.resolve(), text)  # a symbolic link stays a link
     except OSError as error:
         raise RegistryError(
-            f"cannot write {path} ({error}); nothing was changed. If the file is part of an image, "
-            "edit it in the source of the image, or set SF_ASSETS_HANDLES to an s3:// URL"
+            f"cannot write {path} ({first_line(error)}); nothing was changed. If the file is part "
+            "of an image, edit it in the source of the image, or set SF_ASSETS_HANDLES to an "
+            "s3:// URL"
         ) from None
     keep_last_good(path, text)
 

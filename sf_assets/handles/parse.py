@@ -24,6 +24,7 @@ from sf_assets.handles.settings import (
 from sf_assets.model import RELATIONS
 from sf_assets.settings import problem
 from sf_assets.storage.files import read_text, write_atomically
+from sf_assets.text import first_line
 
 # Replaces pydantic's message about each branch of a union.
 _EXPECTED = {
@@ -104,7 +105,7 @@ def _text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise RegistryError(f"cannot read {path} ({error})") from None
+        raise RegistryError(f"cannot read {path} ({first_line(error)})") from None
 
 
 def _kept(path: Path) -> Path:

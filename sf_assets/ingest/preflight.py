@@ -67,8 +67,8 @@ def _write_something(folder: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise SettingsError(
-            f"cannot write to {folder} ({error}); fix the permission or free some space, then run "
-            "the day again"
+            f"cannot write to {folder} ({first_line(error)}); fix the permission or free some "
+            "space, then run the day again"
         ) from None
 
 

@@ -16,6 +16,7 @@ from sf_assets.storage.address import Lake
 from sf_assets.storage.files import Changed, read_text, write_atomically
 from sf_assets.storage.object_store import is_remote, place
 from sf_assets.storage.shared import Shared
+from sf_assets.text import first_line
 
 HOME_FORMAT = 1
 # Small files that all workers share. In a remote home the documents are objects, and the lines of
@@ -253,7 +254,9 @@ class Home:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise SettingsError(f"SF_ASSETS_HOME: {self.marker} cannot be read ({error})") from None
+            raise SettingsError(
+                f"SF_ASSETS_HOME: {self.marker} cannot be read ({first_line(error)})"
+            ) from None
         except UnicodeDecodeError:
             text = ""
         try:

@@ -52,7 +52,7 @@ class Sizes:
         """The growth in words."""
         if self.growth is None:
             return "its growth is known from the second day on"
-        over = f"over the last {counted(self.days, 'day')}"
+        over = f"over the last {self.days} days" if self.days > 1 else "since yesterday"
         if self.days_left is None:
             return f"it did not grow {over}"
         left = self.days_left

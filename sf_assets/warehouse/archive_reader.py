@@ -108,11 +108,12 @@ def described(path: Path) -> Described:
         raise damaged(path, error) from None
 
 
-def damaged(path: Path, error: object) -> ArchiveDamaged:
+def damaged(path: Path, reason: str | BaseException) -> ArchiveDamaged:
     """The error for an archive file that cannot be read."""
+    why = reason if isinstance(reason, str) else first_line(reason)
     return ArchiveDamaged(
-        f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
-        "continue without the lists in it"
+        f"{path} cannot be read ({why}); restore it from a backup, or move it away to continue "
+        "without the lists in it"
     )
 
 

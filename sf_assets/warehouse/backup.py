@@ -23,6 +23,7 @@ from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.fault_injection import crash_point
 from sf_assets.storage.files import Locked, open_locked, sha256_of
 from sf_assets.storage.home import Home
+from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.publish import PublishFailed, publish, unshared
 from sf_assets.warehouse.verify import Finding, verify
@@ -65,8 +66,8 @@ def backup(
         files, size = _made(home, target, partial, wait_seconds)
     except (OSError, PublishFailed) as error:
         raise BackupFailed(
-            f"backup: cannot write {target} ({error}); the partial copy was removed, and "
-            f"{home.root} is unchanged"
+            f"backup: cannot write {target} ({first_line(error)}); the partial copy was removed, "
+            f"and {home.root} is unchanged"
         ) from None
     return BackedUp(files, size, verify(replace(home, root=target), tell))
 

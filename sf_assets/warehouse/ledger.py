@@ -24,6 +24,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.storage.object_store import is_remote, put_bytes
 from sf_assets.storage.records import Attempt
+from sf_assets.text import first_line
 from sf_assets.warehouse.archive_names import archive_files
 from sf_assets.warehouse.connection import Connect, committed
 from sf_assets.warehouse.statements import run_sql, sql
@@ -195,8 +196,8 @@ def archived_attempts(archive: Path) -> Iterator[Paid]:
                 yield _paid(raw)
         except (OSError, KeyError, ValueError, TypeError, pa.ArrowInvalid) as error:
             raise LedgerDamaged(
-                f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
-                "continue without its lists"
+                f"{path} cannot be read ({first_line(error)}); restore it from a backup, or move "
+                "it away to continue without its lists"
             ) from None
 
 
@@ -236,8 +237,8 @@ def _read(path: Path) -> tuple[list[Paid], list[Balances]]:
         ]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise LedgerDamaged(
-            f"{path} cannot be read ({error}); restore it from a backup, or move it away to "
-            "continue without its costs"
+            f"{path} cannot be read ({first_line(error)}); restore it from a backup, or move it "
+            "away to continue without its costs"
         ) from None
 
 

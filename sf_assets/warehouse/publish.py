@@ -26,6 +26,7 @@ from sf_assets.errors import SfAssetsError
 from sf_assets.fault_injection import crash_point
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
+from sf_assets.text import first_line
 from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
 from sf_assets.warehouse.errors import WarehouseBusy
 
@@ -79,8 +80,8 @@ def publish(home: Home, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Path | La
         raise PublishFailed(f"cannot publish {home.published}: {error}") from None
     except OSError as error:
         raise PublishFailed(
-            f"cannot publish {home.published} ({error}); the old file stays, the warehouse has all "
-            "data, and the next run tries again"
+            f"cannot publish {home.published} ({first_line(error)}); the old file stays, the "
+            "warehouse has all data, and the next run tries again"
         ) from error
     return folder / home.published.name
 

@@ -137,7 +137,7 @@ def test_nothing_is_written_before_somebody_agrees(home: Home, tmp_path: Path) -
     fans = ("import", "fans_{date}.csv", "--handle", "nova", "--relation", "followers")
     answer = run(*fans, "--dry-run")
     assert answer.code == 0
-    assert "claims: accounts in the list followed; nothing about others" in answer.out
+    assert "proves: accounts in the list followed; nothing about others" in answer.out
     # What stands against it is told before somebody agrees.
     other = ("import", "fans_2026-10-02.csv", "--handle", "nova", "--relation", "followers")
     run(*other, "--day", "2026-10-01", "--yes")
