@@ -19,9 +19,9 @@ def measures_of(answer: Answer, walk: ListWalk) -> Measures:
     return Measures(
         page_size=len(accounts),
         accounts=len(accounts),
-        no_number=sum(1 for account in accounts if not account.platform_user_id),
-        no_sec_uid=sum(1 for account in accounts if not account.sec_uid),
+        no_number=[account.platform_user_id or None for account in accounts].count(None),
+        no_sec_uid=[account.sec_uid or None for account in accounts].count(None),
         repeated=walk.repeats(accounts),
-        fields=sum(filled(account) for account in accounts),
-        troubles=Counter(answer.troubles),
+        fields=sum(map(filled, accounts)),
+        troubles=Counter(answer.troubles) if answer.troubles else {},
     )

@@ -114,6 +114,8 @@ class ListWalk:
         self._cursors: set[str] = set()
         self._accounts: set[int | AccountKey] = set()
         self._barren_pages = 0
+        # The accounts of the page that `repeats` got, and their keys: `update` needs them again.
+        self._page: tuple[Sequence[AnyAccount], list[int | AccountKey | None]] = ((), [])
         self._known = known
         self._largest = largest
 
@@ -161,14 +163,14 @@ class ListWalk:
         if data.lookup_status is not LookupStatus.FOUND:
             return
         before = self.listed
-        named = [account for account in data.accounts if account.key[1]]
+        accounts: Sequence[AnyAccount] = data.accounts
+        keys, self._page = self._keys_of(accounts), ((), [])
         if self._known is None:
-            self._accounts.update(_compact(account.key) for account in named)
+            self._accounts.update([key for key in keys if key is not None])
         else:
-            new = []
-            for account in named:
-                key = _compact(account.key)
-                if key not in self._accounts:
+            new: list[AnyAccount] = []
+            for account, key in zip(accounts, keys, strict=True):
+                if key is not None and key not in self._accounts:
                     self._accounts.add(key)
                     new.append(account)
             self._known.update(new)
@@ -181,9 +183,14 @@ class ListWalk:
 
     def repeats(self, accounts: Sequence[AnyAccount]) -> int:
         """The number of accounts of the next page that are listed already or on it twice."""
-        seen = {_compact(account.key) for account in accounts if account.key[1]}
-        named = sum(1 for account in accounts if account.key[1])
-        return named - len(seen - self._accounts)
+        keys = [key for key in self._keys_of(accounts) if key is not None]
+        return len(keys) - len(set(keys) - self._accounts)
+
+    def _keys_of(self, accounts: Sequence[AnyAccount]) -> list[int | AccountKey | None]:
+        """The key of each account; None without a handle and an id."""
+        if self._page[0] is not accounts:
+            self._page = (accounts, [_key(account) for account in accounts])
+        return self._page[1]
 
     def stop(self, reason: EndReason) -> None:
         """End the walk with `budget`, `out_of_credits` or `stalled`, unless it has ended."""
@@ -219,9 +226,9 @@ class ListWalk:
             self.end_reason = EndReason.PAGE_LIMIT
 
 
-def _compact(key: AccountKey) -> int | AccountKey:
+def _key(account: AnyAccount) -> int | AccountKey | None:
     """The key as a number if possible, which takes a third of the memory."""
-    kind, value = key
-    if kind == "id" and value.isascii() and value.isdigit() and value[0] != "0":
-        return int(value) if len(value) <= 20 else key
-    return key
+    user_id = account.platform_user_id
+    if user_id and user_id.isascii() and user_id.isdigit() and user_id[0] != "0":
+        return int(user_id) if len(user_id) <= 20 else account.key
+    return account.key if account.key[1] else None

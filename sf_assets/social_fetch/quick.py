@@ -141,9 +141,11 @@ def filled(account: AnyAccount) -> int:
     """The number of fields of an account that have a value."""
     if isinstance(account, QuickFollowed):
         empty = bytes(account.details) in (b"", b"null")
-        return sum(value is not None for value in msgspec.structs.astuple(account)) - empty
+        values = msgspec.structs.astuple(account)
+        return len(values) - values.count(None) - empty
     if isinstance(account, QuickFollower):
-        return sum(value is not None for value in msgspec.structs.astuple(account))
+        values = msgspec.structs.astuple(account)
+        return len(values) - values.count(None)
     return sum(getattr(account, name) is not None for name in type(account).model_fields)
 
 
