@@ -207,7 +207,8 @@ def _addresses(settings: Settings, registry: Registry | None = None) -> list[_Ad
     if not positions:
         return []
     import apprise  # heavy; needed only to send
-    import httpx
+
+    from sf_assets.social_fetch.lean_httpx import httpx
 
     for scheme in ("http", "https"):
         route_to(httpx.URL(f"{scheme}://alerts.invalid"))

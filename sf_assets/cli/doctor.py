@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import duckdb
-import httpx
 
 from sf_assets import __version__
 from sf_assets.cli.common import CheckList
@@ -27,6 +26,7 @@ from sf_assets.social_fetch import (
     SocialFetchError,
     User,
 )
+from sf_assets.social_fetch.lean_httpx import httpx
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.sizes import sizes

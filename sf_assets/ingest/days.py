@@ -16,13 +16,13 @@ from datetime import date, datetime, timedelta, timezone
 from typing import Any, Literal
 
 import duckdb
-import httpx
 
 from sf_assets.credits.meter import meter_of
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.handles.settings import Registry
 from sf_assets.model import Relation, SnapshotKey
 from sf_assets.settings import Settings
+from sf_assets.social_fetch.lean_httpx import httpx
 from sf_assets.social_fetch.route import route_to
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines

@@ -5,6 +5,7 @@ async with SocialFetchClient(api_key=SecretStr("sfk_...")) as client:
     print(answer.response.data.total, answer.response.data.accounts[0].handle)
 """
 
+from . import lean_httpx  # noqa: F401, I001 - before any other module imports httpx
 from . import client, errors, models, pages, pagination, quick
 from .client import *  # noqa: F403 - `__all__` of each module has its public names
 from .errors import *  # noqa: F403

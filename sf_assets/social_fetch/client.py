@@ -197,7 +197,7 @@ class SocialFetchClient:
             raise ValueError("base_url must look like https://api.socialfetch.dev")
         if max_tries < 1 or concurrency < 1:
             raise ValueError("max_tries and concurrency must be at least 1")
-        self._base_url = str(url).rstrip("/")
+        self._url, self._base_url = url, str(url).rstrip("/")
         self._key = _checked(api_key)
         self._timeout = timeout
         self._deadline = deadline
@@ -342,10 +342,14 @@ class SocialFetchClient:
         target = request.target
         http_request = httpx.Request(
             "GET",
-            self._base_url + request.path + query,
+            self._url,
             headers=self._headers,
             extensions={"timeout": self._timeout.as_dict()},
         )
+        address = self._base_url + request.path + query
+        # aiohttp parses the string again, and parsing it here takes a fifth of the request's time.
+        is_aiohttp = isinstance(self._http, AiohttpTransport)
+        http_request.url = cast(httpx.URL, address) if is_aiohttp else httpx.URL(address)
         try:
             async with timeout(self._deadline):
                 return await self._receive(self._http, http_request)
