@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if getattr(metafunc.module, "Lists", None) is Lists:
         kinds = ["duckdb", pytest.param("lake", marks=pytest.mark.scale)]
         metafunc.parametrize("_warehouse", kinds, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the cases of a test only the first runs in a lake, which commits slowly."""
+    begun: set[Any] = set()
+    kept, dropped = [], []
+    for item in items:
+        case = getattr(item, "callspec", None)
+        in_lake = case is not None and case.params.get("_warehouse") == "lake"
+        if in_lake:
+            test = (item.path, item.originalname)  # type: ignore[attr-defined]
+            if test in begun:
+                dropped.append(item)
+                continue
+            begun.add(test)
+        kept.append(item)
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = kept
 
 
 @pytest.fixture(autouse=True)
