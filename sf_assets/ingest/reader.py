@@ -396,7 +396,10 @@ class Reader:
             new_fields=sum(unknown_fields.values()),
             measures=measures_of(answer, walk),
         )
-        await self._in_landing(lambda: log.add_page(page, doubted=doubtful))
+        if log.waits:
+            await asyncio.to_thread(log.add_page, page, doubted=doubtful)
+        else:
+            log.add_page(page, doubted=doubtful)
         crash_point("landed")
         self.bought += 1
         self.credits += answer.credits_charged

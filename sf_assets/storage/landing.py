@@ -210,6 +210,11 @@ class SnapshotLog(ABC):
     def write(self, line: bytes) -> None:
         """Add a line. Raises LandingTaken if another worker continues the list."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether the next record waits for a remote landing, so that a thread must add it."""
+        return False
+
     @abstractmethod
     def reading(self) -> IO[bytes]:
         """All lines, from the first."""

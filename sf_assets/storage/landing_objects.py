@@ -449,7 +449,7 @@ class ObjectLog(SnapshotLog):
         self._opened, self._plain, self._whole = set(found.opened), found.plain, found.whole
         self._body: bytes | None = None
         self._closed = False
-        self._unsent, self._since = len(lines) > sent, time.monotonic()
+        self._unsent, self._since = lines.count(b"\n", sent), time.monotonic()
         self._put = float("-inf")
         self._ours_at = found.seen  # time.monotonic() when nobody else had continued the list
 
@@ -466,11 +466,16 @@ class ObjectLog(SnapshotLog):
         self._near.write(line)
         self._lines += line
         if not self._unsent:
-            self._unsent, self._since = True, time.monotonic()
-        records = self._lines.count(b"\n", self._sent)
-        late = time.monotonic() - self._since >= BATCH_SECONDS
-        if not self._landing.batch or late or records >= BATCH_RECORDS:
+            self._since = time.monotonic()
+        is_due = self.waits
+        self._unsent += 1
+        if is_due:
             self.send()
+
+    @property
+    def waits(self) -> bool:
+        late = self._unsent > 0 and time.monotonic() - self._since >= BATCH_SECONDS
+        return not self._landing.batch or late or self._unsent + 1 >= BATCH_RECORDS
 
     def send(self) -> None:
         """Upload the unsent records as one object. Raises LandingTaken, OSError."""
@@ -494,7 +499,7 @@ class ObjectLog(SnapshotLog):
             self._opened.add(self._number + 1)
             self._number += put.count(b"\n")
             self._sent += len(put)
-        self._unsent = False
+        self._unsent = 0
 
     def _is_ours(self) -> bool:
         """False if another worker finished the list and removed its records.
@@ -509,7 +514,7 @@ class ObjectLog(SnapshotLog):
         return self._landing.whole_lines(self.key) <= self._number
 
     def _taken(self) -> None:
-        self._sent, self._unsent = len(self._lines), False
+        self._sent, self._unsent = len(self._lines), 0
         self.close()
         raise LandingTaken(f"{self.key}: another worker continues this list") from None
 
@@ -517,7 +522,7 @@ class ObjectLog(SnapshotLog):
         """Close the list. This process may continue it without waiting for the lease."""
         if not self._closed:
             self._closed = True
-            self._landing.let_go(self, self._unsent)
+            self._landing.let_go(self, self._unsent > 0)
 
     def is_fresh(self) -> bool:
         """True if unsent records may wait because no other worker may continue the list yet."""
@@ -557,7 +562,7 @@ class ObjectLog(SnapshotLog):
             if self._landing.content(self._packed) != body:
                 self._taken()
         self._body, self._whole = body, self._packed
-        self._sent, self._unsent = len(self._lines), False
+        self._sent, self._unsent = len(self._lines), 0
         self._number = self._lines.count(b"\n")
         names = [f"{self._folder}/{number:08d}" for number in sorted(self._opened)]
         names += [self._plain] if self._plain else []
