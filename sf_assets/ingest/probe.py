@@ -285,13 +285,16 @@ def _some(names: Collection[str]) -> str:
 
 
 def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:
-    """Store the facts in the home; returns what was stored."""
+    """Store the facts in the home; returns what was stored.
+
+    A profile without full pages leaves the page size as it was measured before.
+    """
     stored = {
         "format": FACTS_FORMAT,
         "day": made.day.isoformat(),
         "handle": made.handle,
         "credits": made.credits,
-        "page_size": page_size_of(made),
+        "page_size": page_size_of(made) or (kept(home) or {}).get("page_size"),
         "facts": [asdict(fact) for fact in facts],
     }
     write_atomically(home.vendor_facts, json.dumps(stored, indent=2) + "\n")

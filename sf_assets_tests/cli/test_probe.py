@@ -112,8 +112,11 @@ def test_a_day_that_is_stored_is_probed_too_even_after_a_refresh_that_got_no_pag
         monkeypatch.setenv("SOCIALFETCH_API_KEY", server.api_key)
         said = run("probe", "sim.probed", "--yes", "--json")
         assert said.code == 0, said.err
+        nobody = run("probe", "sim.nobody", "--yes", "--json")
     found = json.loads(said.out)
     assert (found["page_size"], found["credits"]) == (20, 2)
+    # A profile that shows no page leaves the page size as it was measured.
+    assert json.loads(nobody.out)["page_size"] == 20
 
 
 def test_the_days_snapshot_goes_on_from_its_pages_and_the_ledger_has_all(
