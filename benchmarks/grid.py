@@ -2,6 +2,7 @@
 
     python benchmarks/grid.py                    365 days x 250 handles, both lists
     python benchmarks/grid.py --days 60 --handles 50
+    python benchmarks/grid.py --postgres         Dagster's tables in Postgres, as in deploy/dagster.yaml
 
 An event log is filled as a year of daily runs would: a run a day and 250 handles, for each asset
 and partition the planned event and the materialization with the metadata our assets give, and the
@@ -9,7 +10,8 @@ derived assets' days. The events are Dagster's own objects, turned into rows by 
 log storage (`prepare_insert_event_batch`) and inserted into the real SQLite files of the instance
 many at a time, in one transaction a day, where Dagster would open the file anew for each; the last
 event of each asset goes through `store_event`, which notes the asset. Left out are the logs of the
-single runs (a file each, read only when a run is looked at).
+single runs (a file each, read only when a run is looked at). With `--postgres` the rows go into a
+Postgres with default settings on this machine (needs `.[scale-test]`).
 
 Then the real webserver is started on it, with the code location in a server of its own as
 `sf-assets up` has it, and asked what the UI asks, over GraphQL: the partitions of an asset (every
@@ -40,6 +42,8 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import days_up_to, say, scratch, table, verdict
 
@@ -112,6 +116,40 @@ mutation Tick($selector: ScheduleSelector!, $timestamp: Float) {
   }
 }
 """
+
+
+@contextlib.contextmanager
+def in_postgres(home: Path) -> Iterator[str]:
+    """Tell Dagster to keep its tables in a Postgres of its own; yields the DSN."""
+    import psycopg2.extensions
+
+    from sf_assets_tests.components import postgres
+
+    names = {"host": "hostname", "user": "username", "dbname": "db_name"}
+    with postgres() as cluster:
+        dsn = cluster.database()
+        parts = psycopg2.extensions.parse_dsn(dsn)
+        database = {names.get(name, name): value for name, value in parts.items()}
+        database["port"] = int(database["port"])
+        settings = Path(__file__).resolve().parents[1] / "dagster.yaml"
+        (home / "dagster").mkdir(parents=True)
+        (home / "dagster" / "dagster.yaml").write_text(
+            settings.read_text()
+            + f"\nstorage: {json.dumps({'postgres': {'postgres_db': database}})}\n"
+        )
+        yield dsn
+
+
+def size_of(home: Path, dsn: str | None) -> int:
+    """The bytes of Dagster's event log, or of its database."""
+    if dsn is None:
+        log = home / "dagster" / "history" / "runs" / "index.db"
+        return sum(path.stat().st_size for path in log.parent.glob("index.db*"))
+    import psycopg2
+
+    with contextlib.closing(psycopg2.connect(dsn)) as con, con.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        return int(cursor.fetchall()[0][0])
 
 
 def fill(home: Path, days: list[date], handles: list[str]) -> dict[str, int]:
@@ -297,6 +335,7 @@ def main() -> int:
     )
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--handles", type=int, default=250)
+    parser.add_argument("--postgres", action="store_true", help="Dagster's tables in Postgres")
     parser.add_argument("--keep", type=Path, help="keep the home in this folder")
     wanted = parser.parse_args()
     # The grid ends today, whatever day that is: the webserver knows no other.
@@ -304,7 +343,9 @@ def main() -> int:
     days = days_up_to(today - timedelta(days=1), wanted.days)
     handles = [f"bench.{number:04d}" for number in range(wanted.handles)]
     warnings.simplefilter("ignore")
-    with scratch(wanted.keep) as home:
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(scratch(wanted.keep))
+        dsn = stack.enter_context(in_postgres(home)) if wanted.postgres else None
         os.environ.update(
             SF_ASSETS_HOME=str(home),
             SF_ASSETS_START_DATE=days[0].isoformat(),
@@ -315,8 +356,7 @@ def main() -> int:
         began = time.perf_counter()
         counts = fill(home, days, handles)
         say(f"{counts['events']:,} events written in {time.perf_counter() - began:.0f} s")
-        log = home / "dagster" / "history" / "runs" / "index.db"
-        size = sum(path.stat().st_size for path in log.parent.glob("index.db*"))
+        size = size_of(home, dsn)
         rows: list[list[str]] = []
 
         def note(what: str, seconds: float, detail: str) -> None:
