@@ -2,7 +2,7 @@
 
     python benchmarks/grid.py                    365 days x 250 handles, both lists
     python benchmarks/grid.py --days 60 --handles 50
-    python benchmarks/grid.py --postgres         Dagster's tables in Postgres, as in deploy/dagster.yaml
+    python benchmarks/grid.py --postgres         Dagster's tables in Postgres
 
 An event log is filled as a year of daily runs would: a run a day and 250 handles, for each asset
 and partition the planned event and the materialization with the metadata our assets give, and the
