@@ -199,7 +199,8 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
         marks = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
         encoding = marks.get(head[:2], "utf-8-sig")
         if encoding != "utf-16" and b"\0" in head:
-            raise ImportRefused(f"{name}: not a text file; if it is UTF-16, add --encoding utf-16")
+            wide = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
+            raise ImportRefused(f"{name}: not a text file; if it is UTF-16, add --encoding {wide}")
     target, longest = scratch / "text", 0
     try:
         with (

@@ -326,7 +326,9 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         told("username,nickname\nal,Al\nzoe,Zoë\n", "a.csv", "latin-1"),
         r"a.csv, line 3: not utf-8; give its encoding, such as --encoding lat"),
     "UTF-16 without a mark": (
-        told("username\nal\n", "a.csv", "utf-16-le"), "a.csv: not a text file.*--encoding utf-16"),
+        told("username\nal\n", "a.csv", "utf-16-le"), "not a text file.*--encoding utf-16-le"),
+    "UTF-16 without a mark, the other way": (
+        told("username\nal\n", "a.csv", "utf-16-be"), "not a text file.*--encoding utf-16-be"),
     "bytes": (told("\x89PNG\0\1\2", "a"), "a: not a text file"),
     "cut JSON": (told('[{"uniqueId": "al"}, {"uniqueId": "z', "a.json"), "a.json.*: "),
     "cut JSON lines": (told('{"uniqueId": "al"}\n{"uniqueId": \n', "a.json"), "a.json, line 3: "),
