@@ -16,7 +16,7 @@ from sf_assets.cli.tables import print_json
 from sf_assets.errors import SettingsError
 from sf_assets.handles.parse import registry_in_force
 from sf_assets.ingest.client import client_of
-from sf_assets.ingest.days import last_heartbeat, missing_days
+from sf_assets.ingest.days import MissingDay, last_heartbeat, missing_days
 from sf_assets.ingest.probe import kept
 from sf_assets.settings import Settings, load_settings, misspelt_variables
 from sf_assets.social_fetch import (
@@ -39,7 +39,7 @@ MIN_FREE_BYTES = 2 * 1024**3
 MIN_DAYS_LEFT = 14
 MAX_GRID_KEYS = 100_000
 MAX_SKEW_SECONDS = 120
-DAYS_SHOWN = 5
+SPANS_SHOWN = 5
 
 
 class Problem(Exception):
@@ -231,9 +231,21 @@ def _days(settings: Settings, home: Home) -> str:
     if not missing:
         return "no due list is missing"
     newest = max((gap.day for gap in missing if not gap.capped), default=None)
-    gaps = "; ".join(map(str, reversed(missing[-DAYS_SHOWN:])))
-    if len(missing) > DAYS_SHOWN:
-        gaps += f"; and {counted(len(missing) - DAYS_SHOWN, 'earlier day')}"
+    spans: list[list[MissingDay]] = []
+    for gap in missing:
+        after = spans and gap.day == spans[-1][-1].day + timedelta(days=1)
+        if after and gap.what == spans[-1][-1].what:
+            spans[-1].append(gap)
+        else:
+            spans.append([gap])
+    gaps = "; ".join(
+        f"{days[0].day} to {days[-1].day}, each day: {days[0].what}"
+        if len(days) > 1
+        else str(days[0])
+        for days in reversed(spans[-SPANS_SHOWN:])
+    )
+    if earlier := sum(map(len, spans[:-SPANS_SHOWN])):
+        gaps += f"; and {counted(earlier, 'earlier day')}"
     if newest is not None and newest == settings.day():
         raise Problem(f"unfinished {gaps}. While sf-assets up runs, it retries until midnight UTC")
     text = f"missing {gaps}. The next snapshot is compared across the gap"

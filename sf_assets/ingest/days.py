@@ -75,7 +75,12 @@ class MissingDay:
     capped: bool = False
 
     def __str__(self) -> str:
-        return f"{self.day}: {len(self.missing)} of {self.due} lists ({'; '.join(self.reasons)})"
+        return f"{self.day}: {self.what}"
+
+    @property
+    def what(self) -> str:
+        """How many lists are missing, and why."""
+        return f"{len(self.missing)} of {self.due} lists ({'; '.join(self.reasons)})"
 
 
 def stored_lists(

@@ -430,16 +430,16 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
     pipeline.snapshot(NEXT, *both, relations=["followers"])
     assert doctor().startswith(f"BAD  days      unfinished {NEXT}: 1 of 2 lists (Social Fetch")
     server.fault = None
-    # Nothing ran for a day, then all is well again.
-    pipeline_day = NEXT + timedelta(days=2)
+    # Nothing ran for two days, then all is well again.
+    pipeline_day = NEXT + timedelta(days=3)
     assert doctor().startswith(
-        f"BAD  days      missing {NEXT + timedelta(days=1)}: 2 of 2 lists (no run read them; "
-        f"was the daemon running?); {NEXT}: 1 of 2 lists (Social Fetch"
+        f"BAD  days      missing {NEXT + timedelta(days=1)} to {NEXT + timedelta(days=2)}, each day: "
+        f"2 of 2 lists (no run read them; was the daemon running?); {NEXT}: 1 of 2 lists (Social "
     )
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
     pipeline_day += timedelta(days=1)
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
-    assert doctor().startswith(f"ok   days      missing {NEXT + timedelta(days=1)}: 2 of 2")
+    assert doctor().startswith(f"ok   days      missing {NEXT + timedelta(days=1)} to ")
     page = tmp_path / "report.html"
     assert run("report", "-o", str(page)).code == 0
     text = page.read_text()
