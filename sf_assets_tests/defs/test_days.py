@@ -432,8 +432,9 @@ def test_doctor_and_report_name_the_days_that_are_missing_and_why(
     server.fault = None
     # Nothing ran for two days, then all is well again.
     pipeline_day = NEXT + timedelta(days=3)
+    two_days = f"{NEXT + timedelta(days=1)} to {NEXT + timedelta(days=2)}"
     assert doctor().startswith(
-        f"BAD  days      missing {NEXT + timedelta(days=1)} to {NEXT + timedelta(days=2)}, each day: "
+        f"BAD  days      missing {two_days}, each day: "
         f"2 of 2 lists (no run read them; was the daemon running?); {NEXT}: 1 of 2 lists (Social "
     )
     pipeline.snapshot(pipeline_day, *both, relations=["followers"])
