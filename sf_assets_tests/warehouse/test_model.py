@@ -23,14 +23,14 @@ from ..model import QUIRKS, Day, Story, invent
 
 DEEP = int(os.environ.get("SF_ASSETS_DEEP", "0"))
 FEW = settings(
-    max_examples=DEEP or 6,
+    max_examples=DEEP or 4,
     deadline=None,
     derandomize=not DEEP,
     suppress_health_check=list(HealthCheck),
     # A world takes seconds; its seed and quirks are all there is to shrink.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
-FEWER = settings(FEW, max_examples=DEEP // 10 or 2)
+FEWER = settings(FEW, max_examples=DEEP // 10 or 1)
 
 quirk_sets = st.frozensets(st.sampled_from(QUIRKS), max_size=len(QUIRKS))
 # A seed, and what goes wrong with each of seven handles; with an eighth everything does.
