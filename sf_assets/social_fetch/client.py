@@ -348,8 +348,9 @@ class SocialFetchClient:
         )
         address = self._base_url + request.path + query
         # aiohttp parses the string again, and parsing it here takes a fifth of the request's time.
-        is_aiohttp = isinstance(self._http, AiohttpTransport)
-        http_request.url = cast(httpx.URL, address) if is_aiohttp else httpx.URL(address)
+        # For a long cursor it is parsed, which raises InvalidURL if no request can carry it.
+        as_text = isinstance(self._http, AiohttpTransport) and len(address) < 4_000
+        http_request.url = cast(httpx.URL, address) if as_text else httpx.URL(address)
         try:
             async with timeout(self._deadline):
                 return await self._receive(self._http, http_request)
