@@ -11,8 +11,8 @@ next process on this machine uploads what a killed process or an unreachable S3 
 
 The store has no locks. A worker that finds a list which another one wrote to within the lease waits
 for it. After the lease it continues the list by taking the next number first. If the other worker
-was only slow, its next upload finds the number taken, so it stops and waits in turn. At most the
-pages that it had not uploaded by then are bought twice.
+was only slow, its next upload finds the number taken, or the complete object of a finished list, so
+it stops and waits in turn. At most the pages that it had not uploaded by then are bought twice.
 """
 
 from __future__ import annotations
