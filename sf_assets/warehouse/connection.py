@@ -327,8 +327,12 @@ def _open(path: Path, wait_seconds: float, deadline: float) -> duckdb.DuckDBPyCo
 
 # "Could not set lock on file …: Conflicting lock is held in … (PID 123)", "used by another process"
 _HELD = re.compile(r"(could not set|conflicting) lock|used by another process", re.IGNORECASE)
-_CONFLICT = re.compile(r"conflict|could not serialize|ducklake_max_retry", re.IGNORECASE)
-_MADE_MEANWHILE = re.compile(r"conflict|already exists|duplicate key", re.IGNORECASE)
+_CONFLICT = re.compile(
+    r"conflict|could not serialize|deadlock detected|ducklake_max_retry", re.IGNORECASE
+)
+_MADE_MEANWHILE = re.compile(
+    r"conflict|already exists|duplicate key|deadlock detected", re.IGNORECASE
+)
 _NO_ROOM = re.compile(r"could not write|no space|too large|read-only file|quota", re.IGNORECASE)
 _DAMAGE = re.compile(r"corrupt|checksum|not a valid|deserializ|invalidated", re.IGNORECASE)
 

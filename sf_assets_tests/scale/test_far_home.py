@@ -23,7 +23,7 @@ from sf_assets.handles.edit import track
 from sf_assets.settings import load_settings
 from sf_assets.storage.address import Lake
 from sf_assets.storage.home import Home
-from sf_assets.warehouse.connection import reading, writing
+from sf_assets.warehouse.connection import committed, reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.load import load
 from sf_assets.warehouse.rebuild import rebuild
@@ -229,6 +229,36 @@ def test_loads_of_many_workers_at_once_all_arrive_and_none_twice(far: Far, tmp_p
         assert con.execute("SELECT count(*), count(DISTINCT handle) FROM snapshots").fetchall() == [
             (18, 18)
         ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Transaction conflict - attempting to insert into table",
+        'Failed to execute query "UPDATE …": ERROR:  deadlock detected\nDETAIL:  Process 7 waits',
+        "ERROR:  could not serialize access due to concurrent update",
+    ],
+    ids=["conflict", "deadlock", "serialization"],
+)
+def test_a_commit_that_another_one_prevented_is_repeated(
+    far: Far, tmp_path: Path, said: str
+) -> None:
+    os.environ["SF_ASSETS_HOME"] = str(tmp_path)
+    tries: list[int] = []
+
+    def work() -> int:
+        tries.append(1)
+        if len(tries) < 3:
+            raise duckdb.TransactionException(said)
+        return 7
+
+    with writing(Home.of(load_settings()).writable) as con:
+        assert committed(con, "load", work) == 7
+        tries.clear()
+        said = "ERROR:  permission denied"
+        with pytest.raises(duckdb.TransactionException, match="permission"):
+            committed(con, "load", work)
+    assert len(tries) == 1
 
 
 def test_two_derivations_at_once_derive_everything_once(far: Far, tmp_path: Path) -> None:
