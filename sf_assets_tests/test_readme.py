@@ -121,7 +121,8 @@ def test_sql_of_the_pages_and_the_examples_asks_for_utc_days_wherever_one_is(
 
 OTHER_PAGES = (
     "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md",
-    "examples/existing_project/README.md", "sf_assets/warehouse/sql/README.md",
+    "deploy/README.md", "examples/existing_project/README.md",
+    "sf_assets/warehouse/sql/README.md",
 )  # fmt: skip
 
 

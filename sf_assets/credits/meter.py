@@ -95,7 +95,7 @@ class SharedMeter(DayMeter):
     def __init__(self, of: Shared, spent: Callable[[], int], *, stays_open: bool = True) -> None:
         self._of, self._most = of, TOGETHER if stays_open else 1
         self._taken = self._added = 0
-        self._capped = False
+        self._due, self._capped = self._most, False
         if of.count() is None:
             of.begin_count(spent())
 
@@ -112,8 +112,13 @@ class SharedMeter(DayMeter):
     def add(self, credits: int) -> None:
         self._added += credits
         # Credits that were not reserved must be visible to others at once.
-        if abs(self._added) >= self._most or (self._capped and self._added > 0):
-            self.settle()
+        if abs(self._added) >= self._due or (self._capped and self._added > 0):
+            self._due = self._most
+            try:
+                self.settle()
+            except OSError:
+                # The page is paid and must be landed. Count later.
+                self._due += abs(self._added)
 
     def at_least(self, credits: int) -> int:
         self._of.raise_to(credits)
@@ -125,9 +130,13 @@ class SharedMeter(DayMeter):
         return self._of.count() or 0
 
     def settle(self) -> None:
-        if self._added != self._taken:
-            self._of.add(self._added - self._taken)
+        change = self._added - self._taken
+        if change > 0:
+            self._of.add(change)
         self._added = self._taken = 0
+        # If this fails, too much stays counted, because it may have been written.
+        if change < 0:
+            self._of.add(change)
 
 
 def meter_of(

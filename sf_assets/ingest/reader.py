@@ -359,6 +359,7 @@ class Reader:
         params = walk.request_params()
         spent = pages = 0
         try:
+            self.context.door.look()  # if this fails, nothing is paid
             answer = await self.context.client.list_page(
                 self.key.relation,
                 self.key.handle,

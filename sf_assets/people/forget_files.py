@@ -183,12 +183,10 @@ def scrub(home: Home, people: Sequence[Person], ids: Pseudonyms) -> list[str]:
 
 
 def _scrub_lines(log: Shared, scrubbed: Callable[[str], str]) -> list[str]:
-    lines = log.lines()
-    made = [scrubbed(line) for line in lines]
-    if made == lines:
-        return []
-    log.replace(made)
-    return [log.name]
+    made = {line: new for line in log.lines() if (new := scrubbed(line)) != line}
+    if made:
+        log.change(made)
+    return [log.name] if made else []
 
 
 def is_evidence(home: Home, path: Path) -> bool:

@@ -75,7 +75,9 @@ class Door:
         self._home = home if isinstance(home, Home) else Home(home)
         self.file = self._home.log(FILE_NAME)
         self._read: tuple[int, int] | None = None
-        self._looked = -LOOK_SECONDS
+        self._looked = float("-inf")
+        self._trouble = ""
+        self._unwritten: list[dict[str, Any]] = []
         self._pseudonyms: Pseudonyms | None = None
         self._forget_all()
 
@@ -237,8 +239,14 @@ class Door:
 
     def _note(self, name: str, what: Mapping[str, Any]) -> None:
         line = {"person": name, "on": date.today().isoformat(), **what}
-        append(self.file, [line])
         self._add(line)
+        self._unwritten.append(line)
+        with suppress(OSError):  # the page is paid for; `look` tries again
+            self._write()
+
+    def _write(self) -> None:
+        append(self.file, self._unwritten)
+        self._unwritten = []
 
     def _names(self, body: bytes) -> bool:
         """Whether a word of the text is an id of a forgotten account."""
@@ -252,25 +260,51 @@ class Door:
             if (value := valid_id(kind, word)) is not None
         )
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Read what others noted. Raises OSError; then no more pages should be requested.
+
+        A page that was requested before is landed without those who were known until then.
+        """
+        if isinstance(self.file, Shared):
+            # Not with every page, because it is a request over the network.
+            is_due = time.monotonic() - self._looked >= LOOK_SECONDS
+            if is_due or (self._unwritten and not self._trouble):
+                self._trouble = ""
+                try:
+                    self._read_again((self._written_size(self.file), 0))
+                except OSError as error:
+                    self._trouble = str(error)
+                self._looked = time.monotonic()
+            if self._trouble:
+                raise OSError(self._trouble)
+            return
+        self._write()
         try:
-            if isinstance(self.file, Shared):
-                # Not with every page: it is a question over the network.
-                if time.monotonic() - self._looked < LOOK_SECONDS:
-                    return
-                self._looked, now = time.monotonic(), (self.file.size(), 0)
-            else:
-                stat = self.file.stat()
-                now = (stat.st_size, stat.st_mtime_ns)
+            stat = self.file.stat()
         except FileNotFoundError:
             if self._read is not None:
                 self._forget_all()
-            return
-        if now != self._read:
+        else:
+            self._read_again((stat.st_size, stat.st_mtime_ns))
+
+    def _written_size(self, log: Shared) -> int:
+        self._write()
+        return log.size()
+
+    def _read_again(self, version: tuple[int, int]) -> None:
+        if version != self._read:
+            noted = list(lines(self.file))  # before anything is dropped, because this may fail
             self._forget_all()
-            self._read = now
-            for line in lines(self.file):
+            self._read = version
+            for line in noted:
                 self._add(line)
+
+    def _look(self) -> None:
+        try:
+            self.look()
+        except OSError:
+            if self._read is None:
+                raise
 
     def _forget_all(self) -> None:
         self._read, self._everybody = None, False

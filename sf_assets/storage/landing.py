@@ -19,7 +19,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -410,7 +410,8 @@ def drop_days_before(landing: Landing, day: date, keep: set[SnapshotKey]) -> int
         removed += len(dropped)
     meter = landing.meter(day)
     if isinstance(meter, Shared):
-        meter.forget_older(SPENT)
+        # A run of the day before may go on after midnight, with its count.
+        replace(meter, name=landing.meter(day - timedelta(days=1)).name).forget_older(SPENT)
         return removed
     for older in meter.parent.glob(f"{SPENT}????-??-??*"):
         if older.name[: len(meter.name)] < meter.name:

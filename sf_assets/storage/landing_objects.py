@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import IO
 
 from sf_assets.model import RELATIONS, SnapshotKey
+from sf_assets.storage.files import Changed
 from sf_assets.storage.landing import (
     QUARANTINE,
     Bytes,
@@ -105,6 +106,7 @@ class _Found:
     touched: float
     plain: str | None
     seen: float  # time.monotonic() before the request
+    versions: Mapping[str, str]  # ETags
 
 
 class ObjectLanding(Landing):
@@ -269,27 +271,52 @@ class ObjectLanding(Landing):
         return path
 
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:
-        if key in self.spool.keys(key.day):
-            # Upload local records first, then rewrite them.
+        if key in self.spool.keys(key.day) or self._find(key).opened:
+            # Upload local records first. A slow worker of another machine, which has the old
+            # records in memory, finds its next number taken and reads the list anew.
             log = self.open(key)
             if log is None:
                 raise LandingBusy(
                     f"another process is writing {self.path(key)}; try again after its run"
                 )
             log.close()
+        changed = False
+        for _ in range(LOOKS):
+            try:
+                for name, body, version in self._rewritten(key, page, unusable):
+                    self.put_again(name, body, version)
+                    changed = True
+                return changed
+            except (FileNotFoundError, Changed):
+                continue  # another worker has just written the list or joined its records
+        raise LandingBusy(f"other processes are writing {self.path(key)}; try again later")
+
+    def _rewritten(
+        self, key: SnapshotKey, page: Bytes, unusable: Bytes
+    ) -> Iterator[tuple[str, bytes, str | None]]:
+        """Name, new content and old version of the objects that change."""
         found = self._find(key)
         names = {name: True for name in (found.whole, found.plain, *found.opened.values()) if name}
         names |= dict.fromkeys(self._names(f"{self._path(key)}{QUARANTINE}"), False)
-        changed = False
         for name, body in self._bytes(list(names)).items() if names else ():
             lines = self._lines(name, {name: body}).splitlines(keepends=True)
             made = with_pages(lines, page) if names[name] else with_quarantine(lines, unusable)
             if made != b"".join(lines):
                 packed = name.endswith(SUFFIX)
                 parts = pack(io.BytesIO(made), len(made)) if packed else [made]
-                self.fs.pipe_file(name, b"".join(parts))
-                changed = True
-        return changed
+                yield name, b"".join(parts), found.versions.get(name)
+
+    def put_again(self, name: str, body: bytes, version: str | None) -> None:
+        """Replace an object. Raises Changed if it has another version than this (ETag)."""
+        condition = {"IfMatch": version} if version else {}
+        try:
+            self.fs.pipe_file(name, body, mode="overwrite", **condition)
+        except OSError as error:
+            if "PreconditionFailed" not in str(error.__cause__):
+                raise
+            # It may be ours, if the response was lost.
+            if self.content(name) != body:
+                raise Changed from None
 
     def modified(self, key: SnapshotKey) -> float | None:
         return self._find(key).touched or None
@@ -335,6 +362,7 @@ class ObjectLanding(Landing):
         path = self._path(key)
         seen = time.monotonic()
         plain, packed, opened, touched = None, None, {}, 0.0
+        versions = {}
         folder, _, begins = path.rpartition("/")
         # One request for all forms, which share a prefix.
         for name, info in self.fs.find(folder, prefix=begins, detail=True).items():
@@ -347,7 +375,8 @@ class ObjectLanding(Landing):
             else:
                 continue
             touched = max(touched, info["LastModified"].timestamp())
-        return _Found(packed or plain, opened, touched, plain, seen)
+            versions[name] = info["ETag"]
+        return _Found(packed or plain, opened, touched, plain, seen, versions)
 
     def _look(self, key: SnapshotKey) -> tuple[_Found, LandedObjects, bytes]:
         """The objects of a list, its records and its lines."""
@@ -447,6 +476,7 @@ class ObjectLog(SnapshotLog):
         path = landing._path(landed.key)
         self._folder, self._packed = f"{path}.open", path + SUFFIX
         self._opened, self._plain, self._whole = set(found.opened), found.plain, found.whole
+        self._version = found.versions.get(self._packed)
         self._body: bytes | None = None
         self._closed = False
         self._unsent, self._since = lines.count(b"\n", sent), time.monotonic()
@@ -557,11 +587,20 @@ class ObjectLog(SnapshotLog):
         body = b"".join(pack(io.BytesIO(self._lines), len(self._lines)))
         try:
             # A slow worker must not overwrite the object of another one.
-            fs.pipe_file(self._packed, body, mode="overwrite" if self._whole else "create")
+            if self._whole:
+                self._landing.put_again(self._packed, body, self._version)
+            else:
+                fs.pipe_file(self._packed, body, mode="create")
         except FileExistsError:
             if self._landing.content(self._packed) != body:
                 self._taken()
-        self._body, self._whole = body, self._packed
+        except Changed:
+            self.send()  # our pages are kept beside what others wrote
+            self._taken()
+        except FileNotFoundError:
+            self._whole = None  # deleted meanwhile
+            return self.make_durable()
+        self._body, self._whole, self._version = body, self._packed, None
         self._sent, self._unsent = len(self._lines), 0
         self._number = self._lines.count(b"\n")
         names = [f"{self._folder}/{number:08d}" for number in sorted(self._opened)]

@@ -56,12 +56,21 @@ class Shared:
         )  # fmt: skip
 
     def replace(self, lines: Sequence[str]) -> None:
-        """Replace all lines by these."""
+        """Replace all lines by these, also those that another process adds meanwhile."""
         self._ask(
             "WITH old AS (DELETE FROM sf_assets_home.lines WHERE name = %(name)s) "
             "INSERT INTO sf_assets_home.lines (name, line) "
             "SELECT %(name)s, unnest(%(lines)s::text[])",
             {"lines": list(lines)}, write=True,
+        )  # fmt: skip
+
+    def change(self, lines: Mapping[str, str]) -> None:
+        """Replace these lines by others. What another process adds meanwhile stays."""
+        self._ask(
+            "UPDATE sf_assets_home.lines AS l SET line = made.line "
+            "FROM unnest(%(old)s::text[], %(new)s::text[]) AS made(old, line) "
+            "WHERE l.name = %(name)s AND l.line = made.old",
+            {"old": list(lines), "new": list(lines.values())}, write=True,
         )  # fmt: skip
 
     def count(self) -> int | None:
@@ -78,10 +87,15 @@ class Shared:
         )  # fmt: skip
 
     def add(self, n: int) -> None:
-        """Add to a started count, which stays at 0 or above."""
+        """Add to a started count, which stays at 0 or above.
+
+        If a response is lost, it may add twice, but it never subtracts twice.
+        """
+        if n < 0:
+            self.count()  # connects again if necessary
         self._ask(
             "UPDATE sf_assets_home.counts SET n = greatest(0, n + %(n)s) WHERE name = %(name)s",
-            {"n": n}, write=True,
+            {"n": n}, write=True, tries=1 if n < 0 else 2,
         )  # fmt: skip
 
     def raise_to(self, n: int) -> None:
@@ -121,14 +135,19 @@ class Shared:
             yield
 
     def _ask(
-        self, statement: str, values: Mapping[str, Any] = {}, *, write: bool = False
+        self,
+        statement: str,
+        values: Mapping[str, Any] = {},
+        *,
+        write: bool = False,
+        tries: int = 2,
     ) -> list[tuple[Any, ...]]:
         """The rows of a statement. Writing creates the tables; without them there are no rows."""
         with self._telling(), _one_at_a_time:
             import psycopg2
             from psycopg2 import errors
 
-            for last in (False, True):
+            for left in reversed(range(tries)):
                 con = self._kept()
                 try:
                     with con.cursor() as cursor:
@@ -143,7 +162,7 @@ class Shared:
                     _connections.pop((os.getpid(), self.lake.address), None)
                     with suppress(psycopg2.Error):
                         con.close()
-                    if last:
+                    if not left:
                         raise
             raise OSError(f"{self}: its tables cannot be created")
 
