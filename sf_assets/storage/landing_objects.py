@@ -584,6 +584,8 @@ class ObjectLog(SnapshotLog):
         fs = self._landing.fs
         if not self._is_ours():
             self._taken()
+        if time.monotonic() - self._ours_at > self._landing.lease_seconds / 2:
+            self.send()  # fails if another worker continues the list
         body = b"".join(pack(io.BytesIO(self._lines), len(self._lines)))
         try:
             # A slow worker must not overwrite the object of another one.

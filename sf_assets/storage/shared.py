@@ -21,7 +21,7 @@ from sf_assets.storage.files import Locked
 from sf_assets.storage.object_store import SCALE_MISSING
 from sf_assets.text import first_line
 
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS, _GONE_SECONDS = 10, 60
 
 _connections: dict[tuple[int, str], Any] = {}
 _one_at_a_time = threading.RLock()
@@ -184,9 +184,12 @@ class Shared:
     def _connect(self) -> Any:
         with self._telling():
             import psycopg2
+            import psycopg2.extensions
 
             dsn = self.lake.address.removeprefix("ducklake:postgres:")
-            con = psycopg2.connect(dsn, connect_timeout=_CONNECT_SECONDS)
+            # A machine that vanishes must not hold a query, and with it all lists, for minutes.
+            waits = {"connect_timeout": _CONNECT_SECONDS, "tcp_user_timeout": 1000 * _GONE_SECONDS}
+            con = psycopg2.connect(**{**waits, **psycopg2.extensions.parse_dsn(dsn)})
             con.autocommit = True
             return con
 

@@ -187,6 +187,26 @@ def test_who_was_slow_notices_that_another_one_finished_the_list(
     assert (after.attempts, names(landing)) == (before.attempts, there)
 
 
+def test_who_was_slow_does_not_finish_a_list_that_another_one_continues(
+    landing: ObjectLanding,
+) -> None:
+    slow = opened(ObjectLanding(landing.root, lease_seconds=0, batch=True))
+    slow.begin("", "slow")
+    slow.add_page(page(1))
+    with opened(patient(landing)) as other:
+        other.add_page(page(1))
+        slow.finish("found", "exhausted", "slow")
+        with pytest.raises(LandingTaken):
+            slow.make_durable()
+        other.add_page(page(2))
+        other.finish("found", "exhausted", "other")
+        other.make_durable()
+    landed = landing.read(KEY)
+    assert landed is not None
+    assert [(one.run_id, one.pages) for one in landed.attempts] == [("slow", 2)]
+    assert len(names(landing)) == 1
+
+
 def test_a_record_that_goes_while_its_number_is_found_taken(
     landing: ObjectLanding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
