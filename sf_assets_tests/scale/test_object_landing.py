@@ -55,13 +55,18 @@ def patient(landing: ObjectLanding) -> ObjectLanding:
     return ObjectLanding(landing.root, lease_seconds=0)
 
 
+def walk_on(log: SnapshotLog, pages: range, *, begin: bool = True) -> None:
+    if begin:
+        log.begin("", "run")
+    for number in pages:
+        log.add_page(page(number))
+    log.finish("found", "exhausted", "run")
+    log.make_durable()
+
+
 def walk(landing: Landing, pages: int, key: SnapshotKey = KEY) -> None:
     with opened(landing, key) as log:
-        log.begin("", "run")
-        for number in range(1, pages + 1):
-            log.add_page(page(number))
-        log.finish("found", "exhausted", "run")
-        log.make_durable()
+        walk_on(log, range(1, pages + 1))
 
 
 def names(landing: ObjectLanding) -> list[str]:
@@ -163,24 +168,10 @@ def test_who_was_slow_notices_that_another_one_finished_the_list(
         slow.begin("", "slow")
         slow.add_page(page(1))
     with opened(patient(landing)) as other:  # its records are one object in the end
-        if not begun:
-            other.begin("", "other")
-        for number in range(1, 6):
-            other.add_page(page(number))
-        other.finish("found", "exhausted", "other")
-        other.make_durable()
+        walk_on(other, range(1, 6), begin=not begun)
     before, there = landing.read(KEY), names(landing)
-
-    def go_on() -> None:
-        if not begun:
-            slow.begin("", "slow")
-        for number in range(2, 8):
-            slow.add_page(page(number))
-        slow.finish("found", "exhausted", "slow")
-        slow.make_durable()
-
     with pytest.raises(LandingTaken):
-        go_on()
+        walk_on(slow, range(2, 8), begin=not begun)
     after = landing.read(KEY)
     assert before is not None
     assert after is not None

@@ -261,7 +261,7 @@ def test_a_slow_worker_does_not_bring_back_what_was_rewritten(landing: ObjectLan
 
 
 def test_a_rewrite_and_a_refresh_of_a_whole_list_do_not_undo_each_other(
-    landing: ObjectLanding,
+    landing: ObjectLanding, tmp_path: Path
 ) -> None:
     walk(landing, 2)
 
@@ -280,7 +280,7 @@ def test_a_rewrite_and_a_refresh_of_a_whole_list_do_not_undo_each_other(
     landed = landing.read(KEY)
     assert landed is not None
     assert [attempt.pages for attempt in landed.attempts] == [2, 1]
-    assert b"data" not in b"".join(landed.on_disk(Path("/tmp")).read_bytes().splitlines()[1:])
+    assert b"data" not in b"".join(landed.on_disk(tmp_path).read_bytes().splitlines()[1:])
 
 
 def test_a_refresh_keeps_what_was_rewritten_since_it_opened_the_list(
