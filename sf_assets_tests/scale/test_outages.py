@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 
 from sf_assets.credits import meter
@@ -156,7 +155,9 @@ class Loses:
     def execute(self, statement: str, values: Any) -> None:
         self._cursor.execute(statement, values)
         if self._words in statement:
-            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+            from psycopg2 import OperationalError  # of .[scale]: this file is read without it, too
+
+            raise OperationalError("server closed the connection unexpectedly")
 
     def close(self) -> None:
         self._con.close()
