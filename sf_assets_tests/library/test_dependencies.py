@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 OURS = {"sf_assets", "sf_assets_tests"}
-# What is imported by a type checker, or by some versions of Python, only.
+# Not imported at once, or not by everybody.
+LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try)
 CONDITIONAL = {"TYPE_CHECKING", "sys.version_info"}
 
 
@@ -45,16 +46,15 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             if node.level == 0 and node.module:
                 yield node.module.split(".")[0], node.lineno
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Try):
-            continue
-        elif isinstance(node, ast.If) and CONDITIONAL & set(ast.unparse(node.test).split()):
-            continue
-        else:
+        elif not isinstance(node, LATER) and not (
+            isinstance(node, ast.If) and CONDITIONAL & set(ast.unparse(node.test).split())
+        ):
             yield from imported(node)
 
 
 @pytest.mark.parametrize(
-    "folder,extras", [("sf_assets", frozenset[str]()), ("sf_assets_tests", frozenset({"test"}))]
+    ("folder", "extras"),
+    [("sf_assets", frozenset[str]()), ("sf_assets_tests", frozenset({"test"}))],
 )
 def test_what_a_file_imports_when_it_is_read_is_declared(
     folder: str, extras: frozenset[str]
