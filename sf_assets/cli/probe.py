@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -25,7 +26,7 @@ from sf_assets.social_fetch import AccountError, SocialFetchError
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import spent_on
 from sf_assets.storage.landings import landing_of
-from sf_assets.storage.records import now
+from sf_assets.storage.records import LandingDamaged, now
 from sf_assets.text import counted
 from sf_assets.warehouse.ledger import Paid, write_ledger
 
@@ -75,11 +76,14 @@ def _wanted(home: Home, handle: str | None) -> str:
 
 async def _probed(settings: Settings, home: Home, handle: str) -> Probed:
     day = settings.day()
-    landing = landing_of(home)
+    landing, door = landing_of(home), door_of(home, registry_of(home))
+    # Since they were read somebody may have been forgotten.
+    with suppress(LandingDamaged):  # a snapshot reports it
+        await asyncio.to_thread(landing.send_spooled, door.pages if door.closed else None)
     meter = meter_of(landing.meter(day), lambda: spent_on(landing, day))
     async with client_of(settings, max_tries=2, max_wait=10) as client:
         budget = Budget(settings.daily_credits, meter.count, meter=meter)
-        run = RunContext(client, landing, budget, "probe", door_of(home, registry_of(home)))
+        run = RunContext(client, landing, budget, "probe", door)
         probed = await probe(handle, day, run, shortened(PAUSE_SECONDS))
     meter.settle()
     if probed.not_landed:

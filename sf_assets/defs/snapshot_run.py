@@ -44,7 +44,6 @@ from sf_assets.ingest.run_budget import Spending
 from sf_assets.ingest.scheduler import collect
 from sf_assets.model import ASSET_OF, Relation, SnapshotKey, is_handle
 from sf_assets.storage.door import Door
-from sf_assets.storage.landing import Bytes
 from sf_assets.storage.landings import landing_of
 from sf_assets.storage.records import Landed
 from sf_assets.storage.sizes import note_size
@@ -337,7 +336,7 @@ class SnapshotRun:
     def _send_spooled(self) -> None:
         try:
             # Since they were read somebody may have been forgotten.
-            sent = self.landing.send_spooled(self._through_door if self.door.closed else None)
+            sent = self.landing.send_spooled(self.door.pages if self.door.closed else None)
         except (OSError, SfAssetsError) as error:
             self._warn(f"Pages of an earlier run stay on this machine: {first_line(error)}")
         else:
@@ -345,9 +344,6 @@ class SnapshotRun:
                 self.context.log.info(
                     f"Landed pages of an earlier run for {counted(sent, 'list')}."
                 )
-
-    def _through_door(self, key: SnapshotKey) -> Bytes:
-        return partial(self.door.page, key.relation, key.day)
 
     def _maintain_landing(self) -> None:
         days, connect = self.registry.retention.raw_days, self.audience.writing

@@ -191,7 +191,7 @@ async def first_page(wanted: ListToRead, run: RunContext, pages: int = 1) -> Lis
             try:
                 answer = await reader._ask(walk, log)
             except ContractViolation as error:
-                raise AnswerUnusable(reader._quarantine(error, walk.pages + 1)) from None
+                raise AnswerUnusable(await reader._quarantine(error, walk.pages + 1)) from None
             if answer is not None:
                 walk.update(answer.response)
     return walk
@@ -329,7 +329,7 @@ class Reader:
             missing, landed = pages_missing(walk), await self._finish(walk, log)
             return self._ended(Outcome.CREDITS, str(error), landed=landed, pages_missing=missing)
         if isinstance(error, ContractViolation):
-            return self._ended(Outcome.FAILED, self._quarantine(error, walk.pages + 1))
+            return self._ended(Outcome.FAILED, await self._quarantine(error, walk.pages + 1))
         if await self._reached_cap(error, walk, log):
             walk.stop(EndReason.STALLED)
             return self._ended(Outcome.FINISHED, landed=await self._finish(walk, log))
@@ -406,11 +406,12 @@ class Reader:
         self.credits += answer.credits_charged
         return None if doubtful else answer
 
-    def _quarantine(self, error: ContractViolation, page: int) -> str:
+    async def _quarantine(self, error: ContractViolation, page: int) -> str:
         """Keep an unusable response in quarantine; returns the reason and its path."""
         reason = _new_status(error.body) or error.reason
         body = self.context.door.unusable(error.body)
-        path = self.context.landing.quarantine(self.key, page, reason, body)
+        landing = self.context.landing
+        path = await self._in_landing(lambda: landing.quarantine(self.key, page, reason, body))
         return f"{str(error).replace(error.reason, reason)} The response is kept in {path}"
 
     async def _note_unread(self, log: SnapshotLog, page: int, answers: int, tries: int) -> None:

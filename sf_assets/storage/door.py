@@ -12,14 +12,15 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from sf_assets.model import Relation
+from sf_assets.model import Relation, SnapshotKey
 from sf_assets.social_fetch import with_accounts
 from sf_assets.storage.home import Home
 from sf_assets.storage.jsonl import append, lines
@@ -108,6 +109,10 @@ class Door:
             return with_accounts(relation, body, lambda accounts: self._accounts(accounts, day))
         except ValueError:
             return body  # a status without a list
+
+    def pages(self, key: SnapshotKey) -> Callable[[bytes], bytes]:
+        """`page` for the responses of a list."""
+        return partial(self.page, key.relation, key.day)
 
     def unusable(self, body: bytes) -> bytes:
         """A response that breaks the contract, to keep in quarantine.

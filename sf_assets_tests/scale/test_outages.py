@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sf_assets.cli.probe import run_probe
 from sf_assets.credits import meter
 from sf_assets.credits.budget import Budget
 from sf_assets.credits.meter import SharedMeter
@@ -21,9 +22,9 @@ from sf_assets.storage import door as doors
 from sf_assets.storage.door import Door, note_forgotten
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing, LandingBusy, drop_days_before
-from sf_assets.storage.landing_objects import ObjectLanding
+from sf_assets.storage.landing_objects import ObjectLanding, ObjectLog
 from sf_assets.storage.landings import landing_of
-from sf_assets.storage.records import LandingTaken
+from sf_assets.storage.records import LandingTaken, Page
 from sf_assets.storage.shared import Shared
 from sf_assets.storage.tombstone import Ids
 from sf_assets_tests.served_lists import KEY as API_KEY
@@ -220,6 +221,35 @@ def test_a_run_that_goes_on_after_midnight_keeps_its_count(home: Home) -> None:
     drop_days_before(landing_of(home), DAY2, set())
     assert meter.take(100)
     assert meter.count == 2
+
+
+def test_a_probe_lands_what_a_killed_process_left_without_who_was_forgotten_since(
+    home: Home, server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SF_ASSETS_HURRY", "600")
+    for relation in ("followers", "following"):
+        server.set("nova", relation, [account(n) for n in range(60)])
+    settings = load_settings(
+        {"SF_ASSETS_HOME": str(home.root), "SOCIALFETCH_BASE_URL": server.url,
+         "SOCIALFETCH_API_KEY": API_KEY, "SF_ASSETS_TODAY": str(DAY1)}
+    )  # fmt: skip
+
+    async def first() -> bytes:
+        async with client_of(settings) as client:
+            return (await client.list_page("followers", "nova", cursor=None, page=1)).body
+
+    log = opened(landing_of(home, batch=True))
+    assert isinstance(log, ObjectLog)
+    log.begin("", "run")
+    log.add_page(Page(1, None, "2026-11-01T06:00:00Z", "r", 1, False, 1, asyncio.run(first())))
+    log._near.close()  # as the system does for a process that is gone
+    note_forgotten(home, [], [account(5)["secUid"]], {}, "mail")
+    assert run_probe(settings, home, "nova", last=False, yes=True, as_json=True) == 0
+    landed = landing_of(home).read(KEY)
+    assert landed is not None
+    lines = landed.on_disk(tmp_path).read_text()
+    assert account(6)["secUid"] in lines
+    assert account(5)["secUid"] not in lines
 
 
 def empty(body: bytes) -> bytes:
