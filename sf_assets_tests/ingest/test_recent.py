@@ -64,7 +64,7 @@ def test_a_week_of_a_list_costs_its_top_and_a_whole_reading_now_and_then(
         (on(1), on(2), "fan.201", "gained", "confirmed"),
         (on(1), on(2), "fan.202", "gained", "confirmed"),
         (on(1), on(2), "fan.203", "gained", "confirmed"),
-        (on(1), on(4), "fan.60", "lost", "confirmed"),
+        (on(1), on(4), "fan.60", "lost", "provisional"),
     ]
     assert pipeline.ask("SELECT end_reason, completeness FROM snapshots ORDER BY snapshot_date")[
         :4
