@@ -359,7 +359,9 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         sure = (away | waiting) & ~moved & ((away & alone) | placeless)
         sure &= _surely_left(rows, accounts)
         moved |= sure
-        again = waiting & moved & _came_later(today, entries, accounts)
+        again = waiting & moved
+        if again.any():
+            again &= _came_later(today, entries, accounts)
         stood = waiting & (~moved | again)
         _decide_waiting(today, accounts[stood], accounts[waiting & ~stood])
         lost = away & (rows["loss_state"][accounts] != State.none)
