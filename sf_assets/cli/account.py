@@ -19,7 +19,7 @@ from sf_assets.text import counted, named
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
-_COLUMNS = ("handle", "list", "began", "as", "ended", "as", "last seen")
+_COLUMNS = ("handle", "list", "began", "how it began", "ended", "how it ended", "last seen")
 
 
 def run_account(home: Home, word: str, *, as_json: bool) -> None:

@@ -66,7 +66,7 @@ def run_checks(add: Callable[[str, bool, str], None]) -> int:
     except SettingsError as error:
         add("settings", False, str(error))
         return 2
-    misspelt = [f"{name} ({meant}?)" for name, meant in misspelt_variables(os.environ).items()]
+    misspelt = misspelt_variables(os.environ)
     if misspelt:
         add("settings", False, f"unknown variable {', '.join(misspelt)}: correct the name")
     else:

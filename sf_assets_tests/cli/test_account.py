@@ -40,6 +40,8 @@ def test_an_account_is_found_by_all_its_names_with_each_stay(filled: Path, word:
     lines = said.out.splitlines()
     assert lines[0].startswith("@fan3: Fan 3, id 7000000000000000003, 1 followers, 2 following")
     assert lines[1] == "2 stays in 2 tracked lists:"
+    columns = re.split(r" {2,}", lines[2])
+    assert len(columns) == len(set(columns)) == 7
     assert lines[3].split("  ")[0] == "nova"
     for part in ("by 2026-11-01", "baseline", "2026-11-02 to 2026-11-03", "lost, confirmed (exhau"):
         assert part in lines[3]

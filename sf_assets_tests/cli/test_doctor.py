@@ -235,6 +235,30 @@ def test_a_misspelt_cap_is_told_and_what_is_no_setting_of_ours_is_not(home: Path
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SF_ASSETS_DAILY_CREDIT", "SF_ASSETS_DAILY_CREDITS"),
+        ("SF_ASSETS_API_KEY", "SOCIALFETCH_API_KEY"),
+        ("SOCIALFETCH_HOME", "SF_ASSETS_HOME"),
+        ("SF_ASSETS_TODY", "SF_ASSETS_TODAY"),
+    ],
+)
+def test_every_other_command_warns_once_of_a_misspelt_variable(
+    home: Path, name: str, meant: str
+) -> None:
+    run("track", "nasa")
+    os.environ.update({name: "10", "SF_ASSETS_TESTS_HOME": "x", "SF_ASSETS_HURRY": "9"})
+    warning = f"sf-assets: unknown variable {name} ({meant}?) is ignored: correct the name\n"
+    assert run("handles").err == warning
+    assert run("alerts", "test").err.startswith(warning)
+    assert run("alerts", "test").err.count("unknown variable") == 1
+    said = run("handles", "--json")
+    assert (said.err, json.loads(said.out)[0]["handle"]) == (warning, "nasa")
+    assert name not in run("doctor").err
+    assert name not in run("track", "--help").err
+
+
 def test_bad_settings_are_all_it_says(home: Path) -> None:
     os.environ["SF_ASSETS_CONCURRENCY"] = "0"
     said = run("doctor")

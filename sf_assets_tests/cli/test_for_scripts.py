@@ -298,6 +298,13 @@ def test_a_sample_goes_to_every_address_and_says_where_it_arrived(
 
 def test_without_an_address_or_with_a_wrong_one_no_sample_is_sent(home: Path) -> None:
     assert run("alerts", "test").code == 2
+    os.environ["SF_ASSETS_ALERT_URLS"] = "discord://only-one-part"
+    said = run("alerts")
+    assert "sent to" not in said.out
+    assert said.out.rstrip().endswith(
+        "not sent: address 1 of SF_ASSETS_ALERT_URLS is not an Apprise URL; see the list of "
+        "services in Apprise's documentation"
+    )
     os.environ["SF_ASSETS_ALERT_URLS"] = "nothing://hushhush"
     said = run("alerts", "test")
     assert said.code == 1
