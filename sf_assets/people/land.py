@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -485,12 +485,14 @@ def _same(one: SnapshotRow, other: SnapshotRow) -> bool:
 def remove(home: Home, name: str) -> list[SnapshotRow]:
     """Remove an import from warehouse and archive; snapshots that it replaced apply again.
 
-    Returns the removed snapshots. The caller must derive afterwards. Raises SettingsError if no
-    import has that name.
+    Returns the removed snapshots, none if they were removed and are still published. The caller
+    must derive afterwards. Raises SettingsError if no import has that name.
     """
     source = f"import:{name}"
     archived = list(read_archive(home.archive))
     gone = [row for row in archived if row.source == source]
+    if not gone and _published(home, name):
+        return []
     if not gone:
         known = sorted({row.source[7:] for row in archived if row.imported})
         raise SettingsError(
@@ -510,3 +512,10 @@ def remove(home: Home, name: str) -> list[SnapshotRow]:
         for file in {row.archive_file for row in gone}:
             (home.archive / file).unlink()
     return gone
+
+
+def _published(home: Home, name: str) -> bool:
+    """Whether readers still see the import."""
+    with suppress(FileNotFoundError, duckdb.Error), reading(home.readable) as con:
+        return bool(con.execute("FROM imports WHERE name = ? LIMIT 1", [name]).fetchall())
+    return False
