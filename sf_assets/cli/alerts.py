@@ -25,7 +25,7 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
         rows.append((alert, None if waiting else at))
     shown = rows[:limit]
     if as_json:
-        print_json([{**as_data(alert, settings.ui_url), "told_at": at} for alert, at in shown])
+        print_json([{**as_data(alert, settings.ui_url), "delivered_at": at} for alert, at in shown])
         return
     print_table(
         ["since", "kind", "what", "delivered (UTC)"],

@@ -21,8 +21,8 @@ _IN_A_NAME = r"(?P<date>\d{4}[-_.]?\d{2}[-_.]?\d{2}|\d{1,2}[-_.]\d{1,2}[-_.]\d{4
 def parse_days(texts: Sequence[str | None], places: Iterable[str]) -> list[date]:
     """The days of a column. One unambiguous day decides the order of day and month in the others.
 
-    `places` are where the texts stand, such as `fans.csv, line 2`. Raises ImportRefused with the
-    place of the first text that is not a day, or is ambiguous.
+    `places` name file and line of each text for messages. Raises ImportRefused for the first text
+    that is not a day, or is ambiguous.
     """
     split = [_numbers(text or "") for text in texts]
     clear = {

@@ -196,8 +196,8 @@ def _refuse_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tuple[Path, int, bool]:
-    """The file as UTF-8 without a byte order mark, the length of its longest line, and whether some
-    line is no record of its own: it is blank, or quotes continue on the next one."""
+    """The file as UTF-8 without a byte order mark, the length of its longest line, and whether it
+    has blank lines or quoted text that may span lines."""
     with path.open("rb") as file:
         head = file.read(4096)
     if encoding is None:

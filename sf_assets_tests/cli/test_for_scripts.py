@@ -258,13 +258,13 @@ def test_alerts_are_listed_newest_first_with_whether_they_went_out(
         ("private", "hidden"),
         ("found", "private"),
     ]
-    assert (newest["told_at"], oldest["told_at"]) == (None, None)
+    assert (newest["delivered_at"], oldest["delivered_at"]) == (None, None)
     from sf_assets.alerts import note_delivered
 
     note_delivered(Home(home), oldest["ids"], "by hand")
     newest, oldest = answer(run("alerts", "--json"))
-    assert newest["told_at"] is None
-    assert oldest["told_at"] is not None
+    assert newest["delivered_at"] is None
+    assert oldest["delivered_at"] is not None
     lines = run("alerts", "--limit", "1").out.splitlines()
     assert lines[1].split() == [str(DAY.replace(day=3)), "status", *lines[1].split()[2:]]
     assert lines[1].endswith("waiting")
