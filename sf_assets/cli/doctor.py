@@ -166,7 +166,7 @@ def _clock(settings: Settings, home: Home) -> str:
     try:
         api_time = asyncio.run(ask())
     except SocialFetchError:
-        api_time = None
+        return "not compared: the API did not answer"
     if api_time is None:
         return "not compared: the API sent no time"
     skew = abs((datetime.now(timezone.utc) - api_time).total_seconds())

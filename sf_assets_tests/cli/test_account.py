@@ -65,6 +65,13 @@ def test_an_account_that_no_list_has_shown_is_said_to_be_unknown(filled: Path) -
     )
 
 
+def test_a_tracked_handle_that_no_list_shows_is_said_to_be_tracked(filled: Path) -> None:
+    use(filled)
+    said = run("account", "@nova")
+    assert said.code == 2
+    assert said.complaint.startswith("sf-assets: @nova is tracked, but no stored list shows it")
+
+
 # --- everything that is stored of a person --------------------------------------------------------
 
 

@@ -196,6 +196,11 @@ def test_nothing_tracked_is_told_with_the_next_step(home: Path) -> None:
     assert not home.exists()
 
 
+def test_without_an_answer_the_clock_is_not_compared(home: Path) -> None:
+    os.environ["SOCIALFETCH_BASE_URL"] = "http://127.0.0.1:9"
+    assert "not compared: the API did not answer" in run("doctor").out
+
+
 def test_a_clock_that_is_wrong_is_told(home: Path, server: ListServer) -> None:
     run("track", "nasa")
     server.fault = lambda request: (
