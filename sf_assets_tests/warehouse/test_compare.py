@@ -143,6 +143,18 @@ def test_a_list_without_order_decides_nothing_about_who_is_back() -> None:
     assert [gain for gain in lists.series.changes.gains if gain[0] == 15] == []
 
 
+@pytest.mark.parametrize("nameless", [(3,), (3, 1)])
+def test_the_handle_of_another_does_not_show_how_far_a_list_goes(nameless: tuple[int, ...]) -> None:
+    # 3, without ids, has the handle that 1 had, and the list ends with it.
+    lists = Lists().tell(BASE, 90, nameless=nameless)
+    lists.tell((*range(30, 3, -1), 1), 90, nameless=(1,))
+    assert [lists.loss(n)[0] for n in (2, 10_003)] == ["none", "none"]
+    # If 3 is still there, it is 1 who shows no ids on that day, and 2 above it is lost.
+    lists = Lists().tell(BASE, 90, nameless=nameless)
+    lists.tell((*range(30, 2, -1), 1), 90, nameless=(3, 1))
+    assert lists.loss(2) == ("provisional", Proof.order)
+
+
 @pytest.mark.parametrize(
     ("top", "start"),
     [
