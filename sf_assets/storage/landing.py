@@ -126,7 +126,7 @@ class Landing(ABC):
         """Land for good what processes of this machine left half landed; the number of lists.
 
         Bodies of each list go through `change`. What another process holds is left to it. Raises
-        OSError, LandingDamaged.
+        OSError, and LandingDamaged after all other lists.
         """
         return 0
 

@@ -222,17 +222,22 @@ class ObjectLanding(Landing):
         return log
 
     def send_spooled(self, change: Callable[[SnapshotKey], Bytes] | None = None) -> int:
-        sent = 0
-        for day in self.spool.days():
-            for key in self.spool.keys(day):
+        sent, damaged = 0, None
+        for key in [key for day in self.spool.days() for key in self.spool.keys(day)]:
+            try:
                 if change is not None:
                     with suppress(LandingBusy):
                         self.spool.rewrite(key, change(key), bytes)
                 log = self.open(key)
-                if log is not None:
-                    log.close()
-                    sent += 1
+            except LandingDamaged as error:
+                damaged = damaged or error  # the other lists are paid for as well
+                continue
+            if log is not None:
+                log.close()
+                sent += 1
         self.tidy()
+        if damaged is not None:
+            raise damaged
         return sent
 
     def tidy(self) -> None:
@@ -267,7 +272,8 @@ class ObjectLanding(Landing):
 
     def quarantine(self, key: SnapshotKey, page: int, reason: str, body: bytes) -> Path:
         path = quarantined(self.path(key)) / f"{uuid.uuid4().hex}.json"
-        path.write_bytes(quarantine_record(page, reason, body))
+        name: str = path.path  # type: ignore[attr-defined]
+        self.fs.pipe_file(name, quarantine_record(page, reason, body))
         return path
 
     def rewrite(self, key: SnapshotKey, page: Bytes, unusable: Bytes) -> bool:

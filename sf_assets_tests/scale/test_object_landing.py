@@ -520,3 +520,64 @@ def test_what_was_not_put_is_rewritten_with_the_rest(
     assert batched(landing, tmp_path).rewrite(KEY, lambda body: b"{}", lambda body: body)
     with opened(patient(landing)) as later:
         assert [one.body for one in later.pages()] == [b"{}"]
+
+
+@pytest.mark.parametrize("door", [False, True])
+def test_a_damaged_list_in_the_spool_does_not_keep_the_later_ones(
+    landing: ObjectLanding, tmp_path: Path, door: bool
+) -> None:
+    keys = [SnapshotKey(DAY1, handle, "followers") for handle in ("alice", "nova", "zoe")]
+    here = batched(landing, tmp_path)
+    for key in keys:
+        log = opened(here, key)
+        assert isinstance(log, ObjectLog)
+        log.begin("", "run")
+        log.add_page(page(1))
+        log.add_page(page(2))
+        log._near.close()
+    first = here.spool.path(keys[0])
+    first.write_bytes(first.read_bytes().replace(b"req_1", b"req_7"))
+    with pytest.raises(LandingDamaged, match="alice"):
+        batched(landing, tmp_path).send_spooled((lambda key: empty_page) if door else None)
+    for key in keys[1:]:
+        landed = landing.read(key)
+        assert landed is not None
+        assert landed.attempts[0].pages == 2
+    assert first.exists()
+
+
+def empty_page(body: bytes) -> bytes:
+    return b"{}"
+
+
+def test_a_machine_that_is_back_late_does_not_keep_a_removed_day(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    log = opened(batched(landing, tmp_path))
+    assert isinstance(log, ObjectLog)
+    log.begin("", "run")
+    log.add_page(page(1))
+    log._near.close()
+    assert drop_days_before(ObjectLanding(landing.root), DAY2, set()) == 1
+    assert names(landing) == []
+    back = batched(landing, tmp_path)
+    assert back.send_spooled() == 1
+    assert drop_days_before(back, DAY2, set()) == 1, "the same run removes it after loading"
+    assert names(landing) == []
+
+
+def test_a_response_in_quarantine_is_put_again_if_s3_asks_for_it(
+    landing: ObjectLanding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, refused = landing.fs._fs.pipe_file, []
+
+    def conflict_first(*values: object, **named: object) -> None:
+        if not refused:
+            refused.append(1)
+            raise OSError("again") from RuntimeError("ConditionalRequestConflict")
+        put(*values, **named)
+
+    monkeypatch.setattr(landing.fs._fs, "pipe_file", conflict_first)
+    landing.quarantine(KEY, 1, "odd", b"{}")
+    assert refused
+    assert len(names(landing)) == 1
