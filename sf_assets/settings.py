@@ -366,15 +366,18 @@ def load_settings(instead: Mapping[str, str | None] | None = None) -> Settings:
         ) from None
 
 
-def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Unknown variables of ours -> the variable that each most likely should be."""
-    names = VARIABLES.values()
-    close = {
-        name: get_close_matches(name, names, n=1, cutoff=0.9)
+_PREFIX = re.compile("SF_ASSETS_|SOCIALFETCH_")
+
+
+def misspelt_variables(environment: Mapping[str, str]) -> list[str]:
+    """Unknown variables of ours, each with the variable that it most likely should be."""
+    ours = {_PREFIX.sub("", name): name for name in VARIABLES.values()}
+    return [
+        f"{name} ({ours[meant]}?)"
         for name in environment
-        if name.startswith(("SF_ASSETS_", "SOCIALFETCH_")) and name not in names
-    }
-    return {name: meant[0] for name, meant in close.items() if meant}
+        if _PREFIX.match(name) and name not in VARIABLES.values()
+        for meant in get_close_matches(_PREFIX.sub("", name), ours, n=1, cutoff=0.85)
+    ]
 
 
 def problem(item: Any) -> str:

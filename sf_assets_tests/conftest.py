@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -34,6 +35,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for the clocks of Dagster begin first: nobody waits for them at the end."""
     items.sort(key=lambda item: item.path.name not in WAITING)
+
+
+def pytest_collection_finish() -> None:
+    """Dagster's modules stay: not to scan them again and again makes the suite a twelfth faster."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import duckdb
 
-from sf_assets.cli.common import not_published
+from sf_assets.cli.common import not_published, registry_of
 from sf_assets.cli.tables import harmless, print_json, print_table
 from sf_assets.errors import SettingsError, SfAssetsError
 from sf_assets.handles.settings import RegistryError, normalise_handle
@@ -19,7 +19,7 @@ from sf_assets.text import counted, named
 from sf_assets.warehouse.connection import reading
 from sf_assets.warehouse.statements import sql
 
-_COLUMNS = ("handle", "list", "began", "as", "ended", "as", "last seen")
+_COLUMNS = ("handle", "list", "began", "how it began", "ended", "how it ended", "last seen")
 
 
 def run_account(home: Home, word: str, *, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def run_account(home: Home, word: str, *, as_json: bool) -> None:
     except FileNotFoundError:
         raise not_published(home) from None
     if not accounts:
-        raise _unknown(word)
+        raise _unknown(home, word)
     if as_json:
         print_json(accounts)
         return
@@ -64,7 +64,7 @@ def export_account(home: Home, word: str, file: str) -> None:
     except FileNotFoundError:
         raise not_published(home) from None
     if not (ids or stored["archive"] or stored["landing"] or stored["unreadable"]):
-        raise _unknown(word)
+        raise _unknown(home, word)
     text = json.dumps(stored, indent=1, ensure_ascii=False, default=str) + "\n"
     if file == "-":
         click.echo(text, nl=False)
@@ -88,7 +88,12 @@ def _handle(word: str) -> str:
         return ""
 
 
-def _unknown(word: str) -> SettingsError:
+def _unknown(home: Home, word: str) -> SettingsError:
+    if (handle := _handle(word)) in registry_of(home).handles:
+        return SettingsError(
+            f"@{handle} is tracked, but no stored list shows it as a follower or as followed; for "
+            f"its own lists: sf-assets handles, or sf-assets report --handle {handle}"
+        )
     return SettingsError(
         f"no stored list shows {word or 'an account without a name'}; check the spelling, or give "
         "a profile URL, a numeric id or a secUid"

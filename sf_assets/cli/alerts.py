@@ -9,6 +9,7 @@ from sf_assets.alerts.words import as_data
 from sf_assets.cli.common import registry_of
 from sf_assets.cli.tables import print_json, print_table
 from sf_assets.errors import SettingsError
+from sf_assets.handles.settings import Registry
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
 from sf_assets.text import counted
@@ -24,7 +25,7 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
         rows.append((alert, None if waiting else at))
     shown = rows[:limit]
     if as_json:
-        print_json([{**as_data(alert, settings.ui_url), "told_at": at} for alert, at in shown])
+        print_json([{**as_data(alert, settings.ui_url), "delivered_at": at} for alert, at in shown])
         return
     print_table(
         ["since", "kind", "what", "delivered (UTC)"],
@@ -39,15 +40,24 @@ def run_list(home: Home, settings: Settings, limit: int, as_json: bool) -> None:
         ],
     )
     on = ", ".join(settings.alerts) or "none"
-    tags = registry_of(home).alerts
-    addresses = len(settings.alert_urls) + sum(map(len, tags.addresses.values()))
-    where = counted(addresses, "address", "addresses")
+    registry = registry_of(home)
+    tags = registry.alerts
     click.echo(
         (f"{len(shown)} of {counted(len(rows), 'alert')}" if rows else "no alerts so far")
         + f"; enabled kinds: {on}; "
         + (f"tags: {', '.join(tags.tags)}; " if tags.tags else "")
-        + (f"sent to {where}" if addresses else "shown in log and UI only")
+        + _where(settings, registry)
     )
+
+
+def _where(settings: Settings, registry: Registry) -> str:
+    """Where alerts go, or why they cannot be sent."""
+    try:
+        addresses = len(alerts.services(settings, registry))
+    except (alerts.DeliveryFailed, SettingsError) as error:
+        return f"not sent: {error}"
+    where = counted(addresses, "address", "addresses")
+    return f"sent to {where}" if addresses else "shown in log and UI only"
 
 
 def _visible(text: str) -> str:

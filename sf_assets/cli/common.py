@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -66,6 +67,7 @@ def report_errors(command: _Command) -> _Command:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         from sf_assets.errors import SettingsError, SfAssetsError
 
+        _warn_of_misspelt_variables()
         try:
             return command(*args, **kwargs)
         except SettingsError as error:
@@ -88,6 +90,19 @@ def report_errors(command: _Command) -> _Command:
             _stop(why_unreadable(Home.of(load_settings()).readable, error), WRONG_USAGE)
 
     return wrapper  # type: ignore[return-value]
+
+
+def _warn_of_misspelt_variables() -> None:
+    """Warn once in a process about variables that are ignored; `doctor` reports them itself."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name == "doctor" or context.meta.get(__name__):
+        return
+    context.meta[__name__] = True
+    from sf_assets.settings import misspelt_variables
+
+    if names := misspelt_variables(os.environ):
+        ending = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} ignored"
+        click.echo(f"sf-assets: unknown variable {ending}: correct the name", err=True)
 
 
 def _stop(message: str, code: int) -> None:

@@ -66,7 +66,7 @@ def run_checks(add: Callable[[str, bool, str], None]) -> int:
     except SettingsError as error:
         add("settings", False, str(error))
         return 2
-    misspelt = [f"{name} ({meant}?)" for name, meant in misspelt_variables(os.environ).items()]
+    misspelt = misspelt_variables(os.environ)
     if misspelt:
         add("settings", False, f"unknown variable {', '.join(misspelt)}: correct the name")
     else:
@@ -166,7 +166,7 @@ def _clock(settings: Settings, home: Home) -> str:
     try:
         api_time = asyncio.run(ask())
     except SocialFetchError:
-        api_time = None
+        return "not compared: the API did not answer"
     if api_time is None:
         return "not compared: the API sent no time"
     skew = abs((datetime.now(timezone.utc) - api_time).total_seconds())

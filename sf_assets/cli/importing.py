@@ -256,8 +256,11 @@ def _remove(settings: Settings, home: Home, name: str, *, ask: bool) -> int:
     if ask:
         click.confirm(f"Remove the import {name} and rebuild all tables?", abort=True)
     gone = remove(home, name)
-    click.echo(f"{name}: {counted(len(gone), 'snapshot')} removed")
+    if gone:
+        click.echo(f"{name}: {counted(len(gone), 'snapshot')} removed")
     _show_in_grid(settings, home, [], False, quiet=True)
+    if not gone:  # an earlier removal was killed before its derivation
+        click.echo(f"{name}: was removed already; the tables are up to date")
     return FINE
 
 

@@ -96,12 +96,15 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return
-    names = ("fact", "assumed", "found", "follows")
+    names = ("fact", "assumed", "found")
     rows = [
         [" " if fact["as_assumed"] else "!", *(harmless(str(fact[name])) for name in names)]
         for fact in result["facts"]
     ]
     print_table(["", *names], rows)
+    for fact in result["facts"]:
+        if not fact["as_assumed"]:
+            click.echo(harmless(f"! {fact['fact']}: {fact['follows']}"))
     different = sum(not fact["as_assumed"] for fact in result["facts"])
     verdict = f"{different} of {len(rows)} facts differ from the assumption"
     if not different:

@@ -216,7 +216,12 @@ def migrate(address: str, storage: str | None, folder: Path | None) -> None:
     wanted |= {"SF_ASSETS_STORAGE": storage, "SF_ASSETS_HOME": str(folder or settings.home)}
     if address == "duckdb" and storage is not None:
         raise SettingsError("migrate: a DuckDB file is always in the home; leave out --storage")
-    target = Home.of(load_settings(wanted))
+    try:
+        target = Home.of(load_settings(wanted))
+    except SettingsError as error:
+        text = str(error).replace("SF_ASSETS_STORAGE:", "--storage:")
+        text = text.replace("SF_ASSETS_WAREHOUSE:", "--to:").replace("leave it unset", "duckdb")
+        raise SettingsError(f"migrate: {text}") from None
     migrate(source, target, click.echo)
     click.echo("everything is copied; change the settings to")
     for name, value in wanted.items():

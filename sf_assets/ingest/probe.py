@@ -198,10 +198,10 @@ def facts_of(made: Probed) -> list[Fact]:
         if len(cursors) > 1:
             fall = all(c.isascii() and c.isdigit() and len(c) < 100 for c in cursors)
             fall = fall and all(int(a) > int(b) for a, b in itertools.pairwise(cursors))
-            result = "fall like times" if fall else "show no order"
+            result = "falling like times" if fall else "in no order"
             likely = "Newest first is likely. Each comparison measures it."
             measured = "Each comparison measures the order."
-            note("cursors", "fall page by page", result, fall, likely, measured)
+            note("cursors", "falling", result, fall, likely, measured)
     _note_second_look(made, note)
     # By the contract, a list that is not open has no total.
     totals = [p.data.total for p in followers if p.data.lookup_status.value == "found"]
@@ -240,7 +240,8 @@ def facts_of(made: Probed) -> list[Fact]:
         result = f"{usual:.1f} s, at most {most:.1f} s"
         note("seconds per page", "under 5", result, usual < 5, otherwise="A day takes longer.")
     if made.stopped:
-        note("errors", "none", made.stopped, False, otherwise="Probe again later.")
+        later = f"Probe again later. {made.stopped}"
+        note("errors", "none", "the probe stopped", False, otherwise=later)
     return facts
 
 
@@ -258,30 +259,32 @@ def _note_second_look(made: Probed, note: Callable[..., None]) -> None:
         now = [before[acc.key] for acc in first.response.data.accounts if acc.key in before]
         kept_order = float(longest_chain(np.array(now, dtype=np.float64)).mean()) if now else 0.0
         note(
-            "order of a list", "stable", f"{kept_order:.0%} of page 1 when requested again",
+            "order of a list", "stable", f"{kept_order:.0%} of page 1 unchanged",
             kept_order >= MIN_ORDER_AGREEMENT, "The order can prove gains and losses.",
             "Only lists that show everyone prove gains and losses.",
         )  # fmt: skip
         again = [answer for answer in (first, second) if answer is not None]
         cached = sum(answer.cached for answer in again)
-        ages = "".join(f", Age {answer.age} s" for answer in again if answer.age is not None)
-        result = f"{cached} of {counted(len(again), 'page')} requested twice{ages}"
+        ages = " and ".join(f"{answer.age} s" for answer in again if answer.age is not None)
+        ages = f", {ages} old" if ages else ""
+        result = f"{cached} of {counted(len(again), 'page')}{ages}"
         twice = "A refresh soon after a snapshot would buy the same pages."
         note("from the API's cache", "no", result, not cached, otherwise=twice)
     if made.cursor_refused is not None:
         lost = "A list that is interrupted for long ends there, as a window."
-        note("saved cursor", "works", made.cursor_refused, False, otherwise=lost)
+        lost += f" {made.cursor_refused}"
+        note("saved cursor", "works", "rejected by the API", False, otherwise=lost)
     elif second is not None:
         then = {account.key for account in made.pages["followers"][1].data.accounts}
         now_shown = {account.key for account in second.response.data.accounts}
         share = len(then & now_shown) / max(1, len(then))
-        result = f"works, {share:.0%} of the page unchanged"
+        result = f"works, {share:.0%} of page 2 unchanged"
         note("saved cursor", "works", result, share > 0.5, "An interrupted list continues.")
 
 
 def _some(names: Collection[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(sorted(names)[:3]) + more or "none"
+    more = [f"{len(names) - 2} more"] if len(names) > 2 else []
+    return ", ".join(sorted(names)[:2] + more) or "none"
 
 
 def keep(home: Home, made: Probed, facts: list[Fact]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from itertools import count
 
 from sf_assets.people.errors import ImportRefused
 
@@ -19,20 +18,18 @@ PLACEHOLDER = "{date}"
 _IN_A_NAME = r"(?P<date>\d{4}[-_.]?\d{2}[-_.]?\d{2}|\d{1,2}[-_.]\d{1,2}[-_.]\d{4})"
 
 
-def parse_days(
-    texts: Sequence[str | None], where: str, lines: Iterable[int] | None = None
-) -> list[date]:
+def parse_days(texts: Sequence[str | None], places: Iterable[str]) -> list[date]:
     """The days of a column. One unambiguous day decides the order of day and month in the others.
 
-    `where` names the file, `lines` the line numbers of the values. Raises ImportRefused with the
-    line of the first text that is not a day, or is ambiguous.
+    `places` name file and line of each text for messages. Raises ImportRefused for the first text
+    that is not a day, or is ambiguous.
     """
     split = [_numbers(text or "") for text in texts]
     clear = {
         first > 12 for first, second, _ in filter(None, split) if (first > 12) != (second > 12)
     }
     days = []
-    for line, text, parts in zip(lines or count(1), texts, split, strict=False):
+    for place, text, parts in zip(places, texts, split, strict=True):
         try:
             if parts is None:
                 days.append(_plain(text or ""))
@@ -43,11 +40,9 @@ def parse_days(
                 days.append(date(year, second, first) if day_first else date(year, first, second))
                 continue
         except ValueError:
-            raise ImportRefused(
-                f"{where}, line {line}: {text!r} is not a day; write it as 2026-11-27"
-            ) from None
+            raise ImportRefused(f"{place}: {text!r} is not a day; write it as 2026-11-27") from None
         raise ImportRefused(
-            f"{where}, line {line}: {text!r} is ambiguous; write it as "
+            f"{place}: {text!r} is ambiguous; write it as "
             f"{year}-{second:02}-{first:02} or {year}-{first:02}-{second:02}"
         )
     return days
@@ -55,10 +50,7 @@ def parse_days(
 
 def parse_day(text: str, where: str) -> date:
     """One day. Raises ImportRefused if the text is not a day, or is ambiguous."""
-    try:
-        return parse_days([text], where)[0]
-    except ImportRefused as refused:
-        raise ImportRefused(str(refused).replace(", line 1:", ":", 1)) from None
+    return parse_days([text], [where])[0]
 
 
 def _numbers(text: str) -> tuple[int, int, int] | None:

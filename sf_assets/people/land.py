@@ -6,10 +6,9 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
-from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,6 +119,7 @@ def understand(
     if shape.rows is not None:
         con.execute("SET VARIABLE import_list = ?", [shape.rows])
         run_sql(con, "import_unnest")
+        source = replace(source, unit="entry")
     pointers = [shape.fields.get(name, "/\x01") for name in FIELDS]
     titles = [_title(shape.fields[name]) if name in shape.fields else None for name in FIELDS]
     con.execute("SET VARIABLE import_titles = ?", [titles])
@@ -135,7 +135,7 @@ def understand(
     days = _days(con, source, day, today)
     if facts["last_time"] is not None and facts["last_time"].date() > max(days):
         raise ImportRefused(
-            f"{source.name}, {_line(shape, facts['last_time_line'])}: this account followed on "
+            f"{source.at(facts['last_time_line'])}: this account followed on "
             f"{facts['last_time']:%Y-%m-%d}, after {max(days)}, the day of the list"
         )
     order, notes = _order(options, shape, facts, source)
@@ -154,7 +154,7 @@ def understand(
     if nameless:
         notes.append(
             f"{counted(nameless, 'row')} without a username, the first in "
-            f"{_line(shape, facts['line_without'])}"
+            f"{source.unit} {facts['line_without']}"
         )
     return FileContent(
         con, source, shape, rows, facts, notes, claim,
@@ -171,6 +171,7 @@ def understand_counts(
     """Read a table of days with totals and no lists. Raises ImportRefused."""
     source = read(con, path, _scratch(con), options.relation, options.encoding)
     records = _records(con, source, "ORDER BY line")
+    lines = [line for (line,) in con.execute("SELECT line FROM records ORDER BY ALL").fetchall()]
     keys = {plain_name(key): key for row in records if isinstance(row, dict) for key in row}
     day_key = next((keys[name] for name in ("date", "day", "snapshotdate") if name in keys), None)
     totals: dict[Relation, str | None] = {
@@ -186,10 +187,10 @@ def understand_counts(
             f"`following`; the columns are {', '.join(keys.values()) or 'none'}"
         )
     texts = [None if row.get(day_key) is None else str(row[day_key]) for row in records]
-    days = parse_days(texts, source.name, count(source.first_line))
+    days = parse_days(texts, map(source.at, lines))
     rows: dict[SnapshotKey, SnapshotRow] = {}
-    for line, (day, row) in enumerate(zip(days, records, strict=True), start=source.first_line):
-        _refuse_future(day, today, f"{source.name}, line {line}")
+    for line, day, row in zip(lines, days, records, strict=True):
+        _refuse_future(day, today, source.at(line))
         for relation, key in totals.items():
             text = "" if key is None or row.get(key) is None else str(row[key]).strip()
             if not text:
@@ -197,7 +198,7 @@ def understand_counts(
             number = _GROUPED.sub(r"\1", text).removesuffix(".0")
             if not (number.isascii() and number.isdecimal() and int(number) <= MOST):
                 raise ImportRefused(
-                    f"{source.name}, line {line}: {clean(text)!r} is not a number of {relation}"
+                    f"{source.at(line)}: {clean(text)!r} is not a number of {relation}"
                 )
             made = _row(
                 replace(options, relation=relation), source, day, "counts", 0, int(number),
@@ -205,7 +206,7 @@ def understand_counts(
             )  # fmt: skip
             if rows.setdefault(made.key, made).reported_total != made.reported_total:
                 raise ImportRefused(
-                    f"{source.name}, line {line}: {day} has a different number of {relation} above"
+                    f"{source.at(line)}: {day} has a different number of {relation} above"
                 )
     if not rows:
         raise ImportRefused(f"{source.name}: contains no numbers")
@@ -270,10 +271,6 @@ def _title(pointer: str) -> str:
     return pointer[1:].replace("~1", "/").replace("~0", "~")
 
 
-def _line(shape: Shape | None, number: int) -> str:
-    return f"{'line' if shape is None or shape.rows is None else 'entry'} {number}"
-
-
 def _refuse_rows(facts: dict[str, Any], source: Source, options: ImportOptions) -> None:
     if not facts["rows"]:
         raise ImportRefused(f"{source.name}: no rows for {options.relation}")
@@ -281,14 +278,14 @@ def _refuse_rows(facts: dict[str, Any], source: Source, options: ImportOptions) 
         if facts[f"line_of_{what}"] is not None:
             text = "" if facts[what] is None else repr(clean(facts[what]))
             raise ImportRefused(
-                f"{source.name}, line {facts[f'line_of_{what}']}: "
+                f"{source.at(facts[f'line_of_{what}'])}: "
                 + problem.format(text=text, handle=options.handle)
             )
     without = facts["rows"] - facts["named"]
     if without * 2 >= facts["rows"]:
         text = facts["said_without"]
         raise ImportRefused(
-            f"{source.name}, line {facts['line_without']}: "
+            f"{source.at(facts['line_without'])}: "
             f"{'nothing' if text is None else repr(clean(text))} is not a username; "
             f"{without:,} of {counted(facts['rows'], 'row')} have none"
         )
@@ -312,10 +309,10 @@ def _days(
             f"{source.name}: unknown day; give --day 2026-11-27, or --day with a pattern of the "
             "file name, such as 'followers_{date}.csv'"
             if day is None
-            else f"{source.name}, line {dict(rows)[None]}: this row has no day, but others have one"
+            else f"{source.at(dict(rows)[None])}: this row has no day, but others have one"
         )
     else:
-        days = parse_days(texts, source.name, [line for _, line in rows])
+        days = parse_days(texts, [source.at(line) for _, line in rows])
         if day is not None and set(days) != {day}:
             other = next(own for own in days if own != day)
             raise ImportRefused(
@@ -488,12 +485,14 @@ def _same(one: SnapshotRow, other: SnapshotRow) -> bool:
 def remove(home: Home, name: str) -> list[SnapshotRow]:
     """Remove an import from warehouse and archive; snapshots that it replaced apply again.
 
-    Returns the removed snapshots. The caller must derive afterwards. Raises SettingsError if no
-    import has that name.
+    Returns the removed snapshots, none if they were removed and are still published. The caller
+    must derive afterwards. Raises SettingsError if no import has that name.
     """
     source = f"import:{name}"
     archived = list(read_archive(home.archive))
     gone = [row for row in archived if row.source == source]
+    if not gone and _published(home, name):
+        return []
     if not gone:
         known = sorted({row.source[7:] for row in archived if row.imported})
         raise SettingsError(
@@ -513,3 +512,10 @@ def remove(home: Home, name: str) -> list[SnapshotRow]:
         for file in {row.archive_file for row in gone}:
             (home.archive / file).unlink()
     return gone
+
+
+def _published(home: Home, name: str) -> bool:
+    """Whether readers still see the import."""
+    with suppress(FileNotFoundError, duckdb.Error), reading(home.readable) as con:
+        return bool(con.execute("FROM imports WHERE name = ? LIMIT 1", [name]).fetchall())
+    return False

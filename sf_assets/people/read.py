@@ -15,7 +15,8 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from sf_assets.people.errors import ImportRefused
 from sf_assets.people.shapes import HANDLE_NAMES, plain_name
 from sf_assets.storage.object_store import pattern_of
 from sf_assets.text import clean, first_line
-from sf_assets.warehouse.statements import sql
+from sf_assets.warehouse.statements import put_table, run_sql, sql
 
 # Limits on unpacked files: bytes (six million accounts as API pages), and the factor by which a
 # file may grow if it exceeds UNSUSPICIOUS bytes. JSON packs 10 to 20 times.
@@ -53,12 +54,16 @@ _OF_A_ZIP = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 
 @dataclass(frozen=True)
 class Source:
-    """A file: its name, its SHA-256, its format, and the line number of its first row."""
+    """A file: its name, its SHA-256, its format, and what the numbers of its records count."""
 
     name: str
     digest: str
     kind: str
-    first_line: int = 1
+    unit: str = "line"
+
+    def at(self, number: int) -> str:
+        """The place of a record in a message, such as `fans.csv, line 3`."""
+        return f"{self.name}, {self.unit} {number}"
 
 
 def read(
@@ -88,21 +93,20 @@ def read(
     if head.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")):
         raise ImportRefused(f"{name}: packed twice; unpack it first")
     con.execute("SET VARIABLE import_file = ?", [pattern_of(plain)])
-    first = 1
+    unit = "row"
     try:
         if head.startswith(b"PAR1"):
             kind = "Parquet"
             _refuse_rows(con, name)
             con.execute(sql("import_parquet"))
         elif head.startswith(b"PK"):
-            kind, first = "XLSX", 2
+            kind = "XLSX"
             _table(con, _from_sheet(plain, scratch, name), name)
         else:
-            text, longest = _as_text(plain, scratch, name, encoding)
-            kind, first = _read_text(con, text, longest, name)
+            kind, unit = _read_text(con, *_as_text(plain, scratch, name, encoding), name)
     except duckdb.Error as error:
         raise ImportRefused(f"{name}{_where(error)}") from None
-    return Source(name, digest.hexdigest(), kind, first)
+    return Source(name, digest.hexdigest(), kind, unit)
 
 
 def _where(error: duckdb.Error) -> str:
@@ -191,8 +195,9 @@ def _refuse_rows(con: duckdb.DuckDBPyConnection, name: str) -> None:
         raise ImportRefused(f"{name}: has {rows:,} rows; the limit is {MOST_ROWS:,}")
 
 
-def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tuple[Path, int]:
-    """The file as UTF-8 without a byte order mark, and the length of its longest line."""
+def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tuple[Path, int, bool]:
+    """The file as UTF-8 without a byte order mark, the length of its longest line, and whether it
+    has blank lines or quoted text that may span lines."""
     with path.open("rb") as file:
         head = file.read(4096)
     if encoding is None:
@@ -201,7 +206,7 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
         if encoding != "utf-16" and b"\0" in head:
             wide = "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
             raise ImportRefused(f"{name}: not a text file; if it is UTF-16, add --encoding {wide}")
-    target, longest = scratch / "text", 0
+    target, longest, uneven = scratch / "text", 0, False
     try:
         with (
             path.open(encoding=encoding) as lines,  # every line end becomes \n
@@ -209,6 +214,7 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
         ):
             for text in lines:
                 longest = max(longest, len(text))
+                uneven = uneven or text.isspace() or text.count('"') % 2 == 1
                 copy.write(text)
     except UnicodeError:
         line = _undecodable(path, encoding)
@@ -218,7 +224,7 @@ def _as_text(path: Path, scratch: Path, name: str, encoding: str | None) -> tupl
         ) from None
     except LookupError:
         raise ImportRefused(f"--encoding {encoding}: unknown encoding") from None
-    return target, 4 * longest + 1
+    return target, 4 * longest + 1, uneven
 
 
 def _undecodable(path: Path, encoding: str) -> int:
@@ -235,8 +241,9 @@ def _undecodable(path: Path, encoding: str) -> int:
 
 
 def _read_text(
-    con: duckdb.DuckDBPyConnection, path: Path, longest: int, name: str
-) -> tuple[str, int]:
+    con: duckdb.DuckDBPyConnection, path: Path, longest: int, uneven: bool, name: str
+) -> tuple[str, str]:
+    """The kind of the text, and what the numbers of its records count."""
     con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
     with path.open(encoding="utf-8") as file:
         head = [line.strip() for line in file.read(4 << 20).split("\n", 50) if line.strip()]
@@ -249,12 +256,15 @@ def _read_text(
         lines = first[-1] == "}" and any(line[0] == "{" for line in head[1:2])
         form = "array" if first[0] == "[" else "newline_delimited" if lines else "unstructured"
         _json(con, form, path.stat().st_size if form == "unstructured" else longest)
-        return "JSON lines" if lines else "JSON", 1
+        if lines and uneven:
+            with path.open(encoding="utf-8") as file:
+                _number(con, [at for at, line in enumerate(file, start=1) if line.strip()], 1)
+        return ("JSON lines", "line") if lines else ("JSON", "entry")
     if any(line.startswith("Date:") for line in head) and any(
         re.match(r"User ?name:", line, re.I) for line in head
     ):
         _lines(con, _blocks(path), path.with_name("blocks"))
-        return "text of a TikTok export", 1
+        return "text of a TikTok export", "entry"
     delimiter = max(_DELIMITERS, key=first.count)
     if delimiter not in first and plain_name(first.strip('"')) not in HANDLE_NAMES:
         if plain_name(first) in _TITLES:
@@ -263,9 +273,12 @@ def _read_text(
                 "or remove it"
             )
         con.execute(sql("import_lines"))
-        return "plain list", 1
-    _table(con, path, name, delimiter if delimiter in first else ",")
-    return {"\t": "TSV"}.get(delimiter, "CSV"), 2
+        return "plain list", "line"
+    delimiter = delimiter if delimiter in first else ","
+    _table(con, path, name, delimiter)
+    if uneven:
+        _number_rows(con, path, delimiter)
+    return {"\t": "TSV"}.get(delimiter, "CSV"), "line"
 
 
 def _json(con: duckdb.DuckDBPyConnection, form: str, longest: int) -> None:
@@ -304,19 +317,51 @@ def _lines(con: duckdb.DuckDBPyConnection, rows: Iterator[dict[str, str]], path:
 def _table(con: duckdb.DuckDBPyConnection, path: Path, name: str, delimiter: str = ",") -> None:
     """Load a table with a header."""
     with path.open(encoding="utf-8", newline="") as file:
-        header = next((row for row in csv.reader(file, delimiter=delimiter) if any(row)), [])
+        before, header = next(
+            ((n, row) for n, row in enumerate(csv.reader(file, delimiter=delimiter)) if any(row)),
+            (0, []),
+        )
     names = [text.strip() or f"column {number}" for number, text in enumerate(header, start=1)]
     twice = {column for column in names if names.count(column) > 1}
     if twice:
-        raise ImportRefused(f"{name}, line 1: two columns are called {clean(min(twice))!r}")
+        raise ImportRefused(
+            f"{name}, line {before + 1}: two columns are called {clean(min(twice))!r}"
+        )
     con.execute("SET VARIABLE import_file = ?", [pattern_of(path)])
+    con.execute("SET VARIABLE import_skipped = ?", [before])
     columns = dict.fromkeys(names, "VARCHAR")
     con.read_csv(
         con.execute("SELECT getvariable('import_file')").fetchall()[0][0],
         columns=columns, header=True, sep=delimiter, quotechar='"', escapechar='"',
-        auto_detect=False, hive_partitioning=False,
+        auto_detect=False, hive_partitioning=False, skiprows=before,
     ).create_view("import_table")  # fmt: skip
     con.execute(sql("import_table"))
+
+
+def _number_rows(con: duckdb.DuckDBPyConnection, path: Path, delimiter: str) -> None:
+    """Number the rows of a table by the lines on which they begin, as editors count."""
+    lines: list[int] = []
+    start, width = 1, 0
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, delimiter=delimiter)
+        with suppress(csv.Error):  # a field that is too long keeps the count of rows
+            for row in rows:
+                if any(row) if not lines else row or width == 1:
+                    width = width if lines else len(row)
+                    lines.append(start)
+                start = rows.line_num + 1
+    if lines:
+        _number(con, lines[1:], lines[0] + 1)
+
+
+def _number(con: duckdb.DuckDBPyConnection, lines: Sequence[int], first: int) -> None:
+    """Replace the numbers of `records`, which count from `first`, by `lines`."""
+    counted = range(first, first + len(lines))
+    table = pa.table(
+        {"counted": pa.array(counted, pa.int64()), "line": pa.array(lines, pa.int64())}
+    )
+    put_table(con, "import_numbers", table)
+    run_sql(con, "import_numbers")
 
 
 def _from_sheet(path: Path, scratch: Path, name: str) -> Path:

@@ -27,7 +27,7 @@ def _always(kind: QuirkKind) -> dict[str, Any]:
 ANSWERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "pages-of-30": ("a page has 30 accounts", {}, {"page_size": 30}),
     "overlap": ("each page starts with accounts of the previous page", _always("overlap"), {}),
-    "few-ids": ("40 % have no number, 40 % no secUid", {"no_user_id": 0.4, "no_sec_uid": 0.4}, {}),
+    "few-ids": ("40 % have no user id, 40 % no secUid", {"no_user_id": 0.4, "no_sec_uid": 0.4}, {}),
     "cached": ("a page requested twice comes from a cache", {}, {"cache_seconds": 3600.0}),
     "stale": ("each list has one page of the previous day", _always("stale"), {}),
     "cursors-expire": ("cursors expire after 30 seconds", {}, {"cursor_seconds": 30.0}),

@@ -359,7 +359,11 @@ def _decide_who_is_back(today: _Today, gone: Ints) -> None:
         sure = (away | waiting) & ~moved & ((away & alone) | placeless)
         sure &= _surely_left(rows, accounts)
         moved |= sure
-        _decide_waiting(today, accounts[waiting & ~moved], accounts[waiting & moved])
+        again = waiting & moved
+        if again.any():
+            again &= _came_later(today, entries, accounts)
+        stood = waiting & (~moved | again)
+        _decide_waiting(today, accounts[stood], accounts[waiting & ~stood])
         lost = away & (rows["loss_state"][accounts] != State.none)
         heal(series, accounts[lost & ~moved], day)
         back = away & moved
@@ -459,6 +463,23 @@ def _has_moved(
         there = below < len(proves)
         moved[of_day[there]] = highest[below[there]] > place[of_day[there]]
     return moved
+
+
+def _came_later(today: _Today, entries: Ints, accounts: Ints) -> Bools:
+    """Which of these accounts are above one that came after they were first listed again. They left
+    and returned since then, so their place does not show what happened before."""
+    rows = today.rows
+    came = np.isin(rows["start"][accounts], (Start.gained, Start.returned))
+    came &= rows["undecided"][accounts] == 0
+    new = np.flatnonzero(today.found.account[: today.over.front] < 0)
+    days = np.append(rows["first"][accounts[came]], np.full(len(new), today.listing.day))
+    below = np.append(entries[came], new)
+    order = np.argsort(below, kind="stable")
+    # The newest day on which an account at or below each of these came.
+    newest = np.maximum.accumulate(days[order][::-1])[::-1]
+    at = np.searchsorted(below[order], entries, side="right")
+    later = np.append(newest, NONE)[at] > rows["first"][accounts]
+    return later & (at < len(below))
 
 
 def _decide_waiting(today: _Today, stood: Ints, moved: Ints) -> None:

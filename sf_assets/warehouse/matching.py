@@ -116,10 +116,33 @@ def believe(series: Series, found: Match, over: Alignment, order: bool, ordered:
     if order:
         between = (place > over.floor[weak]) & (place < over.ceiling[weak])
         stands = np.where(present, over.in_chain[weak] | (not ordered), between)
+        stands &= ~_may_be_another(rows, found, over, weak)
     else:
         stands = present
     found.account[weak[~stands]] = -1
     found.by_handle[weak[~stands]] = False
+
+
+def _may_be_another(rows: Accounts, found: Match, over: Alignment, weak: Ints) -> Bools:
+    """Which of the `weak` entries, matched by handle alone, may be a missing account without ids of
+    the same part of the list, which took the handle.
+
+    Only asked of accounts that had ids, and below the last entry that is matched by id: what stands
+    there decides how far the list goes.
+    """
+    sure = np.flatnonzero(over.in_chain & ~found.by_handle)
+    named = (rows["number"] | rows["sec"])[found.account[weak]]
+    asked = len(sure) > 0 and (named | (weak > sure[-1]))
+    missing = rows["present"] & ~rows["number"] & ~rows["sec"]
+    missing[found.account[found.account >= 0]] = False
+    places = np.sort(rows["place"][missing])  # unknown ones last
+    if not np.any(asked) or not len(places):
+        return np.zeros(len(weak), dtype=bool)
+    bounds = np.concatenate([[np.inf], rows["place"][found.account[sure]], [-np.inf]])
+    at = np.searchsorted(sure, weak)
+    between = np.searchsorted(places, bounds[at]) > np.searchsorted(places, bounds[at + 1], "right")
+    result: Bools = asked & (between | np.isnan(places[-1]))
+    return result
 
 
 def merge_nameless(series: Series, listing: Listing, found: Match) -> None:

@@ -40,6 +40,8 @@ def test_an_account_is_found_by_all_its_names_with_each_stay(filled: Path, word:
     lines = said.out.splitlines()
     assert lines[0].startswith("@fan3: Fan 3, id 7000000000000000003, 1 followers, 2 following")
     assert lines[1] == "2 stays in 2 tracked lists:"
+    columns = re.split(r" {2,}", lines[2])
+    assert len(columns) == len(set(columns)) == 7
     assert lines[3].split("  ")[0] == "nova"
     for part in ("by 2026-11-01", "baseline", "2026-11-02 to 2026-11-03", "lost, confirmed (exhau"):
         assert part in lines[3]
@@ -61,6 +63,13 @@ def test_an_account_that_no_list_has_shown_is_said_to_be_unknown(filled: Path) -
         "sf-assets: no stored list shows stranger; check the spelling, or give a profile URL, a "
         "numeric id or a secUid",
     )
+
+
+def test_a_tracked_handle_that_no_list_shows_is_said_to_be_tracked(filled: Path) -> None:
+    use(filled)
+    said = run("account", "@nova")
+    assert said.code == 2
+    assert said.complaint.startswith("sf-assets: @nova is tracked, but no stored list shows it")
 
 
 # --- everything that is stored of a person --------------------------------------------------------

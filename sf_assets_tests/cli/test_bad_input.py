@@ -239,6 +239,16 @@ def test_a_mistyped_command_is_told_the_one_that_was_meant() -> None:
     assert "Did you mean 'snapshot'?" in said.err
 
 
+def test_a_wrong_target_of_a_migration_names_the_option(tmp_path: Path) -> None:
+    use(tmp_path / "home")
+    assert run("migrate", "--to", "postgres:x").complaint == (
+        "sf-assets: migrate: --to: must be ducklake:postgres:<dsn> or ducklake:<catalog file>; "
+        "duckdb for a DuckDB file in the home"
+    )
+    said = run("migrate", "--to", "ducklake:x", "--storage", "ftp://x")
+    assert said.complaint.startswith("sf-assets: migrate: --storage: must be ")
+
+
 @pytest.mark.parametrize(
     ("made_as", "said_of_it"),
     [

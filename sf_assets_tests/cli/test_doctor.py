@@ -196,6 +196,11 @@ def test_nothing_tracked_is_told_with_the_next_step(home: Path) -> None:
     assert not home.exists()
 
 
+def test_without_an_answer_the_clock_is_not_compared(home: Path) -> None:
+    os.environ["SOCIALFETCH_BASE_URL"] = "http://127.0.0.1:9"
+    assert "not compared: the API did not answer" in run("doctor").out
+
+
 def test_a_clock_that_is_wrong_is_told(home: Path, server: ListServer) -> None:
     run("track", "nasa")
     server.fault = lambda request: (
@@ -233,6 +238,30 @@ def test_a_misspelt_cap_is_told_and_what_is_no_setting_of_ours_is_not(home: Path
         "settings": "unknown variable SF_ASSETS_DAILY_CREDIT (SF_ASSETS_DAILY_CREDITS?): correct "
         "the name"
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SF_ASSETS_DAILY_CREDIT", "SF_ASSETS_DAILY_CREDITS"),
+        ("SF_ASSETS_API_KEY", "SOCIALFETCH_API_KEY"),
+        ("SOCIALFETCH_HOME", "SF_ASSETS_HOME"),
+        ("SF_ASSETS_TODY", "SF_ASSETS_TODAY"),
+    ],
+)
+def test_every_other_command_warns_once_of_a_misspelt_variable(
+    home: Path, name: str, meant: str
+) -> None:
+    run("track", "nasa")
+    os.environ.update({name: "10", "SF_ASSETS_TESTS_HOME": "x", "SF_ASSETS_HURRY": "9"})
+    warning = f"sf-assets: unknown variable {name} ({meant}?) is ignored: correct the name\n"
+    assert run("handles").err == warning
+    assert run("alerts", "test").err.startswith(warning)
+    assert run("alerts", "test").err.count("unknown variable") == 1
+    said = run("handles", "--json")
+    assert (said.err, json.loads(said.out)[0]["handle"]) == (warning, "nasa")
+    assert name not in run("doctor").err
+    assert name not in run("track", "--help").err
 
 
 def test_bad_settings_are_all_it_says(home: Path) -> None:

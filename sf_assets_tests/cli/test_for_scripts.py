@@ -258,13 +258,13 @@ def test_alerts_are_listed_newest_first_with_whether_they_went_out(
         ("private", "hidden"),
         ("found", "private"),
     ]
-    assert (newest["told_at"], oldest["told_at"]) == (None, None)
+    assert (newest["delivered_at"], oldest["delivered_at"]) == (None, None)
     from sf_assets.alerts import note_delivered
 
     note_delivered(Home(home), oldest["ids"], "by hand")
     newest, oldest = answer(run("alerts", "--json"))
-    assert newest["told_at"] is None
-    assert oldest["told_at"] is not None
+    assert newest["delivered_at"] is None
+    assert oldest["delivered_at"] is not None
     lines = run("alerts", "--limit", "1").out.splitlines()
     assert lines[1].split() == [str(DAY.replace(day=3)), "status", *lines[1].split()[2:]]
     assert lines[1].endswith("waiting")
@@ -298,6 +298,13 @@ def test_a_sample_goes_to_every_address_and_says_where_it_arrived(
 
 def test_without_an_address_or_with_a_wrong_one_no_sample_is_sent(home: Path) -> None:
     assert run("alerts", "test").code == 2
+    os.environ["SF_ASSETS_ALERT_URLS"] = "discord://only-one-part"
+    said = run("alerts")
+    assert "sent to" not in said.out
+    assert said.out.rstrip().endswith(
+        "not sent: address 1 of SF_ASSETS_ALERT_URLS is not an Apprise URL; see the list of "
+        "services in Apprise's documentation"
+    )
     os.environ["SF_ASSETS_ALERT_URLS"] = "nothing://hushhush"
     said = run("alerts", "test")
     assert said.code == 1

@@ -63,6 +63,26 @@ def test_an_import_that_was_killed_before_it_was_derived_is_finished_by_the_same
     assert not [one.says for one in found if "are not derived yet" in one.says]
 
 
+def test_a_removal_that_was_killed_before_it_was_derived_is_finished_by_the_same_line(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fans = ("import", "fans_{date}.csv", "--handle", "nova", "--relation", "followers", "--yes")
+    run(*fans)
+    with monkeypatch.context() as killed:
+        killed.setattr(importing, "_show_in_grid", lambda *_, **__: None)
+        assert run("import", "--remove", "fans", "--yes").out == "fans: 2 snapshots removed\n"
+    again = run("import", "--remove", "fans", "--yes")
+    assert (again.code, again.out) == (0, "fans: was removed already; the tables are up to date\n")
+    with reading(home.readable) as con:
+        assert con.execute("FROM imports").fetchall() == []
+    assert [one.problems for one in verify(home, full=True) if one.problems] == []
+    said = run("import", "--remove", "fans", "--yes")
+    assert (said.code, said.complaint) == (
+        2,
+        "sf-assets: import: no import is called 'fans'; there is none",
+    )
+
+
 def test_the_grid_shows_imported_days_with_their_source(home: Home) -> None:
     run("track", "nova")
     fans = ("import", "fans_{date}.csv", "--handle", "nova", "--relation", "followers", "--yes")

@@ -97,6 +97,12 @@ def test_it_finds_what_is_not_as_assumed(
     other = {fact["fact"] for fact in told["facts"] if not fact["as_assumed"]}
     assert other == OTHERWISE.get(answer, set())
     assert told["page_size"] == options.page_size
+    lines = run("probe", "--last").out.splitlines()
+    table, (*consequences, _) = lines[: len(told["facts"]) + 1], lines[len(told["facts"]) + 1 :]
+    assert [line for line in table if len(line) > 80] == []
+    assert consequences == [
+        f"! {fact['fact']}: {fact['follows']}" for fact in told["facts"] if not fact["as_assumed"]
+    ]
     assert "vendor" in run("doctor").out
 
 

@@ -52,19 +52,19 @@ def churn(pipeline: Pipeline) -> list[tuple[object, ...]]:
     )
 
 
-def test_a_month_of_a_list_costs_its_top_and_a_whole_reading_now_and_then(
+def test_a_week_of_a_list_costs_its_top_and_a_whole_reading_now_and_then(
     pipeline: Pipeline, server: ListServer
 ) -> None:
     later = [203, 202, 201, *(n for n in BASE if n not in (190, 60))]
     cost = [see(pipeline, server, 1, BASE)]
-    cost += [see(pipeline, server, day, later) for day in range(2, 11)]
-    assert cost == [10, 3, 2, 11, 2, 2, 11, 2, 2, 11]
+    cost += [see(pipeline, server, day, later) for day in range(2, 8)]
+    assert cost == [10, 3, 2, 11, 2, 2, 11]
     assert churn(pipeline) == [
         (on(1), on(2), "fan.190", "lost", "confirmed"),
         (on(1), on(2), "fan.201", "gained", "confirmed"),
         (on(1), on(2), "fan.202", "gained", "confirmed"),
         (on(1), on(2), "fan.203", "gained", "confirmed"),
-        (on(1), on(4), "fan.60", "lost", "confirmed"),
+        (on(1), on(4), "fan.60", "lost", "provisional"),
     ]
     assert pipeline.ask("SELECT end_reason, completeness FROM snapshots ORDER BY snapshot_date")[
         :4

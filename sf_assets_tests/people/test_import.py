@@ -583,6 +583,7 @@ def test_totals_alone_are_growth_without_a_word_about_people(
             "date,followers\n2026-11-01,5\n2026-11-01,6\n",
             "line 3: 2026-11-01 has a different number",
         ),
+        ("date,followers\n\n\n2026-11-01,many\n", "c.csv, line 4: 'many' is not a number"),
         ("date,likes\n2026-11-01,5\n", "--counts needs a column `date`"),
         ('date,followers\n2026-11-01,"1,5"\n', "line 2: '1,5' is not a number"),
         ("date,followers\n2026-11-01,1 5\n", "line 2: '1 5' is not a number"),

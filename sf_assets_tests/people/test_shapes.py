@@ -366,6 +366,31 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "rows of a day that could be two": (
         told("username,snapshot_date\nal,2026-11-01\nzoe,03/04/2026\n", "a.csv"),
         "a.csv, line 3: '03/04/2026' is ambiguous"),
+    "a row after blank lines": (
+        told("username,id\n\n\nal,1\n \r\n\nzoe,x,3\n".replace(" ", ""), "a.csv"),
+        "a.csv, line 7: 3 columns instead of 2"),
+    "a name after blank lines": (
+        told("username,id\n\n\nal,1\n\nb@@d,2\n", "a.csv"), "a.csv, line 6: 'b@@d' is not a us"),
+    "a name after blank lines, in one column": (
+        told("\n\nusername\n\nal\n\nb@@d\n", "a.csv"), "a.csv, line 7: 'b@@d' is not a us"),
+    "a name after blank lines, with other line ends": (
+        told("\r\nusername;id\r\n\r\nal;1\r\n;\r\n\r\nb@@d;2\r\n", "a.csv"),
+        "a.csv, line 7: 'b@@d' is not a us.*1 of 2 rows"),
+    "a name after a text with line ends": (
+        told('username,bio\nal,"a\n\nb ""c"""\n\nb@@d,x\n', "a.csv"),
+        "a.csv, line 6: 'b@@d' is not a us"),
+    "a name after blank lines of JSON": (
+        told('{"uniqueId": "al"}\n\n\n{"uniqueId": "b@@d"}\n', "a.jsonl"),
+        "a.jsonl, line 4: 'b@@d' is not a us"),
+    "a name in a list of JSON": (
+        dumped([{"uniqueId": "al"}, {"uniqueId": "b@@d"}]), "some.json, entry 2: 'b@@d' is not"),
+    "a name in a list within JSON": (
+        dumped({"followers": [{"uniqueId": "al"}, {"uniqueId": "b@@d"}]}),
+        "some.json, entry 2: 'b@@d' is not"),
+    "a name after blank rows of a workbook": (
+        lambda folder: write_xlsx(
+            folder / "a.xlsx", [[], ["username", "id"], ["al", 1], [], ["b@@d", 2]]),
+        "a.xlsx, row 5: 'b@@d' is not a us.*1 of 2 rows"),
     "no list in JSON": (dumped([]), "a.json|some.json: contains no rows"),
     "null": (dumped(None), "some.json: the file is empty"),
     "JSON without end": (
@@ -422,7 +447,7 @@ def test_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
 )
 def test_days_are_read_as_they_are_written(texts: list[str], days: list[str]) -> None:
     whole = [day if len(day) == 10 else f"2026-{day}" for day in days]
-    assert [str(day) for day in parse_days(texts, "a.csv")] == whole
+    assert [str(day) for day in parse_days(texts, ["a.csv"] * len(texts))] == whole
 
 
 @pytest.mark.parametrize(
@@ -441,7 +466,7 @@ def test_days_are_read_as_they_are_written(texts: list[str], days: list[str]) ->
 )
 def test_a_day_that_could_be_two_is_refused(texts: list[str], says: str) -> None:
     with pytest.raises(ImportRefused, match=says):
-        parse_days(texts, "a.csv", range(2, 9))
+        parse_days(texts, [f"a.csv, line {at}" for at in range(2, 2 + len(texts))])
 
 
 def test_the_day_in_a_name() -> None:

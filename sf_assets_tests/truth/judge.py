@@ -130,20 +130,24 @@ class _Judge:
             return False
         if current.exhaustive and not current.quirks & {"missing", "wrong total"}:
             return True
-        return self._by_order(person, seen, current)
+        return self._by_order(person, seen, at)
 
-    def _by_order(self, person: str, seen: ListDay, current: ListDay) -> bool:
-        """Somebody who stood below is still there, and no four neighbours are gone together."""
-        names, here = seen.people, set(current.people)
+    def _by_order(self, person: str, seen: ListDay, at: int) -> bool:
+        """Somebody who stood below is still there, and no four neighbours are gone together.
+
+        Who is back only since the list before is no neighbour yet: the chain is of two lists.
+        """
+        current = self.usable[at]
+        names, here = seen.people, set(current.people) & set(self.usable[at - 1].people)
         if person not in names:
             return False
-        at = names.index(person)
+        place = names.index(person)
         unmoved = [
             p in here and not self.world.came(self.key, p, seen.day, current.day) for p in names
         ]
-        if not any(unmoved[at + 1 :]):
+        if not any(unmoved[place + 1 :]):
             return False
-        top, bottom = at, at
+        top, bottom = place, place
         while top and not unmoved[top - 1]:
             top -= 1
         while bottom + 1 < len(names) and not unmoved[bottom + 1]:
@@ -191,8 +195,7 @@ class _Judge:
                     for n in lists
                 )
                 ordered = all(
-                    self._would_show(person, previous, n)
-                    and self._by_order(person, previous, self.usable[n])
+                    self._would_show(person, previous, n) and self._by_order(person, previous, n)
                     for n in lists
                 )
                 claim = ("lost", previous.day, current.day, person)

@@ -22,10 +22,10 @@ class People:
         for key, days in world.lists.items():
             for day in days:
                 if day.first:
-                    self._see(key, day.first)
+                    self._see(key, day.first, links=False)  # the whole list may contradict it
                 self._see(key, day)
 
-    def _see(self, key: ListKey, day: ListDay) -> None:
+    def _see(self, key: ListKey, day: ListDay, *, links: bool = True) -> None:
         numbers = [e.number for e in day.entries]
         secs = [e.sec for e in day.entries]
         for e in day.entries:
@@ -36,7 +36,7 @@ class People:
             for each in own:
                 self._by_id[str(each)].add(e.person)
                 # A reading that stops at what is known may not have reached it.
-                for other in map(str, own if day.depth == "full" else {each}):
+                for other in map(str, own if links and day.depth == "full" else {each}):
                     known = self._linked[str(each)].get(other, day.day)
                     self._linked[str(each)][other] = min(known, day.day)
             self._by_handle[key, e.handle.lower()].add(e.person)

@@ -143,6 +143,39 @@ def test_a_list_without_order_decides_nothing_about_who_is_back() -> None:
     assert [gain for gain in lists.series.changes.gains if gain[0] == 15] == []
 
 
+@pytest.mark.parametrize("nameless", [(3,), (3, 1)])
+def test_the_handle_of_another_does_not_show_how_far_a_list_goes(nameless: tuple[int, ...]) -> None:
+    # 3, without ids, has the handle that 1 had, and the list ends with it.
+    lists = Lists().tell(BASE, 90, nameless=nameless)
+    lists.tell((*range(30, 3, -1), 1), 90, nameless=(1,))
+    assert [lists.loss(n)[0] for n in (2, 10_003)] == ["none", "none"]
+    # If 3 is still there, it is 1 who shows no ids on that day, and 2 above it is lost.
+    lists = Lists().tell(BASE, 90, nameless=nameless)
+    lists.tell((*range(30, 2, -1), 1), 90, nameless=(3, 1))
+    assert lists.loss(2) == ("provisional", Proof.order)
+
+
+@pytest.mark.parametrize(
+    ("top", "start"),
+    [
+        ((15,), Start.returned),
+        ((31, 15), Start.returned),
+        # Above somebody who came since it is back: it left and returned after that.
+        ((15, 31), Start.baseline),
+        ((32, 15, 31), Start.baseline),
+    ],
+)
+def test_who_moved_since_it_is_back_did_not_leave_before(
+    top: tuple[int, ...], start: Start
+) -> None:
+    shuffled = (*BASE[::2], *BASE[1::2])
+    lists = Lists().tell(BASE).tell(without(15)).tell(shuffled).tell((*top, *without(15)))
+    returned = [gain[0] for gain in lists.series.changes.gains if gain[3] == Start.returned]
+    assert lists.of(15)["start"] == start
+    assert returned == ([15] if start is Start.returned else [])
+    assert lists.loss(15)[0] == "none"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_who_is_only_shown_on_days_without_order_has_no_place_to_be_missing_from(seed: int) -> None:
     """A window of the newest 30 of 60, and on shuffled days any 30 of them; nobody leaves."""

@@ -191,6 +191,20 @@ def test_an_id_that_two_accounts_of_one_list_share_identifies_neither(
     assert lists.one("SELECT count(*) FROM accounts") == 100
 
 
+@pytest.mark.parametrize("other", [20, 999])
+def test_a_sec_uid_that_was_shown_with_two_numbers_does_not_say_whose_it_is(
+    lists: Lists, other: int
+) -> None:
+    lists.day(1, "nova", with_(who(50, user_id=None)))
+    lists.day(2, "nova", BASE)
+    # Another list gives the account the number of somebody else, smaller or larger.
+    lists.day(3, "vega", [who(50, user_id=who(other).item("followers")["platformUserId"])])
+    for day in (4, 5):
+        lists.day(day, "nova", with_(who(50, user_id=None)))
+        assert lists.churn("nova") == set()
+        assert [len(lists.followers_on("nova", day)) for day in (1, 2, day)] == [100] * 3
+
+
 @pytest.mark.parametrize("user_id", ["0", "-1", "abc", " ", "7.5", "00", "1e3"])
 def test_an_id_that_is_no_positive_number_identifies_nobody(lists: Lists, user_id: str) -> None:
     odd = with_(*(who(n, user_id=user_id, sec_uid=" ") for n in (50, 51, 7)))

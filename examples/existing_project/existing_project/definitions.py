@@ -15,15 +15,15 @@ REPORT = (Path(__file__).parent / "models" / "report.sql").read_text(encoding="u
 
 def audience(client: str) -> dg.Definitions:
     """The assets, jobs, schedule and sensors of one client."""
-    told = {
-        "home": HOMES / client,
-        "api_key": os.environ.get(f"{client.upper()}_API_KEY"),
-        "base_url": os.environ.get("SOCIALFETCH_BASE_URL", "https://api.socialfetch.dev"),
-        "cron": "0 0 * * *",
-        "daily_credits": 500,
-    }
+    settings = Settings(
+        home=HOMES / client,
+        api_key=os.environ.get(f"{client.upper()}_API_KEY"),
+        base_url=os.environ.get("SOCIALFETCH_BASE_URL", "https://api.socialfetch.dev"),
+        cron="0 0 * * *",
+        daily_credits=500,
+    )
     return build_definitions(
-        Settings(**told),
+        settings,
         name=client,
         key_prefix=client,
         # Laptops and branches buy nothing; production sets AUTOMATION=running.
