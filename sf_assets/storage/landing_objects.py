@@ -27,7 +27,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from functools import partial
@@ -140,6 +139,8 @@ class ObjectLanding(Landing):
         self._parked: dict[SnapshotKey, ObjectLog] = {}
         self._sender = ThreadPoolExecutor(AT_ONCE, "putting pages")
         self._to_remove: list[str] = []
+        # The store's time, when the monotonic clock was 0.
+        self._clock: float | None = None
 
     def names(self, *folders: str) -> Iterable[str]:
         names = self._names("/".join([self.base, *folders]), depth=1)
@@ -205,10 +206,9 @@ class ObjectLanding(Landing):
                 _log.warning("%s: another machine continued; local pages are dropped", key)
             near.start_over(lines)
         begun = bool(landed.attempts) and landed.attempts[-1].end is None
-        fresh = datetime.now(timezone.utc).timestamp() - found.touched < self.lease_seconds
         # This process closed the list and nobody wrote since, so there is nobody to wait for.
         ours = self._left.pop(key, None) == lines.count(b"\n")
-        if begun and fresh and not (ours or died):
+        if begun and not (ours or died) and self._store_time() - found.touched < self.lease_seconds:
             self.spool.drop(key)
             return None
         log = ObjectLog(self, near, landed, spooled if died else lines, found, sent=len(lines))
@@ -221,14 +221,25 @@ class ObjectLanding(Landing):
             return None
         return log
 
+    def _store_time(self) -> float:
+        """The time by the clock that stamps the objects (Unix seconds). Ours may be wrong."""
+        if self._clock is None:
+            now = f"{self.base}/.clock-{uuid.uuid4().hex}"
+            self.fs.pipe_file(now, b"")
+            at = time.monotonic()
+            self._clock = self.fs.info(now)["LastModified"].timestamp() - at
+            self.fs.rm([now])
+        return time.monotonic() + self._clock
+
     def send_spooled(self, change: Callable[[SnapshotKey], Bytes] | None = None) -> int:
         sent, damaged = 0, None
         for key in [key for day in self.spool.days() for key in self.spool.keys(day)]:
             try:
                 if change is not None:
-                    with suppress(LandingBusy):
-                        self.spool.rewrite(key, change(key), bytes)
+                    self.spool.rewrite(key, change(key), bytes)
                 log = self.open(key)
+            except LandingBusy:
+                continue  # its process uploads it
             except LandingDamaged as error:
                 damaged = damaged or error  # the other lists are paid for as well
                 continue

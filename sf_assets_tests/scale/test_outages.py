@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sf_assets.ingest.reader import Collected, ListToRead, Outcome, Reader, RunC
 from sf_assets.people.forget_files import _scrub_lines
 from sf_assets.settings import load_settings
 from sf_assets.storage import door as doors
+from sf_assets.storage import landing_objects as objects
 from sf_assets.storage.door import Door, note_forgotten
 from sf_assets.storage.home import Home
 from sf_assets.storage.landing import Landing, LandingBusy, drop_days_before
@@ -226,7 +229,8 @@ def test_a_run_that_goes_on_after_midnight_keeps_its_count(home: Home) -> None:
 def test_a_probe_lands_what_a_killed_process_left_without_who_was_forgotten_since(
     home: Home, server: ListServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SF_ASSETS_HURRY", "600")
+    monkeypatch.setattr("sf_assets.cli.probe.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(objects, "LEASE_SECONDS", 0.0)
     for relation in ("followers", "following"):
         server.set("nova", relation, [account(n) for n in range(60)])
     settings = load_settings(
@@ -250,6 +254,28 @@ def test_a_probe_lands_what_a_killed_process_left_without_who_was_forgotten_sinc
     lines = landed.on_disk(tmp_path).read_text()
     assert account(6)["secUid"] in lines
     assert account(5)["secUid"] not in lines
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_a_machine_whose_clock_is_wrong_waits_as_long_as_the_others(
+    landing: ObjectLanding, minutes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(minutes=minutes)
+
+    log = opened(landing)
+    log.begin("", "run")
+    log.add_page(page(1))
+    monkeypatch.setattr(objects, "datetime", Wrong)
+    assert ObjectLanding(landing.root).open(KEY) is None
+    time.sleep(2.1)  # the store's clock has whole seconds
+    with opened(ObjectLanding(landing.root, lease_seconds=1)) as other:
+        assert other.last is not None
+        assert other.last.pages == 1
+    assert not [name for name in landing.root.iterdir() if name.name.startswith(".")]
+    log.close()
 
 
 def empty(body: bytes) -> bytes:
