@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from copy import copy
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -39,7 +40,7 @@ from sf_assets.storage.tombstone import KEY_NAME, PREFIX, IdKind, Pseudonyms
 from sf_assets.text import first_line
 from sf_assets.warehouse.archive_names import all_files
 from sf_assets.warehouse.connection import reading
-from sf_assets.warehouse.statements import quoted
+from sf_assets.warehouse.statements import all_sql, quoted
 
 #: Minimum length of a term that is found inside of text and in bytes.
 LONG = 6
@@ -47,6 +48,12 @@ JOURNAL = "forgetting.json"
 # Files that the user writes and edits.
 WRITTEN_BY_HAND = ("handles.yaml", ".handles.yaml.last-good", "annotations.yaml", "dagster.yaml")
 _OTHERS_TEXTS = ("display_name", "bio", "details", "extra", "profile_url")
+# Columns of words of ours, which may be somebody's handle as well.
+_OUR_WORDS = (
+    "relation", "relations", "change", "state", "evidence", "losses", "gains", "reason", "trait",
+    "value", "start_kind", "end_kind", "followed_at_source", "lookup_status", "end_reason",
+    "completeness", "source", "depth", "from_status", "to_status",
+)  # fmt: skip
 _CHUNK = 16 << 20
 _LONGEST = 4096
 _SQLITE = b"SQLite format 3\0"
@@ -90,6 +97,13 @@ class Terms:
             if len(term) >= LONG
             for raw in [form.encode(errors="replace").lower()]
         }
+
+    def not_in(self, text: str) -> Terms:
+        """The terms that are no words of a text. The bytes of a file that has this text do not show
+        the others."""
+        made, lower = copy(self), text.lower().encode()
+        made._raw = {raw: word for raw, word in self._raw.items() if not word.search(lower)}
+        return made
 
     def scrubbed(self, text: str) -> str:
         """The text with pseudonyms instead of ids, and without names."""
@@ -138,7 +152,7 @@ def _bounded(form: str) -> str:
     if len(form) < LONG:
         before = r"(?:(?<=@)|(?<=\"))"
     after = r"(?![\w\-]|\.\w)" if len(form) >= LONG else r"(?![\w.\-])"
-    if form.isascii() and form.isalpha():
+    if form.isascii() and form.replace("_", "").isalpha():
         # Not a JSON field with that name: Dagster could not read its storage without it.
         after += r"(?!\\*\"\s*:)"
     return before + re.escape(form) + after
@@ -341,6 +355,7 @@ def _file_hits(path: Path, name: str, terms: Terms, *, tables: bool) -> list[Hit
     if tables:
         with duckdb.connect(str(path), read_only=True) as con:
             hits = _table_hits(con, name, terms)
+        terms = terms.not_in(all_sql())
         # The bytes also contain mentions by others.
         if any(hit.mention for hit in hits):
             return hits
@@ -472,7 +487,11 @@ def _table_hits(con: duckdb.DuckDBPyConnection, place: str, terms: Terms) -> lis
         "WHERE c.database_name = current_database()"
     ).fetchall()
     for schema, table, column, kind in columns:
-        if "VARCHAR" not in kind and kind != "BLOB":
+        if (
+            table == "warehouse_format"
+            or column in _OUR_WORDS
+            or ("VARCHAR" not in kind and kind != "BLOB")
+        ):
             continue
         name = quoted(column, '"')
         # As schema_macros.sql stores a secUid.

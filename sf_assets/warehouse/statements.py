@@ -27,6 +27,13 @@ def sql(name: str) -> str:
     return (resources.files(__package__) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
+@cache
+def all_sql() -> str:
+    """The texts of all files in `warehouse/sql`, of which a warehouse holds some."""
+    folder = resources.files(__package__) / "sql"
+    return "\n".join(file.read_text(encoding="utf-8") for file in folder.iterdir())
+
+
 def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Run the statements of a file in `warehouse/sql`."""
     con.execute(sql(name))

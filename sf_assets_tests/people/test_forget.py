@@ -31,7 +31,7 @@ from sf_assets.storage.door import ALWAYS, FILE_NAME, Door, note_forgotten
 from sf_assets.storage.home import HOME_FORMAT, Home
 from sf_assets.storage.landing_disk import DiskLanding
 from sf_assets.storage.tombstone import KEY_NAME, Ids, pseudonyms_of
-from sf_assets.warehouse.connection import locked, writing
+from sf_assets.warehouse.connection import locked, reading, writing
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_handles
 from sf_assets.warehouse.load import load
@@ -94,13 +94,13 @@ def made_home(root: Path) -> Home:
     return home
 
 
-def add_days(home: Home, days: Iterable[int], doors: Doors | None = None) -> None:
+def add_days(home: Home, days: Iterable[int], doors: Doors | None = None, *more: Told) -> None:
     """Land, load and derive, as a run does."""
     if doors is not None:
         doors.door = Door(home.root)
     landing = DiskLanding(home.landing)
     for day in days:
-        landed = [told.land(landing) for told in lists_of(day)]
+        landed = [told.land(landing) for told in (*lists_of(day), *more)]
         rows, failures = load(lambda: writing(home.warehouse), home.archive, landed)
         assert not failures
         with writing(home.warehouse) as con:
@@ -342,6 +342,22 @@ def test_whoever_was_never_seen_is_kept_out_by_the_handle_alone(home: Home, door
     assert {place for place, _ in places_of(home.root, {"re.named"})} == {
         "landing/2026-11-07/followers/nova.jsonl"
     }
+
+
+@pytest.mark.parametrize("word", ["nobody", "snapshot_date", "private"])
+def test_a_handle_that_is_a_word_of_our_own_texts_is_not_found_in_them(
+    word: str, home: Home
+) -> None:
+    assert word.encode() in home.warehouse.read_bytes()
+    add_days(home, [4], None, Told(4, "orion", (who(88, word, displayName="Quill Yarrow"), 12)))
+    assert places_of(home.root, {"Quill Yarrow"}) != set()
+    done = run(home, f"@{word}", "--yes", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["left"]) == (0, []), done.output
+    assert "repeating" not in done.stderr
+    with reading(home.readable) as con:
+        shown = con.execute("SELECT account_handle FROM accounts").fetchall()
+    assert (word,) not in shown
+    assert places_of(home.root, {"Quill Yarrow"}) == set()
 
 
 def escaped(text: str) -> str:
