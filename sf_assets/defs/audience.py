@@ -17,7 +17,13 @@ from sf_assets.errors import SettingsError
 from sf_assets.model import ASSET_OF, Relation
 from sf_assets.settings import Settings
 from sf_assets.storage.home import Home
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked, writing
+from sf_assets.warehouse.connection import (
+    DEFAULT_WAIT_SECONDS,
+    StillHeld,
+    always_held,
+    locked,
+    writing,
+)
 
 #: `running` starts the schedule and sensors as soon as the code location is loaded. `stopped`
 #: leaves that to the UI. `none` defines neither.
@@ -103,11 +109,12 @@ class Audience:
         return writing(self.home.writable, self.wait_seconds)
 
     @contextmanager
-    def deriving(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The same for who derives: also into a far lake one at a time."""
-        alone = locked(self.home.writer, self.wait_seconds) if self.home.far else nullcontext()
-        with alone, self.writing() as con:
-            yield con
+    def deriving(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, StillHeld]]:
+        """The same for who derives: also into a far lake one at a time, see `locked`."""
+        far = self.home.far
+        alone = locked(self.home.writer, self.wait_seconds) if far else nullcontext(always_held)
+        with alone as still_held, self.writing() as con:
+            yield con, still_held
 
     @property
     def default_schedule_status(self) -> dg.DefaultScheduleStatus:

@@ -26,7 +26,7 @@ from sf_assets.handles.settings import Retention
 from sf_assets.people.expire import expire_profiles
 from sf_assets.text import counted, first_line
 from sf_assets.warehouse.compact import compact
-from sf_assets.warehouse.connection import committed, locked
+from sf_assets.warehouse.connection import StillHeld, always_held, committed, locked
 from sf_assets.warehouse.derive import derive
 from sf_assets.warehouse.handles import record_annotations, record_handles
 from sf_assets.warehouse.lake import maintain
@@ -75,7 +75,7 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
         expired = 0
         try:
             finish_broken_off(audience.home)
-            with audience.deriving() as con:
+            with audience.deriving() as (con, still_held):
                 tracked, _ = registry_in_force(audience.home.registry)
                 today = audience.settings.day()
                 committed(con, "derive", lambda: record_handles(con, tracked, today))
@@ -94,7 +94,8 @@ def build_derived(audience: Audience) -> dg.AssetsDefinition:
                 measures = _api_day(con, max(requested | late))
                 for key in sorted(context.selected_asset_keys):
                     metadata_of[key] = dict(DESCRIBE[tables[key]](con, sorted(requested | late)))
-                expired = _expire(context, audience, con, tracked.retention.profiles_days)
+                days = tracked.retention.profiles_days
+                expired = _expire(context, audience, con, days, still_held)
         finally:
             # Publish the derived tables even if making the metadata failed.
             if done is not None:
@@ -121,12 +122,13 @@ def _expire(
     audience: Audience,
     con: duckdb.DuckDBPyConnection,
     days: int | None,
+    still_held: StillHeld,
 ) -> int:
     """Remove expired profiles. A failure here does not fail the run: the next run tries again."""
     if days is None:
         return 0
     try:
-        expired = expire_profiles(audience.home, con, audience.settings.day(), days)
+        expired = expire_profiles(audience.home, con, audience.settings.day(), days, still_held)
     except (OSError, SfAssetsError, duckdb.Error) as error:
         context.log.warning(f"Profiles older than {days} days are kept: {first_line(error)}")
         return 0
@@ -154,6 +156,7 @@ def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
 
     def log_progress(done: int, files: int) -> None:
         nonlocal begun
+        still_held()
         if time.monotonic() - begun > PROGRESS_SECONDS:
             begun = time.monotonic()
             context.log.info(f"Packed {done} of {files} archive files.")
@@ -162,7 +165,8 @@ def _pack(context: dg.AssetExecutionContext, audience: Audience) -> None:
     shared = home.lake is not None
     try:
         alone = home.far or not shared
-        with locked(home.writer, audience.wait_seconds) if alone else nullcontext():
+        lock = locked(home.writer, audience.wait_seconds) if alone else nullcontext(always_held)
+        with lock as still_held:
             made = pack(home.archive, log_progress, shared=shared, seconds=PACK_SECONDS)
     except (OSError, SfAssetsError, duckdb.Error) as error:
         context.log.warning(f"The archive is not packed: {error}")

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from sf_assets.storage.home import Home
 from sf_assets.storage.tombstone import Pseudonyms, pseudonyms_of
-from sf_assets.warehouse.connection import committed
+from sf_assets.warehouse.connection import StillHeld, always_held, committed
 from sf_assets.warehouse.packing import Mask, Whole
 from sf_assets.warehouse.rewrite import (
     KEPT_COLUMNS,
@@ -55,17 +55,23 @@ class Account(NamedTuple):
         return {sec_uid for sec_uid in ids if sec_uid} - {self.account_id}
 
 
-def expire_profiles(home: Home, con: duckdb.DuckDBPyConnection, today: date, days: int) -> int:
+def expire_profiles(
+    home: Home,
+    con: duckdb.DuckDBPyConnection,
+    today: date,
+    days: int,
+    still_held: StillHeld = always_held,
+) -> int:
     """Remove the profiles of accounts that left every list `days` days ago. Returns how many.
 
-    `con` is the warehouse, open for writing and derived. If it is killed, a later call continues
-    after `finish_broken_off`. Raises ArchiveDamaged, OSError.
+    `con` is the warehouse, open for writing and derived; for `still_held` see `rewrite`. If it is
+    killed, a later call continues after `finish_broken_off`. Raises ArchiveDamaged, OSError.
     """
     accounts = _expired(con, today, days)
     if not accounts:
         return 0
     pseudonyms = pseudonyms_of(home)
-    strip_archive(home.archive, home.rewriting, accounts, pseudonyms)
+    strip_archive(home.archive, home.rewriting, accounts, pseudonyms, still_held)
     committed(con, "derive", lambda: _strip_tables(con, accounts, pseudonyms))
     return len(accounts)
 
@@ -91,9 +97,13 @@ def _expired(con: duckdb.DuckDBPyConnection, today: date, days: int) -> list[Acc
 
 
 def strip_archive(
-    archive: Path, staging: Path, accounts: Sequence[Account], pseudonyms: Pseudonyms
+    archive: Path,
+    staging: Path,
+    accounts: Sequence[Account],
+    pseudonyms: Pseudonyms,
+    still_held: StillHeld = always_held,
 ) -> Rewritten:
-    """Remove the profiles of these accounts from the archive only."""
+    """Remove the profiles of these accounts from the archive only, see `rewrite`."""
     of_all, of_nameless = _Ids(accounts), _Ids(account for account in accounts if account.nameless)
 
     def change(rows: pa.Table, numbers: Whole, lists: Sequence[ListOf]) -> Changed | None:
@@ -113,7 +123,7 @@ def strip_archive(
         ids = {name: rows[name] for name in _IDS} | {"account_handle": pa.array(new, pa.string())}
         return Changed(tombstoned(rows, differs, ids), differs)
 
-    return rewrite(archive, staging, change)
+    return rewrite(archive, staging, change, still_held=still_held)
 
 
 class _Ids:

@@ -252,6 +252,7 @@ class _Steps:
         self.tell("landed pages")
         landing = landing_of(self.home)
         door = Door(self.home)
+        landing.send_spooled(door.pages)  # of this machine
         deadline = time.monotonic() + self.wait
         # Their own lists that no table has, as `probe` leaves them.
         own = {handle for person in self.people for handle in person.handles.keys() & person.terms}
@@ -284,8 +285,8 @@ class _Steps:
                 self.tell(f"archive: {done} of {counted(files, 'file')}")
                 last = time.monotonic()
 
-        with locked(self.home.writer, self.wait):
-            rewritten = rewrite(self.home.archive, self.home.rewriting, change, tell)
+        with locked(self.home.writer, self.wait) as still_held:
+            rewritten = rewrite(self.home.archive, self.home.rewriting, change, tell, still_held)
             # From killed processes.
             for path in self.home.archive.glob("day=*/.*.partial"):
                 path.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from sf_assets.people.forget_rows import Person, accounts_of
 from sf_assets.storage.files import read_text, write_atomically
 from sf_assets.storage.home import DOCUMENTS, LOGS, Home
 from sf_assets.storage.landing import quarantined
+from sf_assets.storage.landing_objects import SPOOL
 from sf_assets.storage.landings import landing_of
 from sf_assets.storage.object_store import is_remote, place
 from sf_assets.storage.records import Landed
@@ -205,6 +206,10 @@ def _scrub_lines(log: Shared, scrubbed: Callable[[str], str]) -> list[str]:
 
 def is_evidence(home: Home, path: Path) -> bool:
     """Whether archive or landing read and rewrite this file themselves."""
+    if path.is_relative_to(home.root / SPOOL):
+        return True
+    if is_remote(home.archive):
+        return False
     if path.is_relative_to(home.archive):
         return path.parent.name.startswith("day=") and path.suffix == ".parquet"
     if not path.is_relative_to(home.landing):

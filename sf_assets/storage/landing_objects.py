@@ -61,6 +61,8 @@ from sf_assets.storage.shared import Shared
 
 # Longer than a page with its retries and pauses. A killed worker is waited for no longer.
 LEASE_SECONDS = 60.0
+# The folder of a home for pages that are not uploaded yet.
+SPOOL = "spool"
 # `batch` uploads at this many records or this age of the first one.
 BATCH_RECORDS = 50
 BATCH_SECONDS = 20.0
@@ -134,7 +136,7 @@ class ObjectLanding(Landing):
         self.base = str(root.path).rstrip("/")  # type: ignore[attr-defined]
         # Each store has a spool of its own.
         name = hashlib.sha256(str(root).encode()).hexdigest()[:12]
-        self.spool = DiskLanding(shared / "spool" / name)
+        self.spool = DiskLanding(shared / SPOOL / name)
         self._sending: dict[SnapshotKey, Future[None]] = {}
         self._parked: dict[SnapshotKey, ObjectLog] = {}
         self._sender = ThreadPoolExecutor(AT_ONCE, "putting pages")

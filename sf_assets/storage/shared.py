@@ -11,9 +11,10 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sf_assets.storage.address import Lake, without_password
@@ -119,8 +120,11 @@ class Shared:
         )  # fmt: skip
 
     @contextmanager
-    def locked(self, wait_seconds: float) -> Iterator[None]:
-        """Hold the lock of this name. Raises Locked if it is not free within `wait_seconds`."""
+    def locked(self, wait_seconds: float) -> Iterator[Callable[[], None]]:
+        """Hold the lock of this name. Raises Locked if it is not free within `wait_seconds`.
+
+        It ends with the connection that holds it. The yielded function raises OSError then.
+        """
         deadline = time.monotonic() + wait_seconds
         with closing(self._connect()) as con, self._telling():
             while True:
@@ -132,7 +136,17 @@ class Shared:
                 if time.monotonic() > deadline:
                     raise Locked
                 time.sleep(random.uniform(0.05, 0.3))
-            yield
+            yield partial(self._still_held, con)
+
+    def _still_held(self, con: Any) -> None:
+        try:
+            with self._telling(), con.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except OSError as error:
+            raise OSError(
+                f"the lock {self} was lost with its connection, and another worker may write now; "
+                f"run this again ({error})"
+            ) from None
 
     def _ask(
         self,

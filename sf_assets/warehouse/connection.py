@@ -113,19 +113,29 @@ def _keep_copy(path: Path, made_as: int) -> None:
     )  # fmt: skip
 
 
+StillHeld = Callable[[], None]
+
+
+def always_held() -> None:
+    """A lock of this machine is held until it is released."""
+
+
 @contextmanager
-def locked(path: Path | Shared, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[None]:
-    """Hold the lock our writers and the publisher queue on."""
+def locked(path: Path | Shared, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> Iterator[StillHeld]:
+    """Hold the lock our writers and the publisher queue on.
+
+    The lock of several machines ends with its connection; the yielded function raises OSError then.
+    """
     if isinstance(path, Shared):
         with ExitStack() as stack:
             try:
-                stack.enter_context(path.locked(wait_seconds))
+                still_held = stack.enter_context(path.locked(wait_seconds))
             except Locked:
                 raise WarehouseBusy(
                     f"{path} is held by another worker for more than {wait_seconds:.0f} s; landed "
                     "pages are kept, run the day again later"
                 ) from None
-            yield
+            yield still_held
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock_path = path.with_suffix(".lock")
@@ -145,7 +155,7 @@ def locked(path: Path | Shared, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> I
                 time.sleep(random.uniform(0.02, 0.2))
         lock.truncate(0)
         lock.write(str(os.getpid()).encode())
-        yield
+        yield always_held
 
 
 def committed(con: duckdb.DuckDBPyConnection, turn: str, work: Callable[[], _Result]) -> _Result:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from graphlib import TopologicalSorter
@@ -40,7 +40,12 @@ from sf_assets.warehouse.archive_reader import (
     read_packed,
     together,
 )
-from sf_assets.warehouse.connection import DEFAULT_WAIT_SECONDS, locked
+from sf_assets.warehouse.connection import (
+    DEFAULT_WAIT_SECONDS,
+    StillHeld,
+    always_held,
+    locked,
+)
 from sf_assets.warehouse.ledger import METADATA_KEY
 from sf_assets.warehouse.pack import KEPT_BYTES, held, packed_rows, spooled, write_packed
 from sf_assets.warehouse.packing import (
@@ -95,8 +100,11 @@ def rewrite(
     staging: Path,
     change: Change,
     tell: Callable[[int, int], None] = lambda done, all: None,
+    still_held: StillHeld = always_held,
 ) -> Rewritten:
     """Change rows of the archive. No other process may write to it.
+
+    `still_held` raises OSError if the lock that ensures this was lost; then nothing has changed.
 
     All files that change, and those that build on them, are first written to the folder `staging`.
     If the process is killed before they are complete, nothing has changed; after that, `finish`
@@ -107,6 +115,7 @@ def rewrite(
     if not is_remote(staging):
         staging.mkdir(parents=True, mode=0o700)
     made = _Stage(archive, staging, change).run(tell)
+    still_held()
     _write(staging / _READY, b"")
     if not is_remote(staging):
         sync_folder(staging)
@@ -127,7 +136,8 @@ def finish(archive: Path, staging: Path) -> None:
         # The mark is removed last: without it the files would look incomplete.
         for folder in (*staging.glob("day=*"), staging):
             if is_remote(folder):
-                Store(folder).rm(folder.path, recursive=True)  # type: ignore[attr-defined]
+                with suppress(FileNotFoundError):  # a folder ends with its last object
+                    Store(folder).rm(folder.path, recursive=True)  # type: ignore[attr-defined]
             else:
                 shutil.rmtree(folder)
 
