@@ -30,6 +30,7 @@ from sf_assets.warehouse.derive import Derived, derive
 from sf_assets.warehouse.lake import attach
 from sf_assets.warehouse.load import load, record
 from sf_assets.warehouse.schema import prepare
+from sf_assets.warehouse.statements import in_memory
 
 FIRST_DAY = date(2026, 11, 1)
 ID_BASE = 7_000_000_000_000_000_000
@@ -172,7 +173,7 @@ class Lists:
         self.home = Home(root)
         self.landing = DiskLanding(self.home.landing)
         lake = self.lake(root) if self.lake else None
-        self.con = attach(lake, read_only=False) if lake else duckdb.connect(":memory:")
+        self.con = attach(lake, read_only=False) if lake else in_memory()
         # Small tables: a second thread costs more than it brings.
         self.con.execute("SET threads = 1")
         prepare(self.con, lake or Path("memory"))

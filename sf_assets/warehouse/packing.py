@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sf_assets.warehouse.statements import run_sql, sql
+from sf_assets.warehouse.statements import in_memory, run_sql, sql
 
 _AVATARS = pa.struct([("large", pa.string()), ("medium", pa.string()), ("thumb", pa.string())])
 #: The columns of a list's rows, without the list and the position.
@@ -281,7 +281,7 @@ def unpack_rows(
 
 def with_macros() -> duckdb.DuckDBPyConnection:
     """An in-memory database with the macros that shorten and restore profiles."""
-    con = duckdb.connect(":memory:")
+    con = in_memory()
     con.execute("SET threads = 1")
     con.execute("SET TimeZone = 'UTC'")
     con.execute("CREATE SCHEMA internal")

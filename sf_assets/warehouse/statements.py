@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -42,6 +45,15 @@ def run_sql(con: duckdb.DuckDBPyConnection, name: str) -> None:
 def quoted(text: object, mark: str = "'") -> str:
     """The text as an SQL literal, or as an identifier with `mark='"'`."""
     return f"{mark}{str(text).replace(mark, mark * 2)}{mark}"
+
+
+def in_memory() -> duckdb.DuckDBPyConnection:
+    """An in-memory database. What does not fit goes to a folder of its own, which exists only then:
+    by default all processes that were started in a folder share its `.tmp`, and damage it."""
+    con = duckdb.connect(":memory:")
+    spill = Path(tempfile.gettempdir(), f"sf_assets-{uuid.uuid4().hex}")
+    con.execute("SET temp_directory = ?", [str(spill)])
+    return con
 
 
 def put_table(con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

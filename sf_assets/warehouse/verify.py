@@ -32,7 +32,7 @@ from sf_assets.warehouse.ledger import LedgerDamaged, archived_attempts, paid_fo
 from sf_assets.warehouse.load import loaded_rows, record
 from sf_assets.warehouse.publish import unshared
 from sf_assets.warehouse.schema import LOADED, TABLES, WAREHOUSE_FORMAT, fingerprint
-from sf_assets.warehouse.statements import sql
+from sf_assets.warehouse.statements import in_memory, sql
 
 # Landed lists to archive again for a comparison, and lists of days to query.
 LANDED_SAMPLE = 10
@@ -143,7 +143,7 @@ class _Checks:
         """Every file is readable and has the number of accounts in its metadata."""
         found = Finding("archive", "")
         root = self.home.archive
-        with duckdb.connect() as con:
+        with in_memory() as con:
             use_s3(con, root)
             reader = ArchiveReader(root)
             for path in all_files(root):
@@ -191,7 +191,7 @@ class _Checks:
             if (best := one.to_load) and (key, (best.number, best.pages)) in versions
         ]
         sample = random.sample(both, min(LANDED_SAMPLE, len(both)))
-        with duckdb.connect() as con:
+        with in_memory() as con:
             for landed in sample:
                 best = landed.to_load
                 assert best is not None

@@ -396,3 +396,21 @@ def test_the_macro_of_the_page_reads_a_list_without_our_code(
                     for row in rows
                     if file.startswith(f"day={on(day)}") and row[0] == relation
                 ]
+
+
+def test_what_does_not_fit_into_memory_goes_to_a_folder_of_one_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default two processes that were started in one folder write over each other's `.tmp`."""
+    monkeypatch.chdir(tmp_path)
+    with with_macros() as one, with_macros() as other:
+        folders = []
+        for con in (one, other):
+            con.execute("SET memory_limit = '30MB'")
+            con.execute("CREATE TABLE t AS SELECT random() AS n FROM range(8_000_000)")
+            ((folder,),) = con.execute("SELECT current_setting('temp_directory')").fetchall()
+            folders.append(Path(folder))
+        assert folders[0] != folders[1]
+        assert all(folder.is_dir() for folder in folders)
+        assert list(tmp_path.iterdir()) == []
+    assert not any(folder.exists() for folder in folders)
