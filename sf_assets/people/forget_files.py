@@ -49,7 +49,7 @@ JOURNAL = "forgetting.json"
 # Files that the user writes and edits.
 WRITTEN_BY_HAND = ("handles.yaml", ".handles.yaml.last-good", "annotations.yaml", "dagster.yaml")
 _OTHERS_TEXTS = ("display_name", "bio", "details", "extra", "profile_url")
-# Columns of words of ours, which may be somebody's handle as well.
+# Columns that hold only our own words, which may also be handles.
 _OUR_WORDS = (
     "relation", "relations", "change", "state", "evidence", "losses", "gains", "reason", "trait",
     "value", "start_kind", "end_kind", "followed_at_source", "lookup_status", "end_reason",
@@ -100,8 +100,8 @@ class Terms:
         }
 
     def not_in(self, text: str) -> Terms:
-        """The terms that are no words of a text. The bytes of a file that has this text do not show
-        the others."""
+        """The same without words of this text: in the bytes of a file that contains it, they prove
+        nothing."""
         made, lower = copy(self), text.lower().encode()
         made._raw = {raw: word for raw, word in self._raw.items() if not word.search(lower)}
         return made

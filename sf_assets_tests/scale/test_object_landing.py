@@ -489,14 +489,19 @@ def test_what_a_dead_process_left_is_put_by_the_next_run_whatever_that_reads(
     assert landed.attempts[0].pages == 1
 
 
-def test_of_a_machine_that_died_what_it_had_not_put_is_dropped_when_it_is_back(
-    landing: ObjectLanding, tmp_path: Path
-) -> None:
-    log = opened(batched(landing, tmp_path))
+def leave_a_page(landing: ObjectLanding, folder: Path) -> None:
+    """A process of the machine of this folder is killed before it uploads its page."""
+    log = opened(batched(landing, folder))
     assert isinstance(log, ObjectLog)
     log.begin("", "run")
     log.add_page(page(1))
     log._near.close()
+
+
+def test_of_a_machine_that_died_what_it_had_not_put_is_dropped_when_it_is_back(
+    landing: ObjectLanding, tmp_path: Path
+) -> None:
+    leave_a_page(landing, tmp_path)
     with opened(patient(landing)) as other:
         other.add_page(page(1))
         other.add_page(page(2))
@@ -553,11 +558,7 @@ def empty_page(body: bytes) -> bytes:
 def test_a_machine_that_is_back_late_does_not_keep_a_removed_day(
     landing: ObjectLanding, tmp_path: Path
 ) -> None:
-    log = opened(batched(landing, tmp_path))
-    assert isinstance(log, ObjectLog)
-    log.begin("", "run")
-    log.add_page(page(1))
-    log._near.close()
+    leave_a_page(landing, tmp_path)
     assert drop_days_before(ObjectLanding(landing.root), DAY2, set()) == 1
     assert names(landing) == []
     back = batched(landing, tmp_path)
